@@ -1,0 +1,28 @@
+# Two commands do everything: `make bench VARIANT=qlora` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+VARIANT ?= qlora
+
+.PHONY: test test-all lint bench clean
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest tests -q --durations=10
+
+test-all: $(VENV)/.ready
+	$(BIN)/python -m pytest tests -q -m "" --durations=20
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m pytest suites/ --variant=$(VARIANT) $(ARGS)
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""WikiSQL-format data: records, sources, the embedded corpus, prompts."""

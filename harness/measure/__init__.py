@@ -1,0 +1,1 @@
+"""Loss, generation, speed and memory."""

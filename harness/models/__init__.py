@@ -1,0 +1,1 @@
+"""Base models: resolving, embedding, quantizing, counting, CPU acceleration."""

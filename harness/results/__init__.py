@@ -1,0 +1,1 @@
+"""Records, store, statistics, comparison, gates, tables, charts."""

@@ -1,0 +1,1 @@
+"""Reading model SQL, running it safely, scoring it."""

@@ -1,0 +1,1 @@
+"""Variants, fine-tuning, checkpoints, fusing."""
