@@ -1,0 +1,180 @@
+"""MLX with a fast BLAS under it: import ``mx``, ``nn`` and ``optim`` from here, never from mlx.
+
+MLX's Linux CPU wheel links the reference BLAS (about 4 GFLOP/s on two cores). A shared library
+whose ``cblas_*`` symbols are already in the process's global scope wins over it, so this module
+loads one before the first import of ``mlx.core``: the system's OpenBLAS, else the one in this
+environment's ``lib`` folder (conda), else the ``mkl`` wheel's ``libmkl_rt`` (an ordinary
+dependency on Linux x86-64).
+
+``TUNEBENCH_BLAS=off`` leaves MLX alone; ``TUNEBENCH_BLAS=/path/to/lib.so`` names the library.
+On macOS nothing is done: Accelerate and Metal are already fast. Not covered: float16 and
+bfloat16 products, which MLX's CPU backend computes without BLAS (see ``accelerate.py``).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+
+from harness.errors import UserError
+
+BLAS_VARIABLE = "TUNEBENCH_BLAS"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class BlasInfo:
+    """The BLAS that MLX's CPU backend calls in this process."""
+
+    name: str
+    """``openblas``, ``mkl``, ``accelerate``, ``reference`` (MLX's own) or ``custom``."""
+    path: str | None
+    """The library file or soname that was loaded; None for MLX's own."""
+    threads: int
+    """Threads it may use."""
+    gflops: float | None = None
+    """Measured float32 GFLOP/s; None until :func:`measured_blas` has run."""
+
+    @property
+    def fast(self) -> bool:
+        """Whether something better than the reference BLAS was loaded."""
+        return self.name != "reference"
+
+
+def available_cores() -> int:
+    """CPU cores this process may use: affinity mask, container quota and physical cores."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    quota = _cgroup_quota()
+    if quota is not None:
+        cores = min(cores, max(1, math.ceil(quota)))
+    import psutil
+
+    physical = psutil.cpu_count(logical=False)
+    return max(1, min(cores, physical) if physical else cores)
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs granted by the control group (containers), or None where there is no limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if quota == "max" else float(quota) / float(period)
+    except (OSError, ValueError):
+        return None
+
+
+def _candidates() -> Iterator[tuple[str, str]]:
+    """``(name, library)`` in order of preference. OpenBLAS first: it is the system's choice."""
+    for soname in ("libopenblas.so.0", "libopenblas.so"):
+        yield "openblas", soname
+    for folder in (Path(sys.prefix) / "lib", Path(sys.base_prefix) / "lib"):
+        for found in sorted(folder.glob("libopenblas.so*")):
+            yield "openblas", str(found)
+    for found in _mkl_libraries():
+        yield "mkl", str(found)
+
+
+def _mkl_libraries() -> list[Path]:
+    """``libmkl_rt`` of the mkl wheel: where its metadata says, else the environment's ``lib``."""
+    found: list[Path] = []
+    try:
+        files = metadata.distribution("mkl").files or []
+        found += [Path(str(f.locate())) for f in files if f.name.startswith("libmkl_rt.so")]
+    except metadata.PackageNotFoundError:
+        pass
+    for folder in (Path(sys.prefix) / "lib", Path(sys.base_prefix) / "lib"):
+        found += sorted(folder.glob("libmkl_rt.so*"))
+    return [path.resolve() for path in found if path.exists()]
+
+
+def _load(library: str) -> bool:
+    """Load ``library`` into the global symbol scope, if it exists and has BLAS's C symbols."""
+    try:
+        handle = ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        return False
+    return hasattr(handle, "cblas_sgemm")
+
+
+def _preload() -> BlasInfo:
+    """Put a fast BLAS in front of MLX's and say which one it is.
+
+    Raises:
+        UserError: ``TUNEBENCH_BLAS`` names a library that cannot be loaded.
+    """
+    if sys.platform == "darwin":
+        return BlasInfo("accelerate", None, available_cores())
+    choice = os.environ.get(BLAS_VARIABLE, "")
+    threads = int(os.environ.get("OMP_NUM_THREADS") or 0) or available_cores()
+    # Once mlx.core is mapped, its symbols are bound and nothing loaded later can win.
+    if choice == "off" or sys.platform != "linux" or "mlx.core" in sys.modules:
+        return BlasInfo("reference", None, 1)
+    for variable in _THREAD_VARIABLES:
+        os.environ.setdefault(variable, str(threads))
+    # GNU threading needs only libgomp; Intel's own runtime measured 12% slower, TBB is not found.
+    os.environ.setdefault("MKL_INTERFACE_LAYER", "LP64")
+    os.environ.setdefault("MKL_THREADING_LAYER", "GNU")
+    if choice:
+        if not _load(choice):
+            raise UserError(
+                f"{BLAS_VARIABLE}={choice!r} cannot be loaded as a BLAS (no such file, or no "
+                "cblas_sgemm in it). Allowed: off, a path to libopenblas.so or libmkl_rt.so."
+            )
+        return BlasInfo("custom", choice, threads)
+    for name, library in _candidates():
+        if _load(library):
+            return BlasInfo(name, library, threads)
+    return BlasInfo("reference", None, 1)
+
+
+blas: BlasInfo = _preload()
+
+import mlx.core as mx  # noqa: E402  (after the BLAS, see above)
+import mlx.nn as nn  # noqa: E402
+import mlx.optimizers as optim  # noqa: E402
+
+__all__ = [
+    "BlasInfo",
+    "available_cores",
+    "backend_name",
+    "blas",
+    "measure_gflops",
+    "measured_blas",
+    "mx",
+    "nn",
+    "optim",
+]
+
+
+def backend_name() -> str:
+    """``metal``, ``cuda`` or ``cpu``: where MLX's default device computes."""
+    if mx.default_device() == mx.cpu:
+        return "cpu"
+    return "metal" if mx.metal.is_available() else "cuda"
+
+
+def measure_gflops(size: int = 1024, dtype: mx.Dtype = mx.float32, repeats: int = 3) -> float:
+    """Best GFLOP/s over ``repeats`` products of two ``size`` x ``size`` matrices."""
+    a = mx.random.normal((size, size)).astype(dtype)
+    b = mx.random.normal((size, size)).astype(dtype)
+    mx.eval(a @ b)
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        mx.eval(a @ b)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def measured_blas() -> BlasInfo:
+    """``blas`` with its measured speed (about 0.05 s with a fast BLAS, 1.5 s without)."""
+    return replace(blas, gflops=round(measure_gflops(size=1024 if blas.fast else 512), 1))
