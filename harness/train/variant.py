@@ -1,0 +1,229 @@
+"""One adapter variant: what `mlx_lm.lora --config` takes, checked, with every default filled in.
+
+Input: a mapping with mlx-lm's own keys (0.32.2, ``mlx_lm/lora.py: CONFIG_DEFAULTS``) plus
+``fine_tune_type: base``, ``description``, ``quantize`` and ``validate_at``. Output: a frozen
+:class:`Variant`. Reading files and the command line is ``variants.py``; nothing here imports mlx,
+so that a mistake is told before a model is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from harness.errors import unknown
+
+IGNORED_KEYS = frozenset(
+    [
+        "model",
+        "data",
+        "hf_dataset",
+        "train",
+        "test",
+        "adapter_path",
+        "report_to",
+        "project_name",
+        "config",
+        "trust_remote_code",
+        "prompt_feature",
+        "completion_feature",
+        "text_feature",
+        "chat_feature",
+    ]
+)
+"""mlx-lm's keys that a variant file may carry and that something else decides here."""
+
+OPTIMIZER_OPTIONS: dict[str, frozenset[str]] = {
+    "adam": frozenset({"betas", "eps", "bias_correction"}),
+    "adamw": frozenset({"betas", "eps", "weight_decay", "bias_correction"}),
+    "muon": frozenset({"momentum", "weight_decay", "nesterov", "ns_steps"}),
+    "sgd": frozenset({"momentum", "weight_decay", "dampening", "nesterov"}),
+    "adafactor": frozenset(
+        [
+            "eps",
+            "clip_threshold",
+            "decay_rate",
+            "beta_1",
+            "weight_decay",
+            "scale_parameter",
+            "relative_step",
+            "warmup_init",
+        ]
+    ),
+}
+"""What each optimizer of mlx-lm accepts in ``optimizer_config`` (mlx 0.32)."""
+
+Optimizer = Literal["adam", "adamw", "muon", "sgd", "adafactor"]
+Positive = Annotated[int, Field(ge=1)]
+PositiveOrAll = Annotated[int, Field(ge=-1)]
+
+_FROZEN = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class QuantizeSpec(BaseModel):
+    """``quantize``: bits, group size and mode of mlx-lm's own conversion of the base."""
+
+    model_config = _FROZEN
+
+    bits: Literal[2, 3, 4, 5, 6, 8] = 4
+    group_size: Literal[16, 32, 64, 128] = 64
+    mode: Literal["affine", "mxfp4", "nvfp4", "mxfp8"] = "affine"
+    embeddings: bool = True
+
+
+class LoraParameters(BaseModel):
+    """``lora_parameters``: ``scale`` multiplies the product directly (it is not alpha/rank)."""
+
+    model_config = _FROZEN
+
+    rank: Positive = 8
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    scale: Annotated[float, Field(gt=0)] = 20.0
+    keys: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Module names inside a block, e.g. ``self_attn.q_proj``; None is every linear layer."""
+
+
+class LrSchedule(BaseModel):
+    """``lr_schedule``: a schedule of mlx with its positional arguments and a linear warm-up."""
+
+    model_config = _FROZEN
+
+    name: Literal["cosine_decay", "exponential_decay", "linear_schedule", "step_decay"]
+    arguments: Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
+    warmup: Annotated[int, Field(ge=0)] = 0
+    warmup_init: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Variant(BaseModel):
+    """An adapter variant. Field names and meanings are mlx-lm's unless said otherwise."""
+
+    model_config = _FROZEN
+
+    name: str
+    """How it is selected and reported; a shipped name or the stem of the user's file."""
+    description: str = ""
+    """One sentence for the report (ours)."""
+    fine_tune_type: Literal["base", "lora", "dora", "full"] = "lora"
+    """``base`` (ours) trains nothing: the model as it is, quantized if ``quantize`` says so."""
+    quantize: QuantizeSpec | None = None
+    """How the base is quantized before anything else (ours); None leaves it as it is."""
+    num_layers: PositiveOrAll = 16
+    """The last N blocks are adapted (or unfrozen, for ``full``); -1 is all."""
+    lora_parameters: LoraParameters = LoraParameters()
+    iters: Positive = 40
+    """Micro-batches; an update happens every ``grad_accumulation_steps`` of them."""
+    batch_size: Positive = 4
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    lr_schedule: LrSchedule | None = None
+    """Takes the place of ``learning_rate``, as in mlx-lm."""
+    optimizer: Optimizer = "adam"
+    optimizer_config: dict[Optimizer, dict[str, Any]] = Field(default_factory=dict)
+    val_batches: PositiveOrAll = 6
+    """Batches validated during training, of ``batch_size`` examples each; -1 is all."""
+    validate_at: tuple[Positive, ...] = ()
+    """Further iterations to validate at (ours): the article reports iteration 1."""
+    steps_per_report: Positive = 10
+    steps_per_eval: Positive = 20
+    save_every: Positive = 20
+    max_seq_length: Annotated[int, Field(ge=2)] = 2048
+    grad_accumulation_steps: Positive = 1
+    grad_checkpoint: bool = False
+    clear_cache_threshold: Annotated[int, Field(ge=0)] = 0
+    mask_prompt: bool = False
+    """Train on SQL + stop token only; evaluation reports both losses whatever this says."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    test_batches: PositiveOrAll = 500
+    """Only for the figure that reconciles with ``mlx_lm.lora --test``."""
+    resume_adapter_file: str | None = None
+    """Adapter weights to start from (safetensors)."""
+    resume_adapter_sha256: str | None = None
+    """Their checksum, filled in when the file is read (ours)."""
+
+    @field_validator("num_layers", "val_batches", "test_batches")
+    @classmethod
+    def _zero_is_nothing(cls, value: int) -> int:
+        # mlx-lm slices layers[-max(n, 0):], so that 0 would silently mean all of them.
+        if value == 0:
+            raise ValueError("must be 1 or more, or -1 for all")
+        return value
+
+    @field_validator("clear_cache_threshold", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        """mlx-lm's size notation: ``8GB``, ``512M`` (powers of 1000)."""
+        if isinstance(value, str):
+            digits = value.strip().upper().removesuffix("B")
+            scale = {"K": 10**3, "M": 10**6, "G": 10**9}.get(digits[-1:], 1)
+            number = digits[:-1] if scale > 1 else digits
+            try:
+                return int(float(number) * scale)
+            except ValueError:
+                raise ValueError("must be bytes, or a number with K, M or G") from None
+        return value
+
+    @field_validator("optimizer_config")
+    @classmethod
+    def _optimizer_options(cls, value: dict[Optimizer, dict[str, Any]]) -> Any:
+        for optimizer, options in value.items():
+            for option in options:
+                if option not in OPTIMIZER_OPTIONS[optimizer]:
+                    told = unknown(f"{optimizer} option", option, OPTIMIZER_OPTIONS[optimizer])
+                    raise ValueError(str(told))
+        return value
+
+    @model_validator(mode="after")
+    def _trainable_base(self) -> Variant:
+        if self.quantize is not None and self.fine_tune_type == "full":
+            raise ValueError(
+                "fine_tune_type full cannot be combined with quantize: packed weights have no "
+                "gradient. Use fine_tune_type: lora (that is QLoRA), or remove quantize"
+            )
+        if self.quantize is not None and self.fine_tune_type == "dora":
+            refuse_dora_bits(self.quantize.bits)
+        return self
+
+    @property
+    def file_name(self) -> str:
+        """The name as it appears in file names: ``/`` becomes ``__``."""
+        return self.name.replace("/", "__")
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is anything to fine-tune."""
+        return self.fine_tune_type != "base"
+
+    @property
+    def updates(self) -> int:
+        """Optimizer updates of the whole training; 0 for ``base``."""
+        return self.iters // self.grad_accumulation_steps if self.trains else 0
+
+    def config(self) -> dict[str, Any]:
+        """The effective variant file: JSON-able, every default filled in."""
+        return self.model_dump(mode="json")
+
+    def training_config(self) -> dict[str, Any]:
+        """What decides the adapter's weights and curve: a part of the cache key."""
+        config = self.config()
+        for key in ("name", "description", "test_batches", "resume_adapter_file"):
+            del config[key]
+        return config
+
+    def mlx_lm_config(self) -> dict[str, Any]:
+        """The same variant in the keys of ``mlx_lm.lora --config``, without model and data."""
+        config = self.config()
+        for key in ("name", "description", "quantize", "validate_at", "resume_adapter_sha256"):
+            del config[key]
+        if config["lora_parameters"]["keys"] is None:
+            del config["lora_parameters"]["keys"]
+        config["optimizer_config"] = {self.optimizer: self.optimizer_config.get(self.optimizer, {})}
+        return config
+
+
+def refuse_dora_bits(bits: int) -> None:
+    """Raise ``ValueError`` for a width at which mlx-lm's DoRA builds a layer of the wrong size."""
+    if 32 % bits:
+        raise ValueError(
+            f"fine_tune_type dora does not work on a {bits}-bit base (mlx-lm computes the layer's "
+            "width as if values never crossed 32-bit words). Allowed: 2, 4, 8 bits, or lora"
+        )

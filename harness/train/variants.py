@@ -1,0 +1,278 @@
+"""Variants by name, file and command line: `fixtures/variants/*.yaml` or a YAML of the user's.
+
+Input: what follows ``--variant`` and ``--set``. Output: checked :class:`Variant` records, one a
+name, command line before file before default. Everything wrong with a file is told at once, the
+nearest allowed names first. Does not touch the model: :func:`check_against` compares with its
+config once that is known, before any weight is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from harness.errors import UserError, unknown
+from harness.files import sha256_file
+from harness.train.variant import (
+    IGNORED_KEYS,
+    LoraParameters,
+    LrSchedule,
+    QuantizeSpec,
+    Variant,
+    refuse_dora_bits,
+)
+
+__all__ = ["FOLDER", "Variant", "check_against", "load_variants", "shipped"]
+
+FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "variants"
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "lora_parameters": LoraParameters,
+    "quantize": QuantizeSpec,
+    "lr_schedule": LrSchedule,
+}
+_OURS = ("name", "resume_adapter_sha256")
+_COMMAND_LINE = {"model": "--model", "data": "--dataset", "adapter_path": "--adapter-path"}
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML with mlx-lm's reading of ``1e-5`` as a number, and no repeated keys."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} is written twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+# mlx_lm/lora.py: yaml_loader.add_implicit_resolver, without the base-60 form of YAML 1.1.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*\.?[0-9_]*|\.[0-9_]+)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def shipped() -> list[str]:
+    """Names of the variants in fixtures/variants, in alphabetical order."""
+    return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in _files())
+
+
+def _files() -> list[Path]:
+    return [path for path in FOLDER.rglob("*.yaml") if path.is_file()]
+
+
+def load_variants(
+    names: Sequence[str], overrides: Mapping[str, str] | None = None, seed: int | None = None
+) -> list[Variant]:
+    """The variants that the command line names, each once, in the order given.
+
+    Args:
+        names: shipped names, YAML paths, comma lists of either, ``all``.
+        overrides: ``--set``'s dotted keys with their text, e.g. ``{"lora_parameters.rank": "16"}``;
+            they apply to every variant.
+        seed: ``--seed``; None leaves the file's own.
+
+    Raises:
+        UserError: an unknown name, a missing or wrong file, a colliding stem.
+    """
+    wanted = _expand(names)
+    changes = {key: _typed(key, text) for key, text in (overrides or {}).items()}
+    if seed is not None:
+        changes["seed"] = seed
+    ignored: dict[str, str] = {}
+    found: dict[str, tuple[Path, Variant]] = {}
+    for name, path in wanted:
+        if name in found and found[name][0] != path:
+            raise UserError(
+                f"two variants are named {name!r}: {found[name][0]} and {path}. "
+                "A variant file is named by its stem: rename one of them."
+            )
+        if name not in found:
+            found[name] = (path, _load(name, path, changes, ignored))
+    if ignored:
+        listed = ", ".join(f"{key} ({file})" for key, file in sorted(ignored.items()))
+        print(f"tunebench: ignored in variant files: {listed}", file=sys.stderr)
+    return [variant for _, variant in found.values()]
+
+
+def _expand(names: Sequence[str]) -> list[tuple[str, Path]]:
+    """``(name, file)`` of everything named, comma lists and ``all`` taken apart."""
+    known = shipped()
+    wanted: list[tuple[str, Path]] = []
+    for word in (part.strip() for name in names for part in name.split(",")):
+        if word == "all":
+            wanted += [(name, FOLDER / f"{name}.yaml") for name in known]
+        elif word in known:
+            wanted.append((word, FOLDER / f"{word}.yaml"))
+        else:
+            wanted.append(_user_file(word, known))
+    return wanted
+
+
+def _user_file(word: str, known: Sequence[str]) -> tuple[str, Path]:
+    path = Path(word).expanduser()
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        raise unknown("variant", word, [*known, "all"], "A path to a YAML file works too.")
+    if not path.is_file():
+        raise UserError(f"variant file {word} does not exist. Shipped: {', '.join(known)}.")
+    path = path.resolve()
+    if path.is_relative_to(FOLDER):
+        return path.relative_to(FOLDER).with_suffix("").as_posix(), path
+    if path.stem in known or path.stem == "all":
+        raise UserError(
+            f"variant file {word} is named {path.stem!r} by its stem, as is a shipped variant. "
+            "Rename the file."
+        )
+    return path.stem, path
+
+
+def _typed(key: str, text: str) -> Any:
+    """The YAML value of ``--set KEY=TEXT``, once the key is known to exist."""
+    section, _, rest = key.partition(".")
+    if section in IGNORED_KEYS:
+        instead = f" Use {_COMMAND_LINE[section]}." if section in _COMMAND_LINE else ""
+        raise UserError(f"--set {key}: tunebench decides this itself.{instead}")
+    if rest and section not in _SECTIONS and section != "optimizer_config":
+        raise unknown("--set key", key, _settable())
+    if section in _OURS or (section != "optimizer_config" and key not in _settable()):
+        raise unknown("--set key", key, _settable())
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {key}={text}: not a YAML value ({_one_line(error)}).") from error
+
+
+def _settable() -> list[str]:
+    keys = [key for key in Variant.model_fields if key not in _OURS]
+    return keys + [f"{name}.{key}" for name, kind in _SECTIONS.items() for key in kind.model_fields]
+
+
+def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, str]) -> Variant:
+    """One file with the changes applied; ignored keys are added to ``ignored``."""
+    values = _read(path)
+    for key in sorted(IGNORED_KEYS & values.keys()):
+        del values[key]
+        ignored.setdefault(key, path.name)
+    for key, value in changes.items():
+        _apply(values, key.split("."), value)
+    for key in [key for key, value in values.items() if value is None]:
+        del values[key]  # mlx-lm takes a null for "not given"
+    values["name"] = name
+    resume = values.get("resume_adapter_file")
+    if isinstance(resume, str):
+        values["resume_adapter_file"], digest = _resume_file(resume, path)
+        values["resume_adapter_sha256"] = digest
+    try:
+        return Variant.model_validate(values)
+    except ValidationError as error:
+        told = "; ".join(_mistake(detail) for detail in error.errors())
+        raise UserError(f"variant {name!r} ({path}): {told}.") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"variant file {path} is not YAML: {_one_line(error)}.") from error
+    except OSError as error:
+        raise UserError(f"variant file {path} cannot be read: {error.strerror}.") from error
+    if not isinstance(values, dict):
+        raise UserError(
+            f"variant file {path} holds no settings: it must be a mapping such as "
+            "'fine_tune_type: lora' (see fixtures/variants)."
+        )
+    for key in _OURS:
+        if key in values:
+            raise UserError(f"variant file {path}: {key} is set by tunebench; remove the line.")
+    return {str(key): value for key, value in values.items()}
+
+
+def _apply(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Set a dotted key, making the sections on the way."""
+    for key in keys[:-1]:
+        inner = values.get(key)
+        values[key] = dict(inner) if isinstance(inner, Mapping) else {}
+        values = values[key]
+    values[keys[-1]] = value
+
+
+def _resume_file(text: str, path: Path) -> tuple[str, str]:
+    """The adapter file to start from (beside the variant file, or as mlx-lm: from here)."""
+    for candidate in (Path(text).expanduser(), path.parent / text):
+        if candidate.is_file():
+            if candidate.suffix != ".safetensors":
+                raise UserError(
+                    f"resume_adapter_file {text!r} ({path}): only .safetensors is read."
+                )
+            return str(candidate.resolve()), sha256_file(candidate)
+    raise UserError(f"resume_adapter_file {text!r} ({path}) does not exist.")
+
+
+def _mistake(detail: Any) -> str:
+    """One validation error in our wording."""
+    *section, last = [str(part) for part in detail["loc"]] or [""]
+    where = ".".join([*section, last])
+    if detail["type"] == "extra_forbidden":
+        if last == "alpha":
+            return f"{where}: mlx-lm has no alpha; write scale (= alpha / rank)"
+        allowed = _SECTIONS[section[-1]].model_fields if section else Variant.model_fields
+        told = unknown("key", where if not section else last, set(allowed) - set(_OURS))
+        return str(told).rstrip(".")
+    text = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    got = "" if isinstance(detail["input"], Mapping) else f"={detail['input']!r}"
+    return f"{where}{got}: {text}" if where else text
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def check_against(variant: Variant, config: Mapping[str, Any]) -> None:
+    """Refuse what the base model's ``config.json`` cannot carry, before weights are loaded.
+
+    Raises:
+        UserError: more layers than the model has, ``full`` or an odd-width ``dora`` on a base that
+            is already quantized, ``quantize`` on such a base.
+    """
+    inner = config.get("text_config")
+    layers = _layer_count(config) or _layer_count(inner if isinstance(inner, Mapping) else {})
+    if variant.trains and layers is not None and variant.num_layers > layers:
+        raise UserError(
+            f"variant {variant.name!r}: num_layers={variant.num_layers}, but the model has "
+            f"{layers} layers. Use --set num_layers={layers}, or -1 for all."
+        )
+    packed = config.get("quantization") or config.get("quantization_config")
+    if not packed:
+        return
+    if variant.fine_tune_type == "full":
+        raise UserError(
+            f"variant {variant.name!r}: fine_tune_type full needs a base that is not quantized "
+            "(packed weights have no gradient). Use a lora variant: on this base it is QLoRA."
+        )
+    if variant.quantize is not None:
+        raise UserError(
+            f"variant {variant.name!r}: quantize is set, but the base model is quantized already. "
+            "Use --set quantize=null, or give the unquantized model."
+        )
+    if variant.fine_tune_type == "dora" and isinstance(packed, Mapping) and "bits" in packed:
+        try:
+            refuse_dora_bits(int(packed["bits"]))
+        except ValueError as error:
+            raise UserError(f"variant {variant.name!r}: {error}.") from error
+
+
+def _layer_count(config: Mapping[str, Any]) -> int | None:
+    for key in ("num_hidden_layers", "n_layers", "n_layer", "num_layers"):
+        if isinstance(config.get(key), int):
+            return int(config[key])
+    return None

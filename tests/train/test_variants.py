@@ -1,0 +1,226 @@
+"""Variant files: shipped ones, users' ones, overrides and every refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from harness.files import sha256_file
+from harness.train.variant import Variant
+from harness.train.variants import check_against, load_variants, shipped
+
+SHIPPED = ["article/lora", "article/qlora", "base", "dora", "full", "lora", "qlora", "qlora-8bit"]
+
+
+def one(name: str | Path, **overrides: str) -> Variant:
+    (variant,) = load_variants([str(name)], {k.replace("__", "."): v for k, v in overrides.items()})
+    return variant
+
+
+def message(name: str | Path, **overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        one(name, **overrides)
+    return str(caught.value)
+
+
+def written(folder: Path, text: str, name: str = "mine.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_shipped_variants_are_the_eight_of_the_design() -> None:
+    assert shipped() == SHIPPED
+    assert [variant.name for variant in load_variants(["all"])] == SHIPPED
+
+
+def test_comma_lists_and_repeats_give_each_variant_once_in_order() -> None:
+    names = [v.name for v in load_variants(["qlora,lora", "lora", "article/lora"])]
+    assert names == ["qlora", "lora", "article/lora"]
+
+
+def test_article_variants_are_the_published_experiment() -> None:
+    for name in ("article/lora", "article/qlora"):
+        variant = one(name)
+        assert (variant.lora_parameters.rank, variant.lora_parameters.scale) == (8, 20.0)
+        assert variant.lora_parameters.keys == ("self_attn.q_proj", "self_attn.v_proj")
+        assert (variant.num_layers, variant.iters, variant.batch_size) == (16, 600, 4)
+        assert variant.learning_rate == 1e-5
+    assert one("article/lora").quantize is None
+    spec = one("article/qlora").quantize
+    assert spec is not None
+    assert (spec.bits, spec.group_size, spec.embeddings) == (4, 64, False)
+    assert one("article/lora").file_name == "article__lora"
+
+
+def test_shipped_methods_and_widths() -> None:
+    found = {
+        v.name: (v.fine_tune_type, v.quantize and v.quantize.bits) for v in load_variants(["all"])
+    }
+    assert found["base"] == ("base", None)
+    assert found["qlora"] == ("lora", 4)
+    assert found["qlora-8bit"] == ("lora", 8)
+    assert found["dora"] == ("dora", None)
+    assert found["full"] == ("full", None)
+
+
+def test_a_yaml_of_the_user_is_named_by_its_stem_and_reads_mlx_lm_numbers(tmp_path: Path) -> None:
+    path = written(tmp_path, "fine_tune_type: lora\nlearning_rate: 1e-5\niters: 7\n")
+    variant = one(path)
+    assert (variant.name, variant.learning_rate, variant.iters) == ("mine", 1e-5, 7)
+
+
+def test_command_line_wins_over_file_over_default(tmp_path: Path) -> None:
+    path = written(tmp_path, "iters: 7\nlora_parameters: {rank: 4}\n")
+    variant = one(path, iters="9", lora_parameters__scale="1e1")
+    assert variant.iters == 9
+    assert (variant.lora_parameters.rank, variant.lora_parameters.scale) == (4, 10.0)
+    assert variant.batch_size == 4
+
+
+def test_seed_option_wins_over_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "seed: 5\n")
+    assert load_variants([str(path)])[0].seed == 5
+    assert load_variants([str(path)], seed=2)[0].seed == 2
+
+
+def test_overrides_are_typed_by_yaml() -> None:
+    assert one("lora", mask_prompt="true").mask_prompt is True
+    assert one("qlora", quantize="null").quantize is None
+    assert one("lora", lora_parameters__keys="[self_attn.q_proj]").lora_parameters.keys == (
+        "self_attn.q_proj",
+    )
+    assert one("lora", optimizer="adamw", optimizer_config__adamw__weight_decay="0.1")
+
+
+def test_unknown_variant_names_the_nearest_first() -> None:
+    told = message("qlroa")
+    assert "unknown variant 'qlroa'" in told
+    assert told.index("'qlora'") < told.index("Allowed")
+
+
+def test_unknown_keys_name_the_nearest_first(tmp_path: Path) -> None:
+    told = message(written(tmp_path, "lerning_rate: 1\nlora_parameters: {rnk: 3}\n"))
+    assert "'lerning_rate'. Did you mean 'learning_rate'?" in told
+    assert "'rnk'. Did you mean 'rank'?" in told
+    assert "'lora_parameters.rank'?" in message("lora", lora_parameters__rnk="3")
+
+
+def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+    told = message(
+        written(tmp_path, "iters: 0\nbatch_size: x\nlearning_rate: -1\noptimizer: adm\n")
+    )
+    for key in ("iters=0", "batch_size='x'", "learning_rate=-1", "optimizer='adm'"):
+        assert key in told
+
+
+def test_alpha_is_refused_with_what_to_write() -> None:
+    assert "'lora_parameters.alpha'" in message("lora", lora_parameters__alpha="16")
+
+
+def test_alpha_in_a_file_is_told_to_be_scale(tmp_path: Path) -> None:
+    told = message(written(tmp_path, "lora_parameters: {rank: 8, alpha: 16}\n"))
+    assert "write scale" in told
+
+
+def test_quantized_full_is_refused() -> None:
+    assert "no gradient" in message("full", quantize__bits="4")
+
+
+def test_dora_on_an_odd_width_is_refused() -> None:
+    assert "3-bit" in message("dora", quantize__bits="3")
+    assert one("dora", quantize__bits="4").quantize is not None
+
+
+def test_zero_layers_is_refused_because_mlx_lm_reads_it_as_all() -> None:
+    assert "-1 for all" in message("lora", num_layers="0")
+    assert one("lora", num_layers="-1").num_layers == -1
+
+
+def test_ignored_keys_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = written(tmp_path, "model: x\ntrain: true\n", "a.yaml")
+    b = written(tmp_path, "model: y\n", "b.yaml")
+    load_variants([str(a), str(b)])
+    told = capsys.readouterr().err
+    assert told.count("model") == 1
+    assert "train (a.yaml)" in told
+
+
+def test_ignored_keys_cannot_be_set_and_say_what_to_use() -> None:
+    assert "--model" in message("lora", model="x")
+
+
+def test_colliding_stems_are_refused(tmp_path: Path) -> None:
+    assert "shipped" in message(written(tmp_path, "iters: 1\n", "lora.yaml"))
+    (tmp_path / "b").mkdir()
+    first = written(tmp_path, "iters: 1\n", "x.yaml")
+    second = written(tmp_path / "b", "iters: 1\n", "x.yaml")
+    with pytest.raises(UserError, match="two variants are named 'x'"):
+        load_variants([f"{first},{second}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("- a\n- b\n", "mapping"),
+        ("a: [1\n", "not YAML"),
+        ("", "mapping"),
+        ("iters: 1\niters: 2\n", "written twice"),
+        ("name: x\n", "set by tunebench"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path: Path, text: str, told: str) -> None:
+    assert told in message(written(tmp_path, text))
+
+
+def test_a_missing_file_lists_the_shipped_ones(tmp_path: Path) -> None:
+    assert "qlora-8bit" in message(tmp_path / "absent.yaml")
+
+
+def test_resume_adapter_file_is_hashed_and_must_be_safetensors(tmp_path: Path) -> None:
+    weights = tmp_path / "a.safetensors"
+    weights.write_bytes(b"weights")
+    variant = one(written(tmp_path, "resume_adapter_file: a.safetensors\n"))
+    assert variant.resume_adapter_sha256 == sha256_file(weights)
+    assert "resume_adapter_file" not in variant.training_config()
+    (tmp_path / "a.npz").write_bytes(b"x")
+    assert "only .safetensors" in message(
+        written(tmp_path, "resume_adapter_file: a.npz\n", "n.yaml")
+    )
+    assert "does not exist" in message(
+        written(tmp_path, "resume_adapter_file: gone.safetensors\n", "g.yaml")
+    )
+
+
+def test_more_layers_than_the_model_has_is_refused() -> None:
+    with pytest.raises(UserError, match=r"num_layers=16, but the model has 4 layers"):
+        check_against(one("lora"), {"num_hidden_layers": 4})
+    check_against(one("base"), {"num_hidden_layers": 4})
+    check_against(one("lora", num_layers="-1"), {"num_hidden_layers": 4})
+    with pytest.raises(UserError, match="4 layers"):
+        check_against(one("lora"), {"text_config": {"num_hidden_layers": 4}})
+
+
+def test_a_base_that_is_quantized_already_takes_no_full_and_no_quantize() -> None:
+    config = {"num_hidden_layers": 30, "quantization": {"bits": 3, "group_size": 64}}
+    with pytest.raises(UserError, match="no gradient"):
+        check_against(one("full"), config)
+    with pytest.raises(UserError, match="quantized already"):
+        check_against(one("qlora"), config)
+    with pytest.raises(UserError, match="3-bit"):
+        check_against(one("dora"), config)
+    check_against(one("lora"), config)
+
+
+def test_training_config_leaves_out_what_does_not_change_the_weights(tmp_path: Path) -> None:
+    a = one(written(tmp_path, "iters: 3\ndescription: one\n", "a.yaml"))
+    b = one(written(tmp_path, "iters: 3\ntest_batches: 2\n", "b.yaml"))
+    assert a.training_config() == b.training_config()
+    assert a.config() != b.config()
+
+
+def test_sizes_are_read_as_mlx_lm_reads_them() -> None:
+    assert one("lora", clear_cache_threshold="8GB").clear_cache_threshold == 8 * 10**9
+    assert "clear_cache_threshold='much'" in message("lora", clear_cache_threshold="much")
