@@ -1,0 +1,134 @@
+"""Negative log-likelihood of given targets: token rows -> one number per target.
+
+The model is split into its backbone and its output layer, so that vocabulary logits exist only
+for real positions and only a chunk at a time (batch x length x vocabulary is the largest array of
+an evaluation). Whether a model may be split is found by trying: both ways must give the same
+logits on a probe. One that may not (an architecture that scales its logits) is called whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.models.backend import mx
+
+CHUNK_BYTES = 64 * 2**20
+"""Float32 logits alive at once (their log-sum-exp may double it for a moment)."""
+
+_PROBE = (0, 1, 2, 3, 2, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitModel:
+    """A causal model in two halves: ``head(backbone(tokens))`` equals ``model(tokens)``."""
+
+    backbone: Callable[[mx.array], mx.array]
+    head: Callable[[mx.array], mx.array]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetNll:
+    """Per target of one row, in order: the exact value and mlx-lm's.
+
+    ``native`` is what mlx-lm's loss computes: in the precision of the logits, while ``exact``
+    takes the log-sum-exp of the same logits in float32. They are one array for a float32 model.
+    """
+
+    exact: NDArray[np.float64]
+    native: NDArray[np.float64]
+
+
+def split_model(model: Any) -> SplitModel | None:
+    """The two halves of an mlx-lm model, or None if it cannot be split without changing it."""
+    backbone = getattr(model, "model", None)
+    if backbone is None or not callable(backbone):
+        return None
+    head = getattr(model, "lm_head", None)
+    if head is None:
+        head = getattr(getattr(backbone, "embed_tokens", None), "as_linear", None)
+    if head is None:
+        return None
+    probe = mx.array([_PROBE])
+    hidden = backbone(probe)
+    if not isinstance(hidden, mx.array):
+        return None
+    whole, halves = model(probe), head(hidden)
+    same = whole.shape == halves.shape and mx.allclose(whole, halves, rtol=1e-5, atol=1e-5).item()
+    return SplitModel(backbone, head) if same else None
+
+
+def target_nll(
+    model: Any, split: SplitModel | None, rows: Sequence[Sequence[int]], after: int
+) -> list[TargetNll]:
+    """Score each row's tokens 1.. and, last, the token ``after`` its end, in one forward pass.
+
+    Rows are padded on the right to the longest of them; causal attention keeps padding out of
+    every scored position.
+
+    Args:
+        model: an mlx-lm model in evaluation mode.
+        split: its halves from :func:`split_model`, or None to call it whole.
+        rows: token ids, each at least one long.
+        after: the token scored after the end of each row (mlx-lm's pad token).
+
+    Returns:
+        For each row, as many values as it has tokens.
+    """
+    lengths = [len(row) for row in rows]
+    width = max(lengths)
+    inputs = np.zeros((len(rows), width), np.int32)
+    targets = np.full((len(rows), width), after, np.int32)
+    for position, row in enumerate(rows):
+        inputs[position, : len(row)] = row
+        targets[position, : len(row) - 1] = row[1:]
+    real = np.arange(width)[None, :] < np.array(lengths)[:, None]
+    flat = np.flatnonzero(real.reshape(-1)).astype(np.int32)
+    states = (model if split is None else split.backbone)(mx.array(inputs))
+    states = states.reshape(-1, states.shape[-1])
+    if flat.size < real.size:
+        states = states[mx.array(flat)]
+    exact, native = _chunked(states, split, targets.reshape(-1)[flat])
+    ends = np.cumsum(lengths)[:-1]
+    return [
+        TargetNll(one, two)
+        for one, two in zip(np.split(exact, ends), np.split(native, ends), strict=True)
+    ]
+
+
+def _chunked(
+    states: mx.array, split: SplitModel | None, targets: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """NLL of ``targets`` from hidden states (or from whole logits), a chunk of rows at a time."""
+    exact, native = [], []
+    rows = _chunk_rows(states, split)
+    for start in range(0, targets.size, rows):
+        part = states[start : start + rows]
+        logits = part if split is None else split.head(part)
+        wanted = mx.array(targets[start : start + rows])[:, None]
+        own = _cross_entropy(logits, wanted)
+        full = own if logits.dtype == mx.float32 else _cross_entropy(_float32(logits), wanted)
+        own = _float32(own)
+        mx.eval(own, full)
+        native.append(np.array(own, dtype=np.float64))
+        exact.append(np.array(full, dtype=np.float64))
+    return np.concatenate(exact), np.concatenate(native)
+
+
+def _chunk_rows(states: mx.array, split: SplitModel | None) -> int:
+    """Rows whose logits fit the budget; the vocabulary's width is read off one row, unevaluated."""
+    vocabulary = states.shape[-1] if split is None else split.head(states[:1]).shape[-1]
+    return max(1, CHUNK_BYTES // (4 * int(vocabulary)))
+
+
+def _cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
+    score = mx.take_along_axis(logits, targets, axis=-1).squeeze(-1)
+    return mx.logsumexp(logits, axis=-1) - score
+
+
+def _float32(values: mx.array) -> mx.array:
+    return values.astype(mx.float32)

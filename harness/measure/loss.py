@@ -1,0 +1,196 @@
+"""Loss and perplexity: tokenized examples -> NLL sums per example -> loss by three definitions.
+
+``full_text`` scores every target token of prompt, SQL and stop token, ``completion`` those of SQL
+and stop token, ``mlx_lm_compat`` what ``mlx_lm.lora --test`` computes on the same texts
+(DESIGN.md section 5). All three come from one forward pass and are kept per example, so that
+variants can be compared pairwise. Intervals are not here (results/statistics).
+
+Source of the third: mlx-lm 0.32.2, ``tuner/trainer.py`` (``default_loss``, ``iterate_batches``,
+``evaluate``) and ``lora.py`` (``run``, ``evaluate_model``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.measure.batches import length_batches
+from harness.measure.forward import TargetNll, split_model, target_nll
+from harness.models.backend import mx
+from harness.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from harness.data.tokens import TokenizedExample
+
+PROTOCOL = "loss@1"
+
+_MLX_LM_PAD = 0
+"""mlx-lm pads with token 0 and, its mask being one too wide, scores it after each row's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleLoss:
+    """NLL sums of one example in nats, and the number of targets each is over.
+
+    ``native_nll`` is ``full_nll`` in the precision mlx-lm would use, ``after_end_nll`` the NLL of
+    the pad token after the end: the two parts of ``mlx_lm_compat``.
+    """
+
+    id: int
+    table_id: str
+    full_nll: float
+    full_tokens: int
+    completion_nll: float
+    completion_tokens: int
+    native_nll: float
+    after_end_nll: float
+
+
+@dataclass(frozen=True, slots=True)
+class LossValue:
+    """Token-weighted mean NLL in nats over ``tokens`` targets, and its exponential."""
+
+    loss: float
+    ppl: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompatSettings:
+    """The settings of ``mlx_lm.lora --test`` that its loss depends on; mlx-lm's defaults."""
+
+    batch_size: int = 4
+    seed: int = 0
+    test_batches: int = 500
+    max_seq_length: int = 2048
+
+
+def perplexity(loss: float) -> float:
+    """``exp(loss)``; infinite where that leaves the range of a float."""
+    return math.exp(loss) if loss < 709.0 else math.inf
+
+
+def evaluate(
+    model: Any,
+    examples: Sequence[TokenizedExample],
+    batch_size: int = 16,
+    progress: ProgressCallback = silent,
+) -> list[ExampleLoss]:
+    """Score every example, none dropped; results in input order, the same at any batch size.
+
+    Args:
+        model: an mlx-lm model; put in evaluation mode and back.
+        examples: tokenized texts; no examples give an empty list.
+        batch_size: rows in one forward pass.
+        progress: told the examples done.
+
+    Raises:
+        UserError: a loss is not finite.
+    """
+    was_training = bool(model.training)
+    model.eval()
+    split = split_model(model) if examples else None
+    found: dict[int, ExampleLoss] = {}
+    batches = length_batches([len(example.tokens) for example in examples], batch_size)
+    try:
+        for batch in batches:
+            rows = [examples[position].tokens for position in batch]
+            for position, nll in zip(
+                batch, target_nll(model, split, rows, _MLX_LM_PAD), strict=True
+            ):
+                found[position] = _example_loss(examples[position], nll)
+            mx.clear_cache()
+            progress("loss", len(found), len(examples))
+    finally:
+        model.train(was_training)
+    return [found[position] for position in range(len(examples))]
+
+
+def full_text(losses: Sequence[ExampleLoss]) -> LossValue:
+    """The ``full_text`` loss: mean over every target token of all examples."""
+    return _mean(
+        math.fsum(loss.full_nll for loss in losses), sum(loss.full_tokens for loss in losses)
+    )
+
+
+def completion(losses: Sequence[ExampleLoss]) -> LossValue:
+    """The ``completion`` loss: mean over the SQL and stop tokens of all examples."""
+    return _mean(
+        math.fsum(loss.completion_nll for loss in losses),
+        sum(loss.completion_tokens for loss in losses),
+    )
+
+
+def mlx_lm_compat(losses: Sequence[ExampleLoss], settings: CompatSettings) -> LossValue | None:
+    """What ``mlx_lm.lora --test`` prints for these examples, put together from their parts.
+
+    mlx-lm keeps file order (its sort by length compares the rows' number of JSON keys), drops the
+    last partial batch, draws the order of batches from numpy's global generator and takes the
+    first ``test_batches`` of them, -1 being all.
+
+    Args:
+        losses: all examples of the test file, in the file's order, tokenized with the same
+            maximum length.
+        settings: the settings of the command.
+
+    Returns:
+        None where mlx-lm refuses the file: fewer rows than a batch.
+
+    Raises:
+        ValueError: a row is longer than ``max_seq_length``.
+    """
+    size = settings.batch_size
+    if len(losses) < size:
+        return None
+    order = np.random.RandomState(settings.seed).permutation(len(losses) // size)
+    if settings.test_batches != -1:
+        order = order[: settings.test_batches]
+    nll, tokens = [], 0
+    for batch in order.tolist():
+        for loss in losses[batch * size : (batch + 1) * size]:
+            length = loss.full_tokens + 1
+            if length > settings.max_seq_length:
+                raise ValueError(
+                    f"example {loss.id} has {length} tokens, more than "
+                    f"max_seq_length={settings.max_seq_length}"
+                )
+            # A row as long as the limit leaves no slot for the pad token.
+            padded = length < settings.max_seq_length
+            nll.append(loss.native_nll + (loss.after_end_nll if padded else 0.0))
+            tokens += loss.full_tokens + padded
+    return _mean(math.fsum(nll), tokens)
+
+
+def _example_loss(example: TokenizedExample, nll: TargetNll) -> ExampleLoss:
+    # Target i of the row is token i + 1; the last one is the pad token after the end.
+    exact, native = nll.exact[:-1], nll.native[:-1]
+    of_completion = exact[max(example.prompt_length - 1, 0) :]
+    loss = ExampleLoss(
+        id=example.id,
+        table_id=example.table_id,
+        full_nll=float(exact.sum()),
+        full_tokens=int(exact.size),
+        completion_nll=float(of_completion.sum()),
+        completion_tokens=int(of_completion.size),
+        native_nll=float(native.sum()),
+        after_end_nll=float(nll.native[-1]),
+    )
+    if not math.isfinite(loss.full_nll):
+        raise UserError(
+            f"the loss of example {example.id} (table {example.table_id}) is {loss.full_nll}: the "
+            "model or its adapter holds values that are not finite. Train again with a lower "
+            "learning rate (--set learning_rate=1e-5) or evaluate an earlier checkpoint."
+        )
+    return loss
+
+
+def _mean(nll: float, tokens: int) -> LossValue:
+    if tokens == 0:
+        raise UserError("no token to score: the split is empty or its texts are one token long")
+    loss = nll / tokens
+    return LossValue(loss, perplexity(loss), tokens)

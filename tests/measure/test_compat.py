@@ -1,0 +1,147 @@
+"""`mlx_lm_compat` equals what mlx-lm's own evaluate computes, quirks included."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from measure_models import Loaded, Row, llama, rows
+
+from harness.measure.loss import CompatSettings, evaluate, mlx_lm_compat
+from harness.models.backend import mx
+
+TOLERANCE = 1e-5
+
+
+def theirs(model: Any, examples: list[Row], settings: CompatSettings) -> float:
+    """mlx-lm's `lora.py: run` with `--test`, from its seed on."""
+    from mlx_lm.tuner.datasets import CacheDataset
+    from mlx_lm.tuner.trainer import evaluate as mlx_lm_evaluate
+
+    class Texts:
+        def __len__(self) -> int:
+            return len(examples)
+
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            return {"text": index}
+
+        def process(self, datum: dict[str, Any]) -> tuple[list[int], int]:
+            return list(examples[datum["text"]].tokens), 0
+
+    np.random.seed(settings.seed)
+    return float(
+        mlx_lm_evaluate(
+            model=model,
+            dataset=CacheDataset(Texts()),
+            batch_size=settings.batch_size,
+            num_batches=settings.test_batches,
+            max_seq_length=settings.max_seq_length,
+        )
+    )
+
+
+def ours(model: Any, examples: list[Row], settings: CompatSettings) -> float:
+    limit = settings.max_seq_length
+    cut = [
+        Row(row.id, row.table_id, row.tokens[:limit], min(row.prompt_length, limit))
+        for row in examples
+    ]
+    value = mlx_lm_compat(evaluate(model, cut), settings)
+    assert value is not None
+    return value.loss
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        CompatSettings(),
+        CompatSettings(batch_size=7, seed=3),
+        CompatSettings(batch_size=4, seed=1, test_batches=3),
+        CompatSettings(batch_size=5, test_batches=-1),
+        CompatSettings(batch_size=1, test_batches=10),
+        CompatSettings(batch_size=4, max_seq_length=40),
+        CompatSettings(batch_size=4, max_seq_length=33),
+        CompatSettings(batch_size=3, max_seq_length=32, test_batches=4, seed=9),
+    ],
+    ids=str,
+)
+def test_compat_equals_mlx_lm(tiny: Loaded, settings: CompatSettings) -> None:
+    examples = rows(30, seed=5)
+    assert ours(tiny.model, examples, settings) == pytest.approx(
+        theirs(tiny.model, examples, settings), rel=TOLERANCE
+    )
+
+
+def test_compat_equals_mlx_lm_on_rows_that_fill_the_padding_exactly(tiny: Loaded) -> None:
+    examples = [row for low in (31, 32, 33, 64) for row in rows(4, low=low, high=low)]
+    for limit in (32, 33, 64, 65, 2048):
+        settings = CompatSettings(batch_size=3, max_seq_length=limit)
+        assert ours(tiny.model, examples, settings) == pytest.approx(
+            theirs(tiny.model, examples, settings), rel=TOLERANCE
+        ), limit
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 1e-3), ("float16", 1e-4)])
+def test_compat_in_low_precision_is_as_close_as_that_precision(
+    dtype: str, tolerance: float
+) -> None:
+    model = llama(seed=2, vocab_size=258)
+    model.set_dtype(getattr(mx, dtype))
+    examples = rows(12, seed=2, high=30)
+    settings = CompatSettings(batch_size=4)
+    assert ours(model, examples, settings) == pytest.approx(
+        theirs(model, examples, settings), rel=tolerance
+    )
+
+
+def test_compat_is_none_where_mlx_lm_refuses(tiny: Loaded) -> None:
+    examples = rows(3)
+    with pytest.raises(ValueError, match="at least batch_size"):
+        theirs(tiny.model, examples, CompatSettings())
+    assert mlx_lm_compat(evaluate(tiny.model, examples), CompatSettings()) is None
+
+
+def test_compat_refuses_rows_it_cannot_have_scored(tiny: Loaded) -> None:
+    losses = evaluate(tiny.model, rows(4, low=20, high=20))
+    with pytest.raises(ValueError, match="max_seq_length=19"):
+        mlx_lm_compat(losses, CompatSettings(max_seq_length=19))
+
+
+def test_compat_counts_the_pad_token_that_full_text_leaves_out(tiny: Loaded) -> None:
+    losses = evaluate(tiny.model, rows(8))
+    value = mlx_lm_compat(losses, CompatSettings())
+    assert value is not None
+    assert value.tokens == sum(loss.full_tokens for loss in losses) + 8
+
+
+@pytest.mark.slow
+def test_compat_equals_the_command(tiny: Loaded, tiny_folder: Path, tmp_path: Path) -> None:
+    texts = ["".join(map(chr, row.tokens[:-1])) for row in rows(30, seed=8)]
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    command = [sys.executable, "-m", "mlx_lm", "lora", "--model", str(tiny_folder), "--test"]
+    command += ["--data", str(tmp_path), "--adapter-path", "", "--batch-size", "4", "--seed", "3"]
+    done = subprocess.run(
+        [*command, "--test-batches", "5", "--max-seq-length", "50"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    printed = re.search(r"Test loss ([0-9.]+), Test ppl ([0-9.]+[0-9])", done.stdout)
+    assert printed, done.stdout + done.stderr
+    examples = [
+        Row(number, "t", (*tiny.tokenizer.encode(text), 257)[:50], 1)
+        for number, text in enumerate(texts)
+    ]
+    losses = evaluate(tiny.model, examples)
+    value = mlx_lm_compat(losses, CompatSettings(4, seed=3, test_batches=5, max_seq_length=50))
+    assert value is not None
+    assert value.loss == pytest.approx(float(printed[1]), abs=5.1e-4)
+    assert value.ppl == pytest.approx(float(printed[2]), abs=5.1e-4)
