@@ -1,0 +1,60 @@
+"""From a dataset's name to its records: `mini`, `wikisql` or a folder -> `Dataset`.
+
+Not covered: downloading (`python -m harness fetch wikisql` prepares the folder read here).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+
+from harness.data.records import Dataset
+from harness.data.wikisql import load_dataset
+from harness.errors import UserError, unknown
+
+NAMES = ("mini", "wikisql")
+"""Datasets known by name; anything else is a folder."""
+
+MINI_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "mini"
+"""Where the embedded corpus is committed."""
+
+
+def prepared_wikisql(cache_root: Path | None = None) -> Path:
+    """The folder in which `fetch wikisql` leaves the official splits; it may not exist yet."""
+    root = cache_root or platformdirs.user_cache_path("tunebench")
+    return root / "datasets" / "wikisql"
+
+
+def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
+    """Read the dataset called ``name``: `mini`, `wikisql`, or the path of a folder.
+
+    Args:
+        name: what `--dataset` was given.
+        cache_root: the cache's root, for `wikisql`; the user's own cache when None.
+
+    Raises:
+        UserError: an unknown name, a missing folder, or damaged files (`file:line` of each).
+    """
+    if name == "mini":
+        return load_dataset(MINI_FOLDER, "mini")
+    if name == "wikisql":
+        folder = prepared_wikisql(cache_root)
+        if not (folder / "train.jsonl").is_file():
+            raise UserError(
+                f"dataset 'wikisql' is not prepared ({folder} does not hold it). "
+                "Run: python -m harness fetch wikisql"
+            )
+        return load_dataset(folder, "wikisql")
+    folder = Path(name).expanduser()
+    if folder.is_file():
+        raise UserError(
+            f"dataset {name!r} is a file; give the folder that holds it: {folder.parent}"
+        )
+    if not folder.is_dir() and not _looks_like_path(name):
+        raise unknown("dataset", name, NAMES, "Or give a folder in WikiSQL's layout.")
+    return load_dataset(folder, folder.resolve().name)
+
+
+def _looks_like_path(name: str) -> bool:
+    return "/" in name or "\\" in name or name.startswith((".", "~"))

@@ -1,0 +1,51 @@
+"""The published comparison's questions about a `students` table: fixture files -> records.
+
+The article of January 2024 asked seven questions by eye and gave no table; here the table is ours
+(fixtures/students), every question has a gold query, and both of the article's hints about the
+ninth grade are asked of every variant. The second hint says that the value is "9th", so its
+question runs on a copy of the table that writes grades so.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.data.records import Table
+from harness.data.wikisql import parse_table
+
+STUDENTS_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "students"
+TABLE_ID = "students"
+
+
+@dataclass(frozen=True, slots=True)
+class StudentQuestion:
+    """A question with its hint (a line of the prompt), table and gold query in the dialect."""
+
+    question: str
+    hint: str | None
+    table: Table
+    gold_sql: str
+
+
+def load_students(folder: Path = STUDENTS_FOLDER) -> list[StudentQuestion]:
+    """The article's eight prompts in its order, each with the table it is asked of."""
+    tables = {
+        table.id: table
+        for table in map(parse_table, map(json.loads, _lines(folder / "tables.jsonl")))
+    }
+    return [
+        StudentQuestion(
+            question=row["question"],
+            hint=row["hint"],
+            # Every prompt names the table as the article did, whichever copy answers it.
+            table=replace(tables[row["table"]], id=TABLE_ID),
+            gold_sql=row["gold_sql"],
+        )
+        for row in map(json.loads, _lines(folder / "questions.jsonl"))
+    ]
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
