@@ -1,0 +1,154 @@
+"""Checking an adapter against a base model before anything is loaded.
+
+An mlx-lm adapter directory (``adapter_config.json``, ``adapters.safetensors``) and a base ->
+nothing, or one error with every mismatch. Only safetensors are read: a pickled adapter (``.npz``,
+``.bin``) could run code. Never imports mlx.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.models.resolve import BaseModel
+from harness.models.safetensors import Tensor, check_weights, read_header
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapters.safetensors"
+_SHOWN = 8
+
+
+def adapter_config(folder: Path) -> dict[str, Any]:
+    """The ``adapter_config.json`` of ``folder``.
+
+    Raises:
+        UserError: the folder, the file or the fields it must have are missing.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"adapter {str(folder)!r} is not a directory. Give the folder that holds {CONFIG} "
+            f"and {WEIGHTS}."
+        )
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(
+            f"adapter {folder} has no {CONFIG}. mlx-lm writes it beside {WEIGHTS}; copy it from "
+            "the folder the adapter was trained into."
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} is not a JSON object.")
+    method = config.get("fine_tune_type", "lora")
+    if method not in ("lora", "dora", "full"):
+        raise UserError(
+            f"{path}: fine_tune_type is {method!r}. Allowed: lora, dora, full. Adapters of other "
+            "tools (PEFT) must be converted first."
+        )
+    needed = () if method == "full" else ("num_layers", "lora_parameters")
+    missing = [key for key in needed if key not in config]
+    if missing:
+        hint = " It looks like a PEFT adapter, which mlx-lm does not read." * (
+            "peft_type" in config
+        )
+        raise UserError(f"{path} lacks {', '.join(missing)}.{hint}")
+    return config
+
+
+def check_adapter(base: BaseModel, folder: Path) -> dict[str, Any]:
+    """The adapter's configuration, after checking that it fits ``base``.
+
+    Raises:
+        UserError: a file is missing or damaged, or tensors do not fit; all of them are counted
+            and the first few named.
+    """
+    config = adapter_config(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        others = sorted(p.name for p in folder.iterdir() if p.suffix in (".npz", ".bin", ".pt"))
+        found = f" It holds {', '.join(others)}; only safetensors are read." if others else ""
+        raise UserError(f"adapter {folder} has no {WEIGHTS}.{found}")
+    layers = config.get("num_layers", -1)
+    faults = []
+    if isinstance(layers, int) and base.layers and layers > base.layers:
+        faults.append(f"it adapts {layers} layers, the model has {base.layers}")
+    weights = check_weights(base.id, base.path)
+    faults += _mismatches(read_header(path), weights, base.quantization)
+    if faults:
+        listed = "\n".join(f"  {fault}" for fault in faults[:_SHOWN])
+        more = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise UserError(
+            f"adapter {folder} was made for another base than {base.id!r} "
+            f"({len(faults)} mismatches):\n{listed}{more}\n"
+            f"Use the base named in its {CONFIG} ({config.get('model', 'not recorded')!r})."
+        )
+    return config
+
+
+def _mismatches(
+    adapter: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    quantization: Mapping[str, Any] | None,
+) -> list[str]:
+    """One line for every adapter tensor that has no place, or another size, in the model."""
+    faults = []
+    for name, tensor in sorted(adapter.items()):
+        module, _, leaf = name.rpartition(".")
+        if leaf not in ("lora_a", "lora_b", "m"):
+            target = weights.get(name)
+            if target is not None and target.shape != tensor.shape:
+                faults.append(f"{name}: {_shape(tensor.shape)}, model {_shape(target.shape)}")
+            elif target is None and _named_alike(name, weights):
+                faults.append(f"{name}: the model has no such weight")
+            continue
+        base = weights.get(f"{module}.weight")
+        if base is None:
+            if _named_alike(module, weights):
+                faults.append(f"{name}: the model has no {module}")
+            continue
+        outputs, inputs = base.shape[-2:]
+        if base.dtype == "U32":
+            inputs = inputs * 32 // _bits(module, quantization)
+        expected = _expected(leaf, tensor, outputs, inputs, "embed" in module)
+        if expected is not None:
+            faults.append(f"{name}: {expected}")
+    return faults
+
+
+def _expected(leaf: str, tensor: Tensor, outputs: int, inputs: int, embedding: bool) -> str | None:
+    """What is wrong with a LoRA or DoRA tensor's size, or None. Expert layers are not checked."""
+    if len(tensor.shape) != (1 if leaf == "m" else 2):
+        return None
+    first, last = (outputs, inputs) if embedding else (inputs, outputs)
+    got, wanted = {
+        "lora_a": (tensor.shape[0], first),
+        "lora_b": (tensor.shape[-1], last),
+        "m": (tensor.shape[0], outputs),
+    }[leaf]
+    return None if got == wanted else f"width {got}, the model has {wanted}"
+
+
+def _bits(module: str, quantization: Mapping[str, Any] | None) -> int:
+    own = (quantization or {}).get(module)
+    bits = own.get("bits") if isinstance(own, Mapping) else (quantization or {}).get("bits", 4)
+    return int(bits or 4)
+
+
+def _named_alike(name: str, weights: Mapping[str, Tensor]) -> bool:
+    """Whether ``name`` would stand in the file under the same name if the model had it.
+
+    Some architectures rename their weights on loading (``sanitize``); then a name that is absent
+    from the file proves nothing, and mlx-lm's own check decides.
+    """
+    plain = any(re.match(r"model\.layers\.\d+\.", weight) for weight in weights)
+    return plain and name.startswith("model.layers.")
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,60 @@
+"""From a resolved base model, and perhaps an adapter, to a model in memory.
+
+:class:`~harness.models.resolve.BaseModel` -> :class:`LoadedModel`, through mlx-lm's own loaders,
+with every parameter evaluated (MLX loads lazily). Half-precision weights stay as they are here;
+``accelerate.py`` widens them where the backend needs it. Reads nothing but local files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.models.adapter import check_adapter
+from harness.models.backend import mx, nn
+from harness.models.resolve import BaseModel
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    """A model in memory. ``model`` may be changed in place (adapter layers, training)."""
+
+    model: nn.Module
+    tokenizer: Any
+    """mlx-lm's ``TokenizerWrapper``."""
+    base: BaseModel
+
+
+def load(base: BaseModel, adapter_path: Path | None = None) -> LoadedModel:
+    """Load ``base`` and apply the adapter in ``adapter_path``, evaluation mode, evaluated.
+
+    Raises:
+        UserError: the adapter is missing, damaged or made for another base (every mismatch at
+            once), or the weights do not fit the architecture.
+    """
+    if adapter_path is not None:
+        check_adapter(base, adapter_path)
+    from mlx_lm.utils import load_model, load_tokenizer
+
+    try:
+        # Foreign code was refused or allowed when the model was resolved.
+        model, config = load_model(base.path, lazy=True, trust_remote_code=True)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"model {base.id!r}: its weights do not fit architecture {base.architecture!r}: {error}"
+        ) from error
+    if adapter_path is not None:
+        from mlx_lm.tuner.utils import load_adapters
+
+        try:
+            model = load_adapters(model, str(adapter_path))
+        except (ValueError, KeyError) as error:
+            raise UserError(
+                f"adapter {adapter_path} does not fit model {base.id!r}: {error}"
+            ) from error
+    model.eval()
+    mx.eval(model.parameters())
+    stop = config.get("eos_token_id")
+    return LoadedModel(model, load_tokenizer(base.path, eos_token_ids=stop), base)

@@ -1,0 +1,240 @@
+"""From a model's name to a checked folder: ``smollm2``, ``tiny``, a directory or a hub id.
+
+Name -> :class:`BaseModel`: where it lies, what it is, and a SHA-256 over its files. Everything
+that can be wrong without reading weights is found here, before MLX is imported: a missing or
+unreadable config, an architecture mlx-lm does not know, absent or truncated safetensors, a folder
+that holds only GGUF. Does not load weights (``load.py``) and never imports mlx.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from harness.cache import Cache
+from harness.errors import UserError, unknown
+from harness.files import content_key, sha256_file, write_json
+from harness.models import smollm2, tiny
+from harness.models.safetensors import check_weights
+from harness.progress import ProgressCallback, silent
+
+EMBEDDED = ("smollm2", "tiny")
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
+_HUB_FILES = ("*.json", "model*.safetensors", "*.py", "*.txt", "*.jsonl", "*.jinja", "*.model")
+# What decides a model's numbers; a README or a download's leftovers do not.
+_HASHED = ("config.json", "generation_config.json", "*.safetensors", "tokenizer*", "*.jinja")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A model directory that exists and is whole, as far as can be told without loading it."""
+
+    id: str
+    """The name the user gave."""
+    path: Path
+    """Its folder, in the layout of Hugging Face and MLX."""
+    revision: str | None
+    """The hub's commit, or the embedded model's version; None for a directory."""
+    sha256: str
+    """Over the files that decide its numbers: configuration, weights and tokenizer."""
+    architecture: str
+    """``model_type`` of its configuration."""
+    config: Mapping[str, Any]
+    """Its ``config.json``."""
+
+    @property
+    def layers(self) -> int:
+        """Number of transformer blocks; 0 where the configuration does not say."""
+        config = self.config.get("text_config", self.config)
+        return int(config.get("num_hidden_layers", config.get("n_layer", 0)))
+
+    @property
+    def quantization(self) -> Mapping[str, Any] | None:
+        """How the weights are quantized on disk, or None."""
+        found = self.config.get("quantization") or self.config.get("quantization_config")
+        return found if isinstance(found, Mapping) else None
+
+
+def resolve(
+    name: str,
+    cache: Cache,
+    progress: ProgressCallback = silent,
+    trust_remote_code: bool = False,
+) -> BaseModel:
+    """Find, and where needed download or make, the model called ``name``.
+
+    Args:
+        name: ``smollm2``, ``tiny``, a directory, or a hub id ``owner/name`` with an optional
+            ``@revision``. A directory wins over a hub id of the same spelling.
+        cache: where embedded models and their checksums are kept.
+        progress: told of downloads and conversions.
+        trust_remote_code: allow a model whose architecture is Python code of its own.
+
+    Raises:
+        UserError: there is no such model, or it is damaged, or cannot be fetched.
+    """
+    if name == "tiny":
+        folder = cache.build("models", f"tiny-{tiny.VERSION}", tiny.write)
+        return inspect(name, folder, cache, f"tiny-{tiny.VERSION}", trust_remote_code)
+    if name == "smollm2":
+        folder = smollm2.directory(cache, progress)
+        revision = f"{smollm2.PACKAGE}=={smollm2.VERSION}"
+        return inspect(name, folder, cache, revision, trust_remote_code)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return inspect(name, folder, cache, None, trust_remote_code)
+    if folder.is_file():
+        raise UserError(
+            f"model {name!r} is a file. Allowed: a directory with config.json and "
+            f"model*.safetensors, a hub id, {', '.join(EMBEDDED)}."
+        )
+    if _HUB_ID.fullmatch(name) and not name.startswith((".", "/")):
+        folder = _snapshot(name)
+        return inspect(name, folder, cache, folder.name, trust_remote_code)
+    if "/" in name or name.startswith("."):
+        raise UserError(
+            f"model directory {name!r} does not exist. Allowed: an existing directory, a hub id "
+            f"such as mlx-community/Mistral-7B-v0.1-4bit-mlx, {', '.join(EMBEDDED)}."
+        )
+    raise unknown("model", name, EMBEDDED, "Or give a directory or a hub id (owner/name).")
+
+
+def inspect(
+    name: str, folder: Path, cache: Cache, revision: str | None, trust_remote_code: bool = False
+) -> BaseModel:
+    """The :class:`BaseModel` of a model directory.
+
+    Raises:
+        UserError: something in it is missing, unreadable or not known to mlx-lm.
+    """
+    config = _config(name, folder)
+    architecture = _architecture(name, config, trust_remote_code)
+    check_weights(name, folder)
+    if not any((folder / f).is_file() for f in ("tokenizer.json", "tokenizer.model")):
+        raise UserError(
+            f"model {name!r}: {folder} has no tokenizer.json or tokenizer.model. Copy the "
+            "tokenizer files of the original model beside its weights."
+        )
+    return BaseModel(name, folder, revision, _sha256(folder, cache), architecture, config)
+
+
+def _config(name: str, folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        if any(folder.glob("*.gguf")):
+            raise UserError(
+                f"model {name!r}: {folder} holds only GGUF. Allowed: config.json with "
+                "model*.safetensors. Get the original model, or convert it with mlx_lm.convert."
+            )
+        adapter = (folder / "adapter_config.json").is_file()
+        hint = " It holds an adapter: give it as --adapter-path." if adapter else ""
+        raise UserError(f"model {name!r}: {path} does not exist.{hint}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {name!r}: {path} is not readable JSON: {error}") from error
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise UserError(f"model {name!r}: {path} has no model_type. Is it a model's config?")
+    return config
+
+
+def known_architectures() -> list[str]:
+    """The ``model_type`` names mlx-lm has code for, found without importing it."""
+    spec = find_spec("mlx_lm")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("mlx-lm is not installed: pip install -c constraints.txt -e .")
+    folder = Path(spec.submodule_search_locations[0])
+    names = {path.stem for path in (folder / "models").glob("*.py") if path.stem != "__init__"}
+    # Aliases live in mlx_lm.utils, whose import costs seconds and loads mlx.
+    text = (folder / "utils.py").read_text(encoding="utf-8")
+    table = re.search(r"MODEL_REMAPPING = \{(.*?)\n\}", text, re.S)
+    if table:
+        names |= set(re.findall(r'^\s+"([^"]+)":', table[1], re.M))
+    return sorted(names)
+
+
+def _architecture(name: str, config: Mapping[str, Any], trust_remote_code: bool) -> str:
+    architecture = str(config["model_type"])
+    code = config.get("model_file")
+    if code is not None and not trust_remote_code:
+        raise UserError(
+            f"model {name!r} brings its own architecture code ({code}), which would be run here. "
+            "If you trust its author, add --trust-remote-code."
+        )
+    known = known_architectures()
+    if code is None and architecture not in known:
+        error = unknown("architecture", architecture, known)
+        raise UserError(f"model {name!r}: {error}")
+    return architecture
+
+
+def _snapshot(name: str) -> Path:
+    """Download a hub model, or find it in the hub's own cache when offline."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                repository, revision=revision or None, allow_patterns=list(_HUB_FILES)
+            )
+        )
+    except GatedRepoError as error:
+        why = "is gated. Accept its terms on its page, then run: hf auth login"
+        cause: Exception = error
+    except RevisionNotFoundError as error:
+        why, cause = f"has no revision {revision!r}", error
+    except RepositoryNotFoundError as error:
+        why = "does not exist on the hub, or is private (then run: hf auth login)"
+        cause = error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        why = (
+            "is not in the local cache and the hub cannot be reached. Check the network or "
+            "HF_ENDPOINT, or download it elsewhere and give its directory"
+        )
+        cause = error
+    raise UserError(f"model {repository!r} {why}. Or use {' or '.join(EMBEDDED)}.") from cause
+
+
+def _sha256(folder: Path, cache: Cache) -> str:
+    """SHA-256 over names and contents of the deciding files.
+
+    A file's own hash is kept with its size and modification time, so that a model of many GB is
+    read once. In a folder that cannot be cached the files are read each time.
+    """
+    paths = sorted({path for pattern in _HASHED for path in folder.glob(pattern)})
+    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    store = cache.root / "fingerprints" / f"{content_key(str(folder.resolve()), stats)}.json"
+    try:
+        return str(json.loads(store.read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError):
+        pass
+    files = {path.name: sha256_file(path) for path in paths}
+    digest = _listing_sha256(files)
+    try:
+        write_json(store, {"sha256": digest, "files": files})
+    except UserError as error:
+        print(f"tunebench: {error}; the model is hashed again next time", file=sys.stderr)
+    return digest
+
+
+def _listing_sha256(files: Mapping[str, str]) -> str:
+    """SHA-256 of the sorted ``name hash`` lines, as ``sha256sum`` would list them."""
+    import hashlib
+
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(lines.encode("utf-8")).hexdigest()

