@@ -1,0 +1,166 @@
+"""Pairing two variants' stored rows, example by example.
+
+Input: two (run, variant) sides -> output: :class:`Pair` per metric, differences b - a summed by
+table. Refuses sides that cannot be paired (other model, dataset, protocol or examples) by naming
+the field. The statistics on a pair are in ``compare``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.results.intervals import TableSums, table_sums
+from harness.results.rows import LossRow, PredictionRow
+from harness.results.schema import Direction
+from harness.results.store import StoredRun
+
+PRIMARY = ("completion_loss", "ex", "ex_hardened")
+"""The primary family: Holm runs over these, and only these get a verdict."""
+
+DESCRIPTIVE = ("full_text_loss", "ex_official", "ex_strict", "lf", "valid")
+
+RATE_METRICS = ("ex", "ex_hardened", "ex_official", "ex_strict", "lf", "valid")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One variant of one stored run."""
+
+    run: StoredRun
+    variant: str
+
+    def label(self, other: Side) -> str:
+        """The variant's name, with its run in front where the two runs differ."""
+        if self.run.folder == other.run.folder:
+            return self.variant
+        return f"{self.run.id}:{self.variant}"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One metric of two sides on the same examples."""
+
+    metric: str
+    direction: Direction
+    sums: TableSums
+    value_a: float
+    value_b: float
+    n: int
+    fixed: list[int] | None
+    broken: list[int] | None
+
+
+def unlike_fields(a: StoredRun, b: StoredRun) -> dict[str, tuple[object, object]]:
+    """The fields that make numbers of two runs incomparable, with both values."""
+    x, y = a.results, b.results
+    sides: dict[str, tuple[object, object]] = {
+        "model.sha256": (x.model.sha256, y.model.sha256),
+        "dataset.sha256": (x.dataset.sha256, y.dataset.sha256),
+        "protocols.loss": (x.protocols.loss, y.protocols.loss),
+        "protocols.execution": (x.protocols.execution, y.protocols.execution),
+    }
+    return {name: pair for name, pair in sides.items() if pair[0] != pair[1]}
+
+
+def require_alike(a: StoredRun, b: StoredRun) -> None:
+    """Refuse two runs whose quality numbers are not comparable.
+
+    Raises:
+        UserError: every differing field with both values.
+    """
+    unlike = unlike_fields(a, b)
+    if unlike:
+        listed = "; ".join(f"{name}: {x!r} against {y!r}" for name, (x, y) in unlike.items())
+        raise UserError(
+            f"runs {a.id!r} and {b.id!r} are not comparable: {listed}. Make both with the same "
+            "--model, --dataset, --prompt-style and version of tunebench."
+        )
+
+
+def pairs(a: Side, b: Side) -> list[Pair]:
+    """Every metric that both sides have, primary ones first.
+
+    Raises:
+        UserError: the two answered different examples (another --limit or seed).
+    """
+    found = [*_loss_pairs(a, b), *_rate_pairs(a, b)]
+    order = {name: place for place, name in enumerate((*PRIMARY, *DESCRIPTIVE))}
+    return sorted(found, key=lambda pair: order[pair.metric])
+
+
+def _loss_pairs(a: Side, b: Side) -> list[Pair]:
+    rows_a, rows_b = a.run.losses(a.variant), b.run.losses(b.variant)
+    if rows_a is None or rows_b is None:
+        return []
+    _require_same_ids(a, b, rows_a, rows_b)
+    tables = [row.table_id for row in rows_a]
+    getters: tuple[tuple[str, Callable[[LossRow], tuple[float, int]]], ...] = (
+        ("completion_loss", lambda row: (row.completion_nll, row.completion_tokens)),
+        ("full_text_loss", lambda row: (row.full_nll, row.full_tokens)),
+    )
+    made = []
+    for metric, get in getters:
+        x = np.array([get(row) for row in rows_a], dtype=np.float64)
+        y = np.array([get(row) for row in rows_b], dtype=np.float64)
+        if not np.array_equal(x[:, 1], y[:, 1]):
+            raise UserError(
+                f"{a.label(b)} and {b.label(a)} scored different tokens for {metric}: another "
+                "tokenizer or maximum length. Measure both with the same settings."
+            )
+        sums = table_sums(y[:, 0] - x[:, 0], tables, x[:, 1])
+        weight = float(x[:, 1].sum())
+        if weight:
+            values = float(x[:, 0].sum()) / weight, float(y[:, 0].sum()) / weight
+            made.append(Pair(metric, "lower", sums, *values, len(tables), None, None))
+    return made
+
+
+def _rate_pairs(a: Side, b: Side) -> list[Pair]:
+    rows_a, rows_b = a.run.predictions(a.variant), b.run.predictions(b.variant)
+    if rows_a is None or rows_b is None:
+        return []
+    _require_same_ids(a, b, rows_a, rows_b)
+    made = []
+    for metric in RATE_METRICS:
+        graded = [
+            (x.id, x.table_id, bool(getattr(x, metric)), bool(getattr(y, metric)))
+            for x, y in zip(rows_a, rows_b, strict=True)
+            if getattr(x, metric) is not None and getattr(y, metric) is not None
+        ]
+        if not graded:
+            continue
+        before = np.array([row[2] for row in graded], dtype=np.float64)
+        after = np.array([row[3] for row in graded], dtype=np.float64)
+        made.append(
+            Pair(
+                metric,
+                "higher",
+                table_sums(after - before, [row[1] for row in graded]),
+                float(before.mean()),
+                float(after.mean()),
+                len(graded),
+                [row[0] for row in graded if row[3] and not row[2]],
+                [row[0] for row in graded if row[2] and not row[3]],
+            )
+        )
+    return made
+
+
+def _require_same_ids(
+    a: Side,
+    b: Side,
+    rows_a: Sequence[LossRow] | Sequence[PredictionRow],
+    rows_b: Sequence[LossRow] | Sequence[PredictionRow],
+) -> None:
+    ids_a, ids_b = [row.id for row in rows_a], [row.id for row in rows_b]
+    if ids_a != ids_b:
+        only = sorted(set(ids_a) ^ set(ids_b))
+        raise UserError(
+            f"{a.label(b)} and {b.label(a)} answered different examples (limit: {len(ids_a)} "
+            f"against {len(ids_b)}; {len(only)} ids on one side only, the first {only[:1]}). "
+            "Use the same --limit and --seed for both."
+        )

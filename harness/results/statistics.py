@@ -1,0 +1,113 @@
+"""Paired tests between two systems that answered the same examples.
+
+Input: differences summed by table -> output: p values and the smallest detectable difference.
+Sources: the sign-flip (one-sample randomization) test of Fisher 1935 with the Monte Carlo p of
+Phipson & Smyth 2010; McNemar 1947, exact binomial form; Holm 1979; the normal approximation to
+McNemar's power (Connor 1987, under the null variance); Welch's t on logarithms for a ratio of
+speeds. Intervals are in ``intervals``; what is compared, and in which words, in ``compare``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from harness.results.intervals import Floats, Interval, TableSums, chunk_sizes
+
+FLIPS = 10_000
+EXACT_TABLES = 13
+"""Up to this many differing tables all 2**k sign patterns are enumerated (8,192 of them)."""
+
+ALPHA = 0.05
+POWER = 0.80
+
+
+def sign_flip(differences: Floats, seed: int = 0, flips: int = FLIPS) -> float:
+    """Two-sided p of "the sign of each table's difference is a coin toss".
+
+    The statistic is the absolute sum of ``differences``. Tables without a difference cannot
+    change it and are left out; with none left, p is 1. Exact up to ``EXACT_TABLES`` differing
+    tables, else Monte Carlo with ``(1 + hits) / (1 + flips)``, which is never 0.
+    """
+    moving = differences[differences != 0.0]
+    count = len(moving)
+    if count == 0:
+        return 1.0
+    # Sums that differ by rounding only are ties, and ties count as hits.
+    observed = abs(float(moving.sum())) - 1e-9 * float(np.abs(moving).sum())
+    if count <= EXACT_TABLES:
+        patterns = np.arange(2**count)[:, None] >> np.arange(count) & 1
+        sums = (1.0 - 2.0 * patterns) @ moving
+        return float(np.mean(np.abs(sums) >= observed))
+    rng = np.random.default_rng(seed)
+    hits = 0
+    for size in chunk_sizes(flips, count):
+        bits = np.unpackbits(
+            rng.integers(0, 256, size=(size, (count + 7) // 8), dtype=np.uint8), axis=1
+        )[:, :count]
+        # sum(±d) = sum(d) - 2 * sum(d where flipped)
+        flipped = bits.astype(np.float64) @ moving
+        hits += int(np.count_nonzero(np.abs(moving.sum() - 2.0 * flipped) >= observed))
+    return (1 + hits) / (1 + flips)
+
+
+def mcnemar(fixed: int, broken: int) -> float:
+    """Exact two-sided McNemar p from the two discordant counts; 1 when there are none."""
+    discordant = fixed + broken
+    if discordant == 0:
+        return 1.0
+    return float(stats.binomtest(fixed, discordant, 0.5).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment, in the order given."""
+    if not p_values:
+        return []
+    return [float(p) for p in multipletests(list(p_values), alpha=ALPHA, method="holm")[1]]
+
+
+def minimum_detectable(sums: TableSums, family: int, power: float = POWER) -> float | None:
+    """Smallest true |mean difference| that the first Holm step finds with ``power``.
+
+    ``(z(1 - alpha/2m) + z(power)) * se``, where ``se`` is the standard error over tables at the
+    observed discordance when there is no true difference. With one example a table and a share
+    ``d`` of discordant pairs, ``se`` is ``sqrt(d / n)``. None when nothing differed: then the
+    data say nothing about the spread.
+    """
+    spread = math.sqrt(float(np.square(sums.numerators).sum()))
+    weight = float(sums.weights.sum())
+    if spread == 0.0 or weight == 0.0:
+        return None
+    reach = float(stats.norm.ppf(1 - ALPHA / (2 * family)) + stats.norm.ppf(power))
+    return reach * spread / weight
+
+
+def fewest_flips(family: int) -> int:
+    """Tables that must differ, all one way, before any sign-flip p passes the first Holm step."""
+    return math.ceil(1 - math.log2(ALPHA / family))
+
+
+def ratio_interval(a: Sequence[float], b: Sequence[float], paired: bool) -> Interval | None:
+    """95% interval of b/a from repeated trials, on logarithms; None below two trials a side.
+
+    ``paired`` takes trials i of both as one interleaved block; otherwise Welch's t.
+    """
+    if min(len(a), len(b)) < 2 or min(*a, *b) <= 0 or (paired and len(a) != len(b)):
+        return None
+    log_a, log_b = np.log(np.asarray(a, float)), np.log(np.asarray(b, float))
+    if paired:
+        ratios = log_b - log_a
+        error = float(ratios.std(ddof=1)) / math.sqrt(len(ratios))
+        freedom = float(len(ratios) - 1)
+    else:
+        parts = [float(x.var(ddof=1)) / len(x) for x in (log_a, log_b)]
+        error = math.sqrt(sum(parts))
+        spread = sum(v * v / (len(x) - 1) for v, x in zip(parts, (log_a, log_b), strict=True))
+        freedom = error**4 / spread if spread else 1.0
+    centre = float(log_b.mean() - log_a.mean())
+    reach = float(stats.t.ppf(0.975, freedom)) * error
+    return math.exp(centre - reach), math.exp(centre + reach)

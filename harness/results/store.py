@@ -1,0 +1,257 @@
+"""The store: a run's folder on disk, the only module that writes result files.
+
+Input: :class:`Results`, rows of losses, predictions and speed trials, the report and its charts
+-> output: `<results-dir>/<run-name>/`; and back, as a :class:`StoredRun` whose row files are read
+when asked for. A new folder is filled beside its place and then renamed into it, so a run is whole
+or absent. Not covered: what the fields mean (``schema``) and how they read in words (``report``).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from harness import files
+from harness.errors import UserError, unknown
+from harness.results.rows import LossRow, PredictionRow, TrialRow
+from harness.results.schema import SCHEMA_VERSION, Results
+from harness.results.variant_schema import Record
+
+RESULTS_FILE = "results.json"
+REPORT_FILE = "report.md"
+
+Row = TypeVar("Row", bound=Record)
+
+
+@dataclass(frozen=True)
+class RunRows:
+    """The rows of the files beside `results.json`, by variant; a missing variant has no file."""
+
+    losses: Mapping[str, Sequence[LossRow]] = field(default_factory=dict)
+    predictions: Mapping[str, Sequence[PredictionRow]] = field(default_factory=dict)
+    trials: Mapping[str, Sequence[TrialRow]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run in the store. ``variant`` is set when the user picked one with `RUN:variant`."""
+
+    folder: Path
+    results: Results
+    variant: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The run's name."""
+        return self.results.run.id
+
+    @property
+    def variants(self) -> list[str]:
+        """The variants in play: the picked one, or all in run order."""
+        return [self.variant] if self.variant else list(self.results.variants)
+
+    def losses(self, variant: str) -> list[LossRow] | None:
+        """Per-example losses; None when the run has no such file."""
+        return _read_rows(self.folder / row_file("losses", variant), LossRow)
+
+    def predictions(self, variant: str) -> list[PredictionRow] | None:
+        """Graded answers in id order; None when the run has no such file."""
+        return _read_rows(self.folder / row_file("predictions", variant), PredictionRow)
+
+    def trials(self, variant: str) -> list[TrialRow] | None:
+        """Speed trials; None when the run has no such file."""
+        return _read_rows(self.folder / row_file("trials", variant), TrialRow)
+
+
+def file_name(variant: str) -> str:
+    """A variant's name as part of a file name: `article/lora` -> `article__lora`."""
+    return variant.replace("/", "__")
+
+
+def row_file(kind: str, variant: str) -> str:
+    """The file of ``kind`` (losses, predictions, trials) for a variant."""
+    return f"{kind}.{file_name(variant)}.jsonl"
+
+
+def check_new(results_dir: Path, name: str) -> Path:
+    """The folder a new run will have; meant to be called before anything is loaded.
+
+    Raises:
+        UserError: the name is taken, or is not one path component.
+    """
+    if not name or name in {".", ".."} or "/" in name or "\\" in name or ":" in name:
+        raise UserError(
+            f"run name {name!r} cannot be a folder's name: leave out '/', '\\' and ':'. "
+            "Choose another with --run-name NAME."
+        )
+    folder = results_dir / name
+    if folder.exists():
+        raise UserError(
+            f"run {name!r} exists already: {folder}. Choose another name with --run-name NAME, "
+            "or remove that folder."
+        )
+    return folder
+
+
+def write_run(results_dir: Path, results: Results, rows: RunRows | None = None) -> StoredRun:
+    """Write a new run with its rows, report and charts; the folder appears whole or not at all.
+
+    Raises:
+        UserError: the name is taken, two variants share a file name, or the disk refuses.
+    """
+    folder = check_new(results_dir, results.run.id)
+    _check_file_names(results)
+    try:
+        results_dir.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{results.run.id}.", dir=results_dir))
+    except OSError as error:
+        raise UserError(f"cannot write {results_dir}: {error.strerror or error}") from error
+    try:
+        files.write_json(work / RESULTS_FILE, dump(results))
+        _write_rows(work, rows or RunRows())
+        write_report(StoredRun(work, results))
+        work.chmod(0o755)
+        # rename() onto a folder that appeared meanwhile fails unless that folder is empty.
+        work.rename(folder)
+    except OSError as error:
+        shutil.rmtree(work, ignore_errors=True)
+        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return StoredRun(folder, results)
+
+
+def write_report(run: StoredRun, out: Path | None = None) -> list[Path]:
+    """Write `report.md` and the charts of a run into ``out`` (its own folder by default)."""
+    # Imported here: reading and gating a run needs neither pandas nor matplotlib.
+    from harness.results.charts import render_charts
+    from harness.results.report import render_report
+
+    out = out or run.folder
+    charts = render_charts(run)
+    report = render_report(run)
+    written = []
+    for name, svg in charts.items():
+        files.write_text(out / name, svg)
+        written.append(out / name)
+    files.write_text(out / REPORT_FILE, report)
+    return [*written, out / REPORT_FILE]
+
+
+def update_results(run: StoredRun, results: Results) -> StoredRun:
+    """Replace a run's `results.json` and report, e.g. after its gates were judged."""
+    updated = StoredRun(run.folder, results, run.variant)
+    files.write_json(run.folder / RESULTS_FILE, dump(results))
+    write_report(updated)
+    return updated
+
+
+def read_run(where: str | Path) -> StoredRun:
+    """Read a run: its folder or its `results.json`, optionally with `:variant` behind.
+
+    Raises:
+        UserError: nothing there, a damaged or foreign file, or no such variant.
+    """
+    path, variant = _split_variant(str(where))
+    folder = path.parent if path.name == RESULTS_FILE else path
+    file = folder / RESULTS_FILE
+    if not file.is_file():
+        raise UserError(
+            f"no run at {where}: {file} does not exist. RUN is a run's folder or its "
+            f"{RESULTS_FILE}, with an optional :variant; runs lie under results/ and "
+            "results/runs/."
+        )
+    results = _parse_results(file)
+    if variant is not None and variant not in results.variants:
+        raise unknown(f"variant of run {results.run.id}", variant, results.variants)
+    return StoredRun(folder, results, variant)
+
+
+def dump(results: Results) -> dict[str, Any]:
+    """The JSON object of `results.json`."""
+    return results.model_dump(mode="json", by_alias=True)
+
+
+def _split_variant(text: str) -> tuple[Path, str | None]:
+    path = Path(text)
+    if path.exists() or ":" not in text:
+        return path, None
+    head, _, tail = text.rpartition(":")
+    # "C:\\run" and a path with a colon in a folder's name keep their colon.
+    if tail.startswith("\\") or not Path(head).exists():
+        return path, None
+    return Path(head), tail
+
+
+def _parse_results(file: Path) -> Results:
+    remedy = "Restore the file (git checkout, a backup) or make the run again."
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{file} is damaged: {error}. {remedy}") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{file} has schema_version {version!r}; this tunebench reads {SCHEMA_VERSION}. "
+            "Read it with the version that wrote it (run.versions), or make the run again."
+        )
+    try:
+        return Results.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{file} is damaged: {describe_error(error)}. {remedy}") from error
+
+
+def describe_error(error: ValidationError) -> str:
+    """The first three faults of a validation, as `place: what`, and how many more."""
+    faults = error.errors(include_url=False)
+    shown = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:3])
+    return shown + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
+
+
+def _check_file_names(results: Results) -> None:
+    seen: dict[str, str] = {}
+    for name in results.variants:
+        other = seen.setdefault(file_name(name), name)
+        if other != name:
+            raise UserError(
+                f"variants {other!r} and {name!r} would both be stored as {file_name(name)!r}: "
+                "rename one of them."
+            )
+
+
+def _write_rows(folder: Path, rows: RunRows) -> None:
+    kinds: tuple[tuple[str, Mapping[str, Sequence[Record]]], ...] = (
+        ("losses", rows.losses),
+        ("predictions", rows.predictions),
+        ("trials", rows.trials),
+    )
+    for kind, by_variant in kinds:
+        for variant, items in by_variant.items():
+            dumped = [item.model_dump(mode="json") for item in items]
+            if kind != "trials":
+                dumped.sort(key=lambda row: int(row["id"]))
+            files.write_jsonl(folder / row_file(kind, variant), dumped)
+
+
+def _read_rows(file: Path, kind: type[Row]) -> list[Row] | None:
+    if not file.is_file():
+        return None
+    rows = []
+    with file.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                rows.append(kind.model_validate_json(line))
+            except ValidationError as error:
+                raise UserError(
+                    f"{file}:{number} is damaged: {describe_error(error)}. Restore the file or "
+                    "make the run again."
+                ) from error
+    return rows

@@ -1,0 +1,354 @@
+"""A small, realistic run for the results tests: base, lora and qlora on 60 questions.
+
+Every number derives from a seed, so the golden report is the same on any machine; the execution
+and loss sections are computed from the rows, as the pipeline does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.results.intervals import clustered_rate, token_weighted_loss, wilson
+from harness.results.rows import LossRow, PredictionRow, TrialRow
+from harness.results.schema import Results
+from harness.results.store import RunRows, StoredRun, write_run
+
+TABLES = 20
+EXAMPLES = 60
+SKILL = {"base": 0.03, "lora": 0.62, "qlora": 0.45, "article/qlora": 0.45}
+NLL = {"base": 1.9, "lora": 0.42, "qlora": 0.50, "article/qlora": 0.50}
+SPEED = {"base": (320.0, 21.0), "lora": (300.0, 19.0), "qlora": (210.0, 12.0)}
+GOLD_SQL = 'SELECT COUNT("Name") FROM "students" WHERE "Grade" = 9'
+
+
+def loss_rows(variant: str, shift: float = 0.0, count: int = EXAMPLES) -> list[LossRow]:
+    """Losses that share their per-example difficulty across variants."""
+    hard = np.random.default_rng(5).normal(0.0, 0.15, count)
+    own = np.random.default_rng(_seed(variant)).normal(0.0, 0.02, count)
+    rows = []
+    for i in range(count):
+        tokens = 12 + i % 9
+        mean = max(0.05, NLL.get(variant, 0.5) + shift + hard[i] + own[i])
+        rows.append(
+            LossRow(
+                id=i,
+                table_id=f"t-{i % TABLES}",
+                full_nll=round(float(mean * tokens + 2.0 * 60), 6),
+                full_tokens=tokens + 60,
+                completion_nll=round(float(mean * tokens), 6),
+                completion_tokens=tokens,
+            )
+        )
+    return rows
+
+
+def prediction_rows(
+    variant: str, skill: float | None = None, count: int = EXAMPLES
+) -> list[PredictionRow]:
+    """Graded answers: an example is right where a shared draw lies below the variant's skill."""
+    draw = np.random.default_rng(11).random(count)
+    own = np.random.default_rng(_seed(variant)).normal(0.0, 0.04, count)
+    level = SKILL.get(variant, 0.5) if skill is None else skill
+    kinds = ("unknown_column", "not_a_query", "unknown_table")
+    rows = []
+    for i in range(count):
+        right = bool(draw[i] + own[i] < level)
+        degenerate = i in (7, 31)
+        failure = None if right or i % 3 else kinds[i % 9 // 3]
+        rows.append(
+            PredictionRow(
+                id=i,
+                table_id=f"t-{i % TABLES}",
+                text=f" SELECT Name FROM t-{i % TABLES} WHERE Age = {i}",
+                ex_official=right,
+                lf=right and i % 4 != 0,
+                ex=None if degenerate else right,
+                ex_strict=None if degenerate else right and i % 5 != 0,
+                ex_hardened=None if degenerate else right and i % 10 != 3,
+                valid=failure is None,
+                failure=failure,
+                query={"sel": 0, "agg": 0, "conds": [[1, 0, str(i)]]} if not failure else None,
+                sql=f'SELECT "Name" FROM "t-{i % TABLES}" WHERE "Age" = {i}'
+                if not failure
+                else None,
+            )
+        )
+    return rows
+
+
+def trial_rows(variant: str, factor: float = 1.0) -> list[TrialRow]:
+    """Three interleaved trials with a spread of about 1%."""
+    prompt, generation = SPEED.get(variant, (200.0, 10.0))
+    wobble = np.random.default_rng(_seed(variant)).normal(1.0, 0.01, 3)
+    return [
+        TrialRow(
+            block=block,
+            prompt_tokens=64,
+            prompt_tokens_per_s=round(prompt * float(w) * factor, 3),
+            ttft_s=round(64 / (prompt * float(w) * factor), 4),
+            generation_tokens_per_s=round(generation * float(w) * factor, 3),
+        )
+        for block, w in enumerate(wobble)
+    ]
+
+
+def sample_rows(variants: tuple[str, ...] = ("base", "lora", "qlora")) -> RunRows:
+    """The row files of the sample run."""
+    return RunRows(
+        {name: loss_rows(name) for name in variants},
+        {name: prediction_rows(name) for name in variants},
+        {name: trial_rows(name) for name in variants},
+    )
+
+
+def sample_results(name: str = "sample", rows: RunRows | None = None, **run: Any) -> Results:
+    """results.json of the sample run; ``run`` overrides fields of its `run` section."""
+    rows = rows or sample_rows()
+    record: dict[str, Any] = {
+        "schema_version": 1,
+        "run": {
+            "id": name,
+            "started": "2026-11-24T20:00:00Z",
+            "finished": "2026-11-24T20:14:10Z",
+            "command": "pytest suites/ --variant=base,lora,qlora",
+            "seed": 0,
+            "partial": [],
+            "contended": False,
+            "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
+            "versions": {"tunebench": "0.1.0", "mlx": "0.32.4", "mlx-lm": "0.32.2"},
+            "device": {
+                "backend": "cpu",
+                "chip": "Sample CPU, 2 cores",
+                "memory_bytes": 16_000_000_000,
+                "blas": "mkl",
+            },
+            "distributed": {"size": 1},
+            **run,
+        },
+        "model": {
+            "id": "smollm2",
+            "revision": "0.1.2",
+            "sha256": "aa" * 32,
+            "architecture": "llama",
+        },
+        "dataset": {
+            "name": "mini",
+            "sha256": "bb" * 32,
+            "splits": {"train": 1000, "valid": 60, "test": EXAMPLES},
+            "tables": 330,
+            "leakage": {"shared_tables": 0, "shared_questions": 0},
+        },
+        "protocols": {
+            "loss": "loss-dialect@1",
+            "execution": "execution-dialect-greedy128-batch16@1",
+            "throughput": "throughput-single-32@1",
+            "memory": "memory-rss50ms@1",
+        },
+        "variants": {name: variant_section(name, rows) for name in rows.losses},
+    }
+    return Results.model_validate(record)
+
+
+def variant_section(name: str, rows: RunRows) -> dict[str, Any]:
+    """One variant's section, from its rows."""
+    tuned = name != "base"
+    quantized = "qlora" in name
+    loss = _loss(rows, name)
+    return {
+        "config": {"fine_tune_type": "lora" if tuned else "base", "iters": 40 if tuned else 0},
+        "adapter": {
+            "path": f"cache/adapters/{name}",
+            "sha256": "cc" * 32,
+            "iterations": 40,
+            "source": "trained",
+        }
+        if tuned
+        else None,
+        "parameters": {
+            "trainable": 460_800 if tuned else 0,
+            "total": 134_975_808 if tuned else 134_515_008,
+            "per_ten_thousand": 34.139 if tuned else 0.0,
+            "packed_total": 24_000_000 if quantized else 134_975_808,
+            "packed_per_ten_thousand": (192.0 if quantized else 34.139) if tuned else 0.0,
+        },
+        "finetune": _finetune(NLL.get(name, 0.5)) if tuned else None,
+        "checkpoints": [
+            {"iteration": 20, "loss": loss["full_text"]["loss"] + 0.2, "ex": 0.3},
+            {"iteration": 40, "loss": loss["full_text"]["loss"], "ex": SKILL[name]},
+        ]
+        if tuned
+        else None,
+        "loss": loss,
+        "memory": _memory(quantized, tuned),
+        "size": {
+            "base_bytes": 85_000_000 if quantized else 538_000_000,
+            "adapter_bytes": 1_843_200 if tuned else 0,
+            "fused_bytes": (90_000_000 if quantized else 538_000_000) if tuned else None,
+            "fused_by_dtype": {"uint32": 67_000_000, "float32": 23_000_000}
+            if quantized
+            else {"float32": 538_000_000}
+            if tuned
+            else None,
+        },
+        "throughput": _throughput(rows, name),
+        "execution": _execution(rows, name),
+        "fuse": {
+            "adapter": {"ppl": 7.1, "ex": 0.625},
+            "fused": {"ppl": 7.3 if quantized else 7.1, "ex": 0.583 if quantized else 0.625},
+            "dequantized": {"ppl": 7.1, "ex": 0.625} if quantized else None,
+            "flips": {"fused": 2 if quantized else 0, "dequantized": 0, "of": 24},
+        }
+        if tuned
+        else None,
+        "questions": _questions(name),
+    }
+
+
+def write_sample(results_dir: Path, name: str = "sample", **run: Any) -> StoredRun:
+    """Write the sample run into ``results_dir``."""
+    rows = sample_rows()
+    return write_run(results_dir, sample_results(name, rows, **run), rows)
+
+
+def _seed(variant: str) -> int:
+    return sum(map(ord, variant))
+
+
+def _finetune(final: float) -> dict[str, Any]:
+    rows = [(0, None, 2.6, None), (20, 2.1, 1.5 + final, 61.5), (40, 1.7, 1.3 + final, 64.25)]
+    return {
+        "curve": [
+            {
+                "iteration": i,
+                "updates": i,
+                "train_loss": train,
+                "val_loss": val,
+                "tokens_per_s": speed,
+                "supervised_tokens_per_s": speed,
+            }
+            for i, train, val, speed in rows
+        ],
+        "wall_s": 226.0,
+        "resumed_from": None,
+    }
+
+
+def _loss(rows: RunRows, name: str) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    items = rows.losses[name]
+    for key, field in (("full_text", "full"), ("completion", "completion")):
+        nll = [getattr(row, f"{field}_nll") for row in items]
+        tokens = [getattr(row, f"{field}_tokens") for row in items]
+        mean = sum(nll) / sum(tokens)
+        made[key] = {
+            "loss": mean,
+            "ppl": float(np.exp(mean)),
+            "tokens": sum(tokens),
+            "ci95": token_weighted_loss(nll, tokens, [row.table_id for row in items]),
+        }
+    compat = made["full_text"]["loss"] + 0.01
+    made["mlx_lm_compat"] = {
+        "loss": compat,
+        "ppl": float(np.exp(compat)),
+        "tokens": 4500,
+        "ci95": None,
+    }
+    return made
+
+
+def _memory(quantized: bool, tuned: bool) -> dict[str, Any]:
+    def phase(peak: float) -> dict[str, Any]:
+        return {
+            "mlx_peak_bytes": int(peak * 1e9),
+            "rss_start_bytes": 400_000_000,
+            "rss_peak_bytes": int((peak + 0.4) * 1e9),
+            "shared_process": False,
+        }
+
+    base = 0.09 if quantized else 0.54
+    return {
+        "load": phase(base),
+        "train": phase(base + 2.0) if tuned else None,
+        "validate": phase(base + 0.8) if tuned else None,
+        "test": phase(base + 0.9),
+        "generate": phase(base + 0.3),
+    }
+
+
+def _throughput(rows: RunRows, name: str) -> dict[str, Any]:
+    trials = rows.trials[name]
+    return {
+        "prompt_tokens_per_s": float(np.median([t.prompt_tokens_per_s for t in trials])),
+        "generation_tokens_per_s": float(np.median([t.generation_tokens_per_s for t in trials])),
+        "ttft_s": float(np.median([t.ttft_s for t in trials])),
+        "inter_token_p50_s": 0.05,
+        "inter_token_p95_s": 0.06,
+        "batched_tokens_per_s": 88.0,
+        "trials": len(trials),
+        "measured_at": "2026-11-24T20:13:00Z on Sample CPU, 2 cores",
+        "cached": False,
+    }
+
+
+def _execution(rows: RunRows, name: str) -> dict[str, Any]:
+    items = rows.predictions[name]
+    graded = [row for row in items if row.ex is not None]
+
+    def rate(field: str, among: Any = graded) -> float:
+        return float(np.mean([bool(getattr(row, field)) for row in among]))
+
+    by_agg = {"": graded[::2], "COUNT": graded[1::2]}
+    by_conditions = {"1": graded[:40], "2": graded[40:]}
+    return {
+        "n": len(items),
+        "of": EXAMPLES,
+        "ex": rate("ex"),
+        "ex_official": rate("ex_official", items),
+        "ex_strict": rate("ex_strict"),
+        "ex_hardened": rate("ex_hardened"),
+        "lf": rate("lf", items),
+        "valid": rate("valid", items),
+        "ci95": wilson(sum(bool(row.ex) for row in graded), len(graded)),
+        "clustered_ci95": clustered_rate(
+            [bool(row.ex) for row in graded], [row.table_id for row in graded]
+        ),
+        "degenerate_gold": len(items) - len(graded),
+        "failures": dict(Counter(row.failure for row in items if row.failure)),
+        "by_agg": {key: {"n": len(v), "ex": rate("ex", v)} for key, v in by_agg.items()},
+        "by_conditions": {
+            key: {"n": len(v), "ex": rate("ex", v)} for key, v in by_conditions.items()
+        },
+    }
+
+
+def _questions(name: str) -> list[dict[str, Any]]:
+    prompt, generation = SPEED.get(name, (200.0, 10.0))
+    asked = [
+        ("What is Wang Junjian's name?", "SELECT Name FROM students WHERE School = 'x | y'", None),
+        (
+            "How old is Wang Junjian?",
+            "SELECT Age FROM students WHERE Name = 'Wang Junjian'",
+            [[14]],
+        ),
+        ("Count how many students there are in ninth grade.", "students are nine", None),
+    ]
+    return [
+        {
+            "question": question,
+            "prompt": f"table: students\ncolumns: Name, Age\nQ: {question}\nA:",
+            "text": f" {text}",
+            "sql": text if text.startswith("SELECT") else None,
+            "rows": rows if rows else ([] if text.startswith("SELECT") else None),
+            "gold_sql": GOLD_SQL,
+            "gold_rows": [[14]],
+            "correct": rows is not None,
+            "failure": None if text.startswith("SELECT") else "not_a_query",
+            "prompt_tokens_per_s": prompt + i,
+            "generation_tokens_per_s": generation + i / 10,
+        }
+        for i, (question, text, rows) in enumerate(asked)
+    ]
