@@ -155,7 +155,10 @@ def _edges(tokenizer: Any, style: PromptStyle) -> _Edges:
             "this tokenizer has no end-of-text token (eos_token), so an answer could never stop. "
             "Set eos_token in the model's tokenizer_config.json."
         )
-    stops = frozenset({int(eos), *map(int, getattr(tokenizer, "eos_token_ids", None) or ())})
+    # Only mlx-lm's wrapper knows several; Hugging Face gives the one EOS under this name too.
+    known = getattr(tokenizer, "eos_token_ids", None)
+    several = known if isinstance(known, set | frozenset | list | tuple) else ()
+    stops = frozenset({int(eos), *map(int, several)})
     stop = int(eos)
     if style.chat and chat_template_of(tokenizer):
         stop = _turn_end(tokenizer, stops, default=stop)
