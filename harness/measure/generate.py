@@ -1,0 +1,182 @@
+"""The evaluation's answers: token prompts -> greedy texts, by one named protocol.
+
+DESIGN.md section 5, generation: greedy, at most 128 new tokens, stopped at a stop token or the
+first newline, 16 prompts at a time in length order. A batch is fixed by the prompts alone, never
+by what the model answers, so that a low-precision model, whose batched answers may differ from
+its single ones, still gives the same answers every time. Rows that have stopped leave the batch.
+Reading the texts as SQL is `sql`'s business; the speed of generation is ``speed.py``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import UserError
+from harness.measure.batches import length_batches
+from harness.measure.decode import BatchDecoder
+from harness.models.backend import mx
+from harness.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from harness.models.load import LoadedModel
+
+Finish = Literal["stop", "newline", "length"]
+"""Why a row ended: a stop token, the first newline, or the limit on new tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationProtocol:
+    """How answers are generated; whatever changes an answer is here, and so in cache keys."""
+
+    name: str = "generation@1"
+    max_new_tokens: int = 128
+    batch_size: int = 16
+    """Prompts decoded together, cut from length order."""
+    stop_at_newline: bool = True
+    """End at the first newline, as one answer of the dialect is one line."""
+
+    def describe(self) -> str:
+        """The protocol in words, to print beside its numbers."""
+        newline = " or the first newline" if self.stop_at_newline else ""
+        return (
+            f"{self.name}: greedy, at most {self.max_new_tokens} new tokens, to a stop token"
+            f"{newline}, batch {self.batch_size} in length order"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One answer: its text before the stop, the tokens that were decoded, why it ended.
+
+    ``tokens`` includes the one that ended it.
+    """
+
+    text: str
+    tokens: int
+    finish: Finish
+
+
+def generate(
+    loaded: LoadedModel,
+    prompts: Sequence[Sequence[int]],
+    protocol: GenerationProtocol | None = None,
+    progress: ProgressCallback = silent,
+) -> list[Generation]:
+    """Answer every prompt; results in input order, none for no prompts.
+
+    Args:
+        loaded: model (put in evaluation mode and back) and its tokenizer.
+        prompts: token ids as `data.tokens.encode_prompt` gives them.
+        protocol: how; the default is the published one.
+        progress: told the answers finished.
+
+    Raises:
+        UserError: a prompt is empty or does not fit the model's context.
+    """
+    protocol = protocol or GenerationProtocol()
+    room = _room(loaded, prompts, protocol.max_new_tokens)
+    stops = _Stops(loaded.tokenizer, protocol.stop_at_newline)
+    found: dict[int, Generation] = {}
+
+    def finished(position: int, answer: Generation) -> None:
+        found[position] = answer
+        progress("generate", len(found), len(prompts))
+
+    was_training = bool(loaded.model.training)
+    loaded.model.eval()
+    try:
+        for batch in length_batches([len(prompt) for prompt in prompts], protocol.batch_size):
+            _answer_batch(
+                BatchDecoder(loaded.model, [prompts[position] for position in batch]),
+                [(position, room[position]) for position in batch],
+                stops,
+                finished,
+            )
+            mx.clear_cache()
+    finally:
+        loaded.model.train(was_training)
+    return [found[position] for position in range(len(prompts))]
+
+
+def context_length(config: Mapping[str, Any]) -> int | None:
+    """Positions the model was made for, from its ``config.json``; None where it says nothing."""
+    for section in (config, config.get("text_config") or {}):
+        for key in ("max_position_embeddings", "max_sequence_length", "n_positions"):
+            if isinstance(section.get(key), int):
+                return int(section[key])
+    return None
+
+
+class _Stops:
+    """Which tokens end an answer."""
+
+    def __init__(self, tokenizer: Any, at_newline: bool) -> None:
+        self._tokenizer = tokenizer
+        self._stop_tokens = frozenset(tokenizer.eos_token_ids)
+        self._at_newline = at_newline
+        self._newlines: dict[int, bool] = {}
+
+    def reason(self, token: int) -> Finish | None:
+        """Why ``token`` ends its row, or None if it does not."""
+        if token in self._stop_tokens:
+            return "stop"
+        if self._at_newline and token not in self._newlines:
+            # A newline is one byte, so no tokenizer splits it: looking at one token is enough.
+            self._newlines[token] = "\n" in self.text([token])
+        return "newline" if self._newlines.get(token) else None
+
+    def text(self, tokens: list[int]) -> str:
+        """The text of ``tokens`` exactly; HF's clean-up would take spaces out of SQL values."""
+        return str(self._tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
+
+    def generation(self, tokens: list[int], finish: Finish) -> Generation:
+        """The answer of a row that ended with the last of ``tokens``."""
+        text = self.text(tokens[:-1] if finish == "stop" else tokens)
+        if self._at_newline:
+            text = text.split("\n", 1)[0]
+        return Generation(text, len(tokens), finish)
+
+
+def _answer_batch(
+    decoder: BatchDecoder,
+    rows: list[tuple[int, int]],
+    stops: _Stops,
+    finished: Callable[[int, Generation], None],
+) -> None:
+    """Decode a batch to its end; ``rows`` are (position, limit on new tokens)."""
+    answers: list[list[int]] = [[] for _ in rows]
+    active = list(range(len(rows)))
+    while active:
+        going = []
+        for place, token in enumerate(decoder.step()):
+            row = active[place]
+            position, limit = rows[row]
+            answers[row].append(token)
+            reason = stops.reason(token)
+            if reason is None and len(answers[row]) < limit:
+                going.append(place)
+            else:
+                finished(position, stops.generation(answers[row], reason or "length"))
+        if going and len(going) < len(active):
+            decoder.keep(going)
+        active = [active[place] for place in going]
+
+
+def _room(loaded: LoadedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[int]:
+    """New tokens each prompt may have, all prompts checked before the first is answered."""
+    context = context_length(loaded.base.config)
+    room = []
+    for position, prompt in enumerate(prompts):
+        if not prompt:
+            raise UserError(f"prompt {position} has no tokens; a prompt needs at least one")
+        left = max_new_tokens if context is None else min(max_new_tokens, context - len(prompt))
+        if left < 1:
+            raise UserError(
+                f"prompt {position} has {len(prompt)} tokens, but the model's context is "
+                f"{context}, of which at least one must be left for the answer. Shorten the "
+                "table or question, or use a model with a longer context (--model)."
+            )
+        room.append(left)
+    return room

@@ -1,0 +1,163 @@
+"""Generation: the stop rule, order and limits by hand; batched equals one at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from measure_models import Base, Loaded, llama, rows
+
+from harness.errors import UserError
+from harness.measure.decode import BatchDecoder
+from harness.measure.generate import Generation, GenerationProtocol, context_length, generate
+from harness.models.backend import mx, nn
+
+
+class Successor(nn.Module):
+    """Answers with the next entry of ``follow`` whatever came before: no cache is needed."""
+
+    def __init__(self, follow: dict[int, int]) -> None:
+        super().__init__()
+        table = [
+            [float(follow.get(token, 0) == other) for other in range(258)] for token in range(258)
+        ]
+        self.table = mx.array(table)
+        self.layers: list[Any] = []
+
+    def __call__(self, tokens: Any, cache: Any = None) -> Any:
+        return self.table[tokens]
+
+
+def chain(text: str, end: int) -> dict[int, int]:
+    codes = [ord(character) for character in text]
+    return dict(zip(codes, [*codes[1:], end], strict=True))
+
+
+def scripted(tiny: Loaded, follow: dict[int, int]) -> Loaded:
+    return Loaded(Successor(follow), tiny.tokenizer, tiny.base)
+
+
+def test_an_answer_ends_before_the_stop_token(tiny: Loaded) -> None:
+    loaded = scripted(tiny, chain("A: MIN x", 257))
+    assert generate(loaded, [[ord("A")]]) == [Generation(": MIN x", 8, "stop")]
+
+
+def test_an_answer_ends_before_the_first_newline(tiny: Loaded) -> None:
+    loaded = scripted(tiny, chain("xyz\nq", 257))
+    assert generate(loaded, [[ord("x")]]) == [Generation("yz", 3, "newline")]
+
+
+def test_the_newline_rule_is_a_parameter_of_the_protocol(tiny: Loaded) -> None:
+    loaded = scripted(tiny, chain("xyz\nq", 257))
+    protocol = GenerationProtocol(stop_at_newline=False)
+    assert generate(loaded, [[ord("x")]], protocol) == [Generation("yz\nq", 5, "stop")]
+    assert "newline" in GenerationProtocol().describe()
+    assert "newline" not in protocol.describe()
+
+
+def test_an_answer_without_an_end_is_cut_at_the_limit(tiny: Loaded) -> None:
+    loaded = scripted(tiny, {ord("a"): ord("b"), ord("b"): ord("a")})
+    [found] = generate(loaded, [[ord("a")]], GenerationProtocol(max_new_tokens=5))
+    assert found == Generation("babab", 5, "length")
+
+
+def test_rows_that_end_at_different_steps_keep_their_own_answers(tiny: Loaded) -> None:
+    loaded = scripted(tiny, chain("abcdefgh", 257))
+    prompts = [[ord(character)] for character in "gachb"]
+    texts = [found.text for found in generate(loaded, prompts)]
+    assert texts == ["h", "bcdefgh", "defgh", "", "cdefgh"]
+
+
+def test_spaces_before_punctuation_survive_decoding(tiny: Loaded) -> None:
+    text = "st. john 's ,x . !"
+    tokens = [ord(character) for character in text]
+    assert tiny.tokenizer.decode(tokens, clean_up_tokenization_spaces=False) == text
+
+
+def test_a_prompt_longer_than_the_context_is_refused_before_any_is_answered(tiny: Loaded) -> None:
+    short = Loaded(tiny.model, tiny.tokenizer, Base({"max_position_embeddings": 8}))
+    with pytest.raises(UserError, match="prompt 1 has 8 tokens, but the model's context is 8"):
+        generate(short, [[65], [65] * 8])
+    with pytest.raises(UserError, match="prompt 0 has no tokens"):
+        generate(short, [[]])
+
+
+def test_the_context_limits_the_answer(tiny: Loaded) -> None:
+    loaded = replace(scripted(tiny, {97: 97}), base=Base({"max_position_embeddings": 8}))
+    assert generate(loaded, [[97] * 6])[0] == Generation("aa", 2, "length")
+
+
+def test_context_length_is_read_from_the_config() -> None:
+    assert context_length({"max_position_embeddings": 2048}) == 2048
+    assert context_length({"text_config": {"max_position_embeddings": 77}}) == 77
+    assert context_length({}) is None
+
+
+def test_no_prompts_give_no_answers(tiny: Loaded) -> None:
+    assert generate(tiny, []) == []
+
+
+def prompts_of(count: int, seed: int = 0) -> list[list[int]]:
+    return [list(row.tokens[:-1]) for row in rows(count, seed=seed, high=60)]
+
+
+def test_batched_greedy_equals_mlx_lm_one_at_a_time(tiny: Loaded) -> None:
+    from mlx_lm.generate import generate_step
+
+    prompts = prompts_of(20)
+    protocol = GenerationProtocol(max_new_tokens=12, stop_at_newline=False)
+    for prompt, found in zip(prompts, generate(tiny, prompts, protocol), strict=True):
+        tokens = []
+        for token, _ in generate_step(mx.array(prompt), tiny.model, max_tokens=12):
+            if token in tiny.tokenizer.eos_token_ids:
+                break
+            tokens.append(token)
+        assert found.text == tiny.tokenizer.decode(tokens)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 20])
+def test_answers_do_not_depend_on_the_batch(tiny: Loaded, batch_size: int) -> None:
+    prompts = prompts_of(20, seed=1)
+    protocol = GenerationProtocol(max_new_tokens=10)
+    assert generate(tiny, prompts, replace(protocol, batch_size=batch_size)) == generate(
+        tiny, prompts, protocol
+    )
+
+
+def test_sliding_window_attention_decodes_in_batches_too(tiny: Loaded) -> None:
+    model = llama(
+        vocab_size=258, layer_types=["sliding_attention", "full_attention"], sliding_window=16
+    )
+    loaded = Loaded(model, tiny.tokenizer, tiny.base)
+    protocol = GenerationProtocol(max_new_tokens=20)
+    prompts = prompts_of(8)
+    assert generate(loaded, prompts, protocol) == generate(
+        loaded, prompts, replace(protocol, batch_size=1)
+    )
+
+
+def test_prompt_positions_get_no_vocabulary_logits() -> None:
+    model = llama(vocab_size=60_000)
+    active = mx.get_active_memory()
+    mx.reset_peak_memory()
+    BatchDecoder(model, [[1] * 101] * 8).step()
+    assert mx.get_peak_memory() - active < 8 * 100 * 60_000 * 4 / 4
+
+
+def test_generation_leaves_the_mode_as_found(tiny: Loaded) -> None:
+    tiny.model.train()
+    generate(tiny, [[65]], GenerationProtocol(max_new_tokens=1))
+    assert tiny.model.training
+    tiny.model.eval()
+
+
+def test_progress_counts_answers(tiny: Loaded) -> None:
+    seen: list[tuple[str, float, float]] = []
+    generate(
+        tiny,
+        prompts_of(5),
+        GenerationProtocol(max_new_tokens=2, batch_size=2),
+        lambda *event: seen.append(event),
+    )
+    assert seen[-1] == ("generate", 5, 5)
