@@ -1,0 +1,166 @@
+"""Quantizing a base model, with mlx-lm's own conversion, once per content.
+
+:class:`~harness.models.resolve.BaseModel` and :class:`QuantizeSpec` -> another ``BaseModel`` in
+the cache. The specification is checked here without mlx; mlx is imported only when a model is
+really converted. Not covered: learned quantizations (AWQ, DWQ), mixed-bit recipes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel as Record
+from pydantic import ConfigDict, model_validator
+
+from harness.cache import Cache
+from harness.errors import UserError
+from harness.files import content_key
+from harness.models.resolve import BaseModel, inspect
+from harness.progress import ProgressCallback, silent
+
+Mode = Literal["affine", "mxfp4", "nvfp4", "mxfp8"]
+
+_ALLOWED: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "affine": ((2, 3, 4, 5, 6, 8), (32, 64, 128)),
+    "mxfp4": ((4,), (32,)),
+    "nvfp4": ((4,), (16,)),
+    "mxfp8": ((8,), (32,)),
+}
+_DEFAULTS = {"affine": (4, 64), "mxfp4": (4, 32), "nvfp4": (4, 16), "mxfp8": (8, 32)}
+"""Bits and group size by mode: what mlx-lm's conversion takes when none are given."""
+
+# Everything of a model directory that is neither weights nor configuration.
+_COPIED = ("tokenizer*", "*.jinja", "vocab.*", "merges.txt", "*.model", "*.tiktoken", "*.py")
+_COPIED_JSON = ("special_tokens_map.json", "added_tokens.json", "generation_config.json")
+
+
+class QuantizeSpec(Record):
+    """How a base model's weights are quantized."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bits: int = 0
+    """Bits a weight; 0 takes the mode's default."""
+    group_size: int = 0
+    """Weights that share a scale; 0 takes the mode's default."""
+    mode: Mode = "affine"
+    """mlx-lm's quantization mode."""
+    embeddings: bool = True
+    """Whether the token embedding (and an output layer tied to it) is quantized as well."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        bits, group_size = _DEFAULTS.get(str(given.get("mode", "affine")), (4, 64))
+        filled = dict(given)
+        filled["bits"] = filled.get("bits") or bits
+        filled["group_size"] = filled.get("group_size") or group_size
+        return filled
+
+    @model_validator(mode="after")
+    def _allowed(self) -> Self:
+        bits, groups = _ALLOWED[self.mode]
+        if self.bits not in bits:
+            raise ValueError(f"bits is {self.bits}. Allowed for {self.mode}: {_list(bits)}")
+        if self.group_size not in groups:
+            raise ValueError(
+                f"group_size is {self.group_size}. Allowed for {self.mode}: {_list(groups)}"
+            )
+        return self
+
+
+def quantized(
+    base: BaseModel, spec: QuantizeSpec | None, cache: Cache, progress: ProgressCallback = silent
+) -> BaseModel:
+    """``base`` quantized as ``spec`` says, from the cache or converted now.
+
+    A base without ``spec`` is returned as it is, and so is one that already is what ``spec`` asks
+    for (a 4-bit model from the hub).
+
+    Raises:
+        UserError: the base is quantized otherwise, or a layer's width is no multiple of the group.
+    """
+    if spec is None:
+        return base
+    if base.quantization is not None:
+        return _already(base, spec)
+    key = content_key(base.sha256, spec.model_dump(), version("mlx"), version("mlx-lm"))
+
+    def make(folder: Path) -> None:
+        progress(f"quantize {base.id} to {spec.bits} bits", 0, 1)
+        _convert(base, spec, folder)
+        progress(f"quantize {base.id} to {spec.bits} bits", 1, 1)
+
+    folder = cache.build("quantized", key, make)
+    return inspect(base.id, folder, cache, base.revision, trust_remote_code=True)
+
+
+def _already(base: BaseModel, spec: QuantizeSpec) -> BaseModel:
+    """``base`` itself if it is quantized as ``spec`` asks."""
+    found = base.quantization or {}
+    got = (found.get("bits"), found.get("group_size"), found.get("mode", "affine"))
+    if got == (spec.bits, spec.group_size, spec.mode):
+        return base
+    told = f"bits {got[0]}, group_size {got[1]}, mode {got[2]}"
+    raise UserError(
+        f"model {base.id!r} is already quantized ({told}); it cannot be quantized to bits "
+        f"{spec.bits}, group_size {spec.group_size}, mode {spec.mode}. Use the unquantized model, "
+        f"or --set quantize.bits={got[0]} --set quantize.group_size={got[1]}."
+    )
+
+
+def _convert(base: BaseModel, spec: QuantizeSpec, folder: Path) -> None:
+    from harness.models.backend import nn  # isort: skip  (the BLAS first)
+    from mlx_lm.utils import load_model, quantize_model, save_config, save_model
+
+    model, config = load_model(base.path, lazy=True, trust_remote_code=True)
+    refused = _indivisible(model, spec, nn)
+    if refused:
+        widths = sorted(set(refused.values()))
+        fitting = [g for g in _ALLOWED[spec.mode][1] if all(w % g == 0 for w in widths)]
+        raise UserError(
+            f"model {base.id!r}: {len(refused)} layers of width {_list(widths)} cannot be "
+            f"quantized in groups of {spec.group_size} (the first is {next(iter(refused))}). "
+            f"Allowed: {_list(fitting) or 'none for this mode'}."
+        )
+    own = getattr(model, "quant_predicate", None)
+
+    def predicate(path: str, module: nn.Module) -> bool | dict[str, Any]:
+        if not spec.embeddings and isinstance(module, nn.Embedding):
+            return False
+        return own(path, module) if own is not None else True
+
+    # mlx-lm prints; standard output may be one JSON object of ours.
+    with contextlib.redirect_stdout(sys.stderr):
+        model, config = quantize_model(
+            model, config, spec.group_size, spec.bits, mode=spec.mode, quant_predicate=predicate
+        )
+    save_model(folder, model, donate_model=True)
+    save_config(config, config_path=folder / "config.json")
+    for pattern in (*_COPIED, *_COPIED_JSON):
+        for path in base.path.glob(pattern):
+            shutil.copy(path, folder / path.name)
+
+
+def _indivisible(model: Any, spec: QuantizeSpec, nn: Any) -> dict[str, int]:
+    """Widths of layers that would be quantized but that the group size does not divide; mlx-lm
+    leaves such layers out without a word."""
+    return {
+        path: int(module.weight.shape[-1])
+        for path, module in model.named_modules()
+        if hasattr(module, "to_quantized")
+        and (spec.embeddings or not isinstance(module, nn.Embedding))
+        and module.weight.shape[-1] % spec.group_size
+    }
+
+
+def _list(numbers: Any) -> str:
+    return ", ".join(map(str, numbers))
