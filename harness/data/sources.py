@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import platformdirs
-
+from harness.cache import default_root
 from harness.data.records import Dataset
 from harness.data.wikisql import load_dataset
 from harness.errors import UserError, unknown
@@ -22,8 +21,7 @@ MINI_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "mini"
 
 def prepared_wikisql(cache_root: Path | None = None) -> Path:
     """The folder in which `fetch wikisql` leaves the official splits; it may not exist yet."""
-    root = cache_root or platformdirs.user_cache_path("tunebench")
-    return root / "datasets" / "wikisql"
+    return (cache_root or default_root()) / "datasets" / "wikisql"
 
 
 def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:

@@ -12,8 +12,8 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.data.checks import parse_table
 from harness.data.records import Table
-from harness.data.wikisql import parse_table
 
 STUDENTS_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "students"
 TABLE_ID = "students"
