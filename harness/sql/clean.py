@@ -1,0 +1,119 @@
+"""Finding the statement in a model's text.
+
+Raw answer -> the statements that may be meant, in the order to try them. Cut off: end-of-text
+tokens, code fences, prose before and after, a stray leading token (``11 SELECT …``), a following
+question, further statements. Does not look into the statement: quoted text is left as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MAX_STATEMENT = 8_000
+MAX_TEXT = 200_000
+
+_END_TOKEN = re.compile(
+    r"<\|[A-Za-z_][\w.-]{0,40}\|>|</s>|<s>|<eos>|<pad>|<end_of_turn>|\[/?INST\]|<｜[^｜\n]{1,40}｜>"
+)
+_THINK = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"```[ \t]*([A-Za-z0-9_+-]*)[ \t]*\r?\n?(.*?)(?:```|\Z)", re.DOTALL)
+_SELECT = re.compile(r"\bselect\b", re.IGNORECASE)
+_OTHER = re.compile(
+    r"(?:^|[:;]\s*|\n\s*)(with|insert|update|delete|drop|create|alter|copy|attach|detach|pragma|set|call|"
+    r"explain|describe|show|export|import|install|load|truncate|vacuum|values|summarize|use|begin|"
+    r"merge|pivot|unpivot|from|checkpoint|analyze|prepare|execute|reset|grant|table)\b",
+    re.IGNORECASE,
+)
+_GOES_ON = re.compile(
+    r"\s*(from|where|and|or|not|group\s+by|order\s+by|having|limit|offset|union|intersect|except|join|inner|left"
+    r"|right|full|cross|on|in|like|between|is|select|[,()=<>*]|(?:max|min|count|sum|avg)\s*\()",
+    re.IGNORECASE,
+)
+_UNFINISHED = re.compile(
+    r"(?:\b(?:select|from|where|and|or|not|by|in|like|between|distinct|on|join|limit|having)|[,(=<>+*/|-])\s*\Z",
+    re.IGNORECASE,
+)
+_QUESTION = re.compile(r"\s*(?:Q|A|table|columns|Question|Answer|SQL|Explanation|Note|###.*)\s*:", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A statement found in a text; ``certain`` is False for a SELECT in mid-sentence, which is
+    skipped when nothing can be read from it."""
+
+    statement: str
+    certain: bool
+
+
+def statements(text: str) -> list[Found]:
+    """The statements of ``text`` that start with SELECT, in order; empty when there is none."""
+    text = _THINK.sub(" ", text[:MAX_TEXT])
+    text = text.removeprefix("\ufeff")
+    fences = [match[2] for match in _FENCE.finditer(text) if _SELECT.search(match[2])]
+    if fences:
+        # The first fence with a SELECT is the answer; a later one is an alternative.
+        return _in_block(fences[0])
+    inline = re.search(r"`\s*(select\b[^`]*)`", text, re.IGNORECASE)
+    if inline and not _starts_statement(text[: inline.start() + 1]) and inline[1].count("`") == 0:
+        rest = text[inline.end() :].lstrip()
+        if not rest or not rest[0].isalnum() or "\n" in text[inline.end() : inline.end() + 2]:
+            return [Found(inline[1].strip(), True)]
+    return _in_block(text)
+
+
+def other_statement(text: str) -> str | None:
+    """The keyword of a statement that is no SELECT, if the text starts with one."""
+    fence = _FENCE.search(text[:MAX_TEXT])
+    body = fence[2] if fence and fence[2].strip() else text
+    match = _OTHER.match(body.strip()[:200])
+    return match[1].upper() if match else None
+
+
+def _in_block(text: str) -> list[Found]:
+    found = []
+    position = 0
+    while len(found) < 8:
+        match = _SELECT.search(text, position)
+        if match is None:
+            break
+        certain = match[0].isupper() or _starts_statement(text[: match.start()])
+        statement, end = _cut(text, match.start())
+        found.append(Found(statement, certain))
+        if certain:
+            break
+        position = match.end()
+    return found
+
+
+def _starts_statement(before: str) -> bool:
+    """Whether what stands before a SELECT leaves it the start of a statement."""
+    line = before.rsplit("\n", 1)[-1].strip()
+    return not line or line[-1] in ":;`(>*-" or re.fullmatch(r"[\W\d]*", line) is not None
+
+
+def _cut(text: str, start: int) -> tuple[str, int]:
+    """The statement from ``start``: up to an end token, a fence, or a line that does not go on."""
+    text = text[start:]
+    end_token = _END_TOKEN.search(text)
+    if end_token:
+        text = text[: end_token.start()]
+    text = text.split("```", 1)[0]
+    lines = text.split("\n")
+    kept = [lines[0]]
+    for line in lines[1:]:
+        done = "\n".join(kept).rstrip()
+        if done.endswith(";"):
+            break
+        unfinished = _UNFINISHED.search(done[-40:]) is not None or _opens(done)
+        if not line.strip():
+            if not unfinished:
+                break
+        elif not unfinished and (_QUESTION.match(line) or not _GOES_ON.match(line)):
+            break
+        kept.append(line)
+    return "\n".join(kept).strip(), start + len("\n".join(kept))
+
+
+def _opens(text: str) -> bool:
+    return text.count("(") > text.count(")") and "\n" in text

@@ -1,0 +1,315 @@
+"""The schema-aware reader: WikiSQL's unquoted dialect, and the same grammar with quoted names.
+
+Statement text + names of its table -> typed query or failure. It reads
+``SELECT COUNT School/Club Team FROM 1-10015132-16 WHERE Player = 'Jalen Rose'`` as MLX's WikiSQL
+data writes it, aggregates with or without parentheses, values with apostrophes that are doubled,
+not doubled or never closed, and the rest of the typed query's grammar. A text that fits the
+schema in two different ways is a failure. Does not cover aliases, functions, casts: those are
+left to sqlreader.py. Source of the dialect: mlx-examples, lora/data/wikisql.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.data.records import AGGREGATIONS
+from harness.sql.failures import Failure
+from harness.sql.literals import value_ends
+from harness.sql.naming import Names
+from harness.sql.query import (
+    Between,
+    Comparison,
+    In,
+    IsNull,
+    Item,
+    Like,
+    Order,
+    Query,
+    Where,
+    conjunction,
+    disjunction,
+    negation,
+)
+from harness.sql.scan import Scanner, TooComplex
+
+_AGGREGATES = tuple((name.lower(), name) for name in AGGREGATIONS if name)
+_MAX_ITEMS = 32
+
+
+def read_dialect(text: str, names: Names) -> Query | Failure:
+    """Read one statement, from its SELECT to its end."""
+    scanner = Scanner(text, names)
+    try:
+        return _statement(scanner)
+    except TooComplex:
+        return Failure("too_long", "the text has too many possible readings")
+
+
+def _statement(s: Scanner) -> Query | Failure:
+    start = s.keyword(s.skip(0), "select")
+    if start < 0:
+        return Failure("no_query", "the text does not start with SELECT")
+    distinct = s.keyword(start, "distinct")
+    heads = list(_heads(s, start))
+    if distinct >= 0:
+        heads = [(score, items, at, True) for score, items, at, _ in _heads(s, distinct)] + heads
+    best: dict[Query, int] = {}
+    for score, items, at, unique in heads:
+        found = _after_from(s, at)
+        if found is None:
+            continue
+        where, group_by, order_by, limit = found
+        query = Query(items, where, unique, group_by, order_by, limit)
+        best[query] = max(best.get(query, 0), score)
+    if not best:
+        return s.problem or Failure("syntax", "no reading of the text fits the table's columns")
+    top = max(best.values())
+    winners = [query for query, score in best.items() if score == top]
+    if len(winners) > 1:
+        return Failure("ambiguous", f"{len(winners)} different readings fit the columns")
+    return winners[0]
+
+
+def _heads(s: Scanner, position: int) -> Iterator[tuple[int, tuple[Item, ...], int, bool]]:
+    """Every reading of a select list that ends before FROM, with the position after FROM."""
+    pending: list[tuple[int, tuple[Item, ...], int]] = [(0, (), position)]
+    while pending:
+        score, items, at = pending.pop()
+        for more, item, after in _items(s, at):
+            after = s.skip(after)
+            chosen = (*items, item)
+            table = s.keyword(after, "from")
+            if table >= 0:
+                yield score + more, chosen, table, False
+            elif after < s.end and s.text[after] == "," and len(chosen) < _MAX_ITEMS:
+                pending.append((score + more, chosen, s.skip(after + 1)))
+            else:
+                s.fail(after, Failure("syntax", f"expected FROM at {s.text[after : after + 20]!r}"))
+
+
+def _items(s: Scanner, at: int) -> Iterator[tuple[int, Item, int]]:
+    """Readings of one select item: (how exactly it is spelled, item, position after it)."""
+    s.step()
+    if s.text.startswith("*", at):
+        yield 0, Item(None), at + 1
+    for word, name in _AGGREGATES:
+        inner = s.keyword(at, word)
+        if inner < 0:
+            continue
+        exact = 1 if s.text.startswith(name, at) else 0
+        if inner < s.end and s.text[inner] == "(":
+            for item, after in _argument(s, s.skip(inner + 1), name):
+                after = s.skip(after)
+                if after < s.end and s.text[after] == ")":
+                    yield exact + _exactness(s, item, at), item, after + 1
+        for column, after in s.columns(inner):
+            if isinstance(column, int):
+                item = Item(column, name)
+                yield exact + _exactness(s, item, at), item, after
+            else:
+                s.fail(after, column)
+    for column, after in s.columns(at):
+        if isinstance(column, int):
+            yield 2 * _exactness(s, Item(column), at), Item(column), after
+        else:
+            s.fail(after, column)
+
+
+def _argument(s: Scanner, at: int, name: str) -> Iterator[tuple[Item, int]]:
+    if s.text.startswith("*", at) and name == "COUNT":
+        yield Item(None, name), at + 1
+    distinct = s.keyword(at, "distinct")
+    if distinct >= 0:
+        for column, after in s.columns(s.skip(distinct)):
+            if isinstance(column, int):
+                yield Item(column, name, True), after
+    for column, after in s.columns(at):
+        if isinstance(column, int):
+            yield Item(column, name), after
+        else:
+            s.fail(after, column)
+
+
+def _exactness(s: Scanner, item: Item, at: int) -> int:
+    """1 where the header stands in the text in its own case; breaks ties such as
+    ``SELECT MAX power`` (columns ``Power`` and ``Max power``)."""
+    if item.column is None:
+        return 0
+    return int(s.names.table.header[item.column] in s.text[at : at + 400])
+
+
+_Tail = tuple[Where | None, tuple[int, ...], tuple[Order, ...], int | None]
+
+
+def _after_from(s: Scanner, at: int) -> _Tail | None:
+    after = _table(s, at)
+    if after < 0:
+        return None
+    after = s.skip(after)
+    where_at = s.keyword(after, "where")
+    if where_at < 0:
+        tail = _clauses(s, after)
+        return None if tail is None else (None, *tail)
+    for where, end in _conditions(s, where_at, 0):
+        tail = _clauses(s, s.skip(end))
+        if tail is not None:
+            return (where, *tail)
+    return None
+
+
+def _table(s: Scanner, at: int) -> int:
+    """The position after this table's name, or -1."""
+    quote = s.text[at : at + 1]
+    closing = {'"': '"', "`": "`", "[": "]", "'": "'"}.get(quote)
+    if closing:
+        end = s.text.find(closing, at + 1)
+        name, after = s.text[at + 1 : end], end + 1
+        if end < 0:
+            name, after = s.text[at:], s.end
+    else:
+        after = at
+        while after < s.end and not s.text[after].isspace() and s.text[after] not in ";)":
+            after += 1
+        name = s.text[at:after]
+        for known in s.names.table_names:
+            # An id with a space in it, or a name that punctuation follows.
+            end = s._match(known, at)
+            if end > after:
+                name, after = known, end
+    if s.names.is_table(name):
+        return after
+    s.fail(at, Failure("unknown_table", f"{name[:60]!r} is not {s.names.table.id}"))
+    return -1
+
+
+def _conditions(s: Scanner, at: int, depth: int) -> Iterator[tuple[Where, int]]:
+    """Readings of an OR of ANDs from ``at``, the shortest last."""
+    if depth > 8:
+        raise TooComplex
+    for groups, end in _chain(s, at, depth):
+        parts = [conjunction(group) for group in groups]
+        yield disjunction([part for part in parts if part is not None]), end
+
+
+def _chain(s: Scanner, at: int, depth: int) -> Iterator[tuple[list[list[Where]], int]]:
+    s.step()
+    for term, end in _term(s, at, depth):
+        after = s.skip(end)
+        both = s.keyword(after, "and")
+        if both >= 0:
+            for rest, stop in _chain(s, both, depth):
+                yield [[term, *rest[0]], *rest[1:]], stop
+        either = s.keyword(after, "or")
+        if either >= 0:
+            for rest, stop in _chain(s, either, depth):
+                yield [[term], *rest], stop
+        yield [[term]], end
+
+
+def _term(s: Scanner, at: int, depth: int) -> Iterator[tuple[Where, int]]:
+    s.step()
+    nothing = True
+    for column, after in s.columns(at):
+        nothing = False
+        if isinstance(column, int):
+            yield from _predicate(s, column, s.skip(after), depth)
+        else:
+            s.fail(after, column)
+    if s.text.startswith("(", at):
+        for where, end in _conditions(s, s.skip(at + 1), depth + 1):
+            close = s.skip(end)
+            if s.text.startswith(")", close):
+                yield where, close + 1
+    inner = s.keyword(at, "not")
+    if inner >= 0:
+        for where, end in _term(s, inner, depth + 1):
+            yield negation(where), end
+    if nothing:
+        s.fail(at, Failure("unknown_column", f"no column starts at {s.text[at : at + 30]!r}"))
+
+
+def _predicate(s: Scanner, column: int, at: int, depth: int) -> Iterator[tuple[Where, int]]:
+    found = s.operator(at)
+    if found is not None:
+        operator, value_at = found
+        for value, end in value_ends(s, value_at, depth):
+            yield Comparison(column, operator, value), end
+        return
+    is_at = s.keyword(at, "is")
+    if is_at >= 0:
+        negated = s.keyword(is_at, "not")
+        null = s.keyword(max(is_at, negated), "null")
+        if null >= 0:
+            yield IsNull(column, negated >= 0), null
+        return
+    negated = s.keyword(at, "not")
+    at = max(at, negated)
+    for word in ("like", "ilike"):
+        like = s.keyword(at, word)
+        if like >= 0:
+            for pattern, end in value_ends(s, like, depth):
+                yield Like(column, pattern, negated >= 0), end
+    between = s.keyword(at, "between")
+    if between >= 0:
+        for low, end in value_ends(s, between, depth, between=True):
+            high_at = s.keyword(s.skip(end), "and")
+            if high_at >= 0:
+                for high, stop in value_ends(s, high_at, depth):
+                    yield Between(column, low, high, negated >= 0), stop
+    inside = s.keyword(at, "in")
+    if inside >= 0 and s.text.startswith("(", inside):
+        for values, end in _list(s, s.skip(inside + 1), depth):
+            yield In(column, values, negated >= 0), end
+    s.fail(at, Failure("syntax", f"expected an operator at {s.text[at : at + 20]!r}"))
+
+
+def _list(s: Scanner, at: int, depth: int) -> Iterator[tuple[tuple[str, ...], int]]:
+    for value, end in value_ends(s, at, depth + 1, listed=True):
+        after = s.skip(end)
+        if s.text.startswith(")", after):
+            yield (value,), after + 1
+        elif s.text.startswith(",", after):
+            for rest, stop in _list(s, s.skip(after + 1), depth):
+                yield (value, *rest), stop
+
+
+def _clauses(s: Scanner, at: int) -> tuple[tuple[int, ...], tuple[Order, ...], int | None] | None:
+    """GROUP BY, ORDER BY and LIMIT up to the end of the statement, or None."""
+    group_by: list[int] = []
+    order_by: list[Order] = []
+    limit = None
+    inner = s.keyword(at, "group", "by")
+    while inner >= 0:
+        columns = [(column, end) for column, end in s.columns(inner) if isinstance(column, int)]
+        if not columns:
+            return _unread(s, inner)
+        group_by.append(columns[0][0])
+        at = s.skip(columns[0][1])
+        inner = s.skip(at + 1) if s.text.startswith(",", at) else -1
+    inner = s.keyword(at, "order", "by")
+    while inner >= 0:
+        keys = [(item, end) for _, item, end in _items(s, inner) if item.column is not None or item.aggregate]
+        if not keys:
+            return _unread(s, inner)
+        at = s.skip(max(end for _, end in keys))
+        item = next(item for item, end in keys if s.skip(end) == at)
+        descending = s.keyword(at, "desc")
+        at = max(at, descending, s.keyword(at, "asc"))
+        order_by.append(Order(item, descending >= 0))
+        inner = s.skip(at + 1) if s.text.startswith(",", at) else -1
+    inner = s.keyword(at, "limit")
+    if inner >= 0:
+        digits = inner
+        while digits < s.end and s.text[digits] in "0123456789":
+            digits += 1
+        if digits == inner or digits - inner > 9:
+            return _unread(s, inner)
+        limit = int(s.text[inner:digits])
+        at = s.skip(digits)
+    if at < s.end and s.text[at] != ";":
+        return _unread(s, at)
+    return tuple(group_by), tuple(order_by), limit
+
+
+def _unread(s: Scanner, at: int) -> None:
+    s.fail(at, Failure("syntax", f"cannot read {s.text[at : at + 40]!r}"))

@@ -1,0 +1,61 @@
+"""Why a prediction was not graded: the published list of failure kinds.
+
+Every kind has a sentence and an example here; docs/protocols.md prints the same table and a test
+keeps the two equal. A prediction that ran and gave another result than gold has no failure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure of one prediction: ``kind`` is a key of :data:`KINDS`, ``detail`` is for people."""
+
+    kind: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a failure kind means, with a text that has it (for table ``1-1`` of Player, No.)."""
+
+    meaning: str
+    example: str
+
+
+KINDS: dict[str, Kind] = {
+    "prediction_error": Kind(
+        "the predictions file holds an error in place of an answer", '{"id": 0, "error": "timeout"}'
+    ),
+    "malformed_query": Kind(
+        "a structured query that is no WikiSQL query of this table",
+        '{"sel": 9, "agg": 0, "conds": []}',
+    ),
+    "no_query": Kind("the text contains no SELECT statement", "The answer is 42."),
+    "too_long": Kind("the statement is over the size limits of the reader", "SELECT ((((((((( …"),
+    "not_select": Kind("the text is another statement than SELECT", "DROP TABLE 1-1"),
+    "syntax": Kind("a SELECT that no reader can parse", "SELECT Player FROM 1-1 WHERE = 3"),
+    "unknown_table": Kind("the FROM names another table", "SELECT Player FROM 1-2"),
+    "unknown_column": Kind("a name that is no column of the table", "SELECT Height FROM 1-1"),
+    "ambiguous_column": Kind(
+        "a name that could mean more than one column",
+        "SELECT Score FROM 1-1 (two columns are called Score)",
+    ),
+    "ambiguous": Kind(
+        "two different readings of the text fit the schema",
+        "SELECT max score FROM 1-1 (columns: Max score, Score)",
+    ),
+    "unsupported": Kind(
+        "valid SQL that the typed query does not express: joins, sub-queries, expressions, …",
+        "SELECT Player FROM 1-1 UNION SELECT Player FROM 1-1",
+    ),
+    "type_mismatch": Kind(
+        "an operation that the column's type does not have", "SELECT Player FROM 1-1 WHERE No. LIKE '2%'"
+    ),
+    "execution_error": Kind("DuckDB refused the rendered query", "SELECT Player, COUNT(*) FROM 1-1"),
+    "timeout": Kind("the rendered query ran over its time limit", "a limit of 2 s a query"),
+    "memory": Kind("the rendered query ran over its memory or row limit", "a limit of 256 MB"),
+    "crash": Kind("the worker died while running the rendered query", "a fault in DuckDB"),
+}

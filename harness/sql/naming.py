@@ -1,0 +1,111 @@
+"""What the columns and the table of an example are called, and who is meant by a name.
+
+Table -> the unique names its columns have in DuckDB; a name from a model's text -> a column index,
+a failure, or nothing. A name is matched in steps: as written, without regard to case and spaces,
+as a slug (``School_Club_Team`` for ``School/Club Team``), as ``col3`` (WikiSQL's own column
+names, zero-based). A step that fits two columns is an ambiguity, never a choice.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from harness.data.records import Table
+from harness.sql.failures import Failure
+
+_COL = re.compile(r"col(?:umn)?_?(\d{1,4})", re.IGNORECASE | re.ASCII)
+
+
+def fold_characters(text: str) -> str:
+    """Lower case, character by character, so that positions stay those of ``text``."""
+    low = text.lower()
+    if len(low) == len(text):
+        return low
+    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+
+
+def plain(name: str) -> str:
+    """A name without regard to case and white space."""
+    return " ".join(fold_characters(name).split())
+
+
+def slug(name: str) -> str:
+    """The letters and digits of a name: what is left when a model writes it as an identifier."""
+    return "".join(c for c in fold_characters(name) if c.isalnum())
+
+
+class Names:
+    """Name resolution for one table."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.plain = [plain(name) for name in table.header]
+        self.sql = _sql_names(self.plain, table.header)
+        self._exact = _by_key(list(table.header))
+        self._plain = _by_key(self.plain)
+        self._slugs: dict[str, tuple[int, ...]] | None = None
+        parts = table.id.split("-", 1)
+        self.table_names = {
+            plain(table.id),
+            table.id.lower().replace("-", "_"),
+            "table_" + table.id.lower().replace("-", "_"),
+            "table_" + parts[-1].lower().replace("-", "_"),
+        }
+
+    def column(self, name: str) -> int | Failure:
+        """The column that ``name`` means."""
+        for found in (self._exact.get(name), self._plain.get(plain(name))):
+            if found is not None:
+                return self._one(found, name)
+        if name in self.sql:
+            return self.sql.index(name)
+        if self._slugs is None:
+            self._slugs = _by_key([slug(header) for header in self.table.header])
+        key = slug(name)
+        if key and key in self._slugs:
+            return self._one(self._slugs[key], name)
+        numbered = _COL.fullmatch(name)
+        if numbered and int(numbered[1]) < len(self.table.header):
+            return int(numbered[1])
+        return Failure("unknown_column", f"{name!r} is no column of {self.table.id}")
+
+    def _one(self, found: tuple[int, ...], name: str) -> int | Failure:
+        if len(found) == 1:
+            return found[0]
+        return Failure("ambiguous_column", f"{name!r} fits {len(found)} columns")
+
+    def is_table(self, name: str) -> bool:
+        """Whether ``name`` means this table."""
+        return plain(name) in self.table_names
+
+
+@lru_cache(maxsize=8192)
+def _names(key: tuple[str, tuple[str, ...]], table: Table) -> Names:
+    return Names(table)
+
+
+def _by_key(keys: list[str]) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for index, key in enumerate(keys):
+        found[key] = (*found.get(key, ()), index)
+    return found
+
+
+def _sql_names(plains: list[str], header: tuple[str, ...]) -> list[str]:
+    """DuckDB's names: the header, or ``colN`` where it is empty, repeated or unusable."""
+    counts: dict[str, int] = {}
+    for name in plains:
+        counts[name] = counts.get(name, 0) + 1
+    taken = {name for name in plains if counts[name] == 1}
+    names = []
+    for index, name in enumerate(header):
+        key = plains[index]
+        usable = key and counts[key] == 1 and "\0" not in name
+        if not usable:
+            name = f"col{index}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+        names.append(name)
+    return names

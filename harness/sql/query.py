@@ -1,0 +1,191 @@
+"""The typed query: everything that may run, and nothing else.
+
+A model's text (read.py) or a WikiSQL logical form -> :class:`Query` -> SQL (render.py). One SELECT
+over one table; columns are indices, so no identifier of the model's survives; literals are the
+strings that were written, typed by the schema only when rendered. Does not cover joins,
+sub-queries, set operations, expressions, HAVING, OFFSET or functions other than the five
+aggregates: those are failures of kind ``unsupported``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.data.records import AGGREGATIONS, OPERATORS, Condition, LogicalForm
+
+COMPARISONS = ("=", ">", "<", ">=", "<=", "<>")
+"""The comparison operators that a typed query can hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One entry of the select list; ``column`` None is ``*`` (all columns, or ``COUNT(*)``)."""
+
+    column: int | None
+    aggregate: str = ""
+    distinct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``column operator value``."""
+
+    column: int
+    operator: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """``column [NOT] LIKE pattern``, case ignored; no ESCAPE."""
+
+    column: int
+    pattern: str
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class In:
+    """``column [NOT] IN (values)``."""
+
+    column: int
+    values: tuple[str, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """``column [NOT] BETWEEN low AND high``."""
+
+    column: int
+    low: str
+    high: str
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IsNull:
+    """``column IS [NOT] NULL``."""
+
+    column: int
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of ``parts`` hold; two or more, none of them an And."""
+
+    parts: tuple[Where, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """One of ``parts`` holds; two or more, none of them an Or."""
+
+    parts: tuple[Where, ...]
+
+
+Where = Comparison | Like | In | Between | IsNull | And | Or
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One ORDER BY key."""
+
+    item: Item
+    descending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One SELECT over one table. ``where`` None is no WHERE, ``limit`` None no LIMIT."""
+
+    select: tuple[Item, ...]
+    where: Where | None = None
+    distinct: bool = False
+    group_by: tuple[int, ...] = ()
+    order_by: tuple[Order, ...] = ()
+    limit: int | None = None
+
+
+def conjunction(parts: list[Where]) -> Where | None:
+    """``parts`` joined by AND, nested ANDs flattened; None when there are none."""
+    flat: list[Where] = []
+    for part in parts:
+        flat.extend(part.parts if isinstance(part, And) else (part,))
+    if not flat:
+        return None
+    return flat[0] if len(flat) == 1 else And(tuple(flat))
+
+
+def disjunction(parts: list[Where]) -> Where:
+    """``parts`` joined by OR, nested ORs flattened; at least one part."""
+    flat: list[Where] = []
+    for part in parts:
+        flat.extend(part.parts if isinstance(part, Or) else (part,))
+    return flat[0] if len(flat) == 1 else Or(tuple(flat))
+
+
+_OPPOSITE = {"=": "<>", "<>": "=", ">": "<=", "<=": ">", "<": ">=", ">=": "<"}
+
+
+def negation(where: Where) -> Where:
+    """``NOT where``, pushed down to the comparisons (exact in three-valued logic)."""
+    match where:
+        case Comparison(column, operator, value):
+            return Comparison(column, _OPPOSITE[operator], value)
+        case Like(column, pattern, negated):
+            return Like(column, pattern, not negated)
+        case In(column, values, negated):
+            return In(column, values, not negated)
+        case Between(column, low, high, negated):
+            return Between(column, low, high, not negated)
+        case IsNull(column, negated):
+            return IsNull(column, not negated)
+        case And(parts):
+            return disjunction([negation(part) for part in parts])
+        case Or(parts):
+            both = conjunction([negation(part) for part in parts])
+            assert both is not None
+            return both
+
+
+def leaves(where: Where | None) -> Iterator[Comparison | Like | In | Between | IsNull]:
+    """The comparisons of a condition, left to right."""
+    if isinstance(where, And | Or):
+        for part in where.parts:
+            yield from leaves(part)
+    elif where is not None:
+        yield where
+
+
+def from_logical_form(form: LogicalForm) -> Query:
+    """The typed query of a WikiSQL logical form."""
+    conditions: list[Where] = [
+        Comparison(condition.column, OPERATORS[condition.operator], _written(condition.value))
+        for condition in form.conds
+    ]
+    return Query((Item(form.sel, AGGREGATIONS[form.agg]),), conjunction(conditions))
+
+
+def to_logical_form(query: Query) -> LogicalForm | None:
+    """WikiSQL's form of a query, or None where that form cannot express it."""
+    if len(query.select) != 1 or query.distinct or query.group_by or query.order_by:
+        return None
+    item = query.select[0]
+    if item.column is None or item.distinct or query.limit is not None:
+        return None
+    parts = query.where.parts if isinstance(query.where, And) else (query.where,)
+    conditions = []
+    for part in parts:
+        if part is None:
+            continue
+        if not isinstance(part, Comparison) or part.operator not in OPERATORS:
+            return None
+        conditions.append(Condition(part.column, OPERATORS.index(part.operator), part.value))
+    return LogicalForm(item.column, AGGREGATIONS.index(item.aggregate), tuple(conditions))
+
+
+def _written(value: str | float | int) -> str:
+    return value if isinstance(value, str) else str(value)

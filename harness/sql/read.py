@@ -1,0 +1,80 @@
+"""Reading a model's text: raw answer + table -> typed query or named failure.
+
+The order of the readers: the statement is found (clean.py), the schema-aware reader tries it
+(dialect.py), then sqlglot (sqlreader.py). The first statement counts. What cannot be read is a
+failure; nothing is guessed. Structured predictions are checked here too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from harness.data.records import Condition, LogicalForm, Table
+from harness.sql import clean
+from harness.sql.dialect import read_dialect
+from harness.sql.failures import Failure
+from harness.sql.naming import Names
+from harness.sql.query import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read from one prediction; exactly one of ``query`` and ``failure`` is None.
+
+    ``notes`` say what was cut off or repaired, in words.
+    """
+
+    query: Query | None
+    failure: Failure | None
+    statement: str = ""
+
+
+class Reader:
+    """Reads texts; keeps the name index of each table."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, Names] = {}
+
+    def names(self, table: Table) -> Names:
+        """The table's name index."""
+        found = self._names.get(id(table))
+        if found is None or found.table is not table:
+            found = self._names[id(table)] = Names(table)
+        return found
+
+    def read(self, text: str, table: Table) -> Reading:
+        """The typed query of a model's answer about ``table``."""
+        found = clean.statements(text)
+        if not found:
+            other = clean.other_statement(text)
+            if other:
+                return _failed(Failure("not_select", f"a {other} statement"))
+            return _failed(Failure("no_query", "no SELECT in the text"))
+        first: Reading | None = None
+        for candidate in found:
+            reading = self._statement(candidate.statement, table)
+            if reading.query is not None or candidate.certain:
+                return reading
+            first = first or reading
+        assert first is not None
+        return first
+
+    def _statement(self, statement: str, table: Table) -> Reading:
+        if len(statement) > clean.MAX_STATEMENT:
+            return _failed(Failure("too_long", f"{len(statement)} characters"), statement)
+        names = self.names(table)
+        result = read_dialect(statement, names)
+        if isinstance(result, Query):
+            return Reading(result, None, statement)
+        from harness.sql.sqlreader import read_sql
+
+        second = read_sql(statement, names)
+        if isinstance(second, Query):
+            return Reading(second, None, statement)
+        return _failed(result if second.kind == "syntax" else second, statement)
+
+
+def _failed(failure: Failure, statement: str = "") -> Reading:
+    return Reading(None, failure, statement)

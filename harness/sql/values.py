@@ -1,0 +1,125 @@
+"""How a cell and a literal become a value: case folding, numbers, SQLite's column affinity.
+
+Cell or literal as the file or the model wrote it -> text or number. The numbers follow WikiSQL's
+official evaluator (github.com/salesforce/WikiSQL, lib/dbengine.py), which calls Babel's
+``parse_decimal`` in en_US: that is Python's ``Decimal`` after the commas are dropped. Does not
+cover dates, units or currencies: WikiSQL has no such types.
+"""
+
+from __future__ import annotations
+
+import decimal
+import math
+import re
+import sqlite3
+from collections.abc import Iterable
+
+from harness.data.records import Cell
+
+Stored = str | float | None
+"""A value as a SQLite column of WikiSQL's database stores it."""
+
+_FIRST_NUMBER = re.compile(r"[-+]?\d*\.\d+|\d+")
+_PLAIN_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_MAX_LITERAL = 4096
+
+
+def fold(text: str) -> str:
+    """The form in which text is compared: Python's ``lower()``, as the official evaluator."""
+    return text.lower()
+
+
+def parse_decimal(text: str) -> float:
+    """Babel's ``parse_decimal`` in en_US as a float: ``"24,637"``, ``"+12"``, ``"1e3"``.
+
+    Raises:
+        decimal.InvalidOperation: the text is no number.
+        ValueError: a signalling NaN.
+    """
+    return float(decimal.Decimal(text.replace(",", "")))
+
+
+def official_number(value: object) -> float:
+    """The number that the official evaluator binds for a value that is not one already.
+
+    Raises:
+        IndexError: no digit in it.
+        ValueError, AttributeError: as Babel's own code does.
+    """
+    if not isinstance(value, str):
+        raise AttributeError(f"{type(value).__name__} has no number")
+    try:
+        return parse_decimal(value)
+    except decimal.InvalidOperation:
+        return float(_FIRST_NUMBER.findall(value)[0])
+
+
+def number(value: str | float | int) -> float | None:
+    """The finite number that ``value`` spells, commas as thousands separators, else None.
+
+    Stricter than :func:`official_number`: ``"12 laps"`` and ``"$1,200"`` are no numbers.
+    """
+    if isinstance(value, int | float):
+        try:
+            result = float(value)
+        except OverflowError:
+            return None
+        return result if math.isfinite(result) else None
+    if len(value) > _MAX_LITERAL or "_" in value:
+        return None
+    if _PLAIN_NUMBER.fullmatch(value):
+        result = float(value)
+    else:
+        try:
+            result = parse_decimal(value)
+        except (decimal.InvalidOperation, ValueError):
+            return None
+    return result if math.isfinite(result) else None
+
+
+def affine_columns(
+    columns: Iterable[tuple[str, Iterable[Cell]]], connection: sqlite3.Connection
+) -> list[list[Stored]]:
+    """Store columns as WikiSQL's SQLite database does: lower-cased, then the column's affinity.
+
+    Args:
+        columns: ``(type, cells)`` pairs; type is ``"text"`` or ``"real"``.
+        connection: any SQLite connection; used where only SQLite knows its own conversion.
+    """
+    return [
+        [_real(cell, connection) for cell in cells]
+        if kind == "real"
+        else [_text(cell, connection) for cell in cells]
+        for kind, cells in columns
+    ]
+
+
+def _text(cell: Cell, connection: sqlite3.Connection) -> Stored:
+    if isinstance(cell, str):
+        return cell.lower()
+    if cell is None:
+        return None
+    if isinstance(cell, int):
+        return str(int(cell))
+    return _ask(connection, "SELECT CAST(? AS TEXT)", cell)
+
+
+def _real(cell: Cell, connection: sqlite3.Connection) -> Stored:
+    if isinstance(cell, str):
+        return _text_in_real(cell.lower(), connection)
+    if cell is None:
+        return None
+    value = float(cell)
+    return None if math.isnan(value) else value
+
+
+def _text_in_real(cell: str, connection: sqlite3.Connection) -> Stored:
+    # Only text that is a number as a whole is converted; SQLite's own parser decides the digits.
+    if not cell.isascii() or not _PLAIN_NUMBER.fullmatch(cell.strip(" \t\n\v\f\r")):
+        return cell
+    return _ask(connection, "SELECT CAST(? AS REAL)", cell)
+
+
+def _ask(connection: sqlite3.Connection, sql: str, value: Cell) -> Stored:
+    result: Stored = connection.execute(sql, (value,)).fetchone()[0]
+    return result
