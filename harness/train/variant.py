@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from harness.errors import unknown
+from harness.models.quantize import QuantizeSpec
 
 IGNORED_KEYS = frozenset(
     [
@@ -59,17 +60,6 @@ Positive = Annotated[int, Field(ge=1)]
 PositiveOrAll = Annotated[int, Field(ge=-1)]
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class QuantizeSpec(BaseModel):
-    """``quantize``: bits, group size and mode of mlx-lm's own conversion of the base."""
-
-    model_config = _FROZEN
-
-    bits: Literal[2, 3, 4, 5, 6, 8] = 4
-    group_size: Literal[16, 32, 64, 128] = 64
-    mode: Literal["affine", "mxfp4", "nvfp4", "mxfp8"] = "affine"
-    embeddings: bool = True
 
 
 class LoraParameters(BaseModel):

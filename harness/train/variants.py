@@ -19,11 +19,11 @@ from pydantic import BaseModel, ValidationError
 
 from harness.errors import UserError, unknown
 from harness.files import sha256_file
+from harness.models.quantize import QuantizeSpec
 from harness.train.variant import (
     IGNORED_KEYS,
     LoraParameters,
     LrSchedule,
-    QuantizeSpec,
     Variant,
     refuse_dora_bits,
 )
@@ -240,9 +240,11 @@ def _one_line(error: Exception) -> str:
 def check_against(variant: Variant, config: Mapping[str, Any]) -> None:
     """Refuse what the base model's ``config.json`` cannot carry, before weights are loaded.
 
+    Whether ``quantize`` suits a base that is quantized already is ``models/quantize.py``'s.
+
     Raises:
         UserError: more layers than the model has, ``full`` or an odd-width ``dora`` on a base that
-            is already quantized, ``quantize`` on such a base.
+            is already quantized.
     """
     inner = config.get("text_config")
     layers = _layer_count(config) or _layer_count(inner if isinstance(inner, Mapping) else {})
@@ -258,11 +260,6 @@ def check_against(variant: Variant, config: Mapping[str, Any]) -> None:
         raise UserError(
             f"variant {variant.name!r}: fine_tune_type full needs a base that is not quantized "
             "(packed weights have no gradient). Use a lora variant: on this base it is QLoRA."
-        )
-    if variant.quantize is not None:
-        raise UserError(
-            f"variant {variant.name!r}: quantize is set, but the base model is quantized already. "
-            "Use --set quantize=null, or give the unquantized model."
         )
     if variant.fine_tune_type == "dora" and isinstance(packed, Mapping) and "bits" in packed:
         try:

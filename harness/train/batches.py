@@ -1,0 +1,154 @@
+"""Training batches cut from length order: seeded, complete, padded to their own longest row.
+
+Input: token rows, batch size, seed. Output: for each iteration the rows of its batch, as a pure
+function, so that the data position of a resumed run is a single number; :class:`BatchIterator`
+presents them as mlx-lm's ``iterate_batches``. An epoch sorts the rows by length (ties in seeded
+order, so that neighbours change from epoch to epoch), cuts consecutive batches, keeps the last
+partial one and visits all in seeded order. mlx-lm sorts by the wrong length and drops the last
+batch (``tuner/trainer.py: iterate_batches``, ml-explore/mlx-lm#596).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.data.tokens import TokenizedExample
+from harness.models.backend import mx
+from harness.train.objective import span_targets
+
+PAD = 0
+"""Fills rows to a common width; never a target, and causal attention never looks at it."""
+
+
+def length_order_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Indices of all rows in consecutive batches, shortest first; the last may be smaller."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which rows make up which batch: a pure function of lengths, batch size, seed, iteration."""
+
+    lengths: tuple[int, ...]
+    batch_size: int
+    seed: int
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in one pass over the rows."""
+        return -(-len(self.lengths) // self.batch_size)
+
+    def epoch(self, number: int) -> list[list[int]]:
+        """Every batch of epoch ``number`` (from 0) in training order."""
+        generator = np.random.default_rng([self.seed, number])
+        tied = generator.permutation(len(self.lengths))
+        cut = length_order_batches([self.lengths[index] for index in tied], self.batch_size)
+        return [[int(tied[index]) for index in cut[at]] for at in generator.permutation(len(cut))]
+
+    def iterate(self, start: int) -> Iterator[list[int]]:
+        """Batches without end, from iteration ``start`` (0 is the first)."""
+        number, position = divmod(start, self.per_epoch)
+        while True:
+            yield from self.epoch(number)[position:]
+            number, position = number + 1, 0
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One iteration's counts over all ranks."""
+
+    tokens: int
+    """Real tokens, pads not counted."""
+    targets: int
+    """Scored targets."""
+    denominator: float
+    """What :func:`~harness.train.objective.training_loss` divides by."""
+
+
+class BatchIterator:
+    """mlx-lm's ``iterate_batches`` over a :class:`Schedule`, with a hook between iterations.
+
+    ``train`` asks for the next batch once the previous update is evaluated, so that ``between``
+    sees the weights after exactly that many iterations, outside of mlx-lm's step timer.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[TokenizedExample],
+        schedule: Schedule,
+        accumulate: int = 1,
+        mask_prompt: bool = False,
+        max_length: int = 2048,
+    ) -> None:
+        self._rows = rows
+        self._schedule = schedule
+        self._accumulate = accumulate
+        self._mask_prompt = mask_prompt
+        self._max_length = max_length
+        self.start = 0
+        """Iterations already done; a resumed run sets it (a multiple of ``accumulate``)."""
+        self.scored = Scored(0, 0, 1.0)
+        """The batch given out last."""
+        self.between: Callable[[int], None] = lambda done: None
+        """Called with the number of iterations done before each further batch is made."""
+        self.given: Callable[[], None] = lambda: None
+        """Called when a batch is ready, just before mlx-lm's step begins."""
+
+    def __call__(
+        self,
+        dataset: Any,
+        batch_size: int,
+        max_seq_length: int,
+        loop: bool = False,
+        seed: int | None = None,
+        comm_group: Any = None,
+    ) -> Iterator[tuple[mx.array, mx.array, mx.array]]:
+        """``(tokens, spans, denominator)`` a batch; the arguments are mlx-lm's, ours are fixed."""
+        rank, size = (comm_group.rank(), comm_group.size()) if comm_group else (0, 1)
+        batches = self._schedule.iterate(self.start)
+        done = self.start
+        while True:
+            group = [next(batches) for _ in range(self._accumulate)]
+            targets = sum(span_targets(*self.span(row)) for batch in group for row in batch)
+            denominator = max(1, targets) / (self._accumulate * size)
+            for batch in group:
+                self.between(done)
+                spans = [self.span(row) for row in batch]
+                self.scored = Scored(
+                    tokens=sum(length for _, length in spans),
+                    targets=sum(span_targets(*span) for span in spans),
+                    denominator=denominator,
+                )
+                made = self._arrays(batch[rank::size], denominator)
+                self.given()
+                yield made
+                done += 1
+
+    def span(self, row: int) -> tuple[int, int]:
+        """``(start, length)`` of the scored part of a row."""
+        example = self._rows[row]
+        length = min(len(example.tokens), self._max_length)
+        return (example.prompt_length if self._mask_prompt else 0), length
+
+    def _arrays(
+        self, rows: Sequence[int], denominator: float
+    ) -> tuple[mx.array, mx.array, mx.array]:
+        spans = [self.span(row) for row in rows]
+        tokens = padded([self._rows[row].tokens[: self._max_length] for row in rows])
+        if not rows:  # a partial batch with fewer rows than ranks: nothing scored here
+            tokens, spans = np.zeros((1, 2), np.int32), [(0, 0)]
+        return mx.array(tokens), mx.array(spans), mx.array(denominator, mx.float32)
+
+
+def padded(rows: Sequence[Sequence[int]]) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Rows as one int32 matrix as wide as the longest, filled with ``PAD`` on the right."""
+    width = max((len(row) for row in rows), default=0)
+    matrix = np.full((len(rows), width), PAD, np.int32)
+    for at, row in enumerate(rows):
+        matrix[at, : len(row)] = row
+    return matrix

@@ -1,0 +1,161 @@
+"""Checkpoints that anyone can load, and the resume state that makes a killed run go on.
+
+A checkpoint is an adapter folder of mlx-lm's form, ``checkpoints/0000020/``, with the file under
+mlx-lm's own name, ``0000020_adapters.safetensors``, beside the adapter. The resume state is ours:
+weights, optimizer state, random state, curve and iteration (which is the data position too, see
+``batches.py``) in one safetensors file, written whole, then announced with its checksum by a
+second file. Two generations are kept: a damaged one is moved aside, named, and the older is used.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.files import sha256_file, write_json
+from harness.models.backend import mx, nn
+from harness.train.adapt import WEIGHTS, save_adapter, save_arrays, trainable
+from harness.train.variant import Variant
+
+_KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The adapter after ``iteration`` micro-batches; ``path`` is its folder."""
+
+    iteration: int
+    path: Path
+
+
+def write_checkpoint(
+    model: nn.Module, variant: Variant, base: str, out: Path, iteration: int
+) -> Checkpoint:
+    """Save the adapter as it is now as ``out/checkpoints/<iteration>``."""
+    folder = save_adapter(model, variant, base, out / "checkpoints" / f"{iteration:07d}")
+    alias = out / f"{iteration:07d}_{WEIGHTS}"
+    alias.unlink(missing_ok=True)
+    try:
+        os.link(folder / WEIGHTS, alias)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(folder / WEIGHTS, alias)
+    return Checkpoint(iteration, folder)
+
+
+def checkpoints_in(out: Path) -> list[Checkpoint]:
+    """The checkpoints that ``out`` holds, in order of iteration."""
+    folders = sorted((out / "checkpoints").glob("[0-9]*"))
+    return [Checkpoint(int(f.name), f) for f in folders if (f / WEIGHTS).is_file()]
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeState:
+    """What was restored beside weights, optimizer and random state."""
+
+    iteration: int
+    curve: dict[str, Any]
+    elapsed_s: float
+    """Wall time of the run that was cut off, up to this state."""
+    acceleration: Any
+    """The kernel choice it computed with."""
+
+
+class StateStore:
+    """Resume states of one training, in ``folder``.
+
+    A state of other data, settings, versions or ranks (another ``fingerprint``) is not used.
+    """
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self.notes: list[str] = []
+        """What the user should know: states that were damaged or belonged to something else."""
+
+    def save(self, model: nn.Module, optimizer: Any, state: ResumeState) -> None:
+        """Store everything as of now; call it at an accumulation boundary only."""
+        from mlx.utils import tree_flatten
+
+        arrays = {f"weights.{name}": array for name, array in trainable(model).items()}
+        arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(optimizer.state)}
+        arrays["random"] = _random_state()[0]
+        meta = {
+            "fingerprint": self.fingerprint,
+            "iteration": state.iteration,
+            "curve": state.curve,
+            "elapsed_s": state.elapsed_s,
+            "acceleration": state.acceleration,
+        }
+        path = self.folder / f"state-{state.iteration:07d}.safetensors"
+        save_arrays(path, arrays, {"tunebench": json.dumps(meta)})
+        write_json(path.with_suffix(".json"), {"sha256": sha256_file(path)})
+        self._forget(self._announced()[_KEPT:])
+
+    def newest(self) -> tuple[Path, ResumeState] | None:
+        """The newest undamaged state and its file, without touching the model."""
+        for announcement in self._announced():
+            path = announcement.with_suffix(".safetensors")
+            meta = self._checked(path, announcement)
+            if meta is None:
+                continue
+            if meta["fingerprint"] != self.fingerprint:
+                self.notes.append(f"{path.name} belongs to other settings or versions: not used")
+                self._forget([announcement])
+                continue
+            keys = ("iteration", "curve", "elapsed_s", "acceleration")
+            return path, ResumeState(**{key: meta[key] for key in keys})
+        return None
+
+    def restore(self, path: Path, model: nn.Module, optimizer: Any) -> None:
+        """Put weights, optimizer state and random state of a :meth:`newest` file in place."""
+        from mlx.utils import tree_unflatten
+
+        arrays: dict[str, mx.array] = mx.load(str(path))  # type: ignore[assignment]
+        # Not strict: the frozen base is in the model already.
+        model.load_weights(_under("weights.", arrays), strict=False)
+        optimizer.state = tree_unflatten(_under("optimizer.", arrays))
+        optimizer.init(model.trainable_parameters())
+        _random_state()[0] = arrays["random"]
+        mx.eval(model.parameters(), optimizer.state, _random_state())
+
+    def clear(self) -> None:
+        """Remove every state: the training is complete, or worth nothing."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _announced(self) -> list[Path]:
+        return sorted(self.folder.glob("state-*.json"), reverse=True)
+
+    def _checked(self, path: Path, announcement: Path) -> dict[str, Any] | None:
+        """A state's metadata if its bytes are what was announced, else None, moved aside."""
+        try:
+            told = json.loads(announcement.read_text(encoding="utf-8"))["sha256"]
+            if sha256_file(path) == told:
+                loaded: Any = mx.load(str(path), return_metadata=True)
+                meta: dict[str, Any] = json.loads(loaded[1]["tunebench"])
+                return meta
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+        for file in (path, announcement):
+            if file.exists():
+                file.replace(file.with_name(f"{file.name}.damaged"))
+        self.notes.append(f"{path} is damaged (checksum): moved aside, an older state is used")
+        return None
+
+    def _forget(self, announcements: list[Path]) -> None:
+        for announcement in announcements:
+            announcement.unlink(missing_ok=True)
+            announcement.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def _random_state() -> list[mx.array]:
+    """MLX's global generator, as the list that compiled functions read and write."""
+    state: Any = mx.random.state
+    return state  # type: ignore[no-any-return]
+
+
+def _under(prefix: str, arrays: dict[str, mx.array]) -> list[tuple[str, mx.array]]:
+    return [(k.removeprefix(prefix), v) for k, v in arrays.items() if k.startswith(prefix)]

@@ -1,0 +1,104 @@
+"""The fine-tuning curve: what each micro-batch reports, gathered into rows.
+
+Input: per iteration the scored nats, tokens, targets and seconds. Output: :class:`CurvePoint` rows
+by DESIGN section 5: ``train_loss`` token-weighted since the previous row, ``val_loss`` of the
+weights after exactly N iterations, rates without the iteration that compiles. The state between
+two rows can be stored, so that a resumed run writes the rows an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from harness.train.variant import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """One row of the curve."""
+
+    iteration: int
+    """Micro-batches done; 0 is the untouched base."""
+    updates: int
+    """Optimizer updates done."""
+    train_loss: float | None
+    """Nats a target, mean over every target since the previous row; None at 0."""
+    val_loss: float | None
+    """``full_text`` loss over the validation subset, of the weights at this row."""
+    tokens_per_s: float | None
+    """Real tokens a second of training; None where only a compiling iteration was timed."""
+    supervised_tokens_per_s: float | None
+    """Scored targets a second."""
+
+
+@dataclass
+class Window:
+    """Sums since the previous row."""
+
+    nats: float = 0.0
+    targets: int = 0
+    timed_tokens: int = 0
+    timed_targets: int = 0
+    timed_s: float = 0.0
+
+
+@dataclass
+class Curve:
+    """Rows so far and the window being filled."""
+
+    accumulate: int = 1
+    points: list[CurvePoint] = field(default_factory=list)
+    window: Window = field(default_factory=Window)
+
+    def add(self, nats: float, targets: int, tokens: int, seconds: float | None) -> None:
+        """One iteration. ``seconds`` is None where compilation is in it."""
+        self.window.nats += nats
+        self.window.targets += targets
+        if seconds is not None:
+            self.window.timed_tokens += tokens
+            self.window.timed_targets += targets
+            self.window.timed_s += seconds
+
+    def close(self, iteration: int, val_loss: float | None) -> CurvePoint:
+        """End the window with a row at ``iteration``."""
+        window, self.window = self.window, Window()
+        timed = window.timed_s > 0
+        point = CurvePoint(
+            iteration=iteration,
+            updates=iteration // self.accumulate,
+            train_loss=window.nats / window.targets if window.targets else None,
+            val_loss=val_loss,
+            tokens_per_s=window.timed_tokens / window.timed_s if timed else None,
+            supervised_tokens_per_s=window.timed_targets / window.timed_s if timed else None,
+        )
+        self.points.append(point)
+        return point
+
+    def state(self) -> dict[str, Any]:
+        """JSON-able; :meth:`restored` gives the curve back, floats to the last bit."""
+        return {"points": [asdict(point) for point in self.points], "window": asdict(self.window)}
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], accumulate: int) -> Curve:
+        """The curve that :meth:`state` described."""
+        points = [CurvePoint(**point) for point in state["points"]]
+        return cls(accumulate, points, Window(**state["window"]))
+
+
+def reports_at(variant: Variant, iteration: int) -> bool:
+    """Whether the curve has a row at ``iteration``: 0, 1, each report, validation, the last."""
+    return (
+        iteration in (0, 1, variant.iters)
+        or iteration % variant.steps_per_report == 0
+        or validates_at(variant, iteration)
+    )
+
+
+def validates_at(variant: Variant, iteration: int) -> bool:
+    """Whether the weights after ``iteration`` are validated."""
+    return (
+        iteration in (0, variant.iters, *variant.validate_at)
+        or iteration % variant.steps_per_eval == 0
+    )

@@ -1,0 +1,194 @@
+"""Fine-tune one variant with mlx-lm's trainer and keep what it leaves.
+
+Loaded model + variant + token rows -> :class:`FinetuneResult`: the curve, numbered checkpoints, an
+adapter folder; the tuned model stays in ``loaded.model``. The loop is
+``mlx_lm.tuner.trainer.train``; its batches, loss, optimizer and callbacks are ours
+(``session.py``). ``out`` must be the same folder when a killed run is started again: it then goes
+on from the last resume state. Evaluation is not done here.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from harness.data.tokens import TokenizedExample
+from harness.errors import UserError
+from harness.files import content_key, write_json
+from harness.models.backend import mx
+from harness.models.load import LoadedModel
+from harness.progress import ProgressCallback, silent
+from harness.train.adapt import WEIGHTS, apply_variant, save_adapter
+from harness.train.checkpoints import Checkpoint, checkpoints_in
+from harness.train.curve import Curve, CurvePoint
+from harness.train.session import Session
+from harness.train.validate import mean_loss, validation_rows
+from harness.train.variant import Variant
+
+RESULT = "finetune.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FinetuneResult:
+    """What fine-tuning left."""
+
+    curve: list[CurvePoint]
+    """Rows by iteration; a ``base`` variant has iteration 0 only."""
+    wall_s: float
+    """Wall time, validation and checkpoints included, over all attempts."""
+    checkpoints: list[Checkpoint]
+    """In order of iteration; the last one is the adapter."""
+    adapter: Path | None
+    """The adapter's folder; None for ``base``."""
+    resumed_from: int | None
+    """The iteration a cut-off run went on from; None when it ran in one piece."""
+    overhead_s: float = 0.0
+    """Time in our batches and callbacks (validation and saving left out)."""
+    step_s: float = 0.0
+    """Time in mlx-lm's steps."""
+    acceleration: Any = None
+    """How the CPU kernels were chosen."""
+    notes: tuple[str, ...] = ()
+    """What a user should know, e.g. a damaged resume state that was passed over."""
+
+
+def finetune(
+    loaded: LoadedModel,
+    variant: Variant,
+    train: Sequence[TokenizedExample],
+    valid: Sequence[TokenizedExample],
+    out: Path,
+    seed: int,
+    progress: ProgressCallback = silent,
+) -> FinetuneResult:
+    """Train ``variant`` on ``train`` and leave the tuned model in ``loaded.model``.
+
+    Args:
+        loaded: a base model as ``models/load.py`` gives it, without an adapter.
+        variant: what to train; ``base`` is only validated.
+        train: token rows, any order.
+        valid: rows to choose the validation subset from.
+        out: a folder for adapter, checkpoints and resume state. A finished training found there
+            is loaded, an unfinished one is continued, if settings and data are the same.
+        seed: of adapter values, batch order, dropout and the validation subset.
+        progress: told after every iteration.
+
+    Raises:
+        UserError: an empty split, a loss that became NaN, no memory, a folder that cannot be
+            written.
+    """
+    started = time.perf_counter()
+    _require_rows(variant, train, valid)
+    acceleration = _accelerate(loaded)
+    apply_variant(loaded.model, variant, seed)
+    count = -1 if variant.val_batches == -1 else variant.val_batches * variant.batch_size
+    subset = validation_rows(valid, count, seed)
+    if not variant.trains:
+        return _base_only(loaded, variant, subset, started, progress)
+    fingerprint = _fingerprint(loaded, variant, train, subset, seed)
+    finished = read_result(out, fingerprint)
+    if finished is not None and finished.adapter is not None:
+        loaded.model.load_weights(str(finished.adapter / WEIGHTS), strict=False)
+        loaded.model.eval()
+        return finished
+    session = Session(loaded.model, variant, loaded.base.id, out, progress)
+    session.acceleration = acceleration
+    session.run(train, subset, seed, fingerprint)
+    save_adapter(loaded.model, variant, loaded.base.id, out)
+    result = FinetuneResult(
+        curve=session.curve.points,
+        wall_s=session.elapsed_s(),
+        checkpoints=checkpoints_in(out),
+        adapter=out,
+        resumed_from=session.resumed_from,
+        overhead_s=session.overhead_s,
+        step_s=session.step_s,
+        acceleration=acceleration,
+        notes=tuple(session.notes),
+    )
+    _write_result(out, result, fingerprint)
+    session.forget_state()
+    return result
+
+
+def _require_rows(
+    variant: Variant, train: Sequence[TokenizedExample], valid: Sequence[TokenizedExample]
+) -> None:
+    for name, rows, needed in (("train", train, variant.trains), ("valid", valid, True)):
+        if needed and not rows:
+            raise UserError(
+                f"the {name} split is empty: fine-tuning {variant.name!r} needs at least one "
+                "example in it. See: python -m harness describe DATASET."
+            )
+
+
+def _accelerate(loaded: LoadedModel) -> Any:
+    return None
+
+
+def _base_only(
+    loaded: LoadedModel,
+    variant: Variant,
+    subset: Sequence[TokenizedExample],
+    started: float,
+    progress: ProgressCallback,
+) -> FinetuneResult:
+    label = f"validate {variant.name}"
+    loss = mean_loss(loaded.model, subset, variant.batch_size, progress, label)
+    curve = Curve()
+    curve.close(0, loss)
+    return FinetuneResult(curve.points, time.perf_counter() - started, [], None, None)
+
+
+def _fingerprint(
+    loaded: LoadedModel,
+    variant: Variant,
+    train: Sequence[TokenizedExample],
+    subset: Sequence[TokenizedExample],
+    seed: int,
+) -> str:
+    """Equal for two trainings only if they would leave the same bytes."""
+    return content_key(
+        "finetune-1",
+        loaded.base.sha256,
+        variant.training_config() | {"seed": seed},
+        [(row.tokens, row.prompt_length) for row in train],
+        [row.tokens for row in subset],
+        mx.distributed.init().size(),
+        {name: version(name) for name in ("mlx", "mlx-lm", "numpy")},
+    )
+
+
+def _write_result(out: Path, result: FinetuneResult, fingerprint: str) -> None:
+    """``finetune.json``: written last, so that its presence says the training is whole."""
+    record = asdict(result)
+    for key in ("adapter", "checkpoints"):
+        del record[key]  # found again from the folder, which may be moved
+    write_json(out / RESULT, {"fingerprint": fingerprint} | record)
+
+
+def read_result(out: Path, fingerprint: str | None = None) -> FinetuneResult | None:
+    """The result of a finished training in ``out`` (wherever it lies now), else None.
+
+    Args:
+        out: the adapter folder, or a copy of it.
+        fingerprint: if given, a result of other settings or data counts as none.
+    """
+    try:
+        record = json.loads((out / RESULT).read_text(encoding="utf-8"))
+        if fingerprint not in (None, record.pop("fingerprint")):
+            return None
+        curve = [CurvePoint(**point) for point in record.pop("curve")]
+        notes = tuple(record.pop("notes"))
+        if not (out / WEIGHTS).is_file():
+            return None
+        return FinetuneResult(
+            curve=curve, checkpoints=checkpoints_in(out), adapter=out, notes=notes, **record
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

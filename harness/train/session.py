@@ -1,0 +1,280 @@
+"""One run of mlx-lm's trainer, watched: validation, checkpoints, resume states, NaN, progress.
+
+``train`` of ``mlx_lm/tuner/trainer.py`` (0.32.2) asks our batch iterator for each batch and calls
+us after each step; everything else happens in between, outside of its step timer, on weights after
+exactly N iterations. Its own validation and saving stay off: the one validates before the step it
+is numbered by, the other writes files that a kill can tear.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.data.tokens import TokenizedExample
+from harness.errors import UserError
+from harness.models.backend import mx, nn
+from harness.progress import ProgressCallback
+from harness.train.adapt import build_optimizer, checkpointed_blocks
+from harness.train.batches import BatchIterator, Schedule
+from harness.train.checkpoints import ResumeState, StateStore, write_checkpoint
+from harness.train.curve import Curve, reports_at, validates_at
+from harness.train.objective import training_loss
+from harness.train.validate import mean_loss
+from harness.train.variant import Variant
+
+STATE_EVERY_S = 5.0
+"""Shortest time between two resume states besides those at checkpoints."""
+_STATE_SHARE = 50
+# A state is written no more often than 50 times its own cost: 2% of the training at most.
+
+
+class Session:
+    """State of one training; :meth:`run` is called once."""
+
+    def __init__(
+        self, model: nn.Module, variant: Variant, base: str, out: Path, progress: ProgressCallback
+    ) -> None:
+        self.curve = Curve(variant.grad_accumulation_steps)
+        self.resumed_from: int | None = None
+        self.overhead_s = 0.0
+        self.step_s = 0.0
+        self.acceleration: Any = None
+        self.notes: list[str] = []
+        self._model = model
+        self._variant = variant
+        self._base = base
+        self._out = out
+        self._world = mx.distributed.init()
+        self._progress: ProgressCallback = progress if self._world.rank() == 0 else _nothing
+        self._started = time.perf_counter()
+        self._earlier_s = 0.0
+        self._mark = self._started
+        self._saved = self._started
+        self._save_cost_s = 0.0
+
+    def elapsed_s(self) -> float:
+        """Wall time so far, that of a cut-off run included."""
+        return self._earlier_s + time.perf_counter() - self._started
+
+    def run(
+        self,
+        train: Sequence[TokenizedExample],
+        subset: Sequence[TokenizedExample],
+        seed: int,
+        fingerprint: str,
+    ) -> None:
+        """Train to the end, from the newest resume state if there is one."""
+        variant = self._variant
+        self._subset = subset
+        self._optimizer = build_optimizer(variant, self._model)
+        self._store = StateStore(self._out / "state", fingerprint)
+        schedule = Schedule(tuple(len(row.tokens) for row in train), variant.batch_size, seed)
+        self._batches = BatchIterator(
+            train,
+            schedule,
+            variant.grad_accumulation_steps,
+            variant.mask_prompt,
+            variant.max_seq_length,
+        )
+        start = self._resume()
+        self._batches.start = start
+        self._batches.between = self._between
+        self._batches.given = self._given
+        self._first = start + 1
+        mx.eval(self._model.parameters(), self._optimizer.state)
+        if start < variant.iters:
+            with _explained(variant), checkpointed_blocks(self._model, variant.grad_checkpoint):
+                self._train(variant.iters - start)
+        self._between(variant.iters)
+        self._model.eval()
+
+    def _train(self, iterations: int) -> None:
+        from mlx_lm.tuner import trainer
+
+        variant = self._variant
+        arguments = trainer.TrainingArgs(
+            batch_size=variant.batch_size,
+            iters=iterations,
+            steps_per_report=1,  # every loss is needed: NaN, token-weighted means
+            steps_per_save=iterations + 1,
+            max_seq_length=variant.max_seq_length,
+            adapter_file=str(self._out / ".trainer.safetensors"),
+            grad_checkpoint=variant.grad_checkpoint,
+            grad_accumulation_steps=variant.grad_accumulation_steps,
+            clear_cache_threshold=variant.clear_cache_threshold,
+        )
+        self._out.mkdir(parents=True, exist_ok=True)
+        with _without_its_display(trainer):
+            trainer.train(
+                model=self._model,
+                optimizer=self._optimizer,
+                train_dataset=(),
+                val_dataset=None,
+                args=arguments,
+                loss=training_loss,
+                iterate_batches=self._batches,
+                training_callback=self,
+            )
+        (self._out / ".trainer.safetensors").unlink(missing_ok=True)
+
+    def _given(self) -> None:
+        """A batch is ready: mlx-lm's step begins."""
+        now = time.perf_counter()
+        self.overhead_s += now - self._mark
+        self._mark = now
+
+    def on_train_loss_report(self, info: dict[str, Any]) -> None:
+        """mlx-lm's callback, after each step (``steps_per_report`` is 1)."""
+        now = time.perf_counter()
+        seconds, self._mark = now - self._mark, now
+        self.step_s += seconds
+        iteration = self._batches.start + int(info["iteration"])
+        loss = float(info["train_loss"])
+        if not math.isfinite(loss):
+            raise self._diverged(loss, iteration)
+        scored = self._batches.scored
+        # mlx-lm reports the mean over ranks of sum/denominator: undo both for the sum.
+        nats = loss * scored.denominator * self._world.size()
+        timed = None if iteration == self._first else seconds
+        self.curve.add(nats, scored.targets, scored.tokens, timed)
+        self._progress(f"fine-tune {self._variant.name}", iteration, self._variant.iters)
+
+    def on_val_loss_report(self, info: dict[str, Any]) -> None:
+        """mlx-lm's callback; its validation is off."""
+
+    def _between(self, done: int) -> None:
+        """Everything that looks at the weights after ``done`` iterations."""
+        if self._restored_at == done:
+            return  # it was all done before the state was saved
+        begun = time.perf_counter()
+        if reports_at(self._variant, done):
+            self._row(done)
+        if done and (done % self._variant.save_every == 0 or done == self._variant.iters):
+            if self._world.rank() == 0:
+                write_checkpoint(self._model, self._variant, self._base, self._out, done)
+            self._save_state(done)
+        elif self._state_is_due(done):
+            self._save_state(done)
+        # Validation and saving are work of their own, not overhead of the loop.
+        self._mark += time.perf_counter() - begun
+
+    def _row(self, done: int) -> None:
+        loss = None
+        if validates_at(self._variant, done):
+            label = f"validate {self._variant.name} at {done}"
+            size = self._variant.batch_size
+            loss = mean_loss(self._model, self._subset, size, self._progress, label)
+            self._model.train()
+            if not math.isfinite(loss):
+                raise self._diverged(loss, done)
+        self.curve.close(done, loss)
+
+    def _state_is_due(self, done: int) -> bool:
+        if done == 0 or done % self._variant.grad_accumulation_steps:
+            return False
+        pause = max(STATE_EVERY_S, _STATE_SHARE * self._save_cost_s)
+        return time.perf_counter() - self._saved >= pause
+
+    def _save_state(self, done: int) -> None:
+        """Between two accumulation boundaries mlx-lm holds gradients that cannot be reached."""
+        boundary = done % self._variant.grad_accumulation_steps == 0
+        if not boundary or self._world.size() > 1 or done == self._variant.iters:
+            return
+        begun = time.perf_counter()
+        state = ResumeState(done, self.curve.state(), self.elapsed_s(), self.acceleration)
+        self._store.save(self._model, self._optimizer, state)
+        self._saved = time.perf_counter()
+        self._save_cost_s = self._saved - begun
+
+    def _resume(self) -> int:
+        """The iteration to go on from; 0 from scratch."""
+        self._restored_at = -1
+        found = self._store.newest() if self._world.size() == 1 else None
+        self.notes += self._store.notes
+        if found is None:
+            return 0
+        path, state = found
+        self._store.restore(path, self._model, self._optimizer)
+        self.curve = Curve.restored(state.curve, self._variant.grad_accumulation_steps)
+        self._earlier_s = state.elapsed_s
+        self.resumed_from = self._restored_at = state.iteration
+        return state.iteration
+
+    def forget_state(self) -> None:
+        """Remove the resume states: the adapter is complete."""
+        self._store.clear()
+
+    def _diverged(self, loss: float, iteration: int) -> UserError:
+        """The message for a loss that is no number; nothing of the run is kept."""
+        self._store.clear()
+        shutil.rmtree(self._out / "checkpoints", ignore_errors=True)
+        for file in self._out.glob("*_adapters.safetensors"):
+            file.unlink()
+        name = self._variant.name
+        if iteration == 0:
+            return UserError(
+                f"the loss of the base model is {loss} before any training of {name!r}: its "
+                "weights or its number format are unusable. Try another --model, or one in float32."
+            )
+        rate = self._variant.learning_rate
+        return UserError(
+            f"fine-tuning {name!r} diverged: the loss is {loss} at iteration {iteration} of "
+            f"{self._variant.iters}. Nothing was kept. Try a lower learning rate "
+            f"(--set learning_rate={rate / 10:g}), a smaller lora_parameters.scale, a warm-up "
+            "(lr_schedule), or a base in float32 or bfloat16 instead of float16."
+        )
+
+
+def _nothing(label: str, done: float, total: float) -> None:
+    """Progress of ranks other than 0."""
+
+
+class _NoDisplay:
+    """Takes the place of mlx-lm's TrainUI, which prints on standard output."""
+
+    def __init__(self, total_iters: int, rank: int = 0) -> None:
+        pass
+
+    def __enter__(self) -> _NoDisplay:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def advance(self) -> None:
+        """One iteration is done."""
+
+    def report_train(self, *values: object) -> None:
+        """A training loss is known."""
+
+
+@contextmanager
+def _without_its_display(trainer: Any) -> Iterator[None]:
+    display = trainer.TrainUI
+    trainer.TrainUI = _NoDisplay
+    try:
+        yield
+    finally:
+        trainer.TrainUI = display
+
+
+@contextmanager
+def _explained(variant: Variant) -> Iterator[None]:
+    """Turn MLX's out-of-memory error into one that says what to lower."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(word in str(error).lower() for word in ("allocate", "out of memory", "oom")):
+            raise
+        raise UserError(
+            f"fine-tuning {variant.name!r} ran out of memory at batch_size={variant.batch_size}, "
+            f"max_seq_length={variant.max_seq_length} ({error}). Lower batch_size (and raise "
+            "grad_accumulation_steps to keep the updates), lower max_seq_length or num_layers, "
+            "set grad_checkpoint=true, or quantize the base."
+        ) from error

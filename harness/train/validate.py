@@ -1,0 +1,63 @@
+"""Validation during training: `full_text` loss over the same subset of rows every time.
+
+Rows + model -> one mean, token-weighted, the same at any batch size. The subset is the head of the
+seeded, table-stratified order of ``data/sampling.py``. The evaluation proper, with a loss for each
+example, is ``measure/loss.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.data.records import Example, LogicalForm, Split
+from harness.data.sampling import stratified
+from harness.data.tokens import TokenizedExample
+from harness.models.backend import mx, nn
+from harness.progress import ProgressCallback, silent
+from harness.train.batches import length_order_batches, padded
+from harness.train.objective import span_targets, target_mask, token_nll
+
+
+def validation_rows(
+    rows: Sequence[TokenizedExample], count: int, seed: int
+) -> list[TokenizedExample]:
+    """The first ``count`` rows (-1: all) of the seeded order in which tables take turns."""
+    blank = LogicalForm(0, 0, ())
+    stand_ins = tuple(Example(at, row.table_id, "", blank) for at, row in enumerate(rows))
+    chosen = stratified(Split("valid", stand_ins, {}), count, seed)
+    return [rows[stand_in.id] for stand_in in chosen]
+
+
+def mean_loss(
+    model: nn.Module,
+    rows: Sequence[TokenizedExample],
+    batch_size: int,
+    progress: ProgressCallback = silent,
+    label: str = "validate",
+) -> float:
+    """Mean nats a target over ``rows``; leaves the model in evaluation mode.
+
+    Whole batches go to the ranks in turn; every rank gets the same number back.
+    """
+    world = mx.distributed.init()
+    model.eval()
+    batches = length_order_batches([len(row.tokens) for row in rows], batch_size)
+    nats, targets = 0.0, 0
+    for number, batch in enumerate(batches):
+        if number % world.size() == world.rank():
+            chosen = [rows[at] for at in batch]
+            nats += _batch_nats(model, chosen)
+            targets += sum(span_targets(0, len(row.tokens)) for row in chosen)
+        progress(label, number + 1, len(batches))
+    if world.size() > 1:
+        total: Any = mx.distributed.all_sum(mx.array([nats, float(targets)]), stream=mx.cpu)
+        nats, targets = total[0].item(), int(total[1].item())
+    return nats / max(1, targets)
+
+
+def _batch_nats(model: nn.Module, rows: Sequence[TokenizedExample]) -> float:
+    nll = token_nll(model, mx.array(padded([row.tokens for row in rows])))
+    mask = target_mask(mx.array([(0, len(row.tokens)) for row in rows]), nll.shape[1])
+    nats: Any = mx.where(mask, nll, 0.0).sum().item()
+    return float(nats)
