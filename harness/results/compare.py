@@ -179,8 +179,10 @@ def _verdict(
 
 
 def _smallest(pair: Pair, family: int) -> float | None:
-    smallest = minimum_detectable(pair.sums, family)
-    if smallest is None or pair.fixed is None:
-        return smallest
+    if pair.fixed is None or pair.broken is None:
+        return minimum_detectable(pair.sums, family)
+    smallest = minimum_detectable(pair.sums, family, len(pair.fixed) + len(pair.broken))
+    if smallest is None:
+        return None
     # With few discordant pairs no pattern of signs reaches the first Holm step at all.
     return min(1.0, max(smallest, fewest_flips(family) / pair.n))

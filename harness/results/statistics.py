@@ -70,20 +70,30 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in multipletests(list(p_values), alpha=ALPHA, method="holm")[1]]
 
 
-def minimum_detectable(sums: TableSums, family: int, power: float = POWER) -> float | None:
+def minimum_detectable(
+    sums: TableSums, family: int, discordant: int | None = None, power: float = POWER
+) -> float | None:
     """Smallest true |mean difference| that the first Holm step finds with ``power``.
 
-    ``(z(1 - alpha/2m) + z(power)) * se``, where ``se`` is the standard error over tables at the
-    observed discordance when there is no true difference. With one example a table and a share
-    ``d`` of discordant pairs, ``se`` is ``sqrt(d / n)``. None when nothing differed: then the
-    data say nothing about the spread.
+    ``(z(1 - alpha/2m) + z(power)) * se``. For a loss ``se`` is the standard error over tables.
+    For right/wrong pairs it is ``sqrt(d / n)`` with the observed share ``d`` of ``discordant``
+    pairs, the standard error without a true difference, times the square root of the design
+    effect of the tables (never below 1); with one example a table that is the usual McNemar
+    formula. None when nothing differed: then the data say nothing about the spread.
     """
-    spread = math.sqrt(float(np.square(sums.numerators).sum()))
-    weight = float(sums.weights.sum())
-    if spread == 0.0 or weight == 0.0:
+    n = float(sums.weights.sum())
+    error = sums.standard_error
+    if discordant is None:
+        spread = 0.0 if math.isnan(error) else error
+    else:
+        spread = math.sqrt(discordant) / n if n else 0.0
+        share = discordant / n if n else 0.0
+        alone = (share - sums.estimate**2) / n if n else 0.0
+        if alone > 0 and not math.isnan(error):
+            spread *= math.sqrt(max(1.0, error**2 / alone))
+    if spread == 0.0:
         return None
-    reach = float(stats.norm.ppf(1 - ALPHA / (2 * family)) + stats.norm.ppf(power))
-    return reach * spread / weight
+    return float(stats.norm.ppf(1 - ALPHA / (2 * family)) + stats.norm.ppf(power)) * spread
 
 
 def fewest_flips(family: int) -> int:

@@ -114,8 +114,9 @@ def write_run(results_dir: Path, results: Results, rows: RunRows | None = None) 
     except OSError as error:
         raise UserError(f"cannot write {results_dir}: {error.strerror or error}") from error
     try:
-        files.write_json(work / RESULTS_FILE, dump(results))
         _write_rows(work, rows or RunRows())
+        results = _with_comparisons(StoredRun(work, results))
+        files.write_json(work / RESULTS_FILE, dump(results))
         write_report(StoredRun(work, results))
         work.chmod(0o755)
         # rename() onto a folder that appeared meanwhile fails unless that folder is empty.
@@ -136,7 +137,7 @@ def write_report(run: StoredRun, out: Path | None = None) -> list[Path]:
     from harness.results.report import render_report
 
     out = out or run.folder
-    charts = render_charts(run)
+    charts = render_charts([run])
     report = render_report(run)
     written = []
     for name, svg in charts.items():
@@ -225,6 +226,15 @@ def _check_file_names(results: Results) -> None:
                 f"variants {other!r} and {name!r} would both be stored as {file_name(name)!r}: "
                 "rename one of them."
             )
+
+
+def _with_comparisons(run: StoredRun) -> Results:
+    """The run's results, compared: pairing needs the rows, which lie in the folder by now."""
+    from harness.results.compare import comparison_records
+
+    if run.results.comparisons:
+        return run.results
+    return run.results.model_copy(update={"comparisons": comparison_records(run)})
 
 
 def _write_rows(folder: Path, rows: RunRows) -> None:

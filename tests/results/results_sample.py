@@ -22,7 +22,6 @@ EXAMPLES = 60
 SKILL = {"base": 0.03, "lora": 0.62, "qlora": 0.45, "article/qlora": 0.45}
 NLL = {"base": 1.9, "lora": 0.42, "qlora": 0.50, "article/qlora": 0.50}
 SPEED = {"base": (320.0, 21.0), "lora": (300.0, 19.0), "qlora": (210.0, 12.0)}
-GOLD_SQL = 'SELECT COUNT("Name") FROM "students" WHERE "Grade" = 9'
 
 
 def loss_rows(variant: str, shift: float = 0.0, count: int = EXAMPLES) -> list[LossRow]:
@@ -327,28 +326,48 @@ def _execution(rows: RunRows, name: str) -> dict[str, Any]:
 
 def _questions(name: str) -> list[dict[str, Any]]:
     prompt, generation = SPEED.get(name, (200.0, 10.0))
-    asked = [
-        ("What is Wang Junjian's name?", "SELECT Name FROM students WHERE School = 'x | y'", None),
+    name_sql = "SELECT Name FROM students WHERE Name = 'Wang Junjian'"
+    count_sql = "SELECT COUNT(Name) FROM students WHERE Grade = '9'"
+    asked: list[tuple[str, str, str, list[list[Any]], list[list[Any]] | None]] = [
+        (
+            "What is Wang Junjian's name?",
+            "SELECT Name FROM students WHERE School = 'x | y'",
+            name_sql,
+            [["Wang Junjian"]],
+            [],
+        ),
         (
             "How old is Wang Junjian?",
             "SELECT Age FROM students WHERE Name = 'Wang Junjian'",
-            [[14]],
+            name_sql.replace("SELECT Name", "SELECT Age"),
+            [[15.0]],
+            [[15.0]],
         ),
-        ("Count how many students there are in ninth grade.", "students are nine", None),
+        ("Count how many students there are in ninth grade.", "nine", count_sql, [[4]], None),
+        (
+            "Count how many students there are in ninth grade.",
+            "SELECT COUNT Name FROM students WHERE Grade = 9",
+            count_sql,
+            [[4]],
+            [[4]],
+        ),
     ]
+    hints = ["", "", "", "The value for ninth grade is 9.\n"]
     return [
         {
             "question": question,
-            "prompt": f"table: students\ncolumns: Name, Age\nQ: {question}\nA:",
+            "prompt": f"table: students\ncolumns: Name, Age\n{hint}Q: {question}\nA:",
             "text": f" {text}",
-            "sql": text if text.startswith("SELECT") else None,
-            "rows": rows if rows else ([] if text.startswith("SELECT") else None),
-            "gold_sql": GOLD_SQL,
-            "gold_rows": [[14]],
-            "correct": rows is not None,
-            "failure": None if text.startswith("SELECT") else "not_a_query",
+            "sql": None if rows is None else text,
+            "rows": rows,
+            "gold_sql": gold_sql,
+            "gold_rows": gold_rows,
+            "correct": rows == gold_rows,
+            "failure": "not_a_query" if rows is None else None,
             "prompt_tokens_per_s": prompt + i,
             "generation_tokens_per_s": generation + i / 10,
         }
-        for i, (question, text, rows) in enumerate(asked)
+        for i, ((question, text, gold_sql, gold_rows, rows), hint) in enumerate(
+            zip(asked, hints, strict=True)
+        )
     ]

@@ -1,0 +1,154 @@
+"""The columns of a report: a variant of a stored run, or a column of the published article.
+
+Input: :class:`StoredRun` (and the article) -> output: :class:`Entry`, what the article's tables
+print of one variant, so that one table function serves both. Values stay in the store's units;
+the article's "G" are kept as printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.results.article import Article
+from harness.results.markdown import gigabytes
+from harness.results.store import StoredRun
+from harness.results.variant_schema import PhaseMemory, VariantResult
+
+CHARTS = {
+    "loss.svg": "Loss by iteration",
+    "accuracy.svg": "Execution accuracy with 95% intervals",
+    "tradeoff.svg": "Quality against memory and speed",
+}
+"""Charts beside a report, by file, with their titles."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One row of the loss table."""
+
+    iteration: int
+    updates: int
+    train_loss: float | None
+    val_loss: float | None
+    tokens_per_s: float | None
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Prompt and generation speed of one question."""
+
+    prompt_tokens_per_s: float
+    generation_tokens_per_s: float
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One column. ``result`` and ``run`` are None for the article's."""
+
+    label: str
+    curve: tuple[Point, ...]
+    iterations: int | None
+    wall_s: float | None
+    finetune_memory: str | None
+    evaluate_memory: str | None
+    fused_size: str | None
+    speeds: tuple[Speed, ...]
+    run: StoredRun | None = None
+    name: str = ""
+    result: VariantResult | None = None
+
+
+def run_entries(runs: Sequence[StoredRun]) -> list[Entry]:
+    """Every variant in play; the run's name goes into the label where there are several runs."""
+    return [
+        _entry(run, name, f"{run.id}:{name}" if len(runs) > 1 else name)
+        for run in runs
+        for name in run.variants
+    ]
+
+
+def article_entries(article: Article) -> list[Entry]:
+    """The article's LoRA and QLoRA columns."""
+    return [
+        Entry(
+            label=f"published {name}",
+            curve=tuple(
+                Point(p.iteration, p.iteration, p.train_loss, p.val_loss, p.tokens_per_s)
+                for p in column.curve
+            ),
+            iterations=column.iterations,
+            wall_s=column.wall_s,
+            finetune_memory=f"{column.finetune_memory_g:g}G",
+            evaluate_memory=f"{column.evaluate_memory_g:g}G",
+            fused_size=f"{column.fused_g:g}G",
+            speeds=tuple(
+                Speed(
+                    question.answers[name].prompt_tokens_per_s,
+                    question.answers[name].generation_tokens_per_s,
+                )
+                for question in article.questions
+            ),
+            name=name,
+        )
+        for name, column in article.variants.items()
+    ]
+
+
+def available_charts(entries: Sequence[Entry]) -> list[str]:
+    """The charts that these entries have data for; partial runs lack some."""
+    results = [entry.result for entry in entries if entry.result]
+    drawn = {
+        "loss.svg": any(r.finetune and r.finetune.curve for r in results),
+        "accuracy.svg": any(r.execution for r in results),
+        "tradeoff.svg": any(
+            r.execution and r.execution.ex is not None and (r.memory or r.throughput)
+            for r in results
+        ),
+    }
+    return [name for name in CHARTS if drawn[name]]
+
+
+def limited(result: VariantResult) -> bool:
+    """Whether the variant was evaluated on a part of the split (`--limit`)."""
+    return result.execution is not None and result.execution.n < result.execution.of
+
+
+def sample_note(run: StoredRun, result: VariantResult) -> str:
+    """`20 of 200, seed 0` under --limit, else the number of test examples."""
+    execution = result.execution
+    if execution is not None and limited(result):
+        return f"{execution.n:,} of {execution.of:,}, seed {run.results.run.seed}"
+    return f"{execution.n if execution else run.results.dataset.splits.test:,}"
+
+
+def _entry(run: StoredRun, name: str, label: str) -> Entry:
+    result = run.results.variants[name]
+    finetune, memory, size = result.finetune, result.memory, result.size
+    return Entry(
+        label=f"{label} ({sample_note(run, result)})" if limited(result) else label,
+        curve=tuple(
+            Point(p.iteration, p.updates, p.train_loss, p.val_loss, p.tokens_per_s)
+            for p in (finetune.curve if finetune else [])
+        ),
+        iterations=result.adapter.iterations if result.adapter else None,
+        wall_s=finetune.wall_s if finetune else None,
+        finetune_memory=_peak(memory.phase("train")) if memory else None,
+        evaluate_memory=_peak(memory.phase("test")) if memory else None,
+        fused_size=gigabytes(size.fused_bytes) if size and size.fused_bytes else None,
+        speeds=tuple(
+            Speed(q.prompt_tokens_per_s, q.generation_tokens_per_s)
+            for q in result.questions or []
+            if q.prompt_tokens_per_s is not None and q.generation_tokens_per_s is not None
+        ),
+        run=run,
+        name=name,
+        result=result,
+    )
+
+
+def _peak(phase: PhaseMemory | None) -> str | None:
+    if phase is None:
+        return None
+    shared = " (shared process)" if phase.shared_process else ""
+    return f"{gigabytes(phase.mlx_peak_bytes)}{shared}"

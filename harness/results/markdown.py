@@ -1,0 +1,134 @@
+"""GitHub Markdown: tables, escaping, and numbers as a report prints them.
+
+Input: cells as text and numbers in the store's units -> output: text. The only place where bytes
+become GB (10^9), rates percent, seconds a duration. Model text and cells of tables are shown as
+code, so nothing in them is read as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+NONE = "–"
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
+    """A GitHub table: the first ``text_columns`` columns left, the others right aligned.
+
+    Cells are Markdown already (escape user text with :func:`escape` or :func:`code`).
+    """
+    # Headers go to tabulate apart: the article's speed table repeats its column names.
+    frame = pd.DataFrame([list(row) for row in rows], dtype="object")
+    alignment = ["left"] * text_columns + ["right"] * (len(headers) - text_columns)
+    return str(
+        frame.to_markdown(
+            index=False,
+            headers=list(headers),
+            tablefmt="pipe",
+            disable_numparse=True,
+            colalign=alignment,
+        )
+    )
+
+
+def escape(text: str) -> str:
+    """User text as plain Markdown on one line, safe inside a table cell."""
+    flat = " ".join(text.split())
+    for mark in "\\`*_[]<>|#~":
+        flat = flat.replace(mark, "&lt;" if mark == "<" else f"\\{mark}")
+    return flat
+
+
+def code(text: str) -> str:
+    """Text as a code span, line breaks shown as ⏎, safe inside a table cell."""
+    flat = text.replace("\r\n", "\n").replace("\n", "⏎").replace("|", "\\|")
+    if not flat.strip():
+        return "(empty)" if not flat else "(blanks)"
+    longest = max((len(run) for run in _backticks(flat)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if longest or flat[0] == " " or flat[-1] == " " else ""
+    return f"{fence}{pad}{flat}{pad}{fence}"
+
+
+def block(text: str, language: str = "") -> str:
+    """Text as a fenced code block."""
+    fence = "`" * max(3, 1 + max((len(run) for run in _backticks(text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"
+
+
+def fixed(value: float | None, digits: int = 3) -> str:
+    """A number with ``digits`` decimals, or a dash."""
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def percent(rate: float | None, digits: int = 1) -> str:
+    """A rate of the store (0..1) in percent, or a dash."""
+    return NONE if rate is None else f"{100 * rate:.{digits}f}%"
+
+
+def percent_interval(interval: tuple[float, float] | None) -> str:
+    """An interval of rates in percent."""
+    if interval is None:
+        return NONE
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}%"
+
+
+def interval(value: tuple[float, float] | None, digits: int = 3) -> str:
+    """An interval in the value's own unit."""
+    return NONE if value is None else f"{value[0]:.{digits}f} to {value[1]:.{digits}f}"
+
+
+def gigabytes(count: float | None) -> str:
+    """Bytes as GB (10^9), three significant digits at most two decimals."""
+    if count is None:
+        return NONE
+    value = count / 1e9
+    return f"{value:.1f} GB" if value >= 10 else f"{value:.2f} GB"
+
+
+def megabytes(count: float | None) -> str:
+    """Bytes as MB (10^6)."""
+    return NONE if count is None else f"{count / 1e6:.1f} MB"
+
+
+def millions(count: float | None) -> str:
+    """A count in millions, as the published report wrote it."""
+    return NONE if count is None else f"{count / 1e6:.3f}M"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as `20 min 26 s`, `3 h 5 min` or `42 s`."""
+    if seconds is None:
+        return NONE
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, rest_s = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest_s} s" if minutes else f"{rest_s} s"
+
+
+def p_value(p: float | None) -> str:
+    """A p value to three decimals, or `<0.001`."""
+    if p is None:
+        return NONE
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def count(value: int | None) -> str:
+    """A whole number with thousands separated."""
+    return NONE if value is None else f"{value:,}"
+
+
+def _backticks(text: str) -> list[str]:
+    runs: list[str] = []
+    current = ""
+    for character in text:
+        if character == "`":
+            current += "`"
+        elif current:
+            runs.append(current)
+            current = ""
+    return [*runs, current] if current else runs

@@ -1,0 +1,96 @@
+"""The line under every table: protocol, sample, interval, machine, versions, commit, command.
+
+Input: the runs behind a table and its topic -> output: one small-print paragraph a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.results.entries import sample_note
+from harness.results.markdown import code, escape, gigabytes
+from harness.results.store import StoredRun
+
+INTERVALS = {
+    "summary": "ex interval: 95% cluster bootstrap over tables",
+    "loss": "95% bootstrap over tables, of the test loss",
+    "execution": "95%: Wilson over examples, and cluster bootstrap over tables",
+    "comparisons": (
+        "sign-flip test over tables, Holm over completion loss, ex and ex_hardened of each pair, "
+        "95% studentized interval over tables; smallest detectable at 80% power"
+    ),
+    "throughput": "medians; 95% of the ratio: Student's t on logarithms of the trials",
+    "question speeds": "one answer each, one after the other; ratios of means as the article's",
+    "memory": "one process a variant unless marked shared; RSS sampled every 50 ms",
+    "fuse": "on a seeded subset",
+    "checkpoints": "no interval; best in bold",
+    "gates": "fixtures/gates.toml unless --gates named another file",
+}
+
+PROTOCOLS = {
+    "summary": ("loss", "execution", "throughput", "memory"),
+    "loss": ("loss",),
+    "execution": ("execution",),
+    "checkpoints": ("loss", "execution"),
+    "comparisons": ("loss", "execution"),
+    "gates": ("loss", "execution", "throughput", "memory"),
+    "fuse": ("loss", "execution"),
+    "questions": ("execution",),
+    "question speeds": ("throughput",),
+    "throughput": ("throughput",),
+    "memory": ("memory",),
+}
+
+VERSIONS = ("tunebench", "mlx", "mlx-lm", "duckdb")
+
+
+def provenance(runs: Sequence[StoredRun], topic: str) -> str:
+    """Where the numbers of a table come from, one line a run."""
+    return "<br>".join(_line(run, topic, len(runs) > 1) for run in runs).join(("<sub>", "</sub>"))
+
+
+def machine(run: StoredRun) -> str:
+    """The machine in words: chip, backend, BLAS, memory."""
+    device = run.results.run.device
+    blas = f" with {escape(device.blas)}" if device.blas else ""
+    return (
+        f"{escape(device.chip)}, {escape(device.backend)}{blas}, {gigabytes(device.memory_bytes)}"
+    )
+
+
+def _line(run: StoredRun, topic: str, named: bool) -> str:
+    results = run.results
+    protocols = results.protocols.model_dump()
+    parts = [code(run.id)] if named else []
+    parts += [escape(protocols[name]) for name in PROTOCOLS.get(topic, ())]
+    parts.append(_sample(run, topic))
+    parts.append(INTERVALS.get(topic, ""))
+    parts.append(machine(run))
+    parts.append(_versions(results.run.versions))
+    commit = results.run.git.commit
+    dirty = ", dirty" if results.run.git.dirty else ""
+    parts.append(f"commit {commit[:12]}{dirty}" if commit else "no commit")
+    parts.append(code(results.run.command))
+    return " · ".join(part for part in parts if part)
+
+
+def _sample(run: StoredRun, topic: str) -> str:
+    if topic in {"parameters", "size", "time", "memory", "throughput"}:
+        return ""
+    results = [run.results.variants[name] for name in run.variants]
+    if topic in {"questions", "question speeds"}:
+        asked = max((len(result.questions or []) for result in results), default=0)
+        return f"n = {asked} questions"
+    if topic == "fuse":
+        sizes = {r.fuse.flips.of for r in results if r.fuse and r.fuse.flips}
+        return f"n = {', '.join(map(str, sorted(sizes)))}, seed {run.results.run.seed}"
+    notes = sorted({sample_note(run, result) for result in results})
+    tokens = sorted({r.loss.completion.tokens for r in results if r.loss})
+    sample = f"n = {' / '.join(notes)} test examples"
+    if topic == "loss" and tokens:
+        sample += f", {', '.join(f'{t:,}' for t in tokens)} completion tokens"
+    return sample
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {versions[name]}" for name in VERSIONS if name in versions)

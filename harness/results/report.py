@@ -1,0 +1,266 @@
+"""`report.md`: the article's tables in the article's order, then what the article lacked.
+
+Input: stored runs -> output: one Markdown page, a pure function of the store (the same files give
+the same bytes). Every table is followed by where its numbers come from. Not covered: charts
+(``charts``), the words of verdicts (``verdicts``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from harness.results import article_tables, comparison_tables, question_tables, tables
+from harness.results.article import Article
+from harness.results.compare import PairComparison, compare_sides
+from harness.results.entries import (
+    CHARTS,
+    Entry,
+    article_entries,
+    available_charts,
+    run_entries,
+)
+from harness.results.markdown import code, escape
+from harness.results.pairing import Side, pairs, unlike_fields
+from harness.results.provenance import provenance
+from harness.results.question_tables import ArticleGrades
+from harness.results.speeds import SpeedRatio, speed_ratios
+from harness.results.store import StoredRun
+from harness.results.verdicts import claim, descriptive_sentence, sentence
+
+
+def render_report(
+    run: StoredRun, article: Article | None = None, grades: ArticleGrades | None = None
+) -> str:
+    """The report of one run."""
+    return render_reports([run], article, grades)
+
+
+def render_reports(
+    runs: Sequence[StoredRun],
+    article: Article | None = None,
+    grades: ArticleGrades | None = None,
+) -> str:
+    """The report of one or more runs, their variants side by side."""
+    entries = run_entries(runs)
+    published = article_entries(article) if article else []
+    both = [*entries, *published]
+    sections = [
+        _head(runs, entries),
+        _charts(entries),
+        "## Fine-tuning",
+        _section("Loss by iteration", article_tables.loss_by_iteration(both), runs, "loss"),
+        _section(
+            "Parameters tuned", article_tables.parameters(entries, article), runs, "parameters"
+        ),
+        _section("Wall time", article_tables.wall_time(both), runs, "time"),
+        _section("Memory while fine-tuning", article_tables.finetune_memory(both), runs, "memory"),
+        "## Evaluation",
+        _section(
+            "Test loss and perplexity",
+            article_tables.evaluation_loss(entries, article),
+            runs,
+            "loss",
+        ),
+        _section("Memory while evaluating", article_tables.evaluate_memory(both), runs, "memory"),
+        "## Fusing",
+        _section("Size of the model", article_tables.fused_size(both), runs, "size"),
+        "## Generating SQL",
+        _section(
+            "The questions",
+            question_tables.questions(entries, article, grades),
+            runs,
+            "questions",
+        ),
+        _section("Questions right", question_tables.question_summary(entries), runs, "questions"),
+        _speeds(both, runs, article),
+        *_beyond_the_article(runs, entries),
+        _published_note(article),
+    ]
+    return "\n\n".join(_drop_empty(sections)) + "\n"
+
+
+def terminal_summary(run: StoredRun) -> str:
+    """What the terminal shows at the end: the summary table, the claims, the gates, the path."""
+    parts = [tables.summary(run_entries([run]))]
+    parts += [f"- {claim(pair.primary)}" for pair in _pairs([run])[0]]
+    if run.results.gates:
+        parts.append(comparison_tables.gates(run.results.gates))
+    if run.results.run.partial:
+        parts.append(f"Partial run, suites not selected: {', '.join(run.results.run.partial)}.")
+    if run.results.run.contended:
+        parts.append("Timings are contended: the machine was busy with other work.")
+    parts.append(f"Written: {run.folder / 'report.md'}")
+    return "\n\n".join(part for part in parts if part)
+
+
+def render_comparison(found: Sequence[PairComparison], ratios: Sequence[SpeedRatio]) -> str:
+    """The Markdown of `compare`: table, sentences, descriptive differences, speeds, examples."""
+    sections = ["# Comparison", comparison_tables.comparisons(found)]
+    for pair in found:
+        lines = [f"## {code(pair.b)} beside {code(pair.a)}", f"**{claim(pair.primary)}**"]
+        lines.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
+        lines += _examples(pair)
+        if pair.descriptive:
+            listed = [f"- {descriptive_sentence(pair, d)}" for d in pair.descriptive]
+            lines.append("Descriptive, not tested:\n\n" + "\n".join(listed))
+        sections += lines
+    speed_table = comparison_tables.speed_comparisons(ratios)
+    sections += ["## Speed", speed_table] if speed_table else []
+    return "\n\n".join(_drop_empty(sections)) + "\n"
+
+
+def _beyond_the_article(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> list[str]:
+    found, refused = _pairs(runs)
+    parity = tables.fuse_parity(entries)
+    groups = [tables.by_aggregate(entries), tables.by_conditions(entries)]
+    compared = "\n\n".join(_drop_empty([_comparisons(found), *refused]))
+    gate_results = [gate for run in runs for gate in run.results.gates]
+    return [
+        "## Execution accuracy",
+        _section("By definition", tables.execution(entries), runs, "execution"),
+        _section("Failures by kind", tables.failures(entries), runs, "execution"),
+        _section("By kind of question", "\n\n".join(_drop_empty(groups)), runs, "execution"),
+        _section("Checkpoints", tables.checkpoints(entries), runs, "checkpoints"),
+        "## Fuse parity",
+        _section("Adapter, fused and dequantized", parity, runs, "fuse"),
+        "## Comparisons",
+        _section("Paired, on the same examples", compared, runs, "comparisons"),
+        "## Gates",
+        _section("Against the baseline", comparison_tables.gates(gate_results), runs, "gates"),
+    ]
+
+
+def _head(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> str:
+    names = ", ".join(run.id for run in runs)
+    lines = [f"# {escape(names)}"]
+    for run in runs:
+        results, splits = run.results, run.results.dataset.splits
+        revision = f" ({escape(results.model.revision)})" if results.model.revision else ""
+        lines.append(
+            f"{code(run.id)}: {escape(results.model.id)}{revision} on "
+            f"{escape(results.dataset.name)}, {splits.train:,}/{splits.valid:,}/{splits.test:,} "
+            f"examples, seed {results.run.seed}, "
+            f"{results.run.started} to {results.run.finished}."
+        )
+        lines += _warnings(run)
+    lines.append(_with_provenance(tables.summary(entries), runs, "summary"))
+    return "\n\n".join(_drop_empty(lines))
+
+
+def _warnings(run: StoredRun) -> list[str]:
+    warnings = []
+    record = run.results.run
+    if record.partial:
+        missing = escape(", ".join(record.partial))
+        warnings.append(f"> Partial: not selected were {missing}. Not for publication.")
+    if record.contended:
+        warnings.append("> Contended: the machine was busy; its timings enter no comparison.")
+    if record.git.dirty:
+        warnings.append("> Dirty: tracked files differed from the commit. Not for publication.")
+    leak = run.results.dataset.leakage
+    if leak.shared_tables or leak.shared_questions:
+        warnings.append(
+            f"> Leakage: the test split shares {leak.shared_tables:,} tables and "
+            f"{leak.shared_questions:,} questions with training."
+        )
+    return warnings
+
+
+def _charts(entries: Sequence[Entry]) -> str:
+    return "\n\n".join(f"![{CHARTS[name]}]({name})" for name in available_charts(entries))
+
+
+def _speeds(entries: Sequence[Entry], runs: Sequence[StoredRun], article: Article | None) -> str:
+    body = _drop_empty(
+        [
+            question_tables.speeds(entries),
+            question_tables.ratio_lines(entries, article),
+        ]
+    )
+    asked = _section("Speed of generation", "\n\n".join(body), runs, "question speeds")
+    stored = [entry for entry in entries if entry.result]
+    trials = comparison_tables.throughput(stored)
+    ratios = [
+        ratio
+        for a, b in itertools.combinations(stored, 2)
+        if a.run and b.run
+        for ratio in speed_ratios(Side(a.run, a.name), Side(b.run, b.name))
+    ]
+    timed = [trials, comparison_tables.speed_comparisons(ratios) if trials else ""]
+    measured = _section("Speed trials", "\n\n".join(_drop_empty(timed)), runs, "throughput")
+    return "\n\n".join(_drop_empty([asked, measured]))
+
+
+def _pairs(runs: Sequence[StoredRun]) -> tuple[list[PairComparison], list[str]]:
+    sides = [Side(run, name) for run in runs for name in run.variants]
+    found, refused = [], []
+    for a, b in itertools.combinations(sides, 2):
+        unlike = unlike_fields(a.run, b.run)
+        if unlike:
+            refused.append(
+                f"{code(a.label(b))} and {code(b.label(a))} are not compared: "
+                f"{escape(', '.join(unlike))} differ."
+            )
+        elif pairs(a, b):
+            found.append(compare_sides(a, b, a.run.results.run.seed))
+    return found, refused
+
+
+def _comparisons(found: Sequence[PairComparison]) -> str:
+    if not found:
+        return ""
+    parts = [comparison_tables.comparisons(found)]
+    for pair in found:
+        parts.append(f"**{claim(pair.primary)}**")
+        parts.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
+        parts += _examples(pair)
+    return "\n\n".join(parts)
+
+
+def _examples(pair: PairComparison) -> list[str]:
+    """Ids of the examples that ex fixed and broke, the first forty of each."""
+    lines = []
+    for c in pair.primary:
+        if c.metric != "ex":
+            continue
+        for word, ids in (("fixed", c.fixed or []), ("broken", c.broken or [])):
+            if ids:
+                more = f" and {len(ids) - 40} more" if len(ids) > 40 else ""
+                listed = ", ".join(map(str, ids[:40]))
+                lines.append(f"Examples {word} by {code(c.b)}: {listed}{more}.")
+    return lines
+
+
+def _section(title: str, body: str, runs: Sequence[StoredRun], topic: str) -> str:
+    return f"### {title}\n\n{_with_provenance(body, runs, topic)}" if body else ""
+
+
+def _with_provenance(body: str, runs: Sequence[StoredRun], topic: str) -> str:
+    return f"{body}\n\n{provenance(runs, topic)}" if body else ""
+
+
+def _published_note(article: Article | None) -> str:
+    if article is None:
+        return ""
+    return (
+        f"## The published numbers\n\n{escape(article.title)}: {escape(article.caption)}. "
+        "Another model, machine and MLX; its loss counts a pad token after every row as a "
+        "target, its memory is what a monitor showed, its speeds count the first token without "
+        "its time, and its questions ran on no table. Ratios within it can be set beside ratios "
+        "within a run; single numbers cannot."
+    )
+
+
+def _drop_empty(sections: Iterable[str]) -> list[str]:
+    """Without empty sections, and without a heading that would have nothing under it."""
+    kept = [section for section in sections if section]
+    return [
+        section
+        for place, section in enumerate(kept)
+        if not (
+            section.startswith("## ")
+            and "\n" not in section
+            and (place + 1 == len(kept) or kept[place + 1].startswith("## "))
+        )
+    ]

@@ -1,0 +1,206 @@
+"""Tables of quality that the article does not have: summary, execution, failures, parity.
+
+Input: entries -> output: Markdown; an empty string where there is nothing to show. The article's
+own tables are in ``article_tables`` and ``question_tables``, comparisons in
+``comparison_tables``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from harness.results.entries import Entry, sample_note
+from harness.results.markdown import (
+    NONE,
+    count,
+    duration,
+    escape,
+    fixed,
+    gigabytes,
+    percent,
+    percent_interval,
+    table,
+)
+from harness.results.variant_schema import Execution, GroupRate, VariantResult
+
+AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
+
+
+def summary(entries: Sequence[Entry]) -> str:
+    """The one table of the README and the terminal: quality, speed, memory, size, time."""
+    rows = []
+    for entry in _stored(entries):
+        result = entry.result
+        if result is None or entry.run is None:
+            continue
+        loss, execution, speed = result.loss, result.execution, result.throughput
+        hardened = execution.ex_hardened if execution else None
+        rows.append(
+            [
+                escape(entry.label),
+                fixed(loss.completion.loss) if loss else NONE,
+                percent(execution.ex if execution else None),
+                percent_interval(execution.clustered_ci95 or execution.ci95) if execution else NONE,
+                percent(hardened),
+                sample_note(entry.run, result),
+                fixed(speed.generation_tokens_per_s if speed else None, 1),
+                entry.finetune_memory or NONE,
+                gigabytes(result.size.base_bytes) if result.size else NONE,
+                _duration(result),
+            ]
+        )
+    headers = [
+        "Variant",
+        "Completion loss",
+        "ex",
+        "ex 95%",
+        "ex hardened",
+        "n",
+        "Generation tokens/s",
+        "Training memory",
+        "Base size",
+        "Training time",
+    ]
+    return table(headers, rows) if rows else ""
+
+
+def execution(entries: Sequence[Entry]) -> str:
+    """Execution accuracy by every definition, with both intervals."""
+    rows = []
+    for entry, found in _executions(entries):
+        rows.append(
+            [
+                escape(entry.label),
+                percent(found.ex),
+                percent_interval(found.ci95),
+                percent_interval(found.clustered_ci95),
+                percent(found.ex_hardened),
+                percent(found.ex_strict),
+                percent(found.ex_official),
+                percent(found.lf),
+                percent(found.valid),
+                f"{found.n:,} of {found.of:,}",
+                count(found.degenerate_gold),
+            ]
+        )
+    headers = [
+        "Variant",
+        "ex",
+        "95% Wilson",
+        "95% over tables",
+        "ex hardened",
+        "ex strict",
+        "ex official",
+        "lf",
+        "valid",
+        "n",
+        "Degenerate gold",
+    ]
+    return table(headers, rows) if rows else ""
+
+
+def failures(entries: Sequence[Entry]) -> str:
+    """Failed answers by kind, variants side by side; the most frequent kind first."""
+    shown = list(_executions(entries))
+    totals: dict[str, int] = {}
+    for _, found in shown:
+        for kind, number in found.failures.items():
+            totals[kind] = totals.get(kind, 0) + number
+    kinds = sorted(totals, key=lambda kind: (-totals[kind], kind))
+    rows = [[escape(k), *(str(found.failures.get(k, 0)) for _, found in shown)] for k in kinds]
+    return table(["Failure", *(escape(e.label) for e, _ in shown)], rows) if rows else ""
+
+
+def by_aggregate(entries: Sequence[Entry]) -> str:
+    """Execution accuracy by the gold's aggregate."""
+    return _groups(
+        entries,
+        "Gold aggregate",
+        lambda found: found.by_agg,
+        lambda key: AGGREGATES.index(key) if key in AGGREGATES else len(AGGREGATES),
+    )
+
+
+def by_conditions(entries: Sequence[Entry]) -> str:
+    """Execution accuracy by the gold's number of conditions."""
+    return _groups(
+        entries,
+        "Gold conditions",
+        lambda found: found.by_conditions,
+        lambda key: int(key) if key.isdigit() else 99,
+    )
+
+
+def checkpoints(entries: Sequence[Entry]) -> str:
+    """Every evaluated checkpoint; the best by each metric in bold."""
+    rows = []
+    for entry in _stored(entries):
+        found = (entry.result.checkpoints if entry.result else None) or []
+        losses = [c.loss for c in found if c.loss is not None]
+        rates = [c.ex for c in found if c.ex is not None]
+        for c in found:
+            loss, rate = fixed(c.loss), percent(c.ex)
+            rows.append(
+                [
+                    escape(entry.label),
+                    str(c.iteration),
+                    f"**{loss}**" if losses and c.loss == min(losses) else loss,
+                    f"**{rate}**" if rates and c.ex == max(rates) else rate,
+                ]
+            )
+    return table(["Variant", "Iteration", "full_text loss", "ex"], rows) if rows else ""
+
+
+def fuse_parity(entries: Sequence[Entry]) -> str:
+    """PPL and accuracy of adapter, fused and dequantized, and answers that flipped."""
+    rows = []
+    for entry in _stored(entries):
+        fuse = entry.result.fuse if entry.result else None
+        if fuse is None:
+            continue
+        cells = [escape(entry.label)]
+        for form in (fuse.adapter, fuse.fused, fuse.dequantized):
+            cells += [fixed(form.ppl), percent(form.ex)] if form else [NONE, NONE]
+        flips = fuse.flips
+        cells += [
+            f"{NONE if number is None or flips is None else f'{number} of {flips.of}'}"
+            for number in ((flips.fused, flips.dequantized) if flips else (None, None))
+        ]
+        rows.append(cells)
+    headers = ["Variant"]
+    for form_name in ("Adapter", "Fused", "Dequantized"):
+        headers += [f"{form_name} PPL", f"{form_name} ex"]
+    headers += ["Flips, fused", "Flips, dequantized"]
+    return table(headers, rows) if rows else ""
+
+
+def _stored(entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.result is not None]
+
+
+def _executions(entries: Sequence[Entry]) -> Iterable[tuple[Entry, Execution]]:
+    for entry in entries:
+        if entry.result is not None and entry.result.execution is not None:
+            yield entry, entry.result.execution
+
+
+def _groups(
+    entries: Sequence[Entry],
+    title: str,
+    pick: Callable[[Execution], dict[str, GroupRate]],
+    order: Callable[[str], int],
+) -> str:
+    shown = [(entry, pick(found)) for entry, found in _executions(entries)]
+    keys = sorted({key for _, groups in shown for key in groups}, key=order)
+    rows = []
+    for key in keys:
+        row = [escape(key) or "none"]
+        for _, groups in shown:
+            group = groups.get(key)
+            row.append(f"{percent(group.ex)} ({group.n})" if group else NONE)
+        rows.append(row)
+    return table([title, *(escape(e.label) for e, _ in shown)], rows) if rows else ""
+
+
+def _duration(result: VariantResult) -> str:
+    return duration(result.finetune.wall_s) if result.finetune else NONE
