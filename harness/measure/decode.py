@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.measure.prefixes import shared_prefixes
 from harness.models.backend import mx
 
 PREFILL_TOKENS = 2048
@@ -32,29 +33,8 @@ class BatchDecoder:
             prompts: token ids, each at least one long.
         """
         self._model = model
-        self._cache = _batch_cache(model, len(prompts))
         self._inputs = mx.array([prompt[-1] for prompt in prompts])
-        self._prefill([prompt[:-1] for prompt in prompts])
-
-    def _prefill(self, prompts: list[Sequence[int]]) -> None:
-        lengths = [len(prompt) for prompt in prompts]
-        width = max(lengths)
-        if width == 0:
-            return
-        tokens = np.zeros((len(prompts), width), np.int32)
-        for position, prompt in enumerate(prompts):
-            tokens[position, : len(prompt)] = prompt
-        padding = [width - length for length in lengths]
-        if max(padding) > 0:
-            for cache in self._cache:
-                cache.prepare(lengths=lengths, right_padding=padding)
-        for start in range(0, width, PREFILL_TOKENS):
-            self._model(mx.array(tokens[:, start : start + PREFILL_TOKENS]), cache=self._cache)
-            mx.eval([cache.state for cache in self._cache])
-        if max(padding) > 0:
-            for cache in self._cache:
-                cache.finalize()
-            mx.eval([cache.state for cache in self._cache])
+        self._cache = filled_cache(model, [prompt[:-1] for prompt in prompts])
 
     def step(self) -> list[int]:
         """The most likely next token of each row, which is fed to it next time."""
@@ -71,7 +51,48 @@ class BatchDecoder:
             cache.filter(chosen)
 
 
-def _batch_cache(model: Any, rows: int) -> list[Any]:
+def filled_cache(model: Any, rows: Sequence[Sequence[int]]) -> list[Any]:
+    """A cache a layer that holds ``rows``, in order; what rows begin with in common runs once."""
+    groups = shared_prefixes(rows)
+    if all(group.length == 0 for group in groups):
+        cache = _empty_cache(model, len(rows))
+        _extend(model, cache, rows)
+        return cache
+    cache = _empty_cache(model, len(groups))
+    _extend(model, cache, [rows[group.rows[0]][: group.length] for group in groups])
+    source = {
+        row: (place, group.length) for place, group in enumerate(groups) for row in group.rows
+    }
+    copies = mx.array([source[row][0] for row in range(len(rows))])
+    for layer in cache:
+        layer.filter(copies)
+    _extend(model, cache, [row[source[place][1] :] for place, row in enumerate(rows)])
+    return cache
+
+
+def _extend(model: Any, cache: list[Any], rows: Sequence[Sequence[int]]) -> None:
+    """Run ``rows`` (some may be empty) through the model and append them to their caches."""
+    lengths = [len(row) for row in rows]
+    width = max(lengths)
+    if width == 0:
+        return
+    tokens = np.zeros((len(rows), width), np.int32)
+    for position, row in enumerate(rows):
+        tokens[position, : len(row)] = row
+    padded = min(lengths) < width
+    if padded:
+        for layer in cache:
+            layer.prepare(lengths=lengths, right_padding=[width - length for length in lengths])
+    for start in range(0, width, PREFILL_TOKENS):
+        model(mx.array(tokens[:, start : start + PREFILL_TOKENS]), cache=cache)
+        mx.eval([layer.state for layer in cache])
+    if padded:
+        for layer in cache:
+            layer.finalize()
+        mx.eval([layer.state for layer in cache])
+
+
+def _empty_cache(model: Any, rows: int) -> list[Any]:
     """An empty cache a layer for ``rows`` rows, of whatever kinds the architecture uses."""
     from mlx_lm.models.cache import make_prompt_cache
 

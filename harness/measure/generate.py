@@ -3,7 +3,8 @@
 DESIGN.md section 5, generation: greedy, at most 128 new tokens, stopped at a stop token or the
 first newline, 16 prompts at a time in length order. A batch is fixed by the prompts alone, never
 by what the model answers, so that a low-precision model, whose batched answers may differ from
-its single ones, still gives the same answers every time. Rows that have stopped leave the batch.
+its single ones, still gives the same answers every time. Prompts on one table stay side by side
+and have their common beginning computed once. Rows that have stopped leave the batch.
 Reading the texts as SQL is `sql`'s business; the speed of generation is ``speed.py``'s.
 """
 
@@ -14,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import UserError
-from harness.measure.batches import length_batches
 from harness.measure.decode import BatchDecoder
+from harness.measure.prefixes import prefix_batches
 from harness.models.backend import mx
 from harness.progress import ProgressCallback, silent
 
@@ -87,7 +88,7 @@ def generate(
     was_training = bool(loaded.model.training)
     loaded.model.eval()
     try:
-        for batch in length_batches([len(prompt) for prompt in prompts], protocol.batch_size):
+        for batch in prefix_batches(prompts, protocol.batch_size):
             _answer_batch(
                 BatchDecoder(loaded.model, [prompts[position] for position in batch]),
                 [(position, room[position]) for position in batch],

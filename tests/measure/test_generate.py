@@ -39,8 +39,8 @@ def scripted(tiny: Loaded, follow: dict[int, int]) -> Loaded:
 
 
 def test_an_answer_ends_before_the_stop_token(tiny: Loaded) -> None:
-    loaded = scripted(tiny, chain("A: MIN x", 257))
-    assert generate(loaded, [[ord("A")]]) == [Generation(": MIN x", 8, "stop")]
+    loaded = scripted(tiny, chain("A:MIN x", 257))
+    assert generate(loaded, [[ord("A")]]) == [Generation(":MIN x", 7, "stop")]
 
 
 def test_an_answer_ends_before_the_first_newline(tiny: Loaded) -> None:
