@@ -124,6 +124,11 @@ class Cache:
         """The lock of one key, for work that spans several entries."""
         return self._lock(kind, key)
 
+    def discard(self, kind: str, key: str) -> None:
+        """Remove an entry, if there is one, so that it is built again."""
+        with self._lock(kind, key):
+            shutil.rmtree(self.path(kind, key), ignore_errors=True)
+
     def _lock(self, kind: str, key: str) -> FileLock:
         folder = self.root / kind
         try:

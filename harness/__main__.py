@@ -1,0 +1,56 @@
+"""`python -m harness` (also `tunebench`): the commands that need no pytest session.
+
+Exit status: 0 done, 1 a regression or failing check, 2 a user's mistake (one message, no
+traceback), 3 an internal error, 130 interrupted. Commands import what they need when they run, so
+that `--help` is quick and never imports mlx.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+from harness.cli import data, machine, runs, scoring
+from harness.cli.output import tell
+from harness.errors import UserError
+
+app = typer.Typer(
+    name="tunebench",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Which adapter variant is better at Text2SQL? The benchmark itself is `pytest suites/`.",
+)
+app.command()(data.describe)
+app.command()(data.export)
+app.command()(data.fetch)
+app.add_typer(data.cache_app, name="cache")
+app.command()(machine.doctor)
+app.command()(machine.params)
+app.command()(scoring.score)
+app.command()(runs.compare)
+app.command()(runs.report)
+app.command()(runs.gate)
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    try:
+        app()
+    except UserError as error:
+        tell(f"tunebench: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        tell("tunebench: interrupted")
+        sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        tell("tunebench: this is a bug in tunebench, please report it with the lines above")
+        sys.exit(3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""`describe`, `export`, `fetch` and `cache`: what the data is and where it is kept."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.output import JsonFlag, answer, tell
+
+cache_app = typer.Typer(no_args_is_help=True, help="What the cache holds, and emptying it.")
+
+
+def describe(
+    dataset: Annotated[str, typer.Argument(help="mini, wikisql or a folder.")],
+    json: JsonFlag = False,
+) -> None:
+    """Counts by split, aggregate, operator and conditions; leakage; gold that cannot be used."""
+    from harness.data import describe as stage
+    from harness.data.sources import resolve_dataset
+    from harness.pipeline.grading import gold_problems
+
+    data = resolve_dataset(dataset)
+    found = stage.describe(data)
+    problems = {split.name: gold_problems(split) for split in (data.train, data.valid, data.test)}
+    value = {**asdict(found), "gold": {name: p.counts() for name, p in problems.items()}}
+    text = (
+        stage.render(found)
+        + "\n\n"
+        + "\n".join(f"- {name}: {problem.sentence()}" for name, problem in problems.items())
+    )
+    answer(json, value, text)
+
+
+def export(
+    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+    dataset: Annotated[str, typer.Option(help="mini, wikisql or a folder.")] = "mini",
+    prompt_style: Annotated[str, typer.Option(help="dialect, sql or chat.")] = "dialect",
+    json: JsonFlag = False,
+) -> None:
+    """Write the train/valid/test.jsonl that mlx-lm reads, and the command that reconciles."""
+    from harness.data import export as stage
+    from harness.data.prompts import style
+    from harness.data.sources import resolve_dataset
+
+    files = stage.export(resolve_dataset(dataset), style(prompt_style), out)
+    command = stage.reconcile_command(out)
+    listed = "\n".join(str(path) for path in files)
+    answer(
+        json,
+        {"files": [str(path) for path in files], "command": command},
+        f"{listed}\n\nmlx-lm's own test loss on the same texts:\n  {shlex.join(command)}",
+    )
+
+
+def fetch(
+    what: Annotated[str, typer.Argument(help="wikisql or smollm2.")],
+    json: JsonFlag = False,
+) -> None:
+    """Download, verify (sha256) and prepare; resumable."""
+    from harness.cache import Cache
+    from harness.errors import unknown
+    from harness.progress import TerminalProgress
+
+    progress = TerminalProgress()
+    try:
+        if what == "smollm2":
+            from harness.models.smollm2 import directory
+
+            folder = directory(Cache(), progress)
+        elif what == "wikisql":
+            from harness.data.archive import fetch_wikisql
+
+            folder = fetch_wikisql(Cache(), progress)
+        else:
+            raise unknown("thing to fetch", what, ("wikisql", "smollm2"))
+    finally:
+        progress.close()
+    answer(json, {"what": what, "folder": str(folder)}, f"{what} is ready in {folder}")
+
+
+@cache_app.command("list")
+def cache_list(json: JsonFlag = False) -> None:
+    """Every entry with its size, least recently used first."""
+    import datetime
+
+    from harness.cache import Cache
+
+    cache = Cache()
+    entries = cache.entries()
+    rows = [
+        {
+            "kind": entry.kind,
+            "key": entry.key,
+            "bytes": entry.bytes,
+            "used": datetime.datetime.fromtimestamp(entry.used, datetime.UTC).isoformat(),
+        }
+        for entry in entries
+    ]
+    total = sum(entry.bytes for entry in entries)
+    lines = [f"{e.bytes / 1e6:10.1f} MB  {e.kind}/{e.key}" for e in entries]
+    lines.append(f"{total / 1e6:10.1f} MB  in {len(entries)} entries under {cache.root}")
+    answer(json, {"root": str(cache.root), "bytes": total, "entries": rows}, "\n".join(lines))
+
+
+@cache_app.command("prune")
+def cache_prune(
+    older_than_days: Annotated[
+        float, typer.Option(help="Only entries unused for this long; 0 is everything.")
+    ] = 0.0,
+    json: JsonFlag = False,
+) -> None:
+    """Remove entries, and what interrupted or damaged runs left behind."""
+    from harness.cache import Cache
+
+    cache = Cache()
+    removed = cache.prune(older_than_days * 86400.0)
+    freed = sum(entry.bytes for entry in removed)
+    tell(f"removed {len(removed)} entries from {cache.root}")
+    answer(
+        json,
+        {"removed": len(removed), "bytes": freed},
+        f"{freed / 1e6:.1f} MB freed",
+    )

@@ -1,0 +1,30 @@
+"""How every command answers: text for people, or with `--json` one JSON object and nothing else.
+
+Messages and progress go to standard error, so that standard output can be piped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")
+]
+
+
+def answer(as_json: bool, value: Any, text: str) -> None:
+    """Print ``value`` as JSON or ``text`` as it is."""
+    if as_json:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+    sys.stdout.flush()
+
+
+def tell(message: str) -> None:
+    """A message for the person at the terminal."""
+    sys.stderr.write(message.rstrip("\n") + "\n")

@@ -1,0 +1,261 @@
+"""One run: the variants of one seed, assembled into `results.json` and written once at the end.
+
+Input: the session's setting and variants -> output: a :class:`StoredRun` on disk. What was
+measured is decided by which sections the suites touched; this module knows how they fit together,
+`sections` how each is computed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.data.describe import leakage
+from harness.data.records import Example
+from harness.pipeline import speed
+from harness.pipeline.grading import EXECUTION_PROTOCOL
+from harness.pipeline.payloads import Speeds
+from harness.pipeline.sections import VariantRun
+from harness.pipeline.stages import Setting, VariantStages
+from harness.progress import ProgressCallback
+from harness.results import checkout, gates, store
+from harness.results.compare import comparison_records
+from harness.results.rows import LossRow, PredictionRow, TrialRow
+from harness.results.schema import (
+    DatasetInfo,
+    Distributed,
+    GateResult,
+    Leakage,
+    Model,
+    Protocols,
+    Results,
+    Run,
+    SplitCounts,
+)
+from harness.results.store import RunRows, StoredRun
+from harness.train.variant import Variant
+
+if TYPE_CHECKING:
+    from harness.pipeline.session import Session
+
+SUITES = {
+    "finetune": "finetune",
+    "loss": "loss",
+    "execution": "execution",
+    "fuse": "fuse",
+    "memory": "memory",
+    "size": "size",
+    "questions": "questions",
+    "throughput": "throughput",
+}
+"""The suite that measures each section; a run lacking one is partial."""
+
+LOSS_PROTOCOL = "loss@1"
+MEMORY_PROTOCOL = "memory@1"
+
+
+@dataclass(frozen=True)
+class PendingRun(StoredRun):
+    """A run before it is written: its rows are still in memory."""
+
+    rows: RunRows = field(default_factory=RunRows)
+
+    def losses(self, variant: str) -> list[LossRow] | None:
+        """Per-example losses of a variant."""
+        found = self.rows.losses.get(variant)
+        return None if found is None else list(found)
+
+    def predictions(self, variant: str) -> list[PredictionRow] | None:
+        """Graded answers of a variant."""
+        found = self.rows.predictions.get(variant)
+        return None if found is None else list(found)
+
+    def trials(self, variant: str) -> list[TrialRow] | None:
+        """Speed trials of a variant."""
+        found = self.rows.trials.get(variant)
+        return None if found is None else list(found)
+
+
+class SeedRun:
+    """The variants of one seed and the record they end in."""
+
+    def __init__(
+        self,
+        session: Session,
+        name: str,
+        seed: int,
+        setting: Setting,
+        variants: Sequence[Variant],
+        examples: Sequence[Example],
+        progress: ProgressCallback,
+    ) -> None:
+        options = session.options
+        self.session = session
+        self.name = name
+        self.seed = seed
+        self.setting = setting
+        self.examples = examples
+        self._progress = progress
+        keep = fused_folder(options.results_dir, name) if options.keep_fused else None
+        self.variants = {
+            variant.name: VariantRun(
+                VariantStages(setting, variant, options.adapter_path, progress),
+                examples,
+                seed,
+                self._speeds_of(variant.name),
+                None if keep is None else keep / variant.file_name,
+                options.checkpoints,
+            )
+            for variant in variants
+        }
+
+    def close(self) -> None:
+        """End every model process of the run."""
+        for variant in self.variants.values():
+            variant.stages.close()
+
+    # --- speed --------------------------------------------------------------------------------
+
+    @cached_property
+    def _speeds(self) -> tuple[dict[str, Speeds], bool]:
+        stages = [variant.stages for variant in self.variants.values()]
+        return speed.measure(stages, self.session.options.remeasure, self._progress)
+
+    def _speeds_of(self, name: str) -> Callable[[], tuple[Speeds, bool]]:
+        def find() -> tuple[Speeds, bool]:
+            found, cached = self._speeds
+            return found[name], cached
+
+        return find
+
+    # --- the record ---------------------------------------------------------------------------
+
+    @property
+    def touched(self) -> bool:
+        """Whether anything was measured."""
+        return any(variant.touched for variant in self.variants.values())
+
+    def gate(self) -> list[GateResult]:
+        """The verdicts against the baseline, on what was measured so far; empty without one."""
+        if self.session.baseline is None:
+            return []
+        pending = self._pending([])
+        return gates.judge(pending, self.session.baseline, self.session.gate_rules)
+
+    def write(self) -> StoredRun:
+        """Write the run's folder.
+
+        Raises:
+            UserError: the disk refuses or the name was taken meanwhile.
+        """
+        pending = self._pending(self.gate())
+        return store.write_run(self.session.options.results_dir, pending.results, pending.rows)
+
+    def _pending(self, gate_results: list[GateResult]) -> PendingRun:
+        rows = self._rows()
+        folder = self.session.options.results_dir / self.name
+        results = self._results(gate_results)
+        pending = PendingRun(folder, results, None, rows)
+        comparisons = comparison_records(pending)
+        return PendingRun(
+            folder, results.model_copy(update={"comparisons": comparisons}), None, rows
+        )
+
+    def _rows(self) -> RunRows:
+        touched = {name: v for name, v in self.variants.items() if v.touched}
+        return RunRows(
+            losses={n: v.loss_rows() for n, v in touched.items() if "loss" in v.touched},
+            predictions={n: v.predictions for n, v in touched.items() if "execution" in v.touched},
+            trials={n: v.trials for n, v in touched.items() if "throughput" in v.touched},
+        )
+
+    def _results(self, gate_results: list[GateResult]) -> Results:
+        dataset = self.setting.dataset
+        base = self.setting.base
+        splits = (dataset.train, dataset.valid, dataset.test)
+        shared = leakage(dataset)
+        return Results(
+            run=self._run(),
+            model=Model(
+                id=base.id,
+                revision=base.revision,
+                sha256=base.sha256,
+                architecture=base.architecture,
+            ),
+            dataset=DatasetInfo(
+                name=dataset.name,
+                sha256=dataset.sha256,
+                splits=SplitCounts(
+                    train=len(dataset.train.examples),
+                    valid=len(dataset.valid.examples),
+                    test=len(dataset.test.examples),
+                ),
+                tables=len({id for split in splits for id in split.tables}),
+                leakage=Leakage(
+                    shared_tables=shared.shared_tables, shared_questions=shared.shared_questions
+                ),
+            ),
+            protocols=self._protocols(),
+            variants={name: v.result() for name, v in self.variants.items() if v.touched},
+            comparisons=[],
+            gates=gate_results,
+        )
+
+    def _run(self) -> Run:
+        first = next(v for v in self.variants.values() if v.touched)
+        description = first.stages.description
+        timed = [v for v in self.variants.values() if "throughput" in v.touched]
+        return Run(
+            id=self.name,
+            started=_iso(self.session.started),
+            finished=_iso(datetime.datetime.now(datetime.UTC)),
+            command=self.session.command,
+            seed=self.seed,
+            partial=self._partial(),
+            contended=any(v.speeds.contended for v in timed),
+            git=checkout.git_state(),
+            versions=versions(),
+            device=description.device,
+            distributed=Distributed(size=description.distributed_size),
+        )
+
+    def _partial(self) -> list[str]:
+        """Suites that did not measure every variant."""
+        missing = {
+            suite
+            for section, suite in SUITES.items()
+            for variant in self.variants.values()
+            if section not in variant.touched
+        }
+        return sorted(missing)
+
+    def _protocols(self) -> Protocols:
+        style = self.setting.style
+        return Protocols(
+            loss=f"{LOSS_PROTOCOL} ({style.name}@{style.version})",
+            execution=f"{EXECUTION_PROTOCOL} ({style.name}@{style.version})",
+            throughput=speed.PROTOCOL,
+            memory=MEMORY_PROTOCOL,
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide results."""
+    packages = ("mlx", "mlx-lm", "transformers", "tokenizers", "duckdb", "sqlglot", "numpy")
+    found = {name: metadata.version(name) for name in packages}
+    return {"tunebench": metadata.version("tunebench"), "python": platform.python_version()} | found
+
+
+def _iso(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def fused_folder(results_dir: Path, name: str) -> Path:
+    """Where `--keep-fused` leaves the fused models of a run."""
+    return results_dir / "fused" / name

@@ -1,0 +1,290 @@
+"""The stages of one variant, each run at most once and cached by content.
+
+A :class:`VariantStages` owns the variant's model process and hands out stage results lazily:
+description, fine-tuning, losses, answers, fused forms. A stage's cache key is made of what
+decides its content (base, variant, data, seed, adapter, protocol, versions), so that the second
+run of a command finds every stage and starts no process. Speed is not here: it is measured
+across variants (`speed.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+from harness.cache import Cache
+from harness.data.prompts import PromptStyle
+from harness.data.records import Dataset
+from harness.errors import UserError
+from harness.files import content_key, sha256_file, write_json
+from harness.models.resolve import BaseModel
+from harness.pipeline.payloads import Answers, Description, Finetuned, Fused, Losses
+from harness.pipeline.worker import Worker
+from harness.progress import ProgressCallback
+from harness.results.variant_schema import Record
+from harness.train.variant import Variant
+
+PARITY_EXAMPLES = 24
+"""Size of the seeded subset on which the fused forms are compared."""
+
+# Raise a stage's number when its code changes what it computes: older entries are then unused.
+STAGE_VERSIONS = {"describe": 1, "finetune": 1, "loss": 1, "generate": 1, "fuse": 1, "speed": 1}
+
+Payload = TypeVar("Payload", bound=Record)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all variants of a run share."""
+
+    base: BaseModel
+    dataset: Dataset
+    dataset_option: str
+    style: PromptStyle
+    cache: Cache
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class AdapterSource:
+    """The adapter that is measured: ``path`` None is the base itself."""
+
+    path: Path | None
+    sha256: str | None
+    iterations: int | None
+    source: str
+    """``trained``, ``cached`` or ``given``."""
+
+
+class VariantStages:
+    """One variant with one seed: its stages, its process, its place in the cache."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        variant: Variant,
+        given_adapter: Path | None,
+        progress: ProgressCallback,
+    ) -> None:
+        self.setting = setting
+        self.variant = variant
+        self._given_adapter = given_adapter
+        self._progress = progress
+        self._worker: Worker | None = None
+
+    # --- the model process -------------------------------------------------------------------
+
+    @property
+    def worker(self) -> Worker:
+        """The variant's process, started on first use."""
+        if self._worker is None:
+            self._worker = Worker(self.variant.name)
+            self._worker.call(
+                "open",
+                {
+                    "model": self.setting.base.id,
+                    "variant": self.variant.config(),
+                    "dataset": self.setting.dataset_option,
+                    "prompt_style": self.setting.style.name,
+                    "cache_root": str(self.setting.cache.root),
+                    "trust_remote_code": self.setting.trust_remote_code,
+                },
+                self._progress,
+            )
+        return self._worker
+
+    def close(self) -> None:
+        """End the process; a later stage starts a new one."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Run a method of the workbench in the variant's process."""
+        return self.worker.call(method, parameters, self._labelled)
+
+    def _labelled(self, label: str, done: float, total: float) -> None:
+        self._progress(f"{self.variant.name}: {label}", done, total)
+
+    # --- stages ------------------------------------------------------------------------------
+
+    @cached_property
+    def description(self) -> Description:
+        """The base as this variant uses it."""
+        return self._cached("describe", (), Description, lambda _: self.call("describe"))
+
+    @cached_property
+    def adapter(self) -> AdapterSource:
+        """The adapter to measure, trained first if need be."""
+        if self._given_adapter is not None:
+            return self._given(self._given_adapter)
+        if not self.variant.trains:
+            return AdapterSource(None, None, 0, "cached")
+        found = self.setting.cache.find("finetune", self._finetune_key)
+        source = "trained" if found is None else "cached"
+        iterations = self.finetuned.iterations
+        path = self.adapter_folder(iterations)
+        return AdapterSource(path, sha256_file(path / ADAPTER_FILE), iterations, source)
+
+    @cached_property
+    def finetuned(self) -> Finetuned:
+        """Curve, times and checkpoints; the weights lie in :meth:`adapter_folder`.
+
+        Raises:
+            UserError: an adapter was given, so nothing is trained.
+        """
+        if self._given_adapter is not None:
+            raise UserError("--adapter-path evaluates a given adapter: there is no fine-tuning")
+        work = self.setting.cache.root / "training" / self._finetune_key
+
+        def train(folder: Path) -> dict[str, Any]:
+            return self.call("finetune", work=str(work), out=str(folder))
+
+        return self._cached("finetune", None, Finetuned, train)
+
+    def adapter_folder(self, iteration: int) -> Path:
+        """The mlx-lm adapter folder of a saved checkpoint."""
+        folder = self.setting.cache.path("finetune", self._finetune_key)
+        last = self.finetuned.iterations
+        return folder if iteration == last else folder / "checkpoints" / f"{iteration:07d}"
+
+    def losses(self, ids: Sequence[int], adapter: Path | None) -> Losses:
+        """Loss of the test examples ``ids``, by all three definitions."""
+        parts = (list(ids), self._data_key, self._adapter_sha(adapter), self._compat_key)
+        return self._cached(
+            "loss",
+            parts,
+            Losses,
+            lambda _: self.call("losses", ids=list(ids), adapter=_text(adapter)),
+        )
+
+    def answers(self, ids: Sequence[int], adapter: Path | None) -> Answers:
+        """Greedy answers to the test questions ``ids``."""
+        parts = (list(ids), self._data_key, self._adapter_sha(adapter))
+        return self._cached(
+            "generate",
+            parts,
+            Answers,
+            lambda _: self.call("answers", ids=list(ids), adapter=_text(adapter)),
+        )
+
+    def fused(self, ids: Sequence[int], keep: Path | None) -> Fused:
+        """The tuned model in its three forms on the parity subset ``ids``."""
+        adapter = self.adapter.path
+        if adapter is None:
+            raise UserError(f"variant {self.variant.name} has no adapter to fuse")
+
+        def fuse(_: Path) -> dict[str, Any]:
+            return self.call("fuse", ids=list(ids), adapter=str(adapter), keep=_text(keep))
+
+        if keep is not None:
+            return Fused.model_validate(fuse(keep))
+        parts = (list(ids), self._data_key, self._adapter_sha(adapter))
+        return self._cached("fuse", parts, Fused, fuse)
+
+    def question_answers(self) -> Answers:
+        """Answers to the students questions, in their order."""
+        from harness.data.students import STUDENTS_FOLDER
+
+        files = [sha256_file(path) for path in sorted(STUDENTS_FOLDER.glob("*.jsonl"))]
+        adapter = self.adapter.path
+        return self._cached(
+            "generate",
+            ("students", files, self.setting.style.sha256, self._adapter_sha(adapter)),
+            Answers,
+            lambda _: self.call("question_answers", adapter=_text(adapter)),
+        )
+
+    # --- keys --------------------------------------------------------------------------------
+
+    @property
+    def base_key(self) -> list[Any]:
+        """What decides the loaded base: files, quantization, versions, backend."""
+        quantize = self.variant.config()["quantize"]
+        packages = [metadata.version(name) for name in ("mlx", "mlx-lm")]
+        return [self.setting.base.sha256, quantize, packages, _machine()]
+
+    def adapter_key(self) -> list[Any]:
+        """What decides the tuned model: for timings, which depend on nothing else of the run."""
+        return [self.base_key, self._adapter_sha(self.adapter.path)]
+
+    @property
+    def _data_key(self) -> list[str]:
+        return [self.setting.dataset.sha256, self.setting.style.sha256]
+
+    @property
+    def _compat_key(self) -> list[Any]:
+        v = self.variant
+        return [v.batch_size, v.seed, v.test_batches, v.max_seq_length]
+
+    @property
+    def _finetune_key(self) -> str:
+        return content_key(
+            STAGE_VERSIONS["finetune"],
+            self.base_key,
+            self.variant.training_config(),
+            self._data_key,
+        )
+
+    def _adapter_sha(self, adapter: Path | None) -> str | None:
+        return None if adapter is None else sha256_file(adapter / ADAPTER_FILE)
+
+    def _cached(
+        self,
+        stage: str,
+        parts: Any,
+        kind: type[Payload],
+        run: Callable[[Path], dict[str, Any]],
+    ) -> Payload:
+        key = self._finetune_key
+        if stage != "finetune":
+            method = self.variant.config()
+            decides = [method["fine_tune_type"], method["num_layers"], method["lora_parameters"]]
+            key = content_key(STAGE_VERSIONS[stage], self.base_key, decides, parts)
+
+        def make(folder: Path) -> None:
+            write_json(folder / PAYLOAD_FILE, run(folder))
+
+        folder = self.setting.cache.build(stage, key, make)
+        return kind.model_validate(json.loads((folder / PAYLOAD_FILE).read_text("utf-8")))
+
+    def _given(self, folder: Path) -> AdapterSource:
+        file = folder / ADAPTER_FILE
+        if not file.is_file():
+            raise UserError(
+                f"--adapter-path {folder}: no {ADAPTER_FILE} there. Give a folder that "
+                "mlx_lm.lora or tunebench wrote."
+            )
+        try:
+            config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+            iterations = config.get("iters")
+        except (OSError, ValueError, AttributeError):
+            iterations = None  # loading names what is wrong with the configuration
+        return AdapterSource(folder, sha256_file(file), iterations, "given")
+
+
+ADAPTER_FILE = "adapters.safetensors"
+PAYLOAD_FILE = "payload.json"
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _machine() -> list[str]:
+    """What makes floating-point results differ between machines, as far as it can be told
+    without MLX: system, architecture and the MLX backend wheels installed."""
+    backends = ("mlx-metal", "mlx-cpu", "mlx-cuda", "mlx-cuda-12", "mlx-cuda-13")
+    installed = []
+    for name in backends:
+        try:
+            installed.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return [platform.system(), platform.machine(), *installed]

@@ -1,0 +1,114 @@
+"""One process per variant: the parent's handle on the process that holds the model.
+
+Calls go down as JSON lines and come back as JSON lines (progress, then one result), so that the
+main process never imports MLX, memory is measured per variant, and a crash of native code is a
+message instead of a dead session. The child is ``harness.pipeline.worker_main``; what it prints
+goes to a log file whose end is shown when it dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from harness.errors import UserError
+from harness.progress import ProgressCallback, silent
+
+
+class WorkerError(RuntimeError):
+    """The model process failed in a way that is not the user's mistake."""
+
+
+class Worker:
+    """A running model process; ``call`` runs one method of its workbench."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        handle, log = tempfile.mkstemp(prefix="tunebench-worker-", suffix=".log")
+        self._log = Path(log)
+        with os.fdopen(handle, "wb") as stream:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "harness.pipeline.worker_main"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                text=True,
+                encoding="utf-8",
+            )
+
+    def call(
+        self, method: str, parameters: dict[str, Any], progress: ProgressCallback = silent
+    ) -> dict[str, Any]:
+        """Run ``Workbench.<method>(**parameters)`` and return its JSON result.
+
+        Raises:
+            UserError: the workbench found a mistake of the user's.
+            WorkerError: the process died or raised; the message holds its traceback or log.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"method": method, "parameters": parameters}))
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
+        except BrokenPipeError as error:
+            raise self._death(method) from error
+        for line in self._process.stdout:
+            message = json.loads(line)
+            kind = message["kind"]
+            if kind == "progress":
+                progress(message["label"], message["done"], message["total"])
+            elif kind == "result":
+                result: dict[str, Any] = message["value"]
+                return result
+            elif kind == "user_error":
+                raise UserError(message["text"])
+            else:
+                raise WorkerError(f"{self.label}: {method} failed\n{message['text']}")
+        raise self._death(method)
+
+    def _death(self, method: str) -> WorkerError:
+        status = self._process.wait()
+        tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+        why = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+        hint = (
+            " (the system may have run out of memory: try a smaller batch_size or max_seq_length "
+            "with --set)"
+            if status == -9
+            else ""
+        )
+        return WorkerError(
+            f"{self.label}: the model process died during {method}, {why}{hint}\n{tail}"
+        )
+
+    def close(self) -> None:
+        """End the process and remove its log."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._log.unlink(missing_ok=True)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,294 @@
+"""The pytest plugin: options, the parametrized `variant`, session fixtures, summary, exit status.
+
+Thin glue over `pipeline.session`: it turns user errors into one line, orders the tests so that a
+variant's model is in memory once and timings come last, and writes the runs when the session
+ends. The root conftest loads it (no `pytest11` entry point: both together crash pytest).
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from harness import options as option_table
+from harness.errors import UserError
+from harness.pipeline.payloads import Answer
+from harness.pipeline.run import SeedRun
+from harness.pipeline.sections import VariantRun
+from harness.pipeline.session import Case, Session
+from harness.pipeline.worker import WorkerError
+from harness.progress import TerminalProgress
+from harness.results.report import terminal_summary
+from harness.results.rows import PredictionRow
+from harness.results.schema import GateResult
+from harness.results.store import StoredRun
+from harness.results.variant_schema import (
+    CheckpointResult,
+    Execution,
+    Finetune,
+    Fuse,
+    Loss,
+    Memory,
+    Parameters,
+    QuestionResult,
+    Size,
+    Throughput,
+)
+
+SESSION = pytest.StashKey[Session]()
+PROGRESS = pytest.StashKey[TerminalProgress]()
+WRITTEN = pytest.StashKey[list[StoredRun]]()
+
+# Fixtures that need every variant to be finished: their tests run after all others.
+_LAST = ("throughput", "gate")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options of DESIGN §3."""
+    option_table.declare(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check options, variant files, gates and baseline: one line and exit status 4 when wrong."""
+    config.stash[WRITTEN] = []
+    if config.option.help:
+        return
+    if getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("tunebench measures one thing at a time: run it without xdist (-n)")
+    with _usage():
+        command = shlex.join(["pytest", *config.invocation_params.args])
+        config.stash[SESSION] = Session(option_table.read(config), command)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test a variant (and seed); one gate test a metric."""
+    if "variant" in metafunc.fixturenames:
+        session = metafunc.config.stash[SESSION]
+        many = session.options.many_seeds
+        metafunc.parametrize(
+            "variant",
+            session.cases,
+            ids=[case.id(many) for case in session.cases],
+            indirect=True,
+            scope="session",
+        )
+    if "gate" in metafunc.fixturenames:
+        metrics = list(metafunc.config.stash[SESSION].gate_rules)
+        metafunc.parametrize("gate", metrics, indirect=True, scope="session")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Timings and gates last; gates and checkpoints only where they were asked for."""
+    session = config.stash[SESSION]
+    unasked = set()
+    if session.baseline is None:
+        unasked.add("gate")
+    if session.options.checkpoints is None:
+        unasked.add("checkpoints")
+    dropped = [item for item in items if unasked.intersection(_fixtures(item))]
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = [item for item in items if item not in dropped]
+    items.sort(
+        key=lambda item: max((_LAST.index(n) + 1 for n in _LAST if n in _fixtures(item)), default=0)
+    )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Find dataset, adapter and base model before the first test."""
+    config = session.config
+    if config.option.collectonly or not any("variant" in _fixtures(i) for i in session.items):
+        return
+    config.stash[PROGRESS] = TerminalProgress(_uncaptured_stderr(config))
+    with _usage():
+        config.stash[SESSION].prepare(config.stash[PROGRESS])
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Write each run; a failed write fails the session."""
+    config = session.config
+    tunebench = config.stash.get(SESSION, None)
+    if PROGRESS in config.stash:
+        config.stash[PROGRESS].close()
+    if tunebench is None or not tunebench.prepared:
+        return
+    try:
+        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            for run in tunebench.runs.values():
+                if run.touched:
+                    config.stash[WRITTEN].append(run.write())
+            config.stash[WRITTEN][:] = tunebench.conclude(config.stash[WRITTEN])
+    except UserError as error:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        sys.stderr.write(f"\ntunebench: the run was not written: {error}\n")
+    finally:
+        tunebench.close()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The comparison table and where the run lies."""
+    for run in config.stash.get(WRITTEN, []):
+        terminalreporter.section(f"tunebench: {run.id}")
+        terminalreporter.write_line(terminal_summary(run))
+        terminalreporter.write_line(f"results: {run.folder}")
+
+
+# --- fixtures a suite uses -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def variant(request: pytest.FixtureRequest) -> Iterator[VariantRun]:
+    """The variant under test; its model process ends when the next variant's turn comes."""
+    case: Case = request.param
+    found = request.config.stash[SESSION].runs[case.seed].variants[case.variant]
+    yield found
+    found.stages.close()
+
+
+@pytest.fixture(scope="session")
+def seed_run(request: pytest.FixtureRequest) -> SeedRun:
+    """The run of the first (usually only) seed: setting, variants, gates."""
+    runs = request.config.stash[SESSION].runs
+    return next(iter(runs.values()))
+
+
+@pytest.fixture(scope="session")
+def finetuned(variant: VariantRun) -> Finetune:
+    """The fine-tuning curve and wall time; skips when --adapter-path trains nothing."""
+    found: Finetune | None = _section(variant, "finetune")
+    if found is None:
+        pytest.skip("--adapter-path evaluates a given adapter: nothing was fine-tuned")
+    return found
+
+
+@pytest.fixture(scope="session")
+def evaluation(variant: VariantRun) -> Loss:
+    """Test loss and perplexity by the three definitions."""
+    return _section(variant, "loss")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def generations(variant: VariantRun) -> list[Answer]:
+    """The generated answers to the test questions, in id order."""
+    with _failures():
+        return list(variant.answers.rows)
+
+
+@pytest.fixture(scope="session")
+def predictions(variant: VariantRun) -> list[PredictionRow]:
+    """The answers, read, run and graded, in id order."""
+    _section(variant, "execution")
+    return variant.predictions
+
+
+@pytest.fixture(scope="session")
+def execution(variant: VariantRun) -> Execution:
+    """Execution accuracy by every protocol."""
+    return _section(variant, "execution")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def memory(variant: VariantRun) -> Memory:
+    """Memory by phase."""
+    return _section(variant, "memory")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def parameters(variant: VariantRun) -> Parameters:
+    """Parameter counts, logical and packed."""
+    with _failures():
+        return variant.stages.description.parameters
+
+
+@pytest.fixture(scope="session")
+def size(variant: VariantRun) -> Size:
+    """Bytes of base, adapter and fused model."""
+    return _section(variant, "size")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def fused(variant: VariantRun) -> Fuse:
+    """Parity of adapter, fused and dequantized form; skips for a variant without an adapter."""
+    found: Fuse | None = _section(variant, "fuse")
+    if found is None:
+        pytest.skip(f"variant {variant.name} has no adapter to fuse")
+    return found
+
+
+@pytest.fixture(scope="session")
+def questions(variant: VariantRun) -> list[QuestionResult]:
+    """The article's questions about a students table."""
+    return _section(variant, "questions")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def checkpoints(variant: VariantRun) -> list[CheckpointResult]:
+    """Saved checkpoints by loss and execution accuracy (--checkpoints)."""
+    return _section(variant, "checkpoints")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def throughput(variant: VariantRun) -> Throughput:
+    """Speeds, measured last and in turns with the other variants."""
+    return _section(variant, "throughput")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def gate(request: pytest.FixtureRequest, variant: VariantRun) -> list[GateResult]:
+    """The verdicts on one metric of this variant against the baseline."""
+    session = request.config.stash[SESSION]
+    with _failures():
+        verdicts = session.runs[variant.seed].gate()
+    return [v for v in verdicts if v.metric == request.param and v.variant == variant.name]
+
+
+@pytest.fixture(scope="session")
+def strict_gates(request: pytest.FixtureRequest) -> bool:
+    """Whether an inconclusive gate fails (--strict)."""
+    return request.config.stash[SESSION].options.strict
+
+
+# --- glue ----------------------------------------------------------------------------------------
+
+
+def _section(variant: VariantRun, name: str) -> Any:
+    with _failures():
+        return variant.section(name)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """User errors and a dead model process become a failed test with one message."""
+    try:
+        yield
+    except (UserError, WorkerError) as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """User errors become pytest's own one-line usage error."""
+    try:
+        yield
+    except UserError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _fixtures(item: pytest.Item) -> tuple[str, ...]:
+    return tuple(getattr(item, "fixturenames", ()))
+
+
+def _uncaptured_stderr(config: pytest.Config) -> Any:
+    """Standard error as it was before pytest began to capture it, for progress."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        return sys.stderr
+    with capture.global_and_fixture_disabled():
+        return os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8")

@@ -1,0 +1,21 @@
+"""Is the checkpoint no worse than the baseline? (--baseline)"""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+
+from harness.results.schema import GateResult
+
+
+def test_no_regression(gate: list[GateResult], strict_gates: bool) -> None:
+    """Fails on a regression or a missing metric; says so when it cannot tell."""
+    for verdict in gate:
+        told = f"{verdict.variant}: {verdict.metric} {verdict.verdict}: {verdict.reason}"
+        if verdict.verdict == "fail" or (verdict.verdict == "inconclusive" and strict_gates):
+            pytest.fail(told, pytrace=False)
+        if verdict.verdict == "inconclusive":
+            warnings.warn(told, stacklevel=1)
+    if gate and all(verdict.verdict == "skipped" for verdict in gate):
+        pytest.skip(gate[0].reason)

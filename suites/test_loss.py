@@ -1,0 +1,25 @@
+"""How well does the variant predict held-out text? Loss and perplexity by three definitions."""
+
+from __future__ import annotations
+
+import math
+
+from harness.results.variant_schema import Loss
+
+
+def test_loss_on_the_whole_text(evaluation: Loss) -> None:
+    """`full_text`: prompt, SQL and stop token."""
+    assert math.isfinite(evaluation.full_text.loss)
+    assert math.isclose(evaluation.full_text.ppl, math.exp(evaluation.full_text.loss))
+
+
+def test_loss_on_the_completion(evaluation: Loss) -> None:
+    """`completion`: SQL and stop token only, so over fewer tokens."""
+    assert math.isfinite(evaluation.completion.loss)
+    assert 0 < evaluation.completion.tokens < evaluation.full_text.tokens
+
+
+def test_loss_as_mlx_lm_reports_it(evaluation: Loss) -> None:
+    """`mlx_lm_compat`: for reconciling with `mlx_lm.lora --test`; null where that refuses."""
+    compat = evaluation.mlx_lm_compat
+    assert compat is None or math.isfinite(compat.loss)

@@ -1,0 +1,201 @@
+"""The documented command on the `tiny` model: trains, measures, writes, and finds it all cached."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.results.store import read_run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A cache and a results folder of their own, and the command that uses them."""
+
+    folder: Path
+
+    def run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`pytest suites/ --model=tiny --limit 20 --set iters=4 ...`."""
+        return subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                "suites/",
+                "--model=tiny",
+                "--limit=20",
+                "--set",
+                "iters=4",
+                f"--results-dir={self.folder / 'runs'}",
+                f"--run-name={name}",
+                *arguments,
+            ],
+            cwd=ROOT,
+            env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def results(self, name: str) -> dict[str, Any]:
+        """A run's results.json."""
+        text = (self.folder / "runs" / name / "results.json").read_text("utf-8")
+        value: dict[str, Any] = json.loads(text)
+        return value
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture(scope="module")
+def first(bench: Bench) -> dict[str, Any]:
+    """One cold run of lora and qlora with every checkpoint; the other tests build on its cache."""
+    done = bench.run(
+        "first",
+        "--variant=lora,qlora",
+        "--checkpoints=all",
+        "--set",
+        "save_every=2",
+        "--set",
+        "steps_per_eval=2",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "results:" in done.stdout
+    return bench.results("first")
+
+
+def test_every_section_is_there_and_nothing_is_partial(first: dict[str, Any]) -> None:
+    assert first["run"]["partial"] == []
+    assert list(first["variants"]) == ["lora", "qlora"]
+    for variant in first["variants"].values():
+        assert all(section is not None for section in variant.values())
+
+
+def test_the_curve_starts_at_the_base_and_ends_at_the_last(first: dict[str, Any]) -> None:
+    for variant in first["variants"].values():
+        curve = variant["finetune"]["curve"]
+        assert [p["iteration"] for p in curve if p["val_loss"] is not None] == [0, 2, 4]
+        assert curve[0]["train_loss"] is None
+
+
+def test_limited_runs_say_n_of_m(first: dict[str, Any]) -> None:
+    execution = first["variants"]["lora"]["execution"]
+    assert (execution["n"], execution["of"]) == (20, 200)
+
+
+def test_the_last_checkpoint_is_the_adapter(first: dict[str, Any]) -> None:
+    for variant in first["variants"].values():
+        assert [c["iteration"] for c in variant["checkpoints"]] == [2, 4]
+        last = variant["checkpoints"][-1]
+        assert last["loss"] == pytest.approx(variant["loss"]["full_text"]["loss"])
+
+
+def test_variants_are_compared_on_the_primary_family(first: dict[str, Any]) -> None:
+    metrics = {c["metric"] for c in first["comparisons"]}
+    assert metrics == {"completion_loss", "ex", "ex_hardened"}
+
+
+def test_the_files_of_a_run(bench: Bench, first: dict[str, Any]) -> None:
+    folder = bench.folder / "runs" / "first"
+    names = {path.name for path in folder.iterdir()}
+    assert {"results.json", "report.md", "loss.svg", "accuracy.svg"} <= names
+    for variant in ("lora", "qlora"):
+        rows = read_run(folder).predictions(variant)
+        assert rows is not None
+        assert len(rows) == 20
+
+
+def test_the_same_command_again_trains_and_times_nothing(
+    bench: Bench, first: dict[str, Any]
+) -> None:
+    started = time.monotonic()
+    done = bench.run(
+        "again",
+        "--variant=lora,qlora",
+        "--checkpoints=all",
+        "--set",
+        "save_every=2",
+        "--set",
+        "steps_per_eval=2",
+    )
+    took_s = time.monotonic() - started
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = bench.results("again")
+    for name, variant in again["variants"].items():
+        assert variant["adapter"]["source"] == "cached"
+        assert variant["throughput"]["cached"] is True
+        assert variant["loss"] == first["variants"][name]["loss"]
+        assert variant["execution"] == first["variants"][name]["execution"]
+        assert variant["throughput"]["trials"] == first["variants"][name]["throughput"]["trials"]
+    assert took_s < 20
+
+
+def test_an_existing_run_name_is_refused_before_anything_is_loaded(
+    bench: Bench, first: dict[str, Any]
+) -> None:
+    done = bench.run("first", "--variant=lora")
+    assert done.returncode == 4
+    assert "exists already" in done.stderr
+
+
+def test_a_given_adapter_is_evaluated_and_gated(bench: Bench, first: dict[str, Any]) -> None:
+    adapter = first["variants"]["lora"]["adapter"]["path"]
+    done = bench.run(
+        "given",
+        "--variant=lora",
+        f"--adapter-path={adapter}",
+        f"--baseline={bench.folder / 'runs' / 'first' / 'results.json'}",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    given = bench.results("given")
+    variant = given["variants"]["lora"]
+    assert variant["adapter"]["source"] == "given"
+    assert variant["finetune"] is None
+    assert variant["loss"] == first["variants"]["lora"]["loss"]
+    verdicts = {gate["metric"]: gate["verdict"] for gate in given["gates"]}
+    assert verdicts
+    assert "fail" not in verdicts.values()
+
+
+def test_unselected_suites_are_null_and_listed(bench: Bench, first: dict[str, Any]) -> None:
+    done = bench.run(
+        "loss-only",
+        "--variant=lora",
+        "-k",
+        "test_loss_on_the_completion",
+        "--set",
+        "save_every=2",
+        "--set",
+        "steps_per_eval=2",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    only = bench.results("loss-only")
+    assert "execution" in only["run"]["partial"]
+    assert "loss" not in only["run"]["partial"]
+    assert only["variants"]["lora"]["execution"] is None
+
+
+def test_two_seeds_give_two_runs_and_a_summary(bench: Bench, first: dict[str, Any]) -> None:
+    done = bench.run("seeds", "--variant=lora", "--seeds=0,1", "-k", "loss or execution")
+    assert done.returncode == 0, done.stdout + done.stderr
+    losses = [
+        bench.results(f"seeds-seed{seed}")["variants"]["lora"]["loss"]["completion"]["loss"]
+        for seed in (0, 1)
+    ]
+    assert losses[0] != losses[1]
+    summary = json.loads((bench.folder / "runs" / "seeds-seeds.json").read_text("utf-8"))
+    told = summary["variants"]["lora"]["completion_loss"]
+    assert told["values"] == losses
+    assert told["mean"] == pytest.approx(sum(losses) / 2)
