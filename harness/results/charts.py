@@ -174,7 +174,7 @@ def tradeoff_figure(entries: Sequence[Entry]) -> Figure:
             and execution.ex is not None
             and (x := value(entry)) is not None
         ]
-        for place, entry, x, y in points:
+        for place, _, x, y in points:
             colour, marker = _look(place)
             sign = 1 if more_is_better else -1
             beaten = any(
@@ -189,18 +189,19 @@ def tradeoff_figure(entries: Sequence[Entry]) -> Figure:
                 markerfacecolor=PAPER if beaten else colour,
                 linestyle="none",
             )
-            axes.annotate(
-                entry.label, (x, y), xytext=(0, 9), textcoords="offset points", ha="center"
-            )
         axes.set_xlabel(f"{title}\n{'right' if more_is_better else 'left'} is better")
         axes.margins(0.3)
         _finish(axes)
         if points:
             axes.set_xlim(left=0, right=1.35 * max(point[2] for point in points))
         axes.set_ylim(0, 105)
-    row[0].set_ylabel(
-        "Execution accuracy (%)\nhollow: another variant is as good or better on both"
-    )
+    row[0].set_ylabel("Execution accuracy (%)")
+    made.suptitle("Hollow: another variant is as good or better on both axes", fontsize=10)
+    handles = [
+        Line2D([], [], marker=marker, color=colour, linestyle="none", markersize=9, label=label)
+        for label, (colour, marker) in ((e.label, _look(i)) for i, e in enumerate(entries))
+    ]
+    made.legend(handles=handles, loc="outside right center")
     return made
 
 
