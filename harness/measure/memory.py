@@ -1,0 +1,90 @@
+"""Memory of one phase: a ``with`` block -> MLX's peak and the process's resident set.
+
+MLX's own peak is per process and cumulative, so it is reset when the block begins; what was
+already allocated then counts, as it takes room during the phase too. The resident set is sampled
+every 50 ms by a thread, with its value at the start. Whether other variants' phases ran in the
+same process is for the caller to say (``shared_process``). Bytes throughout.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+
+import psutil
+
+from harness.models.backend import mx
+
+PROTOCOL = "memory@1"
+
+SAMPLE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseMemory:
+    """Peaks of one phase in bytes."""
+
+    mlx_peak_bytes: int
+    """Largest sum of live MLX arrays; 0 where the phase used none."""
+    rss_start_bytes: int
+    rss_peak_bytes: int
+    """Largest sampled resident set, start and end included."""
+
+
+class MemoryPhase:
+    """Measures the block it wraps; read ``measured`` afterwards.
+
+    ::
+
+        with MemoryPhase() as phase:
+            train(...)
+        record(phase.measured)
+    """
+
+    def __init__(self, sample_s: float = SAMPLE_S) -> None:
+        self._sample_s = sample_s
+        self._process = psutil.Process()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="memory-phase", daemon=True)
+        self._start = self._peak = self._active = 0
+        self._measured: PhaseMemory | None = None
+
+    @property
+    def measured(self) -> PhaseMemory:
+        """The phase's memory, also when the block raised.
+
+        Raises:
+            RuntimeError: the block has not ended.
+        """
+        if self._measured is None:
+            raise RuntimeError("the phase has not ended; read `measured` after the with block")
+        return self._measured
+
+    def __enter__(self) -> MemoryPhase:
+        self._active = int(mx.get_active_memory())
+        mx.reset_peak_memory()
+        self._start = self._peak = self._rss()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        self._measured = PhaseMemory(
+            mlx_peak_bytes=max(self._active, int(mx.get_peak_memory())),
+            rss_start_bytes=self._start,
+            rss_peak_bytes=max(self._peak, self._rss()),
+        )
+
+    def _rss(self) -> int:
+        return int(self._process.memory_info().rss)
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._sample_s):
+            self._peak = max(self._peak, self._rss())

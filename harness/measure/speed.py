@@ -1,0 +1,180 @@
+"""Generation speed by our own clock: a prompt -> one trial; trials -> medians with spread.
+
+A trial ignores the stop token and generates a fixed number of tokens, so that every variant does
+the same work. Rate is ``(n - 1) / (t_last - t_first)``: mlx-lm's own figure counts the first
+token but not its time (5% at 20 tokens). Time to first token stands apart and gives the prompt
+rate. Warm-up trials (compilation, caches, first touch of the weights) are run and thrown away.
+Whether the machine was busy meanwhile is ``contention.py``'s question.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from harness.errors import UserError
+from harness.measure.decode import BatchDecoder
+from harness.measure.generate import context_length
+from harness.models.backend import mx
+
+if TYPE_CHECKING:
+    from harness.models.load import LoadedModel
+
+PROTOCOL = "throughput@1"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedTrial:
+    """One prompt answered once, a token at a time. Times in seconds."""
+
+    prompt_tokens: int
+    prompt_tokens_per_s: float
+    """Prompt tokens over the time to first token."""
+    ttft_s: float
+    generation_tokens_per_s: float
+    inter_token_s: tuple[float, ...]
+    """Between consecutive tokens; one fewer than the tokens generated."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchedTrial:
+    """Several prompts answered at once: tokens of all rows a second after the first step."""
+
+    rows: int
+    ttft_s: float
+    tokens_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of some trials with their extremes and quartiles."""
+
+    median: float
+    low: float
+    high: float
+    q25: float
+    q75: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Summary of at least one value; quartiles interpolate linearly."""
+        low, q25, median, q75, high = np.quantile(np.asarray(values), [0, 0.25, 0.5, 0.75, 1])
+        return cls(float(median), float(low), float(high), float(q25), float(q75))
+
+
+@dataclass(frozen=True, slots=True)
+class SpeedSummary:
+    """What a run stores of its trials. Latency percentiles are over the tokens of all trials."""
+
+    prompt_tokens_per_s: Spread
+    generation_tokens_per_s: Spread
+    ttft_s: Spread
+    inter_token_p50_s: float
+    inter_token_p95_s: float
+    batched_tokens_per_s: Spread | None
+    trials: int
+
+
+def trial(loaded: LoadedModel, prompt: Sequence[int], new_tokens: int) -> SpeedTrial:
+    """Answer one prompt with exactly ``new_tokens`` tokens, greedily, through mlx-lm.
+
+    Raises:
+        UserError: fewer than two new tokens, or prompt and answer exceed the model's context.
+    """
+    _check(loaded, [prompt], new_tokens)
+    from mlx_lm.generate import generate_step
+
+    loaded.model.eval()
+    tokens = mx.array(list(prompt))
+    mx.eval(tokens)
+    start = time.perf_counter()
+    stamps = [
+        time.perf_counter() for _ in generate_step(tokens, loaded.model, max_tokens=new_tokens)
+    ]
+    # generate_step starts one token too many; let it end before anything else is timed.
+    mx.synchronize()
+    ttft = stamps[0] - start
+    return SpeedTrial(
+        prompt_tokens=len(prompt),
+        prompt_tokens_per_s=len(prompt) / ttft,
+        ttft_s=ttft,
+        generation_tokens_per_s=(new_tokens - 1) / (stamps[-1] - stamps[0]),
+        inter_token_s=tuple(later - one for one, later in itertools.pairwise(stamps)),
+    )
+
+
+def batched_trial(
+    loaded: LoadedModel, prompts: Sequence[Sequence[int]], new_tokens: int
+) -> BatchedTrial:
+    """Answer all prompts at once with exactly ``new_tokens`` tokens each.
+
+    Raises:
+        UserError: as :func:`trial`, or there are no prompts.
+    """
+    _check(loaded, prompts, new_tokens)
+    loaded.model.eval()
+    start = time.perf_counter()
+    decoder = BatchDecoder(loaded.model, prompts)
+    stamps = []
+    for _ in range(new_tokens):
+        decoder.step()
+        stamps.append(time.perf_counter())
+    return BatchedTrial(
+        rows=len(prompts),
+        ttft_s=stamps[0] - start,
+        tokens_per_s=len(prompts) * (new_tokens - 1) / (stamps[-1] - stamps[0]),
+    )
+
+
+def repeated(once: Callable[[], T], count: int, warm_up: int = 1) -> list[T]:
+    """``count`` results of ``once`` after ``warm_up`` runs whose results are thrown away."""
+    for _ in range(warm_up):
+        once()
+    return [once() for _ in range(count)]
+
+
+def summarize(trials: Iterable[SpeedTrial], batched: Iterable[BatchedTrial] = ()) -> SpeedSummary:
+    """Medians with spread over trials that exclude warm-up.
+
+    Raises:
+        ValueError: there is no single-stream trial.
+    """
+    single, together = list(trials), list(batched)
+    if not single:
+        raise ValueError("a summary needs at least one trial")
+    gaps = np.array([gap for one in single for gap in one.inter_token_s])
+    p50, p95 = np.quantile(gaps, [0.5, 0.95])
+    return SpeedSummary(
+        prompt_tokens_per_s=Spread.of([one.prompt_tokens_per_s for one in single]),
+        generation_tokens_per_s=Spread.of([one.generation_tokens_per_s for one in single]),
+        ttft_s=Spread.of([one.ttft_s for one in single]),
+        inter_token_p50_s=float(p50),
+        inter_token_p95_s=float(p95),
+        batched_tokens_per_s=Spread.of([one.tokens_per_s for one in together])
+        if together
+        else None,
+        trials=len(single),
+    )
+
+
+def _check(loaded: LoadedModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:
+    if new_tokens < 2:
+        raise UserError(
+            f"a speed trial needs at least 2 new tokens to have a rate, got {new_tokens}"
+        )
+    if not prompts or not all(prompts):
+        raise UserError("a speed trial needs prompts of at least one token")
+    context = context_length(loaded.base.config)
+    longest = max(len(prompt) for prompt in prompts)
+    if context is not None and longest + new_tokens > context:
+        raise UserError(
+            f"a prompt of {longest} tokens and {new_tokens} new ones exceed the model's context of "
+            f"{context}. Generate fewer tokens or use a shorter prompt."
+        )
