@@ -203,12 +203,10 @@ def test_more_layers_than_the_model_has_is_refused() -> None:
         check_against(one("lora"), {"text_config": {"num_hidden_layers": 4}})
 
 
-def test_a_base_that_is_quantized_already_takes_no_full_and_no_quantize() -> None:
+def test_a_base_that_is_quantized_already_takes_no_full_and_no_odd_dora() -> None:
     config = {"num_hidden_layers": 30, "quantization": {"bits": 3, "group_size": 64}}
     with pytest.raises(UserError, match="no gradient"):
         check_against(one("full"), config)
-    with pytest.raises(UserError, match="quantized already"):
-        check_against(one("qlora"), config)
     with pytest.raises(UserError, match="3-bit"):
         check_against(one("dora"), config)
     check_against(one("lora"), config)
