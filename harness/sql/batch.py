@@ -1,0 +1,139 @@
+"""Thousands of WikiSQL-shaped queries in one DuckDB statement.
+
+Planning a statement costs DuckDB ten times what running it on a dozen rows does, so the queries
+that have WikiSQL's shape (one aggregate of one column, conditions joined by AND) are sent as data:
+their conditions are joined with the relation of all tables, the rows that satisfy all of a
+query's conditions are grouped, and every aggregate is computed for every group. A test holds
+every result equal to that of the query's own rendering (render.py). Queries of any other shape
+are run one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.sql.query import COMPARISONS, And, Comparison, Query
+from harness.sql.values import fold, number
+
+CHUNK = 4_000
+
+STATEMENT = """
+WITH q AS (
+  SELECT unnest($1::INTEGER[]) AS q, unnest($2::INTEGER[]) AS t, unnest($3::INTEGER[]) AS sel,
+         unnest($4::BOOLEAN[]) AS listed, unnest($5::INTEGER[]) AS wanted),
+c AS (
+  SELECT unnest($6::INTEGER[]) AS q, unnest($7::INTEGER[]) AS t, unnest($8::INTEGER[]) AS col,
+         unnest($9::INTEGER[]) AS op, unnest($10::VARCHAR[]) AS txt, unnest($11::DOUBLE[]) AS num),
+hit AS (
+  SELECT c.q, cells.r, count(*) AS met
+  FROM c JOIN cells ON cells.t = c.t
+  WHERE CASE WHEN c.num IS NOT NULL THEN CASE c.op
+    WHEN 0 THEN cells.n[c.col] = c.num WHEN 1 THEN cells.n[c.col] > c.num
+    WHEN 2 THEN cells.n[c.col] < c.num WHEN 3 THEN cells.n[c.col] >= c.num
+    WHEN 4 THEN cells.n[c.col] <= c.num ELSE cells.n[c.col] <> c.num END
+  ELSE CASE c.op
+    WHEN 0 THEN cells.v[c.col] = c.txt WHEN 1 THEN cells.v[c.col] > c.txt
+    WHEN 2 THEN cells.v[c.col] < c.txt WHEN 3 THEN cells.v[c.col] >= c.txt
+    WHEN 4 THEN cells.v[c.col] <= c.txt ELSE cells.v[c.col] <> c.txt END END
+  GROUP BY c.q, cells.r),
+found AS (
+  SELECT q.q, q.listed, cells.r, cells.v[q.sel] AS v, cells.n[q.sel] AS n, cells.s[q.sel] AS s
+  FROM q JOIN cells ON cells.t = q.t LEFT JOIN hit ON hit.q = q.q AND hit.r = cells.r
+  WHERE coalesce(hit.met, 0) = q.wanted)
+SELECT q, count(*), count(v), max(n), min(n), max(v) FILTER (n IS NULL), min(v) FILTER (n IS NULL),
+       sum(s), avg(s), list(v ORDER BY r) FILTER (listed), list(n ORDER BY r) FILTER (listed)
+FROM found GROUP BY q
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Simple:
+    """A WikiSQL-shaped query on table number ``table``."""
+
+    table: int
+    column: int
+    aggregate: str
+    conditions: tuple[tuple[int, int, str | None, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A result: rows of typed values, and how many rows satisfied the WHERE (None if unknown)."""
+
+    rows: tuple[tuple[Any, ...], ...]
+    matched: int | None
+
+
+def simple(query: Query, table: int, kinds: Sequence[str]) -> Simple | None:
+    """``query`` as data, or None when it has not WikiSQL's shape."""
+    if len(query.select) != 1 or query.distinct or query.group_by or query.order_by:
+        return None
+    item = query.select[0]
+    if query.limit is not None or item.column is None or item.distinct:
+        return None
+    parts = query.where.parts if isinstance(query.where, And) else (query.where,)
+    conditions = []
+    for part in parts:
+        if part is None:
+            continue
+        if not isinstance(part, Comparison):
+            return None
+        operator = COMPARISONS.index(part.operator)
+        text, value = literal(part.value, kinds[part.column])
+        if kinds[part.column] != "text" and value is None and part.operator not in ("=", "<>"):
+            text = None
+        conditions.append((part.column, operator, text, value))
+    return Simple(table, item.column, item.aggregate, tuple(conditions))
+
+
+def literal(value: str, kind: str) -> tuple[str | None, float | None]:
+    """A literal typed by the kind of its column: (text, None) or (None, number)."""
+    if kind != "text":
+        found = number(value)
+        if found is not None:
+            return None, found
+    return fold(value), None
+
+
+def parameters(queries: Sequence[Simple]) -> list[list[Any]]:
+    """The statement's parameters; query i is number i."""
+    columns: list[list[Any]] = [[] for _ in range(11)]
+    for index, query in enumerate(queries):
+        listed = not query.aggregate
+        row = (index, query.table, query.column + 1, listed, len(query.conditions))
+        for column, value in zip(columns[:5], row, strict=True):
+            column.append(value)
+        for column_index, operator, text, value in query.conditions:
+            condition = (index, query.table, column_index + 1, operator, text, value)
+            for column, part in zip(columns[5:], condition, strict=True):
+                column.append(part)
+    return columns
+
+
+def results(queries: Sequence[Simple], answer: Sequence[Sequence[Any]]) -> list[Rows]:
+    """The rows of every query from the statement's answer."""
+    found: list[Rows | None] = [None] * len(queries)
+    for row in answer:
+        query = queries[row[0]]
+        found[row[0]] = Rows(_rows(query.aggregate, row), row[1])
+    nothing = {"": (), "COUNT": ((0,),)}
+    return [
+        rows if rows is not None else Rows(nothing.get(query.aggregate, ((None,),)), 0)
+        for query, rows in zip(queries, found, strict=True)
+    ]
+
+
+def _rows(aggregate: str, row: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
+    _, _, count, max_n, min_n, max_v, min_v, total, mean, texts, numbers = row
+    if not aggregate:
+        pairs = zip(texts, numbers, strict=True)
+        return tuple((text if value is None else value,) for text, value in pairs)
+    if aggregate == "COUNT":
+        return ((count,),)
+    if aggregate == "MAX":
+        return ((max_v if max_n is None else max_n,),)
+    if aggregate == "MIN":
+        return ((min_v if min_n is None else min_n,),)
+    return ((total if aggregate == "SUM" else mean,),)

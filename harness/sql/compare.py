@@ -1,0 +1,71 @@
+"""Whether two results are equal: multisets of rows.
+
+Rows of typed values (folded text, numbers, None) x 2 -> bool. Order does not count, repetition
+does, and so does the order of the columns; nothing is broadcast. Numbers agree within 1e-6
+relative or 1e-9 absolute; a number never equals a text. DESIGN of the project, "Execution".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+RELATIVE = 1e-6
+ABSOLUTE = 1e-9
+_MATCHED_ROWS = 300
+
+Row = Sequence[Any]
+
+
+def equal_results(left: Sequence[Row], right: Sequence[Row]) -> bool:
+    """Whether both hold the same rows, each as often."""
+    if len(left) != len(right):
+        return False
+    if not left:
+        return True
+    if any(len(row) != len(left[0]) for row in (*left, *right)):
+        return False
+    first, second = sorted(left, key=_key), sorted(right, key=_key)
+    if all(equal_rows(a, b) for a, b in zip(first, second, strict=True)):
+        return True
+    # With several columns, numbers that differ in the last digits can sort differently.
+    return len(left[0]) > 1 and len(left) <= _MATCHED_ROWS and _match(first, second)
+
+
+def equal_rows(left: Row, right: Row) -> bool:
+    """Whether two rows agree value by value."""
+    return len(left) == len(right) and all(map(equal_values, left, right))
+
+
+def equal_values(left: Any, right: Any) -> bool:
+    """Whether two values agree; NULL agrees with NULL."""
+    if left is None or right is None:
+        return left is right
+    if isinstance(left, str) or isinstance(right, str):
+        return isinstance(left, str) and isinstance(right, str) and left.lower() == right.lower()
+    return bool(left == right) or math.isclose(left, right, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+
+
+def _key(row: Row) -> list[tuple[int, Any]]:
+    return [
+        (0, 0) if value is None else (2, value.lower()) if isinstance(value, str) else (1, value)
+        for value in row
+    ]
+
+
+def _match(left: Sequence[Row], right: Sequence[Row]) -> bool:
+    """Whether a perfect matching of equal rows exists (augmenting paths)."""
+    owner: dict[int, int] = {}
+
+    def place(index: int, seen: set[int]) -> bool:
+        for other, row in enumerate(right):
+            if other in seen or not equal_rows(left[index], row):
+                continue
+            seen.add(other)
+            if other not in owner or place(owner[other], seen):
+                owner[other] = index
+                return True
+        return False
+
+    return all(place(index, set()) for index in range(len(left)))

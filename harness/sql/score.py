@@ -1,0 +1,255 @@
+"""Grading predictions by every protocol.
+
+Tables, examples and predictions -> one :class:`Score` an example, a row of ``score --out``. The
+order: read the text (read.py), take the official verdicts (official.py), run what differs from
+gold (execute.py), compare (compare.py), check strictness (strict.py), run what passed on
+perturbed tables (harden.py). The protocols are described in docs/protocols.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.cache import Cache
+from harness.data.records import Example, LogicalForm, Table
+from harness.progress import ProgressCallback, silent
+from harness.sql.batch import Rows, literal
+from harness.sql.compare import equal_results
+from harness.sql.execute import Task
+from harness.sql.failures import Failure
+from harness.sql.gold import GoldSet, open_gold
+from harness.sql.official import EvaluationError, logical_form_match
+from harness.sql.predictions import Prediction
+from harness.sql.query import And, Comparison, Query, from_logical_form, to_logical_form
+from harness.sql.read import Reading
+from harness.sql.structured import read_structured
+
+PROTOCOL = "execution@1"
+"""The name and version that stand beside every number of this module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The verdicts on one prediction. None where a protocol does not apply.
+
+    ``query`` is the logical form that was read, ``sql`` its DuckDB rendering; ``detail`` explains
+    ``failure`` to people and is not stored; ``rows`` are the prediction's rows when it ran.
+    """
+
+    id: int
+    ex_official: bool
+    lf: bool
+    ex: bool | None
+    ex_strict: bool | None
+    ex_hardened: bool | None
+    valid: bool
+    failure: str | None
+    query: dict[str, Any] | None
+    sql: str | None
+    detail: str = ""
+    rows: tuple[tuple[Any, ...], ...] | None = None
+
+    def row(self) -> dict[str, Any]:
+        """The object of a ``score --out`` line."""
+        return {
+            "id": self.id,
+            "ex_official": self.ex_official,
+            "lf": self.lf,
+            "ex": self.ex,
+            "ex_strict": self.ex_strict,
+            "ex_hardened": self.ex_hardened,
+            "valid": self.valid,
+            "failure": self.failure,
+            "query": self.query,
+            "sql": self.sql,
+        }
+
+
+def score(
+    tables: Mapping[str, Table],
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    hardened: int = 0,
+    cache: Cache | None = None,
+    progress: ProgressCallback = silent,
+    source_key: str | None = None,
+) -> list[Score]:
+    """Grade ``predictions[i]`` on ``examples[i]``.
+
+    Args:
+        tables: every table that the examples name.
+        examples: what was asked, with gold.
+        predictions: one for each example, in the same order.
+        hardened: the number K of perturbed copies; 0 leaves ``ex_hardened`` None.
+        cache: keeps the database and gold results for the next time.
+        progress: told of the steps.
+        source_key: see :func:`harness.sql.gold.open_gold`.
+    """
+    for example, prediction in zip(examples, predictions, strict=True):
+        if example.id != prediction.id:
+            raise ValueError(f"prediction {prediction.id} stands where {example.id} should")
+    if not examples:
+        return []
+    gold = open_gold(tables, examples, cache, source_key)
+    try:
+        return _Grading(gold, examples, predictions, progress).scores(hardened)
+    finally:
+        gold.close()
+
+
+class _Grading:
+    def __init__(
+        self,
+        gold: GoldSet,
+        examples: Sequence[Example],
+        predictions: Sequence[Prediction],
+        progress: ProgressCallback,
+    ) -> None:
+        self.gold = gold
+        self.examples = examples
+        self.predictions = predictions
+        self.progress = progress
+        self.numbers = [gold.number_of[example.table_id] for example in examples]
+        self.same: list[bool] = []
+
+    def scores(self, hardened: int) -> list[Score]:
+        readings = [self.read(index) for index in range(len(self.examples))]
+        forms = [None if r.query is None else to_logical_form(r.query) for r in readings]
+        official = [self.official(index, form) for index, form in enumerate(forms)]
+        results = self.execute(readings)
+        ex = [self.ex(index, result) for index, result in enumerate(results)]
+        strict = self.strict(readings, ex)
+        tough = self.hardened(readings, ex, hardened) if hardened else [None] * len(ex)
+        found = []
+        for index, (example, reading, result) in enumerate(
+            zip(self.examples, readings, results, strict=True)
+        ):
+            failure = result if isinstance(result, Failure) else None
+            form = forms[index]
+            found.append(
+                Score(
+                    id=example.id,
+                    ex_official=official[index][0],
+                    lf=official[index][1],
+                    ex=ex[index],
+                    ex_strict=strict[index],
+                    ex_hardened=tough[index],
+                    valid=failure is None,
+                    failure=failure.kind if failure else None,
+                    query=None if form is None else form_json(form),
+                    sql=self.sql(index, reading),
+                    detail=failure.detail if failure else "",
+                    rows=None if isinstance(result, Failure) else result.rows,
+                )
+            )
+        return found
+
+    def read(self, index: int) -> Reading:
+        prediction = self.predictions[index]
+        table = self.gold.tables[self.numbers[index]]
+        if prediction.error:
+            return Reading(None, Failure("prediction_error", prediction.error[:200]))
+        if prediction.structured:
+            found = read_structured(prediction.query, table)
+            if isinstance(found, Failure):
+                return Reading(None, found)
+            return Reading(from_logical_form(found), None)
+        return self.gold.reader.read(prediction.text or "", table)
+
+    def official(self, index: int, form: LogicalForm | None) -> tuple[bool, bool]:
+        """The official verdicts (execution, logical form)."""
+        prediction, example = self.predictions[index], self.examples[index]
+        wanted = self.gold.golds[index].official
+        if prediction.error:
+            return False, False
+        query = prediction.query if prediction.structured else form
+        if query is None:
+            return False, False
+        if isinstance(query, LogicalForm):
+            lf = logical_form_match(form_json(query), example.gold)
+        else:
+            lf = logical_form_match(query, example.gold)
+        if wanted is None:
+            return False, lf
+        try:
+            got = self.gold.official.execute(self.gold.tables[self.numbers[index]], query)
+        except EvaluationError:
+            return False, lf
+        return got == wanted, lf
+
+    def execute(self, readings: Sequence[Reading]) -> list[Rows | Failure]:
+        results: list[Rows | Failure | None] = []
+        tasks: dict[Task, list[int]] = {}
+        self.same = []
+        for index, reading in enumerate(readings):
+            known: Rows | Failure | None = reading.failure
+            same = False
+            if reading.query is not None:
+                kinds = self.gold.executor.kinds(self.numbers[index])
+                wanted = from_logical_form(self.examples[index].gold)
+                same = same_query(reading.query, wanted, kinds)
+                if same:
+                    known = self.gold.golds[index].result
+                else:
+                    tasks.setdefault(Task(self.numbers[index], reading.query), []).append(index)
+            self.same.append(same)
+            results.append(known)
+        found = self.gold.executor.run(list(tasks), self.progress)
+        for indices, result in zip(tasks.values(), found, strict=True):
+            for index in indices:
+                results[index] = result
+        return [result for result in results if result is not None]
+
+    def ex(self, index: int, result: Rows | Failure) -> bool | None:
+        gold = self.gold.golds[index]
+        if gold.degenerate:
+            return None
+        if isinstance(result, Failure) or isinstance(gold.result, Failure):
+            return False
+        return equal_results(result.rows, gold.result.rows)
+
+    def strict(
+        self, readings: Sequence[Reading], ex: Sequence[bool | None]
+    ) -> list[bool | None]:
+        return [None if self.predictions[i].structured else (None if e is None else False) for i, e in enumerate(ex)]
+
+    def hardened(
+        self, readings: Sequence[Reading], ex: Sequence[bool | None], copies: int
+    ) -> list[bool | None]:
+        return list(ex)
+
+    def sql(self, index: int, reading: Reading) -> str | None:
+        if reading.query is None:
+            return None
+        sql = self.gold.executor.sql(Task(self.numbers[index], reading.query))
+        return None if isinstance(sql, Failure) else sql
+
+
+def form_json(form: LogicalForm) -> dict[str, Any]:
+    """WikiSQL's JSON of a logical form, values as text."""
+    conds = [[c.column, c.operator, c.value] for c in form.conds]
+    return {"sel": form.sel, "agg": form.agg, "conds": conds}
+
+
+def same_query(left: Query, right: Query, kinds: Sequence[str]) -> bool:
+    """Whether two WikiSQL-shaped queries are the same but for order, repetition and spelling."""
+    if left.select != right.select or len(left.select) != 1:
+        return False
+    if left.distinct or left.group_by or left.order_by or left.limit is not None:
+        return False
+    first, second = _typed_conditions(left, kinds), _typed_conditions(right, kinds)
+    return first is not None and first == second
+
+
+def _typed_conditions(query: Query, kinds: Sequence[str]) -> set[Any] | None:
+    parts = query.where.parts if isinstance(query.where, And) else (query.where,)
+    found = set()
+    for part in parts:
+        if part is None:
+            continue
+        if not isinstance(part, Comparison):
+            return None
+        found.add((part.column, part.operator, literal(part.value, kinds[part.column])))
+    return found
