@@ -131,6 +131,17 @@ def test_logits_in_chunks_give_the_same_sums(tiny: Loaded, monkeypatch: pytest.M
         assert two.full_nll == pytest.approx(one.full_nll, rel=1e-6)
 
 
+def test_both_ways_to_take_the_log_sum_exp_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = llama(vocab_size=5000)
+    examples = rows(5, high=30)
+    monkeypatch.setattr("harness.measure.forward.backend_name", lambda: "cpu")
+    by_numpy = measure.evaluate(model, examples)
+    monkeypatch.setattr("harness.measure.forward.backend_name", lambda: "metal")
+    for one, two in zip(by_numpy, measure.evaluate(model, examples), strict=True):
+        assert two.full_nll == pytest.approx(one.full_nll, rel=1e-6)
+        assert two.after_end_nll == pytest.approx(one.after_end_nll, rel=1e-6)
+
+
 def test_vocabulary_logits_never_exist_all_at_once() -> None:
     model = llama(vocab_size=60_000)
     examples = rows(16, low=50, high=50)
