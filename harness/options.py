@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.errors import UserError
 
@@ -18,6 +18,10 @@ DEFAULT_MODEL = "smollm2"
 DEFAULT_DATASET = "mini"
 DEFAULT_PROMPT_STYLE = "dialect"
 DEFAULT_RESULTS_DIR = Path("results/runs")
+
+
+Checkpoints = tuple[int, ...] | Literal["all"] | None
+"""Iterations of saved checkpoints to evaluate too."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Options:
     limit: int | None = None
     overrides: dict[str, str] = field(default_factory=dict)
     adapter_path: Path | None = None
-    checkpoints: tuple[int, ...] | str | None = None
+    checkpoints: Checkpoints = None
     seeds: tuple[int, ...] = (0,)
     many_seeds: bool = False
     baseline: Path | None = None
@@ -225,9 +229,11 @@ def _overrides(raw: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _checkpoints(raw: str | None) -> tuple[int, ...] | str | None:
-    if raw is None or raw == "all":
-        return raw
+def _checkpoints(raw: str | None) -> Checkpoints:
+    if raw is None:
+        return None
+    if raw == "all":
+        return "all"
     return tuple(_integer("--checkpoints", part, 1) for part in raw.split(","))
 
 

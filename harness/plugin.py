@@ -124,7 +124,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             for run in tunebench.runs.values():
                 if run.touched:
                     config.stash[WRITTEN].append(run.write())
-            config.stash[WRITTEN][:] = tunebench.conclude(config.stash[WRITTEN])
+            tunebench.conclude(config.stash[WRITTEN])
     except UserError as error:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         sys.stderr.write(f"\ntunebench: the run was not written: {error}\n")

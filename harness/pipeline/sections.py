@@ -7,6 +7,7 @@ of some suites only stores what those measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness.data.records import Example
 from harness.data.sampling import stratified
 from harness.data.students import load_students
+from harness.options import Checkpoints
 from harness.pipeline import grading
 from harness.pipeline.stages import ADAPTER_FILE, PARITY_EXAMPLES, VariantStages
 from harness.results import intervals
@@ -62,7 +64,7 @@ class VariantRun:
         seed: int,
         speeds: Callable[[], tuple[Speeds, bool]],
         keep_fused: Path | None,
-        checkpoints: tuple[int, ...] | str | None,
+        checkpoints: Checkpoints,
     ) -> None:
         self.stages = stages
         self.seed = seed
@@ -122,7 +124,7 @@ class VariantRun:
 
     def _loss_value(self, nll: list[float], tokens: list[int], tables: list[str]) -> LossValue:
         interval = intervals.token_weighted_loss(nll, tokens, tables, self.seed)
-        return grading.loss_value(sum(nll) / sum(tokens), sum(tokens), interval)
+        return grading.loss_value(math.fsum(nll), sum(tokens), interval)
 
     # --- execution ----------------------------------------------------------------------------
 
@@ -140,7 +142,7 @@ class VariantRun:
     def execution(self) -> Execution:
         """Execution accuracy by every protocol."""
         of = len(self.stages.setting.dataset.test.examples)
-        return self._grader.execution(self.predictions, self.examples, of, self.seed)
+        return self._grader.execution(self.answers, self.examples, of, self.seed)
 
     @cached_property
     def checkpoints(self) -> list[CheckpointResult]:
@@ -270,7 +272,7 @@ class VariantRun:
                 path=str(source.path),
                 sha256=source.sha256,
                 iterations=source.iterations,
-                source=source.source,  # type: ignore[arg-type]
+                source=source.source,
             ),
             parameters=self.stages.description.parameters,
             **sections,

@@ -8,6 +8,7 @@ adapter, baseline and base model in ``prepare``, all before a model is loaded. E
 from __future__ import annotations
 
 import datetime
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from harness.data.prompts import style
 from harness.data.sampling import stratified
 from harness.data.sources import resolve_dataset
 from harness.errors import UserError
+from harness.files import write_json, write_text
 from harness.models.resolve import resolve
 from harness.options import Options
 from harness.pipeline.run import SeedRun
 from harness.pipeline.stages import ADAPTER_FILE, Setting
 from harness.progress import ProgressCallback, silent
 from harness.results import gates, store
+from harness.results.seeds import render_seeds, summarize_seeds
+from harness.results.store import StoredRun
 from harness.train.variants import check_against, load_variants
 
 
@@ -90,6 +94,22 @@ class Session:
             limit = -1 if options.limit is None else options.limit
             chosen = sorted(stratified(dataset.test, limit, seed), key=lambda e: e.id)
             self.runs[seed] = SeedRun(self, names[seed], seed, setting, variants, chosen, progress)
+
+    def conclude(self, written: list[StoredRun]) -> None:
+        """What follows from the written runs: the summary over seeds, the new baseline.
+
+        Raises:
+            UserError: the disk refuses, or a partial run was to become the baseline.
+        """
+        if self.options.many_seeds and written:
+            name = self.options.run_name or f"{self.started:%Y%m%d-%H%M%S}"
+            summary = summarize_seeds(written)
+            write_json(self.options.results_dir / f"{name}-seeds.json", summary)
+            write_text(self.options.results_dir / f"{name}-seeds.md", render_seeds(summary))
+        if self.options.bless and self.options.baseline is not None and written:
+            kept = gates.bless(written[-1], self.options.baseline)
+            where = f", the old one kept in {kept}" if kept is not None else ""
+            sys.stderr.write(f"tunebench: {written[-1].id} is the baseline now{where}\n")
 
     def close(self) -> None:
         """End every model process."""

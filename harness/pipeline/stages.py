@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from harness.cache import Cache
 from harness.data.prompts import PromptStyle
@@ -58,8 +58,7 @@ class AdapterSource:
     path: Path | None
     sha256: str | None
     iterations: int | None
-    source: str
-    """``trained``, ``cached`` or ``given``."""
+    source: Literal["trained", "cached", "given"]
 
 
 class VariantStages:
@@ -127,7 +126,7 @@ class VariantStages:
         if not self.variant.trains:
             return AdapterSource(None, None, 0, "cached")
         found = self.setting.cache.find("finetune", self._finetune_key)
-        source = "trained" if found is None else "cached"
+        source: Literal["trained", "cached"] = "trained" if found is None else "cached"
         iterations = self.finetuned.iterations
         path = self.adapter_folder(iterations)
         return AdapterSource(path, sha256_file(path / ADAPTER_FILE), iterations, source)

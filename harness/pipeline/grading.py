@@ -1,0 +1,242 @@
+"""From answers to graded rows and rates: the pipeline's use of `sql` and `results`.
+
+Answers (`payloads`) + examples -> `PredictionRow`s, the `execution` section, the students
+questions and the speed section. The grading itself is `harness.sql`; intervals are
+`harness.results.intervals`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from harness.cache import Cache
+from harness.data.prompts import PromptStyle
+from harness.data.records import Example, Split
+from harness.data.students import StudentQuestion
+from harness.errors import UserError
+from harness.pipeline.payloads import Answer, Answers, Speeds, Trial
+from harness.results import intervals
+from harness.results.intervals import Interval
+from harness.results.rows import PredictionRow, TrialRow
+from harness.results.variant_schema import (
+    Execution,
+    GroupRate,
+    LossValue,
+    QuestionResult,
+    Throughput,
+)
+from harness.sql.answer import correct, execute_all
+from harness.sql.failures import Failure
+from harness.sql.gold import open_gold
+from harness.sql.predictions import Prediction
+from harness.sql.score import PROTOCOL, Score, score
+from harness.sql.summary import summarize
+
+HARDENED_COPIES = 8
+"""K of `ex_hardened` in a pytest run."""
+
+EXECUTION_PROTOCOL = f"{PROTOCOL}+generation@1 (hardened K={HARDENED_COPIES})"
+
+
+class Grader:
+    """Grades answers to questions of one split."""
+
+    def __init__(self, split: Split, cache: Cache) -> None:
+        self._split = split
+        self._cache = cache
+
+    def grade(self, answers: Answers, examples: Sequence[Example]) -> list[PredictionRow]:
+        """One graded row an example, in the examples' order."""
+        texts = [answer.text for answer in answers.rows]
+        scores = self._graded(texts, examples, HARDENED_COPIES)
+        return [
+            PredictionRow(table_id=example.table_id, text=text, **one.row())
+            for example, text, one in zip(examples, texts, scores, strict=True)
+        ]
+
+    def execution(
+        self, answers: Answers, examples: Sequence[Example], of: int, seed: int
+    ) -> Execution:
+        """The `execution` section; ``of`` is the size of the whole split."""
+        texts = [answer.text for answer in answers.rows]
+        scores = self._graded(texts, examples, HARDENED_COPIES)
+        found = summarize(scores, examples, of)
+        graded = [(s.ex, e.table_id) for s, e in zip(scores, examples, strict=True)]
+        kept = [(bool(ex), table) for ex, table in graded if ex is not None]
+        return Execution(
+            n=found.n,
+            of=found.of,
+            ex=found.ex,
+            ex_official=found.ex_official,
+            ex_strict=found.ex_strict,
+            ex_hardened=found.ex_hardened,
+            lf=found.lf,
+            valid=found.valid,
+            ci95=found.ci95,
+            clustered_ci95=intervals.clustered_rate(
+                [ex for ex, _ in kept], [table for _, table in kept], seed
+            ),
+            degenerate_gold=found.degenerate_gold,
+            failures=found.failures,
+            by_agg={key: GroupRate(**asdict(group)) for key, group in found.by_agg.items()},
+            by_conditions={
+                key: GroupRate(**asdict(group)) for key, group in found.by_conditions.items()
+            },
+        )
+
+    def rate_of_texts(self, texts: Sequence[str], examples: Sequence[Example]) -> float | None:
+        """``ex`` of some answers; None where every gold is degenerate."""
+        return rate([one.ex for one in self._graded(texts, examples, 0)])
+
+    def _graded(
+        self, texts: Sequence[str], examples: Sequence[Example], hardened: int
+    ) -> list[Score]:
+        predictions = [
+            Prediction(example.id, text=text) for example, text in zip(examples, texts, strict=True)
+        ]
+        return score(self._split.tables, examples, predictions, hardened, self._cache)
+
+
+def rate(verdicts: Sequence[bool | None]) -> float | None:
+    """Share of true among those that are not None; None where none are."""
+    known = [verdict for verdict in verdicts if verdict is not None]
+    return sum(known) / len(known) if known else None
+
+
+def loss_value(nll: float, tokens: int, interval: Interval | None) -> LossValue:
+    """A summed negative log-likelihood as a loss."""
+    loss = nll / tokens
+    return LossValue(loss=loss, ppl=math.exp(loss), tokens=tokens, ci95=interval)
+
+
+def flips(one: Sequence[str], other: Sequence[str]) -> int:
+    """Answers whose text differs."""
+    return sum(a != b for a, b in zip(one, other, strict=True))
+
+
+def check_checkpoints(wanted: Sequence[int], saved: Sequence[int]) -> None:
+    """Refuse an iteration that has no checkpoint.
+
+    Raises:
+        UserError: names the missing ones and those there are.
+    """
+    missing = [str(iteration) for iteration in wanted if iteration not in saved]
+    if missing:
+        raise UserError(
+            f"--checkpoints: no checkpoint at {', '.join(missing)}; saved are "
+            f"{', '.join(map(str, saved)) or 'none'}. Save more with --set save_every=N."
+        )
+
+
+def throughput(speeds: Speeds, cached: bool) -> Throughput:
+    """Medians over the interleaved trials; percentiles over every gap between tokens."""
+    gaps = [gap for trial in speeds.trials for gap in trial.inter_token_s]
+    p50, p95 = np.quantile(gaps, [0.5, 0.95])
+
+    def median(values: Sequence[float]) -> float:
+        return float(np.median(values))
+
+    return Throughput(
+        prompt_tokens_per_s=median([trial.prompt_tokens_per_s for trial in speeds.trials]),
+        generation_tokens_per_s=median([trial.generation_tokens_per_s for trial in speeds.trials]),
+        ttft_s=median([trial.ttft_s for trial in speeds.trials]),
+        inter_token_p50_s=float(p50),
+        inter_token_p95_s=float(p95),
+        batched_tokens_per_s=median(speeds.batched_tokens_per_s),
+        trials=len(speeds.trials),
+        measured_at=speeds.measured_at,
+        cached=cached,
+    )
+
+
+def trial_rows(speeds: Speeds) -> list[TrialRow]:
+    """The stored row of each trial; its block is the round, shared by all variants."""
+    return [
+        TrialRow(
+            block=block,
+            prompt_tokens=trial.prompt_tokens,
+            prompt_tokens_per_s=trial.prompt_tokens_per_s,
+            ttft_s=trial.ttft_s,
+            generation_tokens_per_s=trial.generation_tokens_per_s,
+        )
+        for block, trial in enumerate(speeds.trials)
+    ]
+
+
+def questions(
+    asked: Sequence[StudentQuestion],
+    answers: Sequence[Answer],
+    trials: Sequence[Trial] | None,
+    style: PromptStyle,
+) -> list[QuestionResult]:
+    """The students questions, read, run and graded beside their gold."""
+    gold = execute_all([(question.table, question.gold_sql) for question in asked])
+    found = execute_all(
+        [(question.table, answer.text) for question, answer in zip(asked, answers, strict=True)]
+    )
+    results = []
+    for position, question in enumerate(asked):
+        answer, wanted = found[position], gold[position]
+        if wanted.rows is None:
+            raise ValueError(f"gold query of {question.question!r} fails: {wanted.detail}")
+        trial = None if trials is None else trials[position]
+        hint = f" ({question.hint})" if question.hint else ""
+        results.append(
+            QuestionResult(
+                question=question.question + hint,
+                prompt=style.prompt(question.question, question.table, question.hint),
+                text=answers[position].text,
+                sql=answer.sql,
+                rows=None if answer.rows is None else [list(row) for row in answer.rows],
+                gold_sql=question.gold_sql,
+                gold_rows=[list(row) for row in wanted.rows],
+                correct=correct(answer, wanted),
+                failure=answer.failure,
+                prompt_tokens_per_s=None if trial is None else trial.prompt_tokens_per_s,
+                generation_tokens_per_s=None if trial is None else trial.generation_tokens_per_s,
+            )
+        )
+    return results
+
+
+@dataclass(frozen=True)
+class GoldProblems:
+    """Gold queries of a split that say little or nothing."""
+
+    examples: int
+    degenerate: list[int]
+    failing: list[int]
+
+    def counts(self) -> dict[str, int]:
+        """Numbers for JSON."""
+        return {
+            "examples": self.examples,
+            "degenerate": len(self.degenerate),
+            "failing": len(self.failing),
+        }
+
+    def sentence(self) -> str:
+        """The same in words."""
+        listed = f" (ids {', '.join(map(str, self.failing[:20]))})" if self.failing else ""
+        return (
+            f"{self.examples:,} gold queries: {len(self.failing)} do not run{listed}, "
+            f"{len(self.degenerate)} are degenerate (no row, or only NULL)"
+        )
+
+
+def gold_problems(split: Split) -> GoldProblems:
+    """Run every gold query of a split in DuckDB."""
+    if not split.examples:
+        return GoldProblems(0, [], [])
+    gold = open_gold(split.tables, split.examples)
+    try:
+        found = list(zip(split.examples, gold.golds, strict=True))
+        failing = [e.id for e, g in found if isinstance(g.result, Failure)]
+        degenerate = [e.id for e, g in found if g.degenerate and e.id not in failing]
+    finally:
+        gold.close()
+    return GoldProblems(len(split.examples), degenerate, failing)
