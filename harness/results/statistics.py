@@ -19,8 +19,8 @@ from statsmodels.stats.multitest import multipletests
 from harness.results.intervals import Floats, Interval, TableSums, chunk_sizes
 
 FLIPS = 10_000
-EXACT_TABLES = 13
-"""Up to this many differing tables all 2**k sign patterns are enumerated (8,192 of them)."""
+EXACT_TABLES = 16
+"""Up to this many differing tables all 2**k sign patterns are enumerated (65,536 of them)."""
 
 ALPHA = 0.05
 POWER = 0.80

@@ -7,6 +7,7 @@ and loss sections are computed from the rows, as the pipeline does.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -239,9 +240,9 @@ def _finetune(final: float) -> dict[str, Any]:
 def _loss(rows: RunRows, name: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
     items = rows.losses[name]
-    for key, field in (("full_text", "full"), ("completion", "completion")):
-        nll = [getattr(row, f"{field}_nll") for row in items]
-        tokens = [getattr(row, f"{field}_tokens") for row in items]
+    for key, prefix in (("full_text", "full"), ("completion", "completion")):
+        nll = [getattr(row, f"{prefix}_nll") for row in items]
+        tokens = [getattr(row, f"{prefix}_tokens") for row in items]
         mean = sum(nll) / sum(tokens)
         made[key] = {
             "loss": mean,
@@ -371,3 +372,28 @@ def _questions(name: str) -> list[dict[str, Any]]:
             zip(asked, hints, strict=True)
         )
     ]
+
+
+@dataclass(frozen=True)
+class MemoryRun(StoredRun):
+    """A run whose rows are in memory: as good as a stored one, without drawing its charts."""
+
+    rows: RunRows = field(default_factory=RunRows)
+
+    def losses(self, variant: str) -> list[LossRow] | None:
+        found = self.rows.losses.get(variant)
+        return None if found is None else list(found)
+
+    def predictions(self, variant: str) -> list[PredictionRow] | None:
+        found = self.rows.predictions.get(variant)
+        return None if found is None else list(found)
+
+    def trials(self, variant: str) -> list[TrialRow] | None:
+        found = self.rows.trials.get(variant)
+        return None if found is None else list(found)
+
+
+def memory_run(name: str = "sample", rows: RunRows | None = None, **run: Any) -> MemoryRun:
+    """The sample run, or one with other rows, without writing it."""
+    rows = rows or sample_rows()
+    return MemoryRun(Path("nowhere") / name, sample_results(name, rows, **run), None, rows)

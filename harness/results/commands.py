@@ -1,0 +1,109 @@
+"""`compare`, `report` and `gate` as functions: what the CLI prints and its exit status.
+
+Input: RUN arguments as the user typed them -> output: a JSON-able value and Markdown text (and an
+exit status for ``gate``). Nothing here knows typer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness import files
+from harness.errors import UserError
+from harness.results import comparison_tables, gates
+from harness.results.article import load_article
+from harness.results.compare import PairComparison, compare_sides, match_sides
+from harness.results.report import render_comparison, render_reports
+from harness.results.speeds import speed_ratios
+from harness.results.store import REPORT_FILE, read_run
+
+PAGE_FILE = "index.html"
+
+
+def compare_command(run_a: str, run_b: str) -> tuple[dict[str, Any], str]:
+    """Paired comparison of two stored runs: is b better than a?
+
+    Raises:
+        UserError: a run is missing or damaged, or the two are not comparable.
+    """
+    sides = match_sides(read_run(run_a), read_run(run_b))
+    found = [compare_sides(a, b) for a, b in sides]
+    ratios = [ratio for a, b in sides for ratio in speed_ratios(a, b)]
+    value = {
+        "comparisons": [c.model_dump(mode="json") for pair in found for c in pair.primary],
+        "descriptive": [_descriptive(pair) for pair in found],
+        "speeds": [asdict(ratio) for ratio in ratios],
+    }
+    return value, render_comparison(found, ratios)
+
+
+def report_command(
+    runs: Sequence[str], out: Path | None = None, html: bool = False, article: bool = False
+) -> tuple[dict[str, Any], str]:
+    """Tables and charts of stored runs.
+
+    With ``out`` the report and its charts are written there and the text says where; without, the
+    text is the report itself and nothing is written.
+
+    Raises:
+        UserError: a run is missing or damaged, or ``html`` without ``out``.
+    """
+    if html and out is None:
+        raise UserError("--html writes a page: say where with --out DIR.")
+    stored = [read_run(run) for run in runs]
+    published, grades = None, None
+    if article:
+        from harness.results.grading import grade_article
+
+        published = load_article()
+        grades = grade_article(published)
+    report = render_reports(stored, published, grades)
+    value: dict[str, Any] = {"runs": [run.id for run in stored], "files": [], "markdown": report}
+    if out is None:
+        return value, report
+    from harness.results.charts import render_charts
+
+    for name, svg in render_charts(stored).items():
+        files.write_text(out / name, svg)
+        value["files"].append(str(out / name))
+    files.write_text(out / REPORT_FILE, report)
+    value["files"].append(str(out / REPORT_FILE))
+    if html:
+        from harness.results.page import render_page
+
+        files.write_text(out / PAGE_FILE, render_page(stored))
+        value["files"].append(str(out / PAGE_FILE))
+    return value, "Written:\n" + "\n".join(value["files"])
+
+
+def gate_command(
+    run: str, baseline: str, gates_file: Path | None = None, strict: bool = False
+) -> tuple[dict[str, Any], str, int]:
+    """Hold a stored run against a baseline; the last item is the exit status, 0 or 1.
+
+    Raises:
+        UserError: a file is missing or the runs are not comparable (exit status 2).
+    """
+    rules = gates.load_gates(gates_file)
+    results = gates.judge(read_run(run), read_run(baseline), rules, require_all=True)
+    bad = gates.failed(results, strict)
+    counts = {
+        verdict: sum(result.verdict == verdict for result in results)
+        for verdict in ("pass", "fail", "inconclusive", "skipped")
+    }
+    listed = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
+    status = 1 if bad else 0
+    value = {
+        "status": "regression" if bad else "pass",
+        "counts": counts,
+        "gates": [result.model_dump(mode="json") for result in results],
+    }
+    headline = f"**{'Regression' if bad else 'No regression'}**: {listed}."
+    return value, f"{headline}\n\n{comparison_tables.gates(results)}\n", status
+
+
+def _descriptive(pair: PairComparison) -> dict[str, Any]:
+    return {"a": pair.a, "b": pair.b, "metrics": [asdict(item) for item in pair.descriptive]}

@@ -1,0 +1,187 @@
+"""Paired comparison of stored rows, its verdicts and its words."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from results_sample import MemoryRun, loss_rows, memory_run, prediction_rows, sample_rows
+
+from harness.errors import UserError
+from harness.results.compare import compare_runs, compare_sides, compare_within, match_sides
+from harness.results.pairing import Side
+from harness.results.rows import LossRow, PredictionRow
+from harness.results.store import RunRows
+from harness.results.verdicts import claim, sentence
+
+
+def answers(marks: list[bool], tables: list[str]) -> list[PredictionRow]:
+    return [
+        PredictionRow(
+            id=i, table_id=table, text="x", ex_official=mark, lf=mark, ex=mark, ex_strict=mark,
+            ex_hardened=None, valid=True, failure=None, query=None, sql=None,
+        )
+        for i, (mark, table) in enumerate(zip(marks, tables, strict=True))
+    ]  # fmt: skip
+
+
+def pair_of(before: list[bool], after: list[bool], tables: list[str]) -> MemoryRun:
+    rows = RunRows(predictions={"lora": answers(before, tables), "qlora": answers(after, tables)})
+    run = memory_run()
+    return dataclasses.replace(run, rows=rows)
+
+
+def test_a_run_compares_every_pair_of_its_variants_on_the_primary_family() -> None:
+    found = compare_within(memory_run())
+    assert [(pair.a, pair.b) for pair in found] == [
+        ("base", "lora"), ("base", "qlora"), ("lora", "qlora"),
+    ]  # fmt: skip
+    assert [c.metric for c in found[0].primary] == ["completion_loss", "ex", "ex_hardened"]
+    assert {d.metric for d in found[0].descriptive} == {
+        "full_text_loss", "ex_official", "ex_strict", "lf", "valid",
+    }  # fmt: skip
+
+
+def test_delta_is_b_minus_a_and_lower_loss_is_better() -> None:
+    loss = compare_within(memory_run())[2].primary[0]
+    assert loss.delta is not None
+    assert loss.delta > 0
+    assert loss.verdict == "worse"
+
+
+def test_fixed_and_broken_name_the_examples() -> None:
+    before = [True, True, False, False] * 10
+    after = [True, False, True, False] * 10
+    run = pair_of(before, after, [f"t{i}" for i in range(40)])
+    ex = next(c for c in compare_within(run)[0].primary if c.metric == "ex")
+    assert ex.fixed == list(range(2, 40, 4))
+    assert ex.broken == list(range(1, 40, 4))
+    assert ex.delta == 0.0
+    assert ex.verdict == "not distinguishable"
+
+
+def test_the_published_kind_of_case_is_told_apart() -> None:
+    # n = 220, 159 both right, 22 fixed, 7 broken: unpaired p 0.080, McNemar 0.008.
+    before = [True] * 159 + [False] * 22 + [True] * 7 + [False] * 32
+    after = [True] * 159 + [True] * 22 + [False] * 7 + [False] * 32
+    run = pair_of(before, after, [f"t{i}" for i in range(220)])
+    ex = compare_within(run)[0].primary[0]
+    assert ex.p == pytest.approx(0.008, abs=0.003)
+    assert ex.delta == pytest.approx(15 / 220)
+    assert ex.verdict == "better"
+
+
+def test_one_table_with_many_flips_is_not_evidence() -> None:
+    # Ten fixed answers, all of one table: an example-wise McNemar would give p = 0.002.
+    run = pair_of(
+        [False] * 10 + [True] * 90, [True] * 100, ["t0"] * 10 + [f"t{i}" for i in range(1, 91)]
+    )
+    ex = compare_within(run)[0].primary[0]
+    assert ex.p == 1.0
+    assert ex.verdict == "not distinguishable"
+
+
+def test_identical_answers_are_not_distinguishable_and_say_so() -> None:
+    run = pair_of([True, False] * 20, [True, False] * 20, [f"t{i}" for i in range(40)])
+    ex = compare_within(run)[0].primary[0]
+    assert (ex.delta, ex.ci95, ex.p, ex.verdict) == (0.0, (0.0, 0.0), 1.0, "not distinguishable")
+    assert ex.minimum_detectable is None
+    assert "did not differ on a single example" in sentence(ex)
+
+
+def test_few_discordant_pairs_cannot_promise_a_small_difference() -> None:
+    before = [False] * 2 + [True] * 98
+    run = pair_of(before, [True] * 100, [f"t{i}" for i in range(100)])
+    ex = compare_within(run)[0].primary[0]
+    # The family is ex alone: six tables must flip one way before p passes 0.05.
+    assert ex.minimum_detectable == pytest.approx(max(0.06, 2.8 * (0.02 / 100) ** 0.5), abs=1e-3)
+
+
+def test_runs_of_another_model_are_refused_by_field() -> None:
+    a, b = memory_run("a"), memory_run("b")
+    results = b.results.model_copy(
+        update={"model": b.results.model.model_copy(update={"sha256": "ff" * 32})}
+    )
+    with pytest.raises(UserError, match=r"model\.sha256"):
+        compare_runs(a, dataclasses.replace(b, results=results))
+
+
+def test_runs_on_other_examples_are_refused_naming_the_limit() -> None:
+    short = {n: prediction_rows(n)[:30] for n in ("base", "lora", "qlora")}
+    other = dataclasses.replace(memory_run("b"), rows=RunRows(predictions=short))
+    with pytest.raises(UserError, match="limit: 60 against 30"):
+        compare_runs(memory_run("a"), other)
+
+
+def test_losses_over_other_tokens_are_refused() -> None:
+    rows = sample_rows()
+    longer = [r.model_copy(update={"completion_tokens": 99}) for r in rows.losses["lora"]]
+    other = dataclasses.replace(memory_run("b"), rows=RunRows(losses={"lora": longer}))
+    with pytest.raises(UserError, match="different tokens"):
+        compare_sides(Side(memory_run("a"), "lora"), Side(other, "lora"))
+
+
+def test_two_runs_are_matched_by_name_by_pick_or_by_being_alone() -> None:
+    a, b = memory_run("a"), memory_run("b")
+    assert [(x.variant, y.variant) for x, y in match_sides(a, b)] == [
+        ("base", "base"), ("lora", "lora"), ("qlora", "qlora"),
+    ]  # fmt: skip
+    picked = dataclasses.replace(a, variant="lora"), dataclasses.replace(b, variant="qlora")
+    assert [(x.variant, y.variant) for x, y in match_sides(*picked)] == [("lora", "qlora")]
+    assert [(x.variant, y.variant) for x, y in match_sides(picked[0], b)] == [("lora", "lora")]
+    with pytest.raises(UserError, match="both sides are run"):
+        match_sides(a, a)
+
+
+def test_labels_carry_the_run_where_two_runs_are_compared() -> None:
+    found = compare_runs(memory_run("a"), memory_run("b"))
+    assert (found[0].a, found[0].b) == ("a:base", "b:base")
+
+
+def test_claims_are_about_these_weights_until_three_seeds() -> None:
+    primary = compare_within(memory_run())[2].primary
+    assert "three seeds or more" in claim(primary)
+    assert "over 3 seeds" in claim(primary, seeds=3)
+    assert claim(primary).startswith("`qlora` is worse than `lora` on")
+
+
+def clustered_null(seed: int, shift: float, tables: int = 40) -> MemoryRun:
+    """Two systems with table effects in their difference; true mean difference ``shift``."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 6, tables)
+    effect = rng.normal(shift, 0.1, tables)
+    rows_a, rows_b = [], []
+    number = 0
+    for table, size in enumerate(sizes):
+        for _ in range(size):
+            base = rng.normal(1.0, 0.3)
+            pair = (base, base + effect[table] + rng.normal(0, 0.1))
+            for rows, mean in zip((rows_a, rows_b), pair, strict=True):
+                rows.append(
+                    LossRow(
+                        id=number, table_id=f"t{table}", full_nll=1.0, full_tokens=1,
+                        completion_nll=float(mean), completion_tokens=1,
+                    )
+                )  # fmt: skip
+            number += 1
+    rows = RunRows(losses={"lora": rows_a, "qlora": rows_b})
+    return dataclasses.replace(memory_run(), rows=rows)
+
+
+@pytest.mark.slow
+def test_without_a_difference_verdicts_are_rare_and_a_stated_one_is_found() -> None:
+    trials = 120
+    null = [compare_within(clustered_null(s, 0.0))[0].primary[0] for s in range(trials)]
+    wrong = sum(c.verdict != "not distinguishable" for c in null)
+    assert wrong <= 0.05 * trials + 2 * (0.05 * 0.95 * trials) ** 0.5
+    stated = float(np.median([c.minimum_detectable or 0.0 for c in null]))
+    true = [compare_within(clustered_null(1000 + s, stated))[0].primary[0] for s in range(trials)]
+    found = sum(c.verdict == "worse" for c in true) / trials
+    assert 0.70 <= found <= 0.90
+
+
+def test_losses_share_their_examples_in_the_sample() -> None:
+    assert [r.completion_tokens for r in loss_rows("lora")] == [
+        r.completion_tokens for r in loss_rows("qlora")
+    ]

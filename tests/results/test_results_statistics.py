@@ -1,0 +1,204 @@
+"""Statistics against published and hand-computed values."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from harness.results.intervals import (
+    TableSums,
+    cluster_bootstrap,
+    clustered_rate,
+    studentized,
+    table_sums,
+    token_weighted_loss,
+    wilson,
+)
+from harness.results.statistics import (
+    fewest_flips,
+    holm,
+    mcnemar,
+    minimum_detectable,
+    ratio_interval,
+    sign_flip,
+)
+
+# Darwin's maize, differences in eighths of an inch; Fisher, The Design of Experiments, §21.
+DARWIN = np.array([49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48], dtype=float)
+
+
+def test_sign_flip_gives_fishers_count_on_darwins_maize() -> None:
+    # 863 of 32,768 sign patterns reach the observed sum on one side (ties included).
+    assert sign_flip(DARWIN) == 2 * 863 / 2**15
+
+
+def test_sign_flip_enumerates_small_cases() -> None:
+    # |±3 ± 1 ± 1| >= 5 only for +++ and ---.
+    assert sign_flip(np.array([3.0, 1.0, 1.0])) == 2 / 8
+    assert sign_flip(np.ones(6)) == 2 / 64
+
+
+def test_sign_flip_without_differences_is_one_and_zero_tables_do_not_count() -> None:
+    assert sign_flip(np.zeros(50)) == 1.0
+    assert sign_flip(np.array([])) == 1.0
+    assert sign_flip(np.array([3.0, 0.0, 1.0, 0.0, 1.0])) == 2 / 8
+
+
+def test_sign_flip_ties_by_rounding_count_as_hits() -> None:
+    assert sign_flip(np.array([0.1, 0.2, -0.3])) == 1.0
+
+
+def test_monte_carlo_sign_flip_agrees_with_the_exact_one_and_is_never_zero() -> None:
+    many = np.concatenate([DARWIN, np.full(2, 1e-12)])  # 17 tables: beyond enumeration
+    assert sign_flip(many) == pytest.approx(2 * 863 / 2**15, abs=0.008)
+    assert sign_flip(np.ones(100)) == 1 / 10_001
+
+
+def test_sign_flip_on_one_example_a_table_is_mcnemar() -> None:
+    differences = np.array([1.0] * 10 + [-1.0] * 2)
+    assert sign_flip(differences) == pytest.approx(mcnemar(10, 2))
+
+
+def test_exact_mcnemar_by_hand() -> None:
+    assert mcnemar(10, 1) == pytest.approx(2 * (1 + 11) / 2**11)
+    assert mcnemar(0, 0) == 1.0
+    assert mcnemar(4, 4) == 1.0
+
+
+def test_pairing_sees_what_an_unpaired_test_misses() -> None:
+    # n = 220: 159 right by both, 22 fixed, 7 broken; 166 against 181 right.
+    from statsmodels.stats.proportion import proportions_ztest
+
+    assert mcnemar(22, 7) == pytest.approx(0.008, abs=0.0005)
+    assert proportions_ztest([166, 181], [220, 220])[1] == pytest.approx(0.080, abs=0.0005)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_wilson_by_hand_and_at_the_edges() -> None:
+    # (8 + z²/2)/(10 + z²) ± ..., z = 1.959964
+    assert wilson(8, 10) == pytest.approx((0.490162, 0.943318), abs=1e-6)
+    assert wilson(0, 0) is None
+    zero = wilson(0, 20)
+    assert zero is not None
+    assert zero[0] == 0.0
+    assert zero[1] == pytest.approx(0.1611, abs=1e-4)
+
+
+def test_studentized_interval_of_few_tables_is_students() -> None:
+    # mean 2, se 1/sqrt(3), t(0.975, 2) = 4.302653
+    found = studentized(TableSums(np.array([1.0, 2.0, 3.0]), np.ones(3)))
+    assert found == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
+
+
+def test_studentized_interval_without_spread_or_tables() -> None:
+    assert studentized(TableSums(np.zeros(5), np.ones(5))) == (0.0, 0.0)
+    assert studentized(TableSums(np.array([1.0]), np.array([1.0]))) is None
+
+
+def test_bootstrap_t_is_close_to_students_on_normal_data() -> None:
+    from scipy import stats
+
+    values = np.random.default_rng(3).normal(0.2, 1.0, 200)
+    low, high = stats.t.interval(0.95, 199, values.mean(), values.std(ddof=1) / math.sqrt(200))
+    found = studentized(TableSums(values, np.ones(200)))
+    assert found == pytest.approx((low, high), abs=0.02)
+
+
+def test_table_sums_weigh_examples_within_tables() -> None:
+    sums = table_sums([1.0, 2.0, 3.0], ["a", "b", "a"], [1.0, 1.0, 2.0])
+    assert sums.numerators.tolist() == [4.0, 2.0]
+    assert sums.weights.tolist() == [3.0, 1.0]
+    assert sums.estimate == 1.5
+
+
+def test_ratio_standard_error_by_hand() -> None:
+    # theta = 6/4; residuals 4 - 4.5 = -0.5 and 2 - 1.5 = 0.5; se = sqrt(2/1 * 0.5)/4
+    sums = TableSums(np.array([4.0, 2.0]), np.array([3.0, 1.0]))
+    assert sums.standard_error == pytest.approx(0.25)
+
+
+def test_clustering_widens_the_interval() -> None:
+    tables = [f"t{i // 10}" for i in range(200)]
+    correct = np.repeat(np.random.default_rng(1).random(20) < 0.6, 10)
+    clustered = clustered_rate(correct, tables)
+    alone = wilson(int(correct.sum()), 200)
+    assert clustered is not None
+    assert alone is not None
+    assert clustered[1] - clustered[0] > 2 * (alone[1] - alone[0])
+
+
+def test_a_rate_of_one_or_zero_claims_no_certainty() -> None:
+    tables = [f"t{i // 5}" for i in range(50)]
+    assert clustered_rate([True] * 50, tables) == wilson(10, 10)
+    assert clustered_rate([False] * 50, tables) == wilson(0, 10)
+    assert clustered_rate([True], ["t"]) is None
+
+
+def test_token_weighted_loss_interval_holds_the_mean_and_is_seeded() -> None:
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(5, 50, 300)
+    nll = tokens * rng.normal(1.0, 0.2, 300)
+    tables = [f"t{i // 3}" for i in range(300)]
+    found = token_weighted_loss(nll, tokens, tables, seed=4)
+    assert found is not None
+    assert found[0] < nll.sum() / tokens.sum() < found[1]
+    assert found == token_weighted_loss(nll, tokens, tables, seed=4)
+    assert found != token_weighted_loss(nll, tokens, tables, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("n", "discordant", "points"),
+    [(100, 5, 6.3), (500, 25, 2.8), (2000, 100, 1.4), (15878, 794, 0.5)],
+)
+def test_minimum_detectable_gives_the_known_sizes(n: int, discordant: int, points: float) -> None:
+    sums = TableSums(np.zeros(n), np.ones(n))  # as many fixed as broken within each table
+    found = minimum_detectable(sums, 1, discordant)
+    assert found is not None
+    assert 100 * found == pytest.approx(points, abs=0.05)
+
+
+def test_minimum_detectable_grows_with_the_family_and_with_clustering() -> None:
+    alone = TableSums(np.array([1.0, -1.0] * 10), np.ones(20))
+    together = TableSums(np.array([5.0, -5.0] * 2), np.full(4, 5.0))
+    one, three = minimum_detectable(alone, 1, 20), minimum_detectable(alone, 3, 20)
+    clustered = minimum_detectable(together, 1, 20)
+    assert one is not None
+    assert three is not None
+    assert clustered is not None
+    assert one < three
+    assert clustered > 2 * one
+    assert minimum_detectable(TableSums(np.zeros(9), np.ones(9)), 3, 0) is None
+
+
+def test_fewest_flips_is_the_first_count_that_can_pass() -> None:
+    for family in (1, 3):
+        k = fewest_flips(family)
+        assert sign_flip(np.ones(k)) <= 0.05 / family < sign_flip(np.ones(k - 1))
+
+
+def test_ratio_interval_of_interleaved_trials_and_of_trials_apart() -> None:
+    paired = ratio_interval([10, 11, 12], [20, 22, 24], paired=True)
+    apart = ratio_interval([10, 11, 12], [20, 22, 24], paired=False)
+    assert paired == pytest.approx((2.0, 2.0))
+    assert apart is not None
+    assert apart[0] < 2.0 < apart[1]
+    assert ratio_interval([10], [20, 21], paired=False) is None
+    assert ratio_interval([0, 10], [20, 21], paired=False) is None
+
+
+def test_the_whole_of_wikisql_takes_seconds() -> None:
+    rng = np.random.default_rng(1)
+    tables = rng.integers(0, 5230, 15_878).tolist()
+    sums = table_sums(rng.normal(0, 1, 15_878), tables)
+    start = time.perf_counter()
+    sign_flip(sums.numerators)
+    studentized(sums)
+    cluster_bootstrap(sums)
+    assert time.perf_counter() - start < 10
