@@ -1,0 +1,215 @@
+"""Gates: fail, pass, inconclusive, skipped; refusals; bless."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from results_sample import (
+    MemoryRun,
+    loss_rows,
+    memory_run,
+    prediction_rows,
+    sample_rows,
+    trial_rows,
+    write_sample,
+)
+
+from harness.errors import UserError
+from harness.results.blessing import bless
+from harness.results.gate_rules import METRICS, GateRule, load_gates
+from harness.results.gates import failed, judge
+from harness.results.schema import GateResult
+from harness.results.store import RunRows, read_run
+
+RULES = load_gates()
+
+
+def changed(**rows: Any) -> MemoryRun:
+    """The sample's qlora with other rows, as a new run of that variant."""
+    base = sample_rows()
+    made = RunRows(
+        {"qlora": rows.get("losses", base.losses["qlora"])},
+        {"qlora": rows.get("predictions", base.predictions["qlora"])},
+        {"qlora": rows.get("trials", base.trials["qlora"])},
+    )
+    return memory_run("new", made)
+
+
+def verdicts(run: MemoryRun, **kwargs: Any) -> dict[str, GateResult]:
+    return {g.metric: g for g in judge(run, memory_run("old"), RULES, **kwargs)}
+
+
+def test_the_same_numbers_pass_every_gate() -> None:
+    found = verdicts(changed())
+    quality = {name: found[name].verdict for name in ("completion_loss", "ex", "valid")}
+    assert quality == {"completion_loss": "pass", "ex": "pass", "valid": "pass"}
+    assert failed(list(found.values())) == []
+
+
+def test_a_clearly_worse_model_fails_in_words() -> None:
+    found = verdicts(
+        changed(losses=loss_rows("qlora", shift=0.3), predictions=prediction_rows("qlora", 0.05))
+    )
+    assert found["completion_loss"].verdict == "fail"
+    assert found["ex"].verdict == "fail"
+    assert "beyond the margin and beyond noise" in found["ex"].reason
+    assert found["ex"].threshold == pytest.approx((found["ex"].baseline or 0) - 0.05)
+
+
+def test_a_small_true_loss_is_inconclusive_not_passed() -> None:
+    found = verdicts(changed(predictions=prediction_rows("qlora", 0.41)))
+    assert found["ex"].verdict == "inconclusive"
+    assert [g.metric for g in failed(list(found.values()), strict=True) if g.metric == "ex"]
+
+
+def test_a_better_model_passes_whatever_the_margin() -> None:
+    found = verdicts(changed(losses=loss_rows("qlora", shift=-0.2)))
+    assert found["completion_loss"].verdict == "pass"
+
+
+def test_slower_trials_fail_and_faster_ones_pass() -> None:
+    slow = verdicts(changed(trials=trial_rows("qlora", factor=0.6)))
+    fast = verdicts(changed(trials=trial_rows("qlora", factor=1.5)))
+    assert slow["generation_tokens_per_s"].verdict == "fail"
+    assert fast["generation_tokens_per_s"].verdict == "pass"
+
+
+def test_timings_of_another_machine_are_skipped_by_name_and_quality_still_gates() -> None:
+    new = changed(losses=loss_rows("qlora", shift=0.3))
+    device = new.results.run.device.model_copy(update={"chip": "Other CPU"})
+    run = new.results.run.model_copy(update={"device": device})
+    new = dataclasses.replace(new, results=new.results.model_copy(update={"run": run}))
+    found = verdicts(new)
+    assert found["generation_tokens_per_s"].verdict == "skipped"
+    assert "Other CPU" in found["generation_tokens_per_s"].reason
+    assert found["completion_loss"].verdict == "fail"
+
+
+def test_contended_timings_are_skipped() -> None:
+    new = dataclasses.replace(memory_run("new", contended=True))
+    found = judge(new, memory_run("old"), RULES)
+    assert {g.verdict for g in found if g.metric.endswith("per_s")} == {"skipped"}
+
+
+def without(run: MemoryRun, section: str) -> MemoryRun:
+    variants = {
+        name: result.model_copy(update={section: None})
+        for name, result in run.results.variants.items()
+    }
+    return dataclasses.replace(run, results=run.results.model_copy(update={"variants": variants}))
+
+
+def test_a_missing_metric_fails_on_either_side() -> None:
+    found = {g.metric: g for g in judge(without(changed(), "loss"), memory_run("old"), RULES)}
+    assert found["completion_loss"].verdict == "fail"
+    assert "not measured in run new" in found["completion_loss"].reason
+    found = {g.metric: g for g in judge(changed(), without(memory_run("old"), "loss"), RULES)}
+    assert "not measured in the baseline old" in found["completion_loss"].reason
+
+
+def test_a_missing_variant_fails_on_either_side() -> None:
+    lacking = judge(changed(), memory_run("old"), RULES, require_all=True)
+    assert {g.variant for g in lacking if g.verdict == "fail"} == {"base", "lora"}
+    unknown = judge(memory_run("new"), changed(), RULES)
+    assert {g.variant for g in unknown if "no variant" in g.reason} == {"base", "lora"}
+    assert all(g.verdict == "fail" for g in unknown if g.variant == "lora")
+
+
+def test_unlike_runs_are_refused_by_field() -> None:
+    new = changed()
+    dataset = new.results.dataset.model_copy(update={"sha256": "dd" * 32})
+    other = dataclasses.replace(new, results=new.results.model_copy(update={"dataset": dataset}))
+    with pytest.raises(UserError, match=r"dataset\.sha256"):
+        judge(other, memory_run("old"), RULES)
+
+
+def test_another_limit_is_refused_by_name() -> None:
+    new = changed()
+    result = new.results.variants["qlora"]
+    assert result.execution is not None
+    part = result.model_copy(update={"execution": result.execution.model_copy(update={"n": 20})})
+    results = new.results.model_copy(update={"variants": {"qlora": part}})
+    with pytest.raises(UserError, match="limit: 20 of 60, seed 0 against 60"):
+        judge(dataclasses.replace(new, results=results), memory_run("old"), RULES)
+
+
+def test_a_picked_variant_gates_against_a_picked_one_of_another_name() -> None:
+    new = dataclasses.replace(memory_run("new"), variant="qlora")
+    old = dataclasses.replace(memory_run("old"), variant="lora")
+    found = {g.metric: g for g in judge(new, old, RULES)}
+    assert found["completion_loss"].verdict == "fail"
+    assert found["completion_loss"].variant == "qlora"
+
+
+def test_memory_is_exact_and_needs_no_test() -> None:
+    new = changed()
+    old = memory_run("old")
+    rule = {"generate_memory_bytes": RULES["generate_memory_bytes"]}
+    assert judge(new, old, rule)[0].verdict == "pass"
+    result = new.results.variants["qlora"]
+    assert result.memory is not None
+    assert result.memory.generate is not None
+    grown = result.memory.generate.model_copy(update={"mlx_peak_bytes": 900_000_000})
+    memory = result.memory.model_copy(update={"generate": grown})
+    variants = {"qlora": result.model_copy(update={"memory": memory})}
+    new = dataclasses.replace(new, results=new.results.model_copy(update={"variants": variants}))
+    assert judge(new, old, rule)[0].verdict == "fail"
+
+
+def test_the_larger_margin_counts() -> None:
+    rule = GateRule(direction="lower", absolute=0.03, relative=0.05, reason="x")
+    assert rule.margin(0.2) == pytest.approx(0.03)
+    assert rule.margin(2.0) == pytest.approx(0.1)
+    assert rule.threshold(2.0) == pytest.approx(2.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no metric"),
+        ("[", "not readable TOML"),
+        ('[exx]\ndirection = "higher"\nreason = "x"', "Did you mean 'ex'"),
+        ('[ex]\ndirection = "lower"\nreason = "x"', "higher is better"),
+        ('[ex]\ndirection = "higher"\nreason = "x"\nmargin = 1', r"ex\.margin"),
+        ('[ex]\ndirection = "higher"\nabsolute = -1\nreason = "x"', r"ex\.absolute"),
+        ('[ex]\ndirection = "higher"', r"ex\.reason"),
+    ],
+)
+def test_a_wrong_gates_file_is_one_message(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "gates.toml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_gates(file)
+
+
+def test_a_missing_gates_file_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no gates file"):
+        load_gates(tmp_path / "none.toml")
+
+
+def test_every_shipped_gate_gives_its_reason() -> None:
+    assert set(RULES) <= set(METRICS)
+    assert all(len(rule.reason) > 20 for rule in RULES.values())
+
+
+def test_bless_swaps_the_baseline_and_keeps_the_old(tmp_path: Path) -> None:
+    old = write_sample(tmp_path, "old")
+    new = write_sample(tmp_path, "new")
+    kept = bless(new, old.folder / "results.json")
+    assert kept == tmp_path / "old.before-new"
+    assert read_run(tmp_path / "old").id == "new"
+    assert read_run(tmp_path / "old").losses("lora") == new.losses("lora")
+    assert read_run(kept).id == "old"
+    assert bless(new, tmp_path / "fresh") is None
+    assert read_run(tmp_path / "fresh").id == "new"
+    with pytest.raises(UserError, match="already"):
+        bless(new, new.folder)
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_a_partial_run_cannot_be_blessed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="partial"):
+        bless(memory_run("new", partial=["execution"]), tmp_path / "baseline")
