@@ -11,10 +11,10 @@ from harness.data.mini.rng import Rng
 from harness.data.mini.words import words
 
 LITERAL = (
-    (10, "What is the {s} when {is_}?"),
+    (11, "What is the {s} when {is_}?"),
     (6, "What is the {s} with {has}?"),
     (6, "What {s} has {has}?"),
-    (9, "Which {s} has {has}?"),
+    (12, "Which {s} has {has}?"),
     (4, "What is the {s} that has {has}?"),
     (4, "What was the {s} when {is_}?"),
     (3, "What is {s}, when {is_}?"),
@@ -22,9 +22,9 @@ LITERAL = (
     (3, "What is the {s} if {is_}?"),
     (3, "What's the {s} with {has}?"),
     (2, "what's the {s} when {is_}"),
-    (4, "Name the {s} with {has}"),
+    (3, "Name the {s} with {has}"),
     (3, "Name the {s} when {is_}"),
-    (2, "Tell me the {s} with {has}"),
+    (1, "Tell me the {s} with {has}"),
     (1, "I want the {s} that has {has}"),
     (1, "Can you tell me the {s} that has {has}?"),
     (2, "When {is_}, what is the {s}?"),
@@ -32,7 +32,7 @@ LITERAL = (
     (1, "With {has}, what is the {s}?"),
     (1, "For {has}, what is the {s}?"),
     (1, "The {s} is listed as what when {is_}?"),
-    (2, "Which {s} is it when {is_}?"),
+    (4, "Which {s} is it when {is_}?"),
     (1, "Where {is_}, what {s} is listed?"),
 )
 MIXED = (
@@ -43,7 +43,7 @@ MIXED = (
     (2, "What {s} does {e} have?"),
     (2, "What {s} goes with {e}?"),
     (3, "Which {s} belongs to {e}?"),
-    (3, "Name the {s} for {e}"),
+    (2, "Name the {s} for {e}"),
     (1, "Tell me the {s} of {e}"),
     (2, "What's the {s} of {e}?"),
     (1, "Give the {s} for {e}."),
@@ -165,7 +165,7 @@ SUPERLATIVES: dict[int, dict[str, tuple[str, ...]]] = {
         "year": ("latest", "most recent", "last", "highest", "maximum"),
     },
     2: {
-        "size": ("lowest", "smallest", "minimum", "least", "slightest"),
+        "size": ("lowest", "smallest", "minimum", "least", "lowest"),
         "count": ("lowest", "fewest", "minimum", "smallest", "least"),
         "rank": ("lowest", "smallest", "minimum", "first", "least"),
         "year": ("earliest", "first", "lowest", "minimum", "smallest"),

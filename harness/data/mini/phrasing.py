@@ -22,9 +22,9 @@ def ask(rng: Rng, built: BuiltTable, gold: LogicalForm) -> str:
     if not gold.conds:
         return speaker.without_conditions()
     roll = rng.below(100)
-    if roll < 52:
+    if roll < 60:
         return speaker.literal()
-    if roll < 78:
+    if roll < 76:
         return speaker.mixed()
     return speaker.natural()
 
@@ -108,7 +108,7 @@ class _Speaker:
     def has(self, index: int) -> str:
         """A condition after "with" or "has": `a Position of X`."""
         cond = self.gold.conds[index]
-        name = self.header(cond.column) if self.rng.chance(0.85) else self.noun(cond.column)
+        name = self.header(cond.column) if self.rng.chance(0.92) else self.noun(cond.column)
         if cond.operator == 0:
             form = f.weighted(self.rng, f.HAS)
         else:
@@ -118,7 +118,7 @@ class _Speaker:
     def is_(self, index: int) -> str:
         """A condition after "when": `the Position is X`."""
         cond = self.gold.conds[index]
-        name = self.header(cond.column) if self.rng.chance(0.85) else self.noun(cond.column)
+        name = self.header(cond.column) if self.rng.chance(0.92) else self.noun(cond.column)
         form = self.rng.choice(f.IS if cond.operator == 0 else f.IS_COMPARED)
         return form.format(h=name, v=mark(index), than=self.than(cond))
 

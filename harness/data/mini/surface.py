@@ -28,7 +28,7 @@ def untidy(rng: Rng, text: str) -> str:
         text = text.upper()
     if rng.chance(0.035):
         text = _typo(rng, text)
-    if rng.chance(0.09):
+    if rng.chance(0.05):
         text = text.removesuffix("?").removesuffix(".")
     if rng.chance(0.02):
         text = _stretch(rng, text, "  ")
@@ -42,18 +42,18 @@ def untidy(rng: Rng, text: str) -> str:
 def spoken_value(rng: Rng, value: str | float | int) -> tuple[str, str | float | int]:
     """How a question spells ``value``, and what the gold query holds.
 
-    About a third of the text values are spelt in another case; the gold then follows the question
-    half of the time and the cell the other half, as in WikiSQL.
+    About a third of the text values are spelt in another case; the gold then follows the
+    cell mostly and the question sometimes, as in WikiSQL.
     """
     if not isinstance(value, str):
         return str(value), value
     spelt = value
-    if rng.chance(0.47):
+    if rng.chance(0.5):
         spelt = value.upper() if rng.chance(0.06) else value.lower()
         # Only spellings from which the cell can be found again ("ß" and "İ" change length).
         if spelt.lower() != value.lower():
             spelt = value
-    return spelt, spelt if rng.chance(0.5) else value
+    return spelt, spelt if rng.chance(0.3) else value
 
 
 def fill(text: str, spelt: Sequence[str]) -> str:
