@@ -1,76 +1,109 @@
 """Greedy decoding of several prompts at once: token rows -> one token a row a step.
 
-Runs on mlx-lm's models and batch caches, as ``mlx_lm.generate.BatchGenerator`` does, but fills
-each row's cache once, never touches the log-probabilities that nobody asked for, and drops a row
-the moment its caller is done with it. Prompt positions get no vocabulary logits, nor does the
-last block compute them: MLX is lazy, and only the caches are evaluated.
+Runs on mlx-lm's models and batch caches, as ``mlx_lm.generate.BatchGenerator`` does, but computes
+beginnings that prompts share once (``prefixes.py``), never touches the log-probabilities that
+nobody asked for, and drops a row the moment its caller is done with it. Prompt positions get no
+vocabulary logits, nor does the last block run for them: MLX is lazy, and only the caches are
+evaluated.
 
 Stopping, text and order are the caller's (``generate.py``, ``speed.py``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from harness.measure.prefixes import shared_prefixes
+from harness.measure.prefixes import Rows, Window, plan
 from harness.models.backend import mx
 
 PREFILL_TOKENS = 2048
 """Positions of each row in one forward pass of a long prompt."""
 
+CACHE_STEP = 64
+"""Columns by which caches grow; mlx-lm's 256 would be mostly empty at the length of our prompts."""
+
 
 class BatchDecoder:
     """The rows still decoding, their caches and the token each was fed last."""
 
-    def __init__(self, model: Any, prompts: Sequence[Sequence[int]]) -> None:
-        """Fill the caches with all but the last token of every prompt.
+    def __init__(self, model: Any, cache: list[Any], last: Sequence[int]) -> None:
+        """Go on from caches that hold all but the last token of every prompt.
 
         Args:
             model: an mlx-lm model in evaluation mode.
-            prompts: token ids, each at least one long.
+            cache: one a layer, as :func:`decoders` fills them.
+            last: the last token of each prompt.
         """
         self._model = model
-        self._inputs = mx.array([prompt[-1] for prompt in prompts])
-        self._cache = filled_cache(model, [prompt[:-1] for prompt in prompts])
+        self._cache = cache
+        self._inputs = mx.array(list(last))
 
     def step(self) -> list[int]:
         """The most likely next token of each row, which is fed to it next time."""
         logits = self._model(self._inputs[:, None], cache=self._cache)
         self._inputs = mx.argmax(logits[:, -1, :], axis=-1)
-        mx.eval(self._inputs)
         return [int(token) for token in np.array(self._inputs)]
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows only, in this order; ``rows`` index the last step's tokens."""
         chosen = mx.array(list(rows))
         self._inputs = self._inputs[chosen]
-        for cache in self._cache:
-            cache.filter(chosen)
+        for layer in self._cache:
+            layer.filter(chosen)
 
 
-def filled_cache(model: Any, rows: Sequence[Sequence[int]]) -> list[Any]:
-    """A cache a layer that holds ``rows``, in order; what rows begin with in common runs once."""
-    groups = shared_prefixes(rows)
-    if all(group.length == 0 for group in groups):
-        cache = _empty_cache(model, len(rows))
-        _extend(model, cache, rows)
-        return cache
-    cache = _empty_cache(model, len(groups))
-    _extend(model, cache, [rows[group.rows[0]][: group.length] for group in groups])
-    source = {
-        row: (place, group.length) for place, group in enumerate(groups) for row in group.rows
-    }
-    copies = mx.array([source[row][0] for row in range(len(rows))])
-    for layer in cache:
-        layer.filter(copies)
-    _extend(model, cache, [row[source[place][1] :] for place, row in enumerate(rows)])
+def decoders(
+    model: Any, prompts: Rows, batch_size: int
+) -> Iterator[tuple[tuple[int, ...], BatchDecoder]]:
+    """Every prompt in a batch ready to decode, with the prompts' positions.
+
+    Args:
+        model: an mlx-lm model in evaluation mode.
+        prompts: token ids, each at least one long.
+        batch_size: rows decoded together.
+    """
+    heads = [prompt[:-1] for prompt in prompts]
+    for window in plan(heads, batch_size):
+        ahead = _prefix_cache(model, heads, window)
+        for batch in window.batches:
+            cache = _copy(ahead, [window.starts[row].place for row in batch])
+            if cache is None:
+                cache = _empty_cache(model, len(batch))
+            _extend(model, cache, [heads[row][window.starts[row].length :] for row in batch])
+            yield batch, BatchDecoder(model, cache, [prompts[row][-1] for row in batch])
+            mx.clear_cache()
+
+
+def decoder_of(model: Any, prompts: Rows) -> BatchDecoder:
+    """One batch of exactly these prompts, in order, nothing shared: what a speed trial times."""
+    cache = _empty_cache(model, len(prompts))
+    _extend(model, cache, [prompt[:-1] for prompt in prompts])
+    return BatchDecoder(model, cache, [prompt[-1] for prompt in prompts])
+
+
+def _prefix_cache(model: Any, rows: Rows, window: Window) -> list[Any] | None:
+    if not window.prefixes:
+        return None
+    cache = _empty_cache(model, len(window.prefixes))
+    _extend(model, cache, [rows[row][:length] for row, length in window.prefixes])
     return cache
 
 
-def _extend(model: Any, cache: list[Any], rows: Sequence[Sequence[int]]) -> None:
+def _copy(ahead: list[Any] | None, places: list[int]) -> list[Any] | None:
+    """A cache whose rows are those of ``ahead`` at ``places``, which may repeat."""
+    if ahead is None:
+        return None
+    chosen, cache = mx.array(places), copy.deepcopy(ahead)
+    for layer in cache:
+        layer.filter(chosen)
+    return cache
+
+
+def _extend(model: Any, cache: list[Any], rows: Rows) -> None:
     """Run ``rows`` (some may be empty) through the model and append them to their caches."""
     lengths = [len(row) for row in rows]
     width = max(lengths)
@@ -94,7 +127,11 @@ def _extend(model: Any, cache: list[Any], rows: Sequence[Sequence[int]]) -> None
 
 def _empty_cache(model: Any, rows: int) -> list[Any]:
     """An empty cache a layer for ``rows`` rows, of whatever kinds the architecture uses."""
-    from mlx_lm.models.cache import make_prompt_cache
+    from mlx_lm.models.cache import BatchKVCache, make_prompt_cache
 
     single = [make_prompt_cache(model) for _ in range(rows)]
-    return [layers[0].merge(list(layers)) for layers in zip(*single, strict=True)]
+    cache = [layers[0].merge(list(layers)) for layers in zip(*single, strict=True)]
+    for layer in cache:
+        if isinstance(layer, BatchKVCache):
+            layer.step = CACHE_STEP
+    return cache

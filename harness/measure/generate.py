@@ -1,10 +1,10 @@
 """The evaluation's answers: token prompts -> greedy texts, by one named protocol.
 
 DESIGN.md section 5, generation: greedy, at most 128 new tokens, stopped at a stop token or the
-first newline, 16 prompts at a time in length order. A batch is fixed by the prompts alone, never
-by what the model answers, so that a low-precision model, whose batched answers may differ from
-its single ones, still gives the same answers every time. Prompts on one table stay side by side
-and have their common beginning computed once. Rows that have stopped leave the batch.
+first newline, 16 prompts at a time in length order (of 64 neighbours that share beginnings, by
+the length of what they do not share: ``prefixes.py``). A batch is fixed by the prompts alone,
+never by what the model answers, so that a low-precision model, whose batched answers may differ
+from its single ones, still gives the same answers every time. Rows that stop leave the batch.
 Reading the texts as SQL is `sql`'s business; the speed of generation is ``speed.py``'s.
 """
 
@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import UserError
-from harness.measure.decode import BatchDecoder
-from harness.measure.prefixes import prefix_batches
-from harness.models.backend import mx
+from harness.measure.decode import BatchDecoder, decoders
 from harness.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -88,14 +86,9 @@ def generate(
     was_training = bool(loaded.model.training)
     loaded.model.eval()
     try:
-        for batch in prefix_batches(prompts, protocol.batch_size):
-            _answer_batch(
-                BatchDecoder(loaded.model, [prompts[position] for position in batch]),
-                [(position, room[position]) for position in batch],
-                stops,
-                finished,
-            )
-            mx.clear_cache()
+        for batch, decoder in decoders(loaded.model, prompts, protocol.batch_size):
+            limits = [(position, room[position]) for position in batch]
+            _answer_batch(decoder, limits, stops, finished)
     finally:
         loaded.model.train(was_training)
     return [found[position] for position in range(len(prompts))]

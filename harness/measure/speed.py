@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from harness.errors import UserError
-from harness.measure.decode import BatchDecoder
+from harness.measure.decode import decoder_of
 from harness.measure.generate import context_length
 from harness.models.backend import mx
 
@@ -121,7 +121,7 @@ def batched_trial(
     _check(loaded, prompts, new_tokens)
     loaded.model.eval()
     start = time.perf_counter()
-    decoder = BatchDecoder(loaded.model, prompts)
+    decoder = decoder_of(loaded.model, prompts)
     stamps = []
     for _ in range(new_tokens):
         decoder.step()

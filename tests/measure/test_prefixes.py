@@ -7,9 +7,10 @@ import random
 import pytest
 from measure_models import TEXT, Loaded, llama
 
-from harness.measure.decode import BatchDecoder
+from harness.measure.batches import length_batches
+from harness.measure.decode import decoders
 from harness.measure.generate import GenerationProtocol, generate
-from harness.measure.prefixes import SharedPrefix, prefix_batches, shared_prefixes
+from harness.measure.prefixes import SharedPrefix, plan, shared_prefixes
 from harness.models.backend import mx
 
 
@@ -44,11 +45,48 @@ def test_empty_rows_share_nothing() -> None:
     assert [group.length for group in shared_prefixes([[], [], [3]], minimum=0)] == [0, 0, 0]
 
 
-def test_batches_hold_every_row_once_longest_group_first() -> None:
-    rows = [[1] * 20, [2] * 30, [1] * 18 + [5] * 4, [3] * 5]
-    assert prefix_batches(rows, 2) == [[1, 2], [0, 3]]
+def test_a_plan_holds_every_row_once_and_sends_prefixes_ahead() -> None:
+    rows = [[1] * 20 + [5], [2] * 30, [1] * 20 + [6] * 4, [3] * 5]
+    [window] = plan(rows, 2)
+    # The two rows that share nothing send ahead as much as the others, all but one token at most.
+    assert window.prefixes == ((1, 20), (2, 20), (3, 4))
+    assert window.starts == {1: (0, 20), 2: (1, 20), 0: (1, 20), 3: (2, 4)}
+    assert window.batches == ((1, 2), (0, 3))
+
+
+def test_a_plan_without_common_beginnings_is_batches_in_length_order() -> None:
+    rows = [[1] * 3, [2] * 9, [3] * 5]
+    [window] = plan(rows, 2)
+    assert window.prefixes == ()
+    assert window.batches == ((1, 2), (0,))
+    assert plan([], 2) == []
     with pytest.raises(ValueError, match="batch_size"):
-        prefix_batches(rows, 0)
+        plan(rows, 0)
+
+
+def test_windows_are_cut_longest_group_first() -> None:
+    rows = [[number] * (5 + number) for number in range(10)]
+    assert [window.batches for window in plan(rows, 2, window_batches=2)] == [
+        ((9, 8), (7, 6)),
+        ((5, 4), (3, 2)),
+        ((1, 0),),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_plan_never_computes_more_than_plain_batches(seed: int) -> None:
+    rows = questions_on_tables(6, 4, seed)
+    work, plain, seen = 0, 0, []
+    for window in plan(rows, 4):
+        if window.prefixes:
+            work += len(window.prefixes) * max(length for _, length in window.prefixes)
+        for batch in window.batches:
+            seen += batch
+            work += len(batch) * max(len(rows[row]) - window.starts[row].length for row in batch)
+    for batch in length_batches([len(row) for row in rows], 4):
+        plain += len(batch) * max(len(rows[row]) for row in batch)
+    assert sorted(seen) == list(range(len(rows)))
+    assert work < plain
 
 
 def questions_on_tables(tables: int, questions: int, seed: int = 0) -> list[list[int]]:
@@ -66,8 +104,8 @@ def questions_on_tables(tables: int, questions: int, seed: int = 0) -> list[list
 
 
 def test_sharing_changes_no_answer(tiny: Loaded) -> None:
-    prompts = questions_on_tables(4, 4)
-    protocol = GenerationProtocol(max_new_tokens=10, stop_at_newline=False)
+    prompts = [*questions_on_tables(6, 3), [65] * 20, [66, 67], [68]]
+    protocol = GenerationProtocol(max_new_tokens=5, batch_size=4, stop_at_newline=False)
     alone = [generate(tiny, [prompt], protocol)[0] for prompt in prompts]
     assert generate(tiny, prompts, protocol) == alone
 
@@ -94,5 +132,7 @@ def test_a_common_beginning_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return call(self, tokens, *args)
 
     monkeypatch.setattr(kind, "__call__", counting)
-    BatchDecoder(model, [[1] * 40 + [2, 3], [1] * 40 + [4, 5], [1] * 40 + [6, 7]])
+    prompts = [[1] * 40 + [2, 3], [1] * 40 + [4, 5], [1] * 40 + [6, 7]]
+    [(batch, _)] = decoders(model, prompts, 16)
+    assert sorted(batch) == [0, 1, 2]
     assert positions == [40, 3]
