@@ -75,10 +75,15 @@ def _split(rng: Rng, name: str, ids: set[str], asked: set[str]) -> Split:
     places += [rng.choice(tables) for _ in range(size - len(places))]
     pairs: list[tuple[BuiltTable, str, LogicalForm]] = []
     used = dict.fromkeys((built.table.id for built in tables), 0)
-    for plan, built in zip(_plans(rng, size), rng.shuffled(places), strict=True):
+    # The easy plans come last: any table can carry them, so none is left without a question.
+    plans = sorted(_plans(rng, size), key=lambda plan: plan.agg == 0 and plan.operators == (0,))
+    for plan, built in zip(plans, rng.shuffled(places), strict=True):
         # A plan that its table cannot carry goes to the table with the fewest questions yet.
         others = sorted(rng.shuffled(tables), key=lambda other: used[other.table.id])
-        pairs.append(_pair(rng, plan, [built, *others], asked))
+        idle = (
+            others[:1] if len(pairs) >= size - table_count and not used[others[0].table.id] else []
+        )
+        pairs.append(_pair(rng, plan, [*idle, built, *others], asked))
         used[pairs[-1][0].table.id] += 1
     order = {built.table.id: index for index, built in enumerate(tables)}
     pairs.sort(key=lambda pair: order[pair[0].table.id])

@@ -178,7 +178,7 @@ TOTALS = {
         "sum of the {s}",
         "combined {s}",
         "total of the {s}",
-        "overall {s}",
+        "total sum of {s}",
     ),
     5: ("average {s}", "mean {s}", "average of the {s}", "average {s}", "typical average {s}"),
 }

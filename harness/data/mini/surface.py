@@ -48,7 +48,7 @@ def spoken_value(rng: Rng, value: str | float | int) -> tuple[str, str | float |
     if not isinstance(value, str):
         return str(value), value
     spelt = value
-    if rng.chance(0.5):
+    if rng.chance(0.43):
         spelt = value.upper() if rng.chance(0.06) else value.lower()
         # Only spellings from which the cell can be found again ("ß" and "İ" change length).
         if spelt.lower() != value.lower():

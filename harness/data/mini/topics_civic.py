@@ -72,7 +72,7 @@ TOPICS = (
         part("Manner of departure|Reason|Manner", v.pick("Sacked|Resigned|End of contract|Mutual consent|Signed by rivals|Retired", 4), "manner of departure|reason for leaving", "Why did {e} leave?|How did {e} go?", "who {v}|whose reason was {v}"),
         part("Date of vacancy|Vacancy|Date left", v.dates(), "date of vacancy|date", "When did {e} leave?|When was the vacancy for {e}?", "who left on {v}|gone on {v}"),
         part("Replaced by|Incoming manager|Successor|Incoming head coach", v.people(), "replacement|successor", "Who replaced {e}?|Who took over from {e}?", "replaced by {v}|followed by {v}"),
-        part("Date of appointment|Appointed|Date hired", v.dates(), "date of appointment|start date", "When was the successor of {e} appointed?|When was {e}'s replacement hired?", "with an appointment on {v}|whose successor came on {v}"),
+        part("Date of appointment|Date of appointment|Date hired", v.dates(), "date of appointment|start date", "When was the successor of {e} appointed?|When was {e}'s replacement hired?", "with an appointment on {v}|whose successor came on {v}", 0.95),
         part("Position in table|Table position|Place", v.pick("Pre-season|4th|16th|20th|Off-season|11th|7th", 5), "place in the table|position", "Where was the team of {e} in the table?", "when in {v}", 0.6),
     ),
     topic(

@@ -1,0 +1,82 @@
+"""The text files that mlx-lm reads: `Dataset` + style -> `train/valid/test.jsonl` and its command.
+
+With them a user checks our numbers against mlx-lm's own: `mlx_lm.lora --test` on these files with
+the printed settings computes what a run reports as `mlx_lm_compat`. Not covered: loss itself.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.data.prompts import PromptStyle
+from harness.data.records import Dataset
+from harness.data.tokens import render_text
+from harness.errors import UserError
+from harness.files import write_text
+
+FILES = ("train", "valid", "test")
+"""File names that mlx-lm looks for."""
+
+
+def export(
+    dataset: Dataset, style: PromptStyle, out_dir: Path, tokenizer: Any = None
+) -> list[Path]:
+    """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` with one `{"text": …}` a line.
+
+    Args:
+        dataset: every split is written in file order.
+        style: how the task is written.
+        out_dir: made if needed; files of these names are overwritten.
+        tokenizer: needed for the `chat` style only, whose template is the model's.
+
+    Raises:
+        UserError: `chat` without a tokenizer, or the folder cannot be written.
+    """
+    if style.chat and tokenizer is None:
+        raise UserError(
+            "prompt style 'chat' is written with a model's chat template; "
+            "name the model with --model, or export --prompt-style=dialect or sql."
+        )
+    paths = []
+    for name, split in zip(FILES, (dataset.train, dataset.valid, dataset.test), strict=True):
+        lines = [
+            json.dumps(
+                {"text": render_text(tokenizer, style, example, split.tables[example.table_id])},
+                ensure_ascii=False,
+            )
+            for example in split.examples
+        ]
+        path = out_dir / f"{name}.jsonl"
+        write_text(path, "".join(line + "\n" for line in lines))
+        paths.append(path)
+    return paths
+
+
+def reconcile_command(model: str, data: Path, settings: Mapping[str, Any] | None = None) -> str:
+    """The `mlx_lm.lora` command whose test loss equals our `mlx_lm_compat` on exported files.
+
+    Args:
+        model: a folder or hub id that mlx-lm loads.
+        data: the folder that :func:`export` wrote.
+        settings: the variant's mlx-lm fields; `adapter_path`, `batch_size`, `seed`,
+            `test_batches`, `max_seq_length`, `num_layers`, `fine_tune_type` are used.
+    """
+    # An empty adapter path is how mlx-lm is told to test the base itself.
+    given = {"adapter_path": "", **(settings or {})}
+    options: list[str] = ["--model", model, "--data", str(data), "--test"]
+    for field in (
+        "adapter_path",
+        "fine_tune_type",
+        "num_layers",
+        "batch_size",
+        "test_batches",
+        "max_seq_length",
+        "seed",
+    ):
+        if given.get(field) is not None:
+            options += [f"--{field.replace('_', '-')}", str(given[field])]
+    return shlex.join(["mlx_lm.lora", *options])
