@@ -53,14 +53,19 @@ def questions(
     return "\n\n".join(blocks)
 
 
-def question_summary(entries: Sequence[Entry]) -> str:
-    """How many of the questions each variant got right."""
+def question_summary(
+    entries: Sequence[Entry], article: Article | None = None, grades: ArticleGrades | None = None
+) -> str:
+    """How many of the questions each variant, and each column of the article, got right."""
     rows = []
     for entry in entries:
         answers = (entry.result.questions if entry.result else None) or []
         if answers:
             right = sum(answer.correct for answer in answers)
             rows.append([escape(entry.label), f"{right} of {len(answers)}"])
+    for column in article.variants if article and grades and rows else []:
+        found = [grade.correct for key, grade in (grades or {}).items() if key[2] == column]
+        rows.append([f"published {escape(column)}", f"{sum(found)} of {len(found)}"])
     return table(["Variant", "Questions right"], rows) if rows else ""
 
 

@@ -72,7 +72,12 @@ def render_reports(
             runs,
             "questions",
         ),
-        _section("Questions right", question_tables.question_summary(entries), runs, "questions"),
+        _section(
+            "Questions right",
+            question_tables.question_summary(entries, article, grades),
+            runs,
+            "questions",
+        ),
         _speeds(both, runs, article),
         *_beyond_the_article(runs, entries),
         _published_note(article),

@@ -1,0 +1,80 @@
+"""Charts: the same bytes every time, well-formed, nothing lost, both colour schemes."""
+
+from __future__ import annotations
+
+import dataclasses
+import xml.etree.ElementTree as ET
+
+import pytest
+from results_sample import MemoryRun, memory_run
+
+from harness.results.charts import COLOURS, DARK_PAPER, PAPER, render_charts
+
+
+@pytest.fixture(scope="module")
+def charts() -> dict[str, str]:
+    return render_charts([memory_run()])
+
+
+def text_of(svg: str) -> str:
+    return " ".join(
+        "".join(element.itertext()) for element in ET.fromstring(svg).iter() if element.text
+    )
+
+
+def test_the_same_store_gives_the_same_bytes(charts: dict[str, str]) -> None:
+    assert render_charts([memory_run()]) == charts
+    assert list(charts) == ["loss.svg", "accuracy.svg", "tradeoff.svg"]
+    assert all("<dc:date>" not in svg for svg in charts.values())
+
+
+def test_axes_name_their_units_and_variants_are_named(charts: dict[str, str]) -> None:
+    assert "Loss (nats per token, full text)" in text_of(charts["loss.svg"])
+    assert "Right answers (%)" in text_of(charts["accuracy.svg"])
+    assert "Generation speed (tokens/s)" in text_of(charts["tradeoff.svg"])
+    assert "MLX peak memory, training (GB)" in text_of(charts["tradeoff.svg"])
+    for name in ("lora, validation", "qlora, train"):
+        assert name in text_of(charts["loss.svg"])
+
+
+def test_charts_have_a_title_and_a_dark_scheme(charts: dict[str, str]) -> None:
+    for svg in charts.values():
+        assert "prefers-color-scheme: dark" in svg
+        assert "<title>" in svg or "<dc:title>" in svg
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_colour_is_visible_on_both_papers() -> None:
+    # 3:1 is WCAG's bar for graphics; the light orange and blue come last and carry markers.
+    for colour in COLOURS:
+        assert contrast(colour, DARK_PAPER) >= 3
+        assert contrast(colour, PAPER) >= 2
+
+
+def test_variant_names_are_text_not_markup() -> None:
+    run = memory_run()
+    odd = {"a<b>&$x_1$": run.results.variants["lora"]}
+    other = dataclasses.replace(run, results=run.results.model_copy(update={"variants": odd}))
+    for svg in render_charts([other]).values():
+        ET.fromstring(svg)
+    assert "a<b>&$x_1$, train" in text_of(render_charts([other])["loss.svg"])
+
+
+def test_a_run_without_data_has_no_charts() -> None:
+    run: MemoryRun = memory_run()
+    bare = {
+        name: result.model_copy(update={"finetune": None, "execution": None})
+        for name, result in run.results.variants.items()
+    }
+    results = run.results.model_copy(update={"variants": bare})
+    assert render_charts([dataclasses.replace(run, results=results)]) == {}

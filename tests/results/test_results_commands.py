@@ -1,0 +1,120 @@
+"""compare, report, gate and the leaderboard on stored runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from results_sample import write_sample
+
+from harness.errors import UserError
+from harness.results.commands import compare_command, gate_command, report_command
+from harness.results.leaderboard import leaderboard, readme_table, replace_table
+from harness.results.store import StoredRun, read_run
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
+    return write_sample(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def results_dir(stored: StoredRun) -> Path:
+    return stored.folder.parent
+
+
+def copy(stored: StoredRun, name: str, **run: object) -> Path:
+    """The stored run under another name with changed fields of its `run` section."""
+    folder = stored.folder.parent.parent / name / name
+    shutil.copytree(stored.folder, folder)
+    raw = json.loads((folder / "results.json").read_text())
+    raw["run"] |= {"id": name, **run}
+    (folder / "results.json").write_text(json.dumps(raw))
+    return folder
+
+
+def test_compare_two_variants_of_one_run(stored: StoredRun) -> None:
+    value, text = compare_command(f"{stored.folder}:lora", f"{stored.folder}:qlora")
+    json.dumps(value, allow_nan=False)
+    assert [c["metric"] for c in value["comparisons"]] == ["completion_loss", "ex", "ex_hardened"]
+    assert "**`qlora` is worse than `lora` on" in text
+    assert "Examples broken by `qlora`:" in text
+    assert "interleaved" in text
+    assert value["speeds"][1]["metric"] == "generation_tokens_per_s"
+
+
+def test_report_without_out_prints_and_writes_nothing(stored: StoredRun) -> None:
+    before = sorted(stored.folder.iterdir())
+    value, text = report_command([str(stored.folder)])
+    assert text == (stored.folder / "report.md").read_text(encoding="utf-8")
+    assert value["files"] == []
+    assert sorted(stored.folder.iterdir()) == before
+
+
+def test_report_with_out_writes_the_tables_and_charts(stored: StoredRun, tmp_path: Path) -> None:
+    value, text = report_command([str(stored.folder)], out=tmp_path, article=True)
+    assert {Path(f).name for f in value["files"]} == {
+        "loss.svg", "accuracy.svg", "tradeoff.svg", "report.md",
+    }  # fmt: skip
+    assert "published QLoRA" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert str(tmp_path / "report.md") in text
+    with pytest.raises(UserError, match="--out DIR"):
+        report_command([str(stored.folder)], html=True)
+
+
+def test_gate_gives_zero_for_itself_and_one_for_a_worse_variant(stored: StoredRun) -> None:
+    _, text, status = gate_command(str(stored.folder), str(stored.folder))
+    assert status == 0
+    assert "No regression" in text
+    value, text, status = gate_command(f"{stored.folder}:qlora", f"{stored.folder}:lora")
+    assert status == 1
+    assert value["status"] == "regression"
+    assert "completion" in text
+    value, _, status = gate_command(f"{stored.folder}:lora", str(stored.folder))
+    assert status == 1
+    assert {g["variant"] for g in value["gates"] if g["verdict"] == "fail"} == {"base", "qlora"}
+
+
+def test_gate_refuses_a_missing_baseline(stored: StoredRun, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run at"):
+        gate_command(str(stored.folder), str(tmp_path / "results.json"))
+
+
+def test_the_leaderboard_lists_published_runs_only(
+    results_dir: Path, stored: StoredRun, tmp_path: Path
+) -> None:
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(stored.folder, tmp_path / "sample")
+    shutil.copytree(stored.folder, tmp_path / "runs" / "local")
+    text = leaderboard(tmp_path)
+    assert "[sample](sample/report.md)" in text
+    assert "local" not in text
+    assert "Published elsewhere" in text
+    assert text == leaderboard(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"partial": ["fuse"]}, "is partial"),
+        ({"git": {"commit": "0" * 40, "dirty": True}}, "is dirty"),
+    ],
+)
+def test_a_partial_or_dirty_run_cannot_be_published(
+    stored: StoredRun, field: dict[str, object], message: str
+) -> None:
+    folder = copy(stored, f"bad-{message[-5:]}", **field)
+    with pytest.raises(UserError, match=message):
+        leaderboard(folder.parent)
+
+
+def test_the_readme_block_is_replaced_between_its_markers(stored: StoredRun) -> None:
+    block = readme_table(read_run(stored.folder))
+    readme = "a\n<!-- table -->\nold\n<!-- /table -->\nb\n"
+    done = replace_table(readme, block)
+    assert done == f"a\n<!-- table -->\n{block}\n<!-- /table -->\nb\n"
+    assert replace_table(done, block) == done
+    with pytest.raises(UserError, match="markers"):
+        replace_table("nothing", block)

@@ -1,0 +1,165 @@
+"""report.md: golden files, the article's order, provenance, hostile text, partial runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+import pytest
+from results_sample import MemoryRun, memory_run
+
+from harness.results.article import load_article
+from harness.results.grading import grade_article
+from harness.results.markdown import code, duration, escape, gigabytes, percent, table
+from harness.results.question_tables import ArticleGrades, show_rows
+from harness.results.report import render_report, render_reports, terminal_summary
+from harness.results.variant_schema import VariantResult
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def check_golden(name: str, text: str) -> None:
+    """Compare with a golden file; `UPDATE_GOLDEN=1` rewrites it."""
+    file = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def run() -> MemoryRun:
+    return memory_run()
+
+
+@pytest.fixture(scope="module")
+def grades() -> ArticleGrades:
+    return grade_article(load_article())
+
+
+def test_the_report_is_the_golden_one(run: MemoryRun) -> None:
+    check_golden("report.md", render_report(run))
+
+
+def test_the_report_with_the_article_is_the_golden_one(
+    run: MemoryRun, grades: ArticleGrades
+) -> None:
+    check_golden("report_article.md", render_report(run, load_article(), grades))
+
+
+def test_the_terminal_summary_is_the_golden_one(run: MemoryRun) -> None:
+    check_golden("terminal.txt", terminal_summary(run))
+
+
+def test_tables_come_in_the_articles_order(run: MemoryRun) -> None:
+    headings = re.findall(r"^#{2,3} (.*)$", render_report(run), re.M)
+    assert headings == [
+        "Fine-tuning", "Loss by iteration", "Parameters tuned", "Wall time",
+        "Memory while fine-tuning", "Evaluation", "Test loss and perplexity",
+        "Memory while evaluating", "Fusing", "Size of the model", "Generating SQL",
+        "The questions", "Questions right", "Speed of generation", "Speed trials",
+        "Execution accuracy", "By definition", "Failures by kind", "By kind of question",
+        "Checkpoints", "Fuse parity", "Adapter, fused and dequantized", "Comparisons",
+        "Paired, on the same examples",
+    ]  # fmt: skip
+
+
+def test_every_table_has_its_provenance(run: MemoryRun) -> None:
+    sections = re.split(r"^### ", render_report(run), flags=re.M)[1:]
+    for section in sections:
+        small = re.findall(r"<sub>(.*?)</sub>", section)
+        assert len(small) == 1, section[:60]
+        for part in ("Sample CPU, 2 cores", "mlx 0.32.4", "commit 0123456789ab", "`pytest suites/"):
+            assert part in small[0]
+
+
+def test_ratio_lines_are_computed(run: MemoryRun) -> None:
+    report = render_report(run, load_article())
+    # Sample speeds: lora (300 + 301 + 302 + 303) / base (320 + ... + 323).
+    assert "`Prompt tokens/s`: lora is 0.94 times base" in report
+    assert "8.87 times; its own figures give 6.87" in report
+
+
+def test_contended_timings_give_no_ratio() -> None:
+    report = render_report(memory_run(contended=True))
+    assert "No ratio: the machine was busy" in report
+    assert "times base" not in report
+    assert "none: the machine was busy while timing (contended)" in report
+
+
+def only(run: MemoryRun, **sections: object) -> MemoryRun:
+    variants = {
+        name: result.model_copy(update=sections) for name, result in run.results.variants.items()
+    }
+    return dataclasses.replace(run, results=run.results.model_copy(update={"variants": variants}))
+
+
+def test_a_partial_run_says_so_and_has_no_empty_headings() -> None:
+    partial = memory_run(partial=["execution", "throughput"])
+    nothing = {
+        name: None for name in VariantResult.model_fields if name not in {"config", "finetune"}
+    }
+    report = render_report(only(partial, **nothing))
+    assert "> Partial: not selected were execution, throughput." in report
+    assert "## Fusing" not in report
+    assert "accuracy.svg" not in report
+    assert "### Loss by iteration" in report
+
+
+def test_a_limited_variant_carries_n_of_m_and_the_seed(run: MemoryRun) -> None:
+    result = run.results.variants["lora"]
+    assert result.execution is not None
+    limited = only(run, execution=result.execution.model_copy(update={"of": 200}))
+    report = render_report(limited)
+    assert "lora (60 of 200, seed 0)" in report
+    assert "n = 60 of 200, seed 0 test examples" in report
+
+
+def test_hostile_text_stays_inside_its_cell(run: MemoryRun) -> None:
+    questions = run.results.variants["lora"].questions
+    assert questions is not None
+    text = "`x` | <script>alert(1)</script>\n| a | b |\n```"
+    bad = questions[0].model_copy(update={"text": text, "question": "a|b <b>*c*</b>"})
+    report = render_report(only(run, questions=[bad]))
+    line = next(line for line in report.splitlines() if "alert(1)" in line)
+    cells = re.split(r"(?<!\\)\|", line)
+    assert len(cells) == 8
+    assert "```` `x` \\| <script>alert(1)</script>⏎\\| a \\| b \\|⏎``` ````" in line
+    assert "#### 1. a\\|b &lt;b\\>\\*c\\*&lt;/b\\>" in report
+
+
+def test_several_runs_stand_side_by_side_and_unlike_ones_are_not_compared() -> None:
+    a, b = memory_run("a"), memory_run("b")
+    together = render_reports([a, b])
+    assert "a:lora train loss" in together
+    assert "`b:lora` − `a:lora`" in together
+    model = b.results.model.model_copy(update={"sha256": "ff" * 32})
+    other = dataclasses.replace(b, results=b.results.model_copy(update={"model": model}))
+    apart = render_reports([a, other])
+    assert "`a:lora` and `b:lora` are not compared: model.sha256 differ." in apart
+
+
+def test_numbers_read_as_in_the_published_report() -> None:
+    assert duration(1226) == "20 min 26 s"
+    assert duration(59.6) == "1 min 0 s"
+    assert duration(3725) == "1 h 2 min"
+    assert gigabytes(13_000_000_000) == "13.0 GB"
+    assert gigabytes(538_000_000) == "0.54 GB"
+    assert percent(0.689) == "68.9%"
+    assert percent(None) == "–"
+
+
+def test_markdown_escapes() -> None:
+    assert escape("a|b_c<d>\n# e") == "a\\|b\\_c&lt;d\\> \\# e"
+    assert code("") == "(empty)"
+    assert code("  ") == "(blanks)"
+    assert code("a`b") == "`` a`b ``"
+    assert table(["x", "y"], [["a", "1.0"]]).splitlines()[1] == "|:----|----:|"
+
+
+def test_result_rows_are_shortened() -> None:
+    assert show_rows(None) == "not run"
+    assert show_rows([]) == "no rows"
+    assert show_rows([[1.0, None, "x"]]) == "`1, NULL, x`"
+    assert show_rows([[1], [2], [3], [4], [5]]) == "`1`; `2`; `3`; and 2 more"
