@@ -18,6 +18,8 @@ _END_TOKEN = re.compile(
 )
 _THINK = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"```[ \t]*([A-Za-z0-9_+-]*)[ \t]*\r?\n?(.*?)(?:```|\Z)", re.DOTALL)
+_INLINE = re.compile(r"`\s*(select\s[^`]*\sfrom\s[^`]*)`", re.IGNORECASE)
+_COMMENT = re.compile(r"\s--[^\n'\"]*\Z")
 _SELECT = re.compile(r"\bselect\b", re.IGNORECASE)
 _OTHER = re.compile(
     r"(?:^|[:;]\s*|\n\s*)(with|insert|update|delete|drop|create|alter|copy|attach|detach|pragma|set|call|"
@@ -54,11 +56,10 @@ def statements(text: str) -> list[Found]:
     if fences:
         # The first fence with a SELECT is the answer; a later one is an alternative.
         return _in_block(fences[0])
-    inline = re.search(r"`\s*(select\b[^`]*)`", text, re.IGNORECASE)
-    if inline and not _starts_statement(text[: inline.start() + 1]) and inline[1].count("`") == 0:
-        rest = text[inline.end() :].lstrip()
-        if not rest or not rest[0].isalnum() or "\n" in text[inline.end() : inline.end() + 2]:
-            return [Found(inline[1].strip(), True)]
+    inline = _INLINE.search(text)
+    first = _SELECT.search(text)
+    if inline and first and not _certain(text, first):
+        return [Found(inline[1].strip(), True)]
     return _in_block(text)
 
 
@@ -77,13 +78,20 @@ def _in_block(text: str) -> list[Found]:
         match = _SELECT.search(text, position)
         if match is None:
             break
-        certain = match[0].isupper() or _starts_statement(text[: match.start()])
-        statement, end = _cut(text, match.start())
+        certain = _certain(text, match)
+        statement = _cut(text, match.start())
         found.append(Found(statement, certain))
         if certain:
             break
         position = match.end()
     return found
+
+
+def _certain(text: str, match: re.Match[str]) -> bool:
+    """Whether a SELECT starts a statement rather than being a word of a sentence."""
+    if text[: match.start()].endswith("`") and _INLINE.match(text, match.start() - 1):
+        return False
+    return match[0].isupper() or _starts_statement(text[: match.start()])
 
 
 def _starts_statement(before: str) -> bool:
@@ -92,7 +100,7 @@ def _starts_statement(before: str) -> bool:
     return not line or line[-1] in ":;`(>*-" or re.fullmatch(r"[\W\d]*", line) is not None
 
 
-def _cut(text: str, start: int) -> tuple[str, int]:
+def _cut(text: str, start: int) -> str:
     """The statement from ``start``: up to an end token, a fence, or a line that does not go on."""
     text = text[start:]
     end_token = _END_TOKEN.search(text)
@@ -100,8 +108,11 @@ def _cut(text: str, start: int) -> tuple[str, int]:
         text = text[: end_token.start()]
     text = text.split("```", 1)[0]
     lines = text.split("\n")
-    kept = [lines[0]]
+    kept = [_COMMENT.sub("", lines[0])]
     for line in lines[1:]:
+        if line.lstrip().startswith("--"):
+            continue
+        line = _COMMENT.sub("", line)
         done = "\n".join(kept).rstrip()
         if done.endswith(";"):
             break
@@ -112,7 +123,7 @@ def _cut(text: str, start: int) -> tuple[str, int]:
         elif not unfinished and (_QUESTION.match(line) or not _GOES_ON.match(line)):
             break
         kept.append(line)
-    return "\n".join(kept).strip(), start + len("\n".join(kept))
+    return "\n".join(kept).strip()
 
 
 def _opens(text: str) -> bool:

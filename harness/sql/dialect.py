@@ -177,6 +177,7 @@ def _table(s: Scanner, at: int) -> int:
             if end > after:
                 name, after = known, end
     if s.names.is_table(name):
+        s.is_sql = closing is not None or name.isidentifier()
         return after
     s.fail(at, Failure("unknown_table", f"{name[:60]!r} is not {s.names.table.id}"))
     return -1

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from harness.sql.failures import Failure
 from harness.sql.scan import Scanner, unquote
 
 _CLAUSES = (("group", "by"), ("order", "by"), ("limit",))
@@ -27,6 +28,17 @@ _APOSTROPHE = re.compile(r"(?<=\w)'(?=\w|\s|$)")
 _TWO_CONDITIONS = re.compile(
     r"['\"]\s+(?:and|or)\s.*?(?:[<>=]|\slike\s|\sbetween\s|\sin\s|\sis\s)", re.IGNORECASE | re.DOTALL
 )
+# A quote that closes (``Duke' UNION``) and one that opens again (``= 'x``).
+_TWO_LITERALS = re.compile(
+    r"[^\s'\"]['\"]\s*(?:[\s),;|+]).*?[\s(,|+=<>]['\"][^\s'\"]", re.DOTALL
+)
+# A literal that was closed, and goes on in a way that is not understood.
+_CLOSED = re.compile(
+    r"['\"]\s*(?:[),;|+]|(?:union|intersect|except|having|and|or|group|order|limit|offset|collate"
+    r"|escape|select|from|where|between|like|in|is)\b)",
+    re.IGNORECASE,
+)
+_ARITHMETIC = re.compile(r"[\w.)]\s*[-+*/%|]\s*[\w(]")
 _CONNECTIVE = re.compile(r"\s(and|or)\s", re.IGNORECASE)
 _WORDS_NOT_VALUES = frozenset(("null", "true", "false", "current_date", "?"))
 
@@ -45,6 +57,9 @@ def value_ends(
         return
     quote = s.text[at]
     if quote in "'\"":
+        if quote == '"' and s.is_sql and _quoted_column(s, at):
+            s.fail(at, Failure("ambiguous", "a column or a text in double quotes"))
+            return
         closed = False
         for end in s.quote_ends(at):
             if _goes_on(s, end + 1, depth, listed, between):
@@ -54,22 +69,31 @@ def value_ends(
                     yield unquote(content, quote), end + 1
         if not closed and not listed and not between and depth == 0:
             for value, end in _bare(s, at + 1, depth):
-                if quote not in value or not value.endswith(quote):
+                if not _CLOSED.search(value):
                     yield unquote(value, quote), end
         return
-    number = s.number(at)
+    number = s.number(at, listed)
     if number >= 0 and _goes_on(s, number, depth, listed, between):
-        yield s.text[at:number].rstrip(","), number
+        yield s.text[at:number], number
     elif not listed and not between:
         for value, end in _bare(s, at, depth):
             plain = _APOSTROPHE.sub("", value)
             if not _SQL.search(plain) and value.lower() not in _WORDS_NOT_VALUES:
-                if plain.count("(") == plain.count(")") and not _is_column(s, value):
+                if plain.count("(") == plain.count(")") and not _means_more(s, value):
                     yield value, end
 
 
-def _is_column(s: Scanner, value: str) -> bool:
-    return isinstance(s.names.column(value), int)
+def _quoted_column(s: Scanner, at: int) -> bool:
+    end = s.text.find('"', at + 1)
+    return end > 0 and isinstance(s.names.column(s.text[at + 1 : end]), int)
+
+
+def _means_more(s: Scanner, value: str) -> bool:
+    """Whether SQL would take a bare value for a column or an expression. The dialect has neither,
+    so there it is the value that it looks like."""
+    if not s.is_sql:
+        return False
+    return isinstance(s.names.column(value), int) or _ARITHMETIC.search(value) is not None
 
 
 def _goes_on(s: Scanner, at: int, depth: int, listed: bool, between: bool) -> bool:
@@ -91,7 +115,7 @@ def _goes_on(s: Scanner, at: int, depth: int, listed: bool, between: bool) -> bo
 
 def _swallows(s: Scanner, start: int, end: int) -> bool:
     """Whether the text between holds a connective, a column and an operator: two conditions."""
-    if _TWO_CONDITIONS.search(s.text, start, end):
+    if _TWO_CONDITIONS.search(s.text, start, end) or _TWO_LITERALS.search(s.text, start, end):
         return True
     for match in _CONNECTIVE.finditer(s.text, start, end):
         at = s.skip(match.end())

@@ -9,7 +9,6 @@ names, zero-based). A step that fits two columns is an ambiguity, never a choice
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from harness.data.records import Table
 from harness.sql.failures import Failure
@@ -44,6 +43,8 @@ class Names:
         self.sql = _sql_names(self.plain, table.header)
         self._exact = _by_key(list(table.header))
         self._plain = _by_key(self.plain)
+        # Filled by quick.py on the table's first text.
+        self.quick: dict[str, int] | None = None
         self._slugs: dict[str, tuple[int, ...]] | None = None
         parts = table.id.split("-", 1)
         self.table_names = {
@@ -78,11 +79,6 @@ class Names:
     def is_table(self, name: str) -> bool:
         """Whether ``name`` means this table."""
         return plain(name) in self.table_names
-
-
-@lru_cache(maxsize=8192)
-def _names(key: tuple[str, tuple[str, ...]], table: Table) -> Names:
-    return Names(table)
 
 
 def _by_key(keys: list[str]) -> dict[str, tuple[int, ...]]:

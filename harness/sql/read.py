@@ -8,6 +8,7 @@ failure; nothing is guessed. Structured predictions are checked here too.
 from __future__ import annotations
 
 import re
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,12 @@ from harness.sql.dialect import read_dialect
 from harness.sql.failures import Failure
 from harness.sql.naming import Names
 from harness.sql.query import Query
+from harness.sql.quick import read_quickly
+
+
+# A table id that is not quoted starts with a digit and is never an SQL name.
+_DIALECT_ONLY = re.compile(r"\bfrom\s+\d[\w.]*-", re.IGNORECASE)
+_FINAL = ("ambiguous",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,9 @@ class Reader:
 
     def read(self, text: str, table: Table) -> Reading:
         """The typed query of a model's answer about ``table``."""
+        query = read_quickly(text, self.names(table))
+        if query is not None:
+            return Reading(query, None, text)
         found = clean.statements(text)
         if not found:
             other = clean.other_statement(text)
@@ -68,6 +78,9 @@ class Reader:
         result = read_dialect(statement, names)
         if isinstance(result, Query):
             return Reading(result, None, statement)
+        if _DIALECT_ONLY.search(statement) or result.kind in _FINAL:
+            return _failed(result, statement)
+        # Imported on need: sqlglot takes longer to load than most files take to read.
         from harness.sql.sqlreader import read_sql
 
         second = read_sql(statement, names)

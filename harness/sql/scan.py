@@ -15,7 +15,8 @@ from harness.sql.failures import Failure
 from harness.sql.naming import Names, fold_characters
 
 _WORD = re.compile(r"[^\W\d]\w*")
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d+)*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+_LISTED_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 _CLOSING = {'"': '"', "`": "`", "[": "]"}
 _OPERATOR = re.compile(r"==|>=|<=|<>|!=|=|>|<")
 MAX_STEPS = 20_000
@@ -33,7 +34,8 @@ class Scanner:
         self.low = fold_characters(text)
         self.names = names
         self.end = len(text)
-        self.exact = True
+        # Set by the parser: whether the FROM could stand in SQL, or only in the dialect.
+        self.is_sql = False
         self._steps = 0
         self._columns: dict[int, list[tuple[int | Failure, int]]] = {}
         self.furthest = 0
@@ -111,8 +113,19 @@ class Scanner:
         if not any(isinstance(column, int) for column in found.values()):
             word = _WORD.match(self.text, position)
             if word and word.end() not in found:
-                found[word.end()] = self.names.column(word[0])
+                found[word.end()] = self._loose(word[0])
         return [(found[after], after) for after in sorted(found, reverse=True)]
+
+    def _loose(self, word: str) -> int | Failure:
+        """A bare word that is no header as it stands: an identifier made from one, or unknown.
+
+        In the dialect headers are not abbreviated, so ``Share`` does not mean ``Share (%)``
+        there; sqlreader.py, where names must be identifiers, is more lenient.
+        """
+        column = self.names.column(word)
+        if isinstance(column, int) and "_" not in word and not word.lower().startswith("col"):
+            return Failure("unknown_column", f"{word!r} is no column of {self.names.table.id}")
+        return column
 
     def _match(self, name: str, position: int) -> int:
         """The position after the header ``name`` (plain form) at ``position``, or -1."""
@@ -161,9 +174,9 @@ class Scanner:
             yield at
             at = self.text.find(quote, at + 1)
 
-    def number(self, position: int) -> int:
-        """The position after a number, or -1."""
-        match = _NUMBER.match(self.text, position)
+    def number(self, position: int, listed: bool) -> int:
+        """The position after a number, or -1; in a list a comma is no part of one."""
+        match = (_LISTED_NUMBER if listed else _NUMBER).match(self.text, position)
         return match.end() if match else -1
 
 
