@@ -123,6 +123,9 @@ def _preload() -> BlasInfo:
     # GNU threading needs only libgomp; Intel's own runtime measured 12% slower, TBB is not found.
     os.environ.setdefault("MKL_INTERFACE_LAYER", "LP64")
     os.environ.setdefault("MKL_THREADING_LAYER", "GNU")
+    # libgomp's default spins 300,000 times at each barrier: two processes on two cores then take
+    # 1.7 s for what takes 0.19 s alone; with 1,000 they take 0.34 s and alone it is as fast.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     # Threads that spin for one another lose a scheduler tick a call on a busy machine: a training
     # step of the tiny model took 2.5 s instead of 0.18 s. Sleeping costs 3 microseconds a call.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -139,6 +142,24 @@ def _preload() -> BlasInfo:
     return BlasInfo("reference", None, 1)
 
 
+def _keep_freed_memory() -> None:
+    """Have glibc keep large freed blocks instead of returning each one to the kernel.
+
+    MLX's CPU backend allocates every array with malloc; above 32 MB each one is mapped, faulted
+    in page by page and unmapped again. Kept, an elementwise product of 28 million float32 takes
+    18 ms instead of 52, with the same peak of resident memory.
+    """
+    if sys.platform != "linux" or "MALLOC_MMAP_MAX_" in os.environ:
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # not glibc
+        return
+    for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-2, 64 * 2**20)):  # malloc.h
+        mallopt(parameter, value)  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+
+
+_keep_freed_memory()
 blas: BlasInfo = _preload()
 
 import mlx.core as mx  # noqa: E402  (after the BLAS, see above)
