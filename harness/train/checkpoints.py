@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from harness.files import sha256_file, write_json
 from harness.models.backend import mx, nn
 from harness.train.adapt import WEIGHTS, save_adapter, save_arrays, trainable
@@ -82,7 +84,7 @@ class StateStore:
 
         arrays = {f"weights.{name}": array for name, array in trainable(model).items()}
         arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(optimizer.state)}
-        arrays["random"] = _random_state()[0]
+        arrays["random"] = _random_key()
         meta = {
             "fingerprint": self.fingerprint,
             "iteration": state.iteration,
@@ -119,8 +121,9 @@ class StateStore:
         model.load_weights(_under("weights.", arrays), strict=False)
         optimizer.state = tree_unflatten(_under("optimizer.", arrays))
         optimizer.init(model.trainable_parameters())
-        _random_state()[0] = arrays["random"]
-        mx.eval(model.parameters(), optimizer.state, _random_state())
+        high, low = np.array(arrays["random"], np.uint64)
+        mx.random.seed(int(high) << 32 | int(low))  # the key is the seed's two halves
+        mx.eval(model.parameters(), optimizer.state)
 
     def clear(self) -> None:
         """Remove every state: the training is complete, or worth nothing."""
@@ -151,10 +154,11 @@ class StateStore:
             announcement.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
-def _random_state() -> list[mx.array]:
-    """MLX's global generator, as the list that compiled functions read and write."""
+def _random_key() -> mx.array:
+    """The key of MLX's global generator: two 32-bit words."""
     state: Any = mx.random.state
-    return state  # type: ignore[no-any-return]
+    key: mx.array = state[0]
+    return key
 
 
 def _under(prefix: str, arrays: dict[str, mx.array]) -> list[tuple[str, mx.array]]:

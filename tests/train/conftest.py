@@ -1,0 +1,44 @@
+"""Token rows without a tokenizer, the tiny model, and training in a few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from training_rows import make_rows
+
+import harness.models.backend  # noqa: F401  (the BLAS before mlx)
+from harness.cache import Cache
+from harness.data.tokens import TokenizedExample
+from harness.models.load import LoadedModel, load
+from harness.models.quantize import quantized
+from harness.models.resolve import resolve
+from harness.train.variant import Variant
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return Cache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def loader(cache: Cache) -> Callable[[Variant], LoadedModel]:
+    """The tiny model, quantized as a variant says, fresh at every call."""
+    tiny = resolve("tiny", cache)
+    return lambda variant: load(quantized(tiny, variant.quantize, cache))
+
+
+@pytest.fixture(scope="session")
+def rows() -> list[TokenizedExample]:
+    return make_rows(21, seed=0)
+
+
+@pytest.fixture(scope="session")
+def valid() -> list[TokenizedExample]:
+    return make_rows(9, seed=1)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "adapter"

@@ -1,0 +1,146 @@
+"""Batches: complete, seeded, cut from length order, normalised by the update's targets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+
+import harness.models.backend  # noqa: F401
+from harness.data.tokens import TokenizedExample
+from harness.train.batches import BatchIterator, Schedule, length_order_batches, padded
+
+LENGTHS = (9, 3, 7, 3, 5, 8, 2, 6, 4, 10, 3)
+
+
+def row(number: int, length: int, prompt: int = 1) -> TokenizedExample:
+    return TokenizedExample(number, "t", tuple(range(100, 100 + length)), prompt)
+
+
+class Group:
+    """A rank of a distributed run."""
+
+    def __init__(self, rank: int, size: int) -> None:
+        self._rank, self._size = rank, size
+
+    def rank(self) -> int:
+        return self._rank
+
+    def size(self) -> int:
+        return self._size
+
+
+def made(iterator: BatchIterator, count: int, group: Group | None = None) -> list:
+    batches = islice(iterator((), 0, 0, comm_group=group), count)
+    return [[np.array(array) for array in batch] for batch in batches]
+
+
+def test_length_order_keeps_the_last_partial_batch() -> None:
+    assert length_order_batches([5, 1, 4, 2, 3], 2) == [[1, 3], [4, 2], [0]]
+    assert length_order_batches([], 2) == []
+
+
+def test_an_epoch_visits_every_row_once() -> None:
+    schedule = Schedule(LENGTHS, 4, seed=0)
+    for number in range(3):
+        seen = Counter(index for batch in schedule.epoch(number) for index in batch)
+        assert seen == Counter(range(11))
+    assert schedule.per_epoch == 3
+
+
+def test_batches_hold_rows_of_neighbouring_length() -> None:
+    for batch in Schedule(LENGTHS, 4, seed=3).epoch(1):
+        assert sorted(LENGTHS[index] for index in batch) in ([2, 3, 3, 3], [4, 5, 6, 7], [8, 9, 10])
+
+
+def test_order_is_seeded_and_changes_between_epochs() -> None:
+    lengths = tuple(range(40))
+    first = Schedule(lengths, 4, seed=0).epoch(0)
+    assert first == Schedule(lengths, 4, seed=0).epoch(0)
+    assert first != Schedule(lengths, 4, seed=1).epoch(0)
+    assert first != Schedule(lengths, 4, seed=0).epoch(1)
+    assert sorted(map(sorted, first)) == sorted(map(sorted, Schedule(lengths, 4, 0).epoch(1)))
+
+
+def test_rows_of_equal_length_change_neighbours_between_epochs() -> None:
+    schedule = Schedule((5,) * 16, 4, seed=0)
+    partners = [sorted(map(sorted, schedule.epoch(number))) for number in range(2)]
+    assert partners[0] != partners[1]
+
+
+def test_any_iteration_can_be_reached_directly() -> None:
+    schedule = Schedule(LENGTHS, 4, seed=2)
+    whole = list(islice(schedule.iterate(0), 10))
+    for start in range(10):
+        assert list(islice(schedule.iterate(start), 10 - start)) == whole[start:]
+
+
+def test_rows_are_padded_to_the_longest_of_their_own_batch() -> None:
+    assert padded([(1, 2), (3,), ()]).tolist() == [[1, 2], [3, 0], [0, 0]]
+    rows = [row(number, length) for number, length in enumerate(LENGTHS)]
+    for tokens, spans, _ in made(BatchIterator(rows, Schedule(LENGTHS, 4, 0)), 3):
+        assert tokens.shape[1] == spans[:, 1].max()
+        assert len(tokens) == len(spans)
+
+
+def test_the_denominator_is_the_target_count_of_the_batch() -> None:
+    rows = [row(0, 5), row(1, 3)]
+    iterator = BatchIterator(rows, Schedule((5, 3), 2, 0))
+    (_, spans, denominator), *_ = made(iterator, 1)
+    assert sorted(map(tuple, spans.tolist())) == [(0, 3), (0, 5)]
+    assert denominator == 4 + 2
+    assert (iterator.scored.tokens, iterator.scored.targets) == (8, 6)
+
+
+def test_mask_prompt_scores_the_completion_only() -> None:
+    rows = [row(0, 5, prompt=3), row(1, 3, prompt=2)]
+    iterator = BatchIterator(rows, Schedule((5, 3), 2, 0), mask_prompt=True)
+    (_, spans, denominator), *_ = made(iterator, 1)
+    assert sorted(map(tuple, spans.tolist())) == [(2, 3), (3, 5)]
+    assert denominator == 2 + 1
+
+
+def test_accumulated_micro_batches_share_the_update_s_targets() -> None:
+    rows = [row(0, 9), row(1, 3)]
+    batches = made(BatchIterator(rows, Schedule((9, 3), 1, 0), accumulate=2), 2)
+    # mlx-lm divides the sum of both gradients by 2: 10 targets / 2.
+    assert [float(denominator) for _, _, denominator in batches] == [5.0, 5.0]
+
+
+def test_ranks_share_a_batch_and_its_denominator() -> None:
+    rows = [row(number, length) for number, length in enumerate(LENGTHS)]
+    schedule = Schedule(LENGTHS, 4, 0)
+    whole = made(BatchIterator(rows, schedule), 3)
+    parts = [made(BatchIterator(rows, schedule), 3, Group(rank, 2)) for rank in (0, 1)]
+    for at in range(3):
+        spans = [tuple(span) for part in parts for span in part[at][1].tolist()]
+        assert Counter(spans) == Counter(map(tuple, whole[at][1].tolist()))
+        for part in parts:
+            # mlx-lm averages over 2 ranks.
+            assert float(part[at][2]) == float(whole[at][2]) / 2
+
+
+def test_a_rank_without_a_row_scores_nothing() -> None:
+    iterator = BatchIterator([row(0, 5)], Schedule((5,), 4, 0))
+    ((tokens, spans, denominator),) = made(iterator, 1, Group(1, 2))
+    assert tokens.shape == (1, 2)
+    assert spans.tolist() == [[0, 0]]
+    assert denominator == 2.0
+
+
+def test_the_hook_runs_between_iterations_with_the_number_done() -> None:
+    seen: list[int] = []
+    iterator = BatchIterator([row(0, 5)], Schedule((5,), 4, 0))
+    iterator.start = 2
+    iterator.between = seen.append
+    made(iterator, 3)
+    assert seen == [2, 3, 4]
+
+
+def test_rows_beyond_the_maximum_length_are_cut() -> None:
+    iterator = BatchIterator([row(0, 9)], Schedule((9,), 1, 0), max_length=4)
+    ((tokens, spans, denominator),) = made(iterator, 1)
+    assert tokens.tolist() == [[100, 101, 102, 103]]
+    assert spans.tolist() == [[0, 4]]
+    assert denominator == 3

@@ -1,0 +1,291 @@
+"""Fine-tuning on the tiny model: every shipped variant, the curve, what is left on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_rows import make_variant
+
+import harness.train.session as session_module
+from harness.data.tokens import TokenizedExample
+from harness.errors import UserError
+from harness.models.backend import mx
+from harness.models.load import LoadedModel, load
+from harness.train.adapt import apply_variant, build_optimizer, trainable
+from harness.train.finetune import FinetuneResult, finetune, read_result
+from harness.train.validate import mean_loss, validation_rows
+from harness.train.variant import OPTIMIZER_OPTIONS, Variant
+from harness.train.variants import shipped
+
+Loader = Callable[[Variant], LoadedModel]
+Rows = list[TokenizedExample]
+
+
+def run(
+    loader: Loader, variant: Variant, rows: Sequence[TokenizedExample], valid: Rows, out: Path
+) -> tuple[LoadedModel, FinetuneResult]:
+    loaded = loader(variant)
+    return loaded, finetune(loaded, variant, rows, valid, out, seed=0)
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_variant_trains_on_tiny_and_reloads(
+    name: str, loader: Loader, rows: Rows, valid: Rows, out: Path
+) -> None:
+    variant = make_variant(name, learning_rate="1e-3")
+    loaded, result = run(loader, variant, rows, valid, out)
+    losses = [p.val_loss for p in result.curve if p.val_loss is not None]
+    if not variant.trains:
+        assert [p.iteration for p in result.curve] == [0]
+        assert (result.adapter, result.checkpoints) == (None, [])
+        return
+    assert losses[-1] < losses[0]
+    assert [p.iteration for p in result.curve] == [0, 1, 2, 4]
+    assert [c.iteration for c in result.checkpoints] == [2, 4]
+    assert result.adapter is not None
+    again = load(loaded.base, result.adapter)
+    subset = validation_rows(valid, 8, seed=0)
+    assert mean_loss(again.model, subset, 4) == losses[-1]
+    halfway = load(loaded.base, result.checkpoints[0].path)
+    assert mean_loss(halfway.model, subset, 4) == result.curve[2].val_loss
+
+
+def test_the_base_is_validated_at_0_and_nothing_is_compiled_into_the_rates(
+    loader: Loader, rows: Rows, valid: Rows, out: Path
+) -> None:
+    variant = make_variant("article/lora")
+    base = mean_loss(loader(variant).model, validation_rows(valid, 8, 0), 4)
+    _, result = run(loader, variant, rows, valid, out)
+    first, second, *rest = result.curve
+    assert (first.iteration, first.train_loss, first.val_loss) == (0, None, base)
+    assert first.tokens_per_s is None
+    assert second.iteration == 1
+    assert second.train_loss is not None
+    assert second.val_loss is not None  # the article reports iteration 1
+    assert second.tokens_per_s is None  # its only step compiled
+    assert all(p.tokens_per_s and p.supervised_tokens_per_s for p in rest)
+    assert [p.updates for p in result.curve] == [p.iteration for p in result.curve]
+
+
+def test_train_loss_is_token_weighted_since_the_previous_row(
+    loader: Loader, rows: Rows, valid: Rows, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[float, int]] = []
+    add = session_module.Curve.add
+
+    def spy(self, nats, targets, tokens, seconds):  # type: ignore[no-untyped-def]
+        seen.append((nats, targets))
+        add(self, nats, targets, tokens, seconds)
+
+    monkeypatch.setattr(session_module.Curve, "add", spy)
+    _, result = run(loader, make_variant("article/lora"), rows, valid, out)
+    nats, targets = sum(n for n, _ in seen[2:]), sum(t for _, t in seen[2:])
+    assert result.curve[-1].train_loss == nats / targets
+    assert len({t for _, t in seen}) > 1
+
+
+def test_an_update_equals_adam_on_the_mean_over_its_targets(
+    loader: Loader, rows: Rows, valid: Rows, out: Path
+) -> None:
+    """One accumulated update against plain gradients of all its rows at once."""
+    from mlx.utils import tree_flatten
+
+    from harness.models.backend import nn
+    from harness.train.batches import Schedule, padded
+    from harness.train.objective import training_loss
+
+    variant = make_variant("article/lora", iters=2, grad_accumulation_steps=2, batch_size=2)
+    tuned, result = run(loader, variant, rows, valid, out)
+    assert [p.updates for p in result.curve] == [0, 0, 1]
+
+    plain = loader(variant)
+    apply_variant(plain.model, variant, seed=0)
+    optimizer = build_optimizer(variant, plain.model)
+    schedule = Schedule(tuple(len(row.tokens) for row in rows), 2, 0)
+    batch = [rows[at] for number in (0, 1) for at in schedule.epoch(0)[number]]
+    tokens = mx.array(padded([row.tokens for row in batch]))
+    spans = mx.array([(0, len(row.tokens)) for row in batch])
+    targets = mx.array(float(sum(len(row.tokens) - 1 for row in batch)))
+    plain.model.train()
+    _, gradient = nn.value_and_grad(plain.model, training_loss)(plain.model, tokens, spans, targets)
+    optimizer.update(plain.model, gradient)
+    expected = dict(tree_flatten(plain.model.trainable_parameters()))
+    for name, array in trainable(tuned.model).items():
+        np.testing.assert_allclose(np.array(array), np.array(expected[name]), atol=2e-7)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
+    loader: Loader, rows: Rows, valid: Rows, tmp_path: Path
+) -> None:
+    variant = make_variant("article/lora", iters=2)
+    files = []
+    for number, seed in enumerate((0, 0, 1)):
+        out = tmp_path / str(number)
+        finetune(loader(variant), variant, rows, valid, out, seed=seed)
+        files.append((out / "adapters.safetensors").read_bytes())
+    assert files[0] == files[1] != files[2]
+
+
+def test_validation_and_saving_do_not_change_the_training(
+    loader: Loader, rows: Rows, valid: Rows, tmp_path: Path
+) -> None:
+    files = []
+    for number, cadence in enumerate((1, 50)):
+        variant = make_variant(
+            "article/lora",
+            steps_per_eval=cadence,
+            save_every=cadence,
+            **{"lora_parameters.dropout": 0.1},
+        )
+        out = tmp_path / str(number)
+        finetune(loader(variant), variant, rows, valid, out, seed=0)
+        files.append((out / "adapters.safetensors").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_checkpoints_carry_mlx_lm_s_file_names_too(
+    loader: Loader, rows: Rows, valid: Rows, out: Path
+) -> None:
+    _, result = run(loader, make_variant("article/lora"), rows, valid, out)
+    assert [c.path.name for c in result.checkpoints] == ["0000002", "0000004"]
+    for checkpoint in result.checkpoints:
+        alias = out / f"{checkpoint.path.name}_adapters.safetensors"
+        assert alias.read_bytes() == (checkpoint.path / "adapters.safetensors").read_bytes()
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert config["lora_parameters"]["keys"] == ["self_attn.q_proj", "self_attn.v_proj"]
+    assert (config["fine_tune_type"], config["num_layers"], config["model"]) == ("lora", 16, "tiny")
+    assert not (out / "state").exists()
+
+
+def test_a_finished_training_is_not_repeated(
+    loader: Loader, rows: Rows, valid: Rows, out: Path
+) -> None:
+    variant = make_variant("article/lora")
+    tuned, first = run(loader, variant, rows, valid, out)
+    loaded, second = run(loader, variant, rows, valid, out)
+    assert replace(second, acceleration=None) == replace(first, acceleration=None)
+    for name, array in trainable(tuned.model).items():
+        assert mx.array_equal(array, trainable(loaded.model)[name])
+    moved = out.rename(out.with_name("moved"))
+    found = read_result(moved)
+    assert found is not None
+    assert found.checkpoints[-1].path == moved / "checkpoints" / "0000004"
+
+
+def test_progress_is_told_after_every_iteration(
+    loader: Loader, rows: Rows, valid: Rows, out: Path
+) -> None:
+    told: list[tuple[str, float, float]] = []
+    variant = make_variant("article/lora", iters=3)
+    finetune(loader(variant), variant, rows, valid, out, 0, lambda *update: told.append(update))
+    assert [(done, of) for label, done, of in told if label.startswith("fine-tune")] == [
+        (1, 3),
+        (2, 3),
+        (3, 3),
+    ]
+
+
+def test_nothing_is_printed_by_mlx_lm(
+    loader: Loader, rows: Rows, valid: Rows, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(loader, make_variant("article/lora", iters=2), rows, valid, out)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_loss_that_becomes_nan_stops_and_keeps_nothing(
+    loader: Loader, rows: Rows, valid: Rows, out: Path
+) -> None:
+    variant = make_variant("full", optimizer="sgd", learning_rate="1e30", save_every=1, iters=8)
+    with pytest.raises(UserError, match=r"diverged: the loss is \S+ at iteration \d") as caught:
+        run(loader, variant, rows, valid, out)
+    assert "learning_rate=1e+29" in str(caught.value)
+    assert [path for path in out.rglob("*") if path.is_file()] == []
+
+
+def test_a_base_whose_loss_is_nan_is_told_apart(
+    loader: Loader, rows: Rows, valid: Rows, out: Path
+) -> None:
+    variant = make_variant("article/lora")
+    loaded = loader(variant)
+    loaded.model.model.norm.weight = mx.full((64,), float("nan"))
+    with pytest.raises(UserError, match="before any training"):
+        finetune(loaded, variant, rows, valid, out, seed=0)
+
+
+def test_empty_splits_are_refused(loader: Loader, rows: Rows, valid: Rows, out: Path) -> None:
+    variant = make_variant("article/lora")
+    for train, held_out, name in (([], valid, "train"), (rows, [], "valid")):
+        with pytest.raises(UserError, match=f"the {name} split is empty"):
+            finetune(loader(variant), variant, train, held_out, out, seed=0)
+
+
+def test_keys_that_match_no_layer_are_refused_with_what_there_is(
+    loader: Loader, rows: Rows, valid: Rows, out: Path
+) -> None:
+    variant = make_variant("lora", **{"lora_parameters.keys": "[attention.wq]"})
+    with pytest.raises(UserError, match=r"attention\.wq match no layer.*self_attn\.q_proj"):
+        run(loader, variant, rows, valid, out)
+
+
+def test_training_can_start_from_another_adapter(
+    loader: Loader, rows: Rows, valid: Rows, tmp_path: Path
+) -> None:
+    variant = make_variant("article/lora")
+    _, first = run(loader, variant, rows, valid, tmp_path / "a")
+    again = variant.model_copy(
+        update={"resume_adapter_file": str(tmp_path / "a" / "adapters.safetensors")}
+    )
+    _, second = run(loader, again, rows, valid, tmp_path / "b")
+    assert second.curve[0].val_loss == first.curve[-1].val_loss
+    wider = make_variant("article/lora", **{"lora_parameters.rank": 4}).model_copy(
+        update={"resume_adapter_file": again.resume_adapter_file}
+    )
+    with pytest.raises(UserError, match="does not fit"):
+        run(loader, wider, rows, valid, tmp_path / "c")
+
+
+def test_gradient_checkpointing_gives_the_same_losses_and_is_undone(
+    loader: Loader, rows: Rows, valid: Rows, tmp_path: Path
+) -> None:
+    plain = make_variant("article/lora", iters=2)
+    loaded, first = run(loader, plain, rows, valid, tmp_path / "a")
+    kind = type(loaded.model.layers[0])
+    call = kind.__call__
+    saving = make_variant("article/lora", iters=2, grad_checkpoint="true")
+    _, second = run(loader, saving, rows, valid, tmp_path / "b")
+    assert kind.__call__ is call
+    assert second.curve[-1].val_loss == pytest.approx(first.curve[-1].val_loss, rel=1e-6)
+
+
+def test_optimizer_options_are_those_of_the_installed_mlx() -> None:
+    import inspect
+
+    from harness.train.adapt import _OPTIMIZERS
+
+    for name, options in OPTIMIZER_OPTIONS.items():
+        signature = set(inspect.signature(_OPTIMIZERS[name]).parameters)
+        assert signature - {"learning_rate"} == options
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZER_OPTIONS))
+def test_every_optimizer_trains(
+    optimizer: str, loader: Loader, rows: Rows, valid: Rows, out: Path
+) -> None:
+    variant = make_variant("article/lora", iters=1, optimizer=optimizer)
+    _, result = run(loader, variant, rows, valid, out)
+    assert result.curve[-1].val_loss != result.curve[0].val_loss
+
+
+def test_a_schedule_takes_the_place_of_the_learning_rate(loader: Loader) -> None:
+    variant = make_variant(
+        "article/lora", lr_schedule="{name: cosine_decay, arguments: [1e-3, 10], warmup: 2}"
+    )
+    loaded = loader(variant)
+    apply_variant(loaded.model, variant, seed=0)
+    optimizer = build_optimizer(variant, loaded.model)
+    assert float(optimizer.learning_rate) == 0.0
