@@ -19,8 +19,8 @@ from harness.sql.values import fold, number
 
 CHUNK = 4_000
 
-STATEMENT = """
-WITH q AS (
+_QUERIES = """
+q AS (
   SELECT unnest($1::INTEGER[]) AS q, unnest($2::INTEGER[]) AS t, unnest($3::INTEGER[]) AS sel,
          unnest($4::BOOLEAN[]) AS listed, unnest($5::INTEGER[]) AS wanted),
 c AS (
@@ -46,6 +46,18 @@ SELECT q, count(*), count(v), max(n), min(n), max(v) FILTER (n IS NULL), min(v) 
        sum(s), avg(s), list(v ORDER BY r) FILTER (listed), list(n ORDER BY r) FILTER (listed)
 FROM found GROUP BY q
 """
+
+STATEMENT = "WITH " + _QUERIES
+"""On the tables of the database."""
+
+GIVEN_CELLS = """WITH cells AS MATERIALIZED (
+  SELECT unnest(from_json($12::VARCHAR,
+    '[{"t":"INTEGER","r":"INTEGER","v":["VARCHAR"],"n":["DOUBLE"],"s":["DOUBLE"]}]'),
+    recursive := true))
+"""
+
+STATEMENT_ON_GIVEN = GIVEN_CELLS + "," + _QUERIES
+"""On tables that parameter 12 holds as JSON rows of ``cells``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from harness.progress import ProgressCallback, silent
 from harness.sql import batch
 from harness.sql.batch import Rows
 from harness.sql.failures import Failure
-from harness.sql.naming import Names
 from harness.sql.query import Item, Query
 from harness.sql.read import Reader
 from harness.sql.relation import column_kinds
@@ -59,11 +58,14 @@ class Executor:
         """Take the column kinds of a table from a cache."""
         self._kinds[table] = kinds
 
+    def names(self, table: int) -> list[str]:
+        """The unique names of a table's columns in DuckDB."""
+        return self._reader.names(self.tables[table]).sql
+
     def sql(self, task: Task) -> str | Failure:
         """The rendering of a query: what runs, and what is published."""
-        table = self.tables[task.table]
-        names: Names = self._reader.names(table)
-        return render(task.query, table.id, names.sql, self.kinds(task.table))
+        name = self.tables[task.table].id
+        return render(task.query, name, self.names(task.table), self.kinds(task.table))
 
     def run(
         self, tasks: Sequence[Task], progress: ProgressCallback = silent
@@ -97,29 +99,32 @@ class Executor:
         rows = self.sandbox.run(self.relation(task.table) + sql, None, MAX_ROWS)
         if isinstance(rows, Failure):
             return rows
-        return Rows(self._typed(task, rows), None)
+        return Rows(typed_rows(task.query, self.kinds(task.table), rows), None)
 
     def relation(self, table: int) -> str:
         """The WITH clause that gives the rendering its table."""
-        names = self._reader.names(self.tables[table])
+        names = self.names(table)
         columns = ", ".join(
             f"{'n' if kind == 'number' else 'v'}[{index + 1}] AS {identifier(name)}"
-            for index, (name, kind) in enumerate(zip(names.sql, self.kinds(table), strict=True))
+            for index, (name, kind) in enumerate(zip(names, self.kinds(table), strict=True))
         )
         source = f"SELECT {columns} FROM main.cells WHERE t = {table} ORDER BY r"
         return f"WITH {identifier(self.tables[table].id)} AS MATERIALIZED ({source}) "
 
-    def _typed(self, task: Task, rows: list[list[Any]]) -> tuple[tuple[Any, ...], ...]:
-        kinds = self.kinds(task.table)
-        mixed: list[bool] = []
-        for item in task.query.select:
-            mixed.extend(_is_mixed(item, kinds))
-        if not any(mixed):
-            return tuple(tuple(row) for row in rows)
-        return tuple(
-            tuple(_number(value) if is_mixed else value for value, is_mixed in zip(row, mixed, strict=True))
-            for row in rows
-        )
+
+def typed_rows(
+    query: Query, kinds: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> tuple[tuple[Any, ...], ...]:
+    """Rows of a rendering with the numbers of ``mixed`` columns as numbers."""
+    mixed: list[bool] = []
+    for item in query.select:
+        mixed.extend(_is_mixed(item, kinds))
+    if not any(mixed):
+        return tuple(tuple(row) for row in rows)
+    return tuple(
+        tuple(_number(value) if at else value for value, at in zip(row, mixed, strict=True))
+        for row in rows
+    )
 
 
 def _is_mixed(item: Item, kinds: Sequence[str]) -> list[bool]:

@@ -20,6 +20,7 @@ from harness.sql.compare import equal_results
 from harness.sql.execute import Task
 from harness.sql.failures import Failure
 from harness.sql.gold import GoldSet, open_gold
+from harness.sql.harden import Pair, agree_on_copies
 from harness.sql.official import EvaluationError, logical_form_match
 from harness.sql.predictions import Prediction
 from harness.sql.query import And, Comparison, Query, from_logical_form, to_logical_form
@@ -213,12 +214,26 @@ class _Grading:
     def strict(
         self, readings: Sequence[Reading], ex: Sequence[bool | None]
     ) -> list[bool | None]:
-        return [None if self.predictions[i].structured else (None if e is None else False) for i, e in enumerate(ex)]
+        if any(prediction.structured for prediction in self.predictions):
+            # A structured prediction has no text that could stand as it is.
+            return [None] * len(ex)
+        return [None if passed is None else False for passed in ex]
 
     def hardened(
         self, readings: Sequence[Reading], ex: Sequence[bool | None], copies: int
     ) -> list[bool | None]:
-        return list(ex)
+        """``ex`` on ``copies`` perturbed tables as well; what equals gold needs no run."""
+        result = list(ex)
+        checked = [index for index, passed in enumerate(ex) if passed and not self.same[index]]
+        pairs = []
+        for index in checked:
+            query = readings[index].query
+            assert query is not None
+            pairs.append(Pair(self.examples[index], self.numbers[index], query))
+        agreed = agree_on_copies(self.gold.executor, pairs, copies, self.progress)
+        for index, passed in zip(checked, agreed, strict=True):
+            result[index] = passed
+        return result
 
     def sql(self, index: int, reading: Reading) -> str | None:
         if reading.query is None:

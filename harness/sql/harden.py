@@ -1,0 +1,193 @@
+"""Running gold and predictions on perturbed copies of their tables.
+
+Pairs that agree on the original table -> whether they also agree on all K copies (perturb.py).
+The copies are sent as data; the WikiSQL-shaped queries of many examples share one statement over
+all their copies, other queries get one statement each that unites their copies. A copy on which
+gold became degenerate proves nothing and is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.data.records import Example, Table
+from harness.progress import ProgressCallback, silent
+from harness.sql import batch
+from harness.sql.batch import Rows, Simple
+from harness.sql.compare import equal_results
+from harness.sql.execute import MAX_ROWS, Executor, typed_rows
+from harness.sql.failures import Failure
+from harness.sql.perturb import Copies
+from harness.sql.query import Query, from_logical_form, leaves
+from harness.sql.relation import cell_value
+from harness.sql.render import identifier, render
+
+_EXAMPLES_PER_STATEMENT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An example whose gold and prediction agree on the original table number ``table``."""
+
+    example: Example
+    table: int
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """A pair with its copies: ``used`` columns, and the rows of each copy."""
+
+    pair: Pair
+    used: tuple[int, ...]
+    copies: list[list[dict[str, Any]]]
+
+
+def agree_on_copies(
+    executor: Executor, pairs: Sequence[Pair], copies: int, progress: ProgressCallback = silent
+) -> list[bool]:
+    """Whether each pair agrees on all ``copies`` perturbed copies of its table."""
+    agreed: list[bool] = []
+    for start in range(0, len(pairs), _EXAMPLES_PER_STATEMENT):
+        part = pairs[start : start + _EXAMPLES_PER_STATEMENT]
+        copied = [_copy(executor, pair, copies) for pair in part]
+        agreed.extend(_agree(executor, copied))
+        progress("perturbed tables", start + len(part), len(pairs))
+    return agreed
+
+
+def _copy(executor: Executor, pair: Pair, copies: int) -> _Copied:
+    table = executor.tables[pair.table]
+    used = _used(pair, table)
+    maker = Copies(table, pair.example.gold)
+    types = [table.types[column] for column in used]
+    made = []
+    for copy in range(copies):
+        columns = maker.columns(copy, used)
+        rows = []
+        for index, cells in enumerate(zip(*columns, strict=True)):
+            values = [cell_value(cell, kind) for cell, kind in zip(cells, types, strict=True)]
+            rows.append(
+                {
+                    "r": index,
+                    "v": [value.text for value in values],
+                    "n": [value.number for value in values],
+                    "s": [value.addend for value in values],
+                }
+            )
+        made.append(rows)
+    return _Copied(pair, used, made)
+
+
+def _used(pair: Pair, table: Table) -> tuple[int, ...]:
+    """The columns that gold or the prediction reads."""
+    used: set[int] = set()
+    for query in (from_logical_form(pair.example.gold), pair.query):
+        items = [*query.select, *(order.item for order in query.order_by)]
+        if any(item.column is None and not item.aggregate for item in items):
+            return tuple(range(len(table.header)))
+        used.update(item.column for item in items if item.column is not None)
+        used.update(query.group_by)
+        used.update(leaf.column for leaf in leaves(query.where))
+    return tuple(sorted(used))
+
+
+def _agree(executor: Executor, copied: Sequence[_Copied]) -> list[bool]:
+    golds = _run_simple(executor, [(one, _simple(executor, one, True)) for one in copied])
+    own = [(index, _simple(executor, one, False)) for index, one in enumerate(copied)]
+    shaped = [(index, query) for index, query in own if query is not None]
+    found: dict[int, list[Rows | Failure]] = dict(
+        zip(
+            (index for index, _ in shaped),
+            _run_simple(executor, [(copied[index], query) for index, query in shaped]),
+            strict=True,
+        )
+    )
+    for index, query in own:
+        if query is None:
+            found[index] = _run_united(executor, copied[index])
+    return [_same(golds[index], found[index]) for index in range(len(copied))]
+
+
+def _same(golds: Sequence[Rows | Failure], results: Sequence[Rows | Failure]) -> bool:
+    for gold, result in zip(golds, results, strict=True):
+        if isinstance(gold, Failure) or _degenerate(gold):
+            continue
+        if isinstance(result, Failure) or not equal_results(gold.rows, result.rows):
+            return False
+    return True
+
+
+def _degenerate(rows: Rows) -> bool:
+    return rows.matched == 0 or all(value is None for row in rows.rows for value in row)
+
+
+def _simple(executor: Executor, one: _Copied, gold: bool) -> Simple | None:
+    """The pair's gold or own query as data, its columns renumbered to the used ones."""
+    query = from_logical_form(one.pair.example.gold) if gold else one.pair.query
+    found = batch.simple(query, one.pair.table, executor.kinds(one.pair.table))
+    if found is None:
+        return None
+    place = {column: index for index, column in enumerate(one.used)}
+    conditions = tuple((place[c], op, text, value) for c, op, text, value in found.conditions)
+    return Simple(0, place[found.column], found.aggregate, conditions)
+
+
+def _run_simple(
+    executor: Executor, jobs: Sequence[tuple[_Copied, Simple | None]]
+) -> list[list[Rows | Failure]]:
+    """Each query's result on each of its copies, all in one statement."""
+    queries: list[Simple] = []
+    rows: list[dict[str, Any]] = []
+    number = 0
+    for one, query in jobs:
+        assert query is not None
+        for copy in one.copies:
+            queries.append(Simple(number, query.column, query.aggregate, query.conditions))
+            rows.extend({"t": number, **row} for row in copy)
+            number += 1
+    if not queries:
+        return [[] for _ in jobs]
+    params = [*batch.parameters(queries), json.dumps(rows)]
+    answer = executor.sandbox.run(batch.STATEMENT_ON_GIVEN, params, len(queries))
+    if isinstance(answer, Failure):
+        if len(jobs) == 1:
+            return [[answer] * len(jobs[0][0].copies)]
+        return [result for job in jobs for result in _run_simple(executor, [job])]
+    results = batch.results(queries, answer)
+    sizes = [len(one.copies) for one, _ in jobs]
+    ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
+    return [list(results[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+
+
+def _run_united(executor: Executor, one: _Copied) -> list[Rows | Failure]:
+    """A query of another shape on all its copies: its rendering once per copy, united."""
+    task_table = executor.tables[one.pair.table]
+    kinds = executor.kinds(one.pair.table)
+    names = executor.names(one.pair.table)
+    rows = [{"t": copy, **row} for copy, given in enumerate(one.copies) for row in given]
+    columns = ", ".join(
+        f"{'n' if kinds[column] == 'number' else 'v'}[{place + 1}] AS {identifier(names[column])}"
+        for place, column in enumerate(one.used)
+    )
+    tables, parts = [], []
+    for copy in range(len(one.copies)):
+        name = f"{task_table.id} copy {copy}"
+        sql = render(one.pair.query, name, names, kinds)
+        if isinstance(sql, Failure):
+            return [sql] * len(one.copies)
+        source = f"SELECT {columns} FROM cells WHERE t = {copy} ORDER BY r"
+        tables.append(f"{identifier(name)} AS MATERIALIZED ({source})")
+        parts.append(f"SELECT {copy}, * FROM ({sql})")
+    sql = batch.GIVEN_CELLS.replace("$12", "$1") + ", " + ", ".join(tables)
+    sql += " " + " UNION ALL ".join(parts)
+    answer = executor.sandbox.run(sql, [json.dumps(rows)], MAX_ROWS)
+    if isinstance(answer, Failure):
+        return [answer] * len(one.copies)
+    by_copy: list[list[list[Any]]] = [[] for _ in one.copies]
+    for row in answer:
+        by_copy[row[0]].append(row[1:])
+    return [Rows(typed_rows(one.pair.query, kinds, found), None) for found in by_copy]
