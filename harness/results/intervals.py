@@ -10,8 +10,9 @@ linearised standard error of a ratio (Cochran 1977, §6.4). Differences and test
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,7 +80,10 @@ def cluster_bootstrap(
     """Percentile interval of the weighted mean, tables resampled whole; None below two tables."""
     if len(sums.weights) < 2:
         return None
-    chosen = np.concatenate([n / w for n, w in _resamples(sums, seed, draws)])
+    columns = np.column_stack([sums.numerators, sums.weights])
+    chosen = np.concatenate(
+        [np.divide(*(counts @ columns).T) for counts in _resamples(len(sums.weights), seed, draws)]
+    )
     low, high = np.quantile(chosen, [0.025, 0.975])
     return float(low), float(high)
 
@@ -141,32 +145,46 @@ def chunk_sizes(draws: int, width: int) -> list[int]:
     return [min(step, draws - start) for start in range(0, draws, step)]
 
 
-def _resamples(sums: TableSums, seed: int, draws: int) -> list[tuple[Floats, Floats]]:
+def _resamples(tables: int, seed: int, draws: int) -> Iterator[Floats]:
+    """How often each table is drawn: matrices of draws × tables, a chunk at a time."""
+    sizes = chunk_sizes(draws, tables)
+    if len(sizes) == 1:
+        # A report resamples the same tables for every metric and pair.
+        yield _counts_once(tables, seed, draws)
+        return
     rng = np.random.default_rng(seed)
-    tables = len(sums.weights)
-    sampled = []
-    for size in chunk_sizes(draws, tables):
-        index = rng.integers(0, tables, size=(size, tables), dtype=np.int32)
-        sampled.append((sums.numerators[index].sum(axis=1), sums.weights[index].sum(axis=1)))
-    return sampled
+    for size in sizes:
+        yield _counts(rng, tables, size)
+
+
+@lru_cache(maxsize=2)
+def _counts_once(tables: int, seed: int, draws: int) -> Floats:
+    return _counts(np.random.default_rng(seed), tables, draws)
+
+
+def _counts(rng: np.random.Generator, tables: int, draws: int) -> Floats:
+    index = rng.integers(0, tables, size=(draws, tables), dtype=np.int32)
+    flat = index + np.arange(draws, dtype=np.int64)[:, None] * tables
+    counted = np.bincount(flat.ravel(), minlength=draws * tables)
+    return counted.reshape(draws, tables).astype(np.float64)
 
 
 def _t_scores(sums: TableSums, seed: int, draws: int) -> Floats:
-    rng = np.random.default_rng(seed)
     tables = len(sums.weights)
     centre = sums.estimate
     # The error of a resample needs only sums of products, so the rows need not be kept.
-    columns = (
-        sums.numerators,
-        sums.weights,
-        np.square(sums.numerators),
-        sums.numerators * sums.weights,
-        np.square(sums.weights),
+    columns = np.column_stack(
+        [
+            sums.numerators,
+            sums.weights,
+            np.square(sums.numerators),
+            sums.numerators * sums.weights,
+            np.square(sums.weights),
+        ]
     )
     scores = []
-    for size in chunk_sizes(draws, tables):
-        index = rng.integers(0, tables, size=(size, tables), dtype=np.int32)
-        d, w, dd, dw, ww = (column[index].sum(axis=1) for column in columns)
+    for counts in _resamples(tables, seed, draws):
+        d, w, dd, dw, ww = (counts @ columns).T
         estimate = d / w
         squares = np.maximum(dd - 2 * estimate * dw + np.square(estimate) * ww, 0.0)
         error = np.sqrt(tables / (tables - 1) * squares) / w

@@ -6,6 +6,7 @@ Input: the runs behind a table and its topic -> output: one small-print paragrap
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from harness.results.entries import sample_note
 from harness.results.markdown import code, escape, gigabytes
@@ -13,7 +14,9 @@ from harness.results.store import StoredRun
 
 INTERVALS = {
     "summary": "ex interval: 95% cluster bootstrap over tables",
+    "curve": "validation after the iteration's update; train loss since the row before",
     "loss": "95% bootstrap over tables, of the test loss",
+    "seeds": "95%: Student's t over seeds, of the per-seed differences",
     "execution": "95%: Wilson over examples, and cluster bootstrap over tables",
     "comparisons": (
         "sign-flip test over tables, Holm over completion loss, ex and ex_hardened of each pair, "
@@ -29,7 +32,9 @@ INTERVALS = {
 
 PROTOCOLS = {
     "summary": ("loss", "execution", "throughput", "memory"),
+    "curve": ("loss",),
     "loss": ("loss",),
+    "seeds": ("loss", "execution"),
     "execution": ("execution",),
     "checkpoints": ("loss", "execution"),
     "comparisons": ("loss", "execution"),
@@ -78,6 +83,9 @@ def _sample(run: StoredRun, topic: str) -> str:
     if topic in {"parameters", "size", "time", "memory", "throughput"}:
         return ""
     results = [run.results.variants[name] for name in run.variants]
+    if topic == "curve":
+        checked = sorted({_validation_size(run, r.config) for r in results if r.finetune})
+        return f"n = {' / '.join(map(str, checked))} validation examples, seeded by table"
     if topic in {"questions", "question speeds"}:
         asked = max((len(result.questions or []) for result in results), default=0)
         return f"n = {asked} questions"
@@ -90,6 +98,14 @@ def _sample(run: StoredRun, topic: str) -> str:
     if topic == "loss" and tokens:
         sample += f", {', '.join(f'{t:,}' for t in tokens)} completion tokens"
     return sample
+
+
+def _validation_size(run: StoredRun, config: dict[str, Any]) -> int:
+    everything = run.results.dataset.splits.valid
+    batches, size = config.get("val_batches", -1), config.get("batch_size", 1)
+    if not isinstance(batches, int) or not isinstance(size, int) or batches < 0:
+        return everything
+    return min(everything, batches * size)
 
 
 def _versions(versions: dict[str, str]) -> str:

@@ -24,6 +24,7 @@ from harness.results.markdown import code, escape
 from harness.results.pairing import Side, pairs, unlike_fields
 from harness.results.provenance import provenance
 from harness.results.question_tables import ArticleGrades
+from harness.results.seeds import seed_summary
 from harness.results.speeds import SpeedRatio, speed_ratios
 from harness.results.store import StoredRun
 from harness.results.verdicts import claim, descriptive_sentence, sentence
@@ -49,7 +50,7 @@ def render_reports(
         _head(runs, entries),
         _charts(entries),
         "## Fine-tuning",
-        _section("Loss by iteration", article_tables.loss_by_iteration(both), runs, "loss"),
+        _section("Loss by iteration", article_tables.loss_by_iteration(both), runs, "curve"),
         _section(
             "Parameters tuned", article_tables.parameters(entries, article), runs, "parameters"
         ),
@@ -131,6 +132,7 @@ def _beyond_the_article(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> 
         _section("Adapter, fused and dequantized", parity, runs, "fuse"),
         "## Comparisons",
         _section("Paired, on the same examples", compared, runs, "comparisons"),
+        _section("Across seeds", seed_summary(runs), runs, "seeds"),
         "## Gates",
         _section("Against the baseline", comparison_tables.gates(gate_results), runs, "gates"),
     ]

@@ -1,120 +1,154 @@
-"""Several seeds of the same variants: mean and spread, and whether a difference exceeds it.
+"""Across seeds: mean and spread of each variant, and differences that exceed the spread.
 
-Input: one stored run a seed -> output: a JSON-able summary and its Markdown. With three seeds or
-more, a difference between variants is about the methods, not about two adapters: each seed gives
-one paired difference, and Student's t over them its interval (the seeds are the sample).
+Input: runs of the same setting with different seeds -> output: Markdown. A seed is one draw of the
+method, so a statement about methods rests on the per-seed differences: their mean with Student's t
+over seeds. Fewer than three seeds give no such statement.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import statistics
+import statistics as stdlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from scipy import stats
 
 from harness.results.gate_rules import metric_value
+from harness.results.intervals import Interval
+from harness.results.markdown import NONE, code, escape, fixed, percent, table
+from harness.results.pairing import PRIMARY, RATE_METRICS, unlike_fields
 from harness.results.store import StoredRun
+from harness.results.verdicts import metric_name, show_delta, show_delta_interval
 
-METRICS = ("completion_loss", "full_text_loss", "ex", "ex_hardened")
 MIN_SEEDS = 3
-"""Seeds from which a verdict may be about methods (DESIGN §5)."""
+"""Seeds from which a difference may be said of methods rather than of adapters (DESIGN §5)."""
 
 
-def summarize_seeds(runs: Sequence[StoredRun]) -> dict[str, Any]:
-    """Mean, standard deviation and range by variant and metric, and the paired differences.
+@dataclass(frozen=True)
+class SeedDifference:
+    """b minus a on one metric, over seeds."""
 
-    A metric that a run lacks is left out. One run gives no spread (null).
-    """
-    names = list(runs[0].results.variants)
-    variants = {
-        name: {
-            metric: _spread(values)
-            for metric in METRICS
-            if (values := _values(runs, name, metric)) is not None
-        }
-        for name in names
-    }
-    differences = [
-        _difference(runs, a, b, metric)
-        for a, b in itertools.combinations(names, 2)
-        for metric in METRICS
-        if metric in variants[a] and metric in variants[b]
-    ]
-    return {
-        "runs": [run.id for run in runs],
-        "seeds": [run.results.run.seed for run in runs],
-        "variants": variants,
-        "differences": differences,
-    }
+    a: str
+    b: str
+    metric: str
+    deltas: list[float]
+    mean: float
+    spread: float
+    ci95: Interval | None
+    """Student's t over seeds; None below three seeds."""
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether the difference is beyond the spread between seeds."""
+        return self.ci95 is not None and not self.ci95[0] <= 0.0 <= self.ci95[1]
 
 
-def render_seeds(summary: dict[str, Any]) -> str:
-    """The summary as Markdown."""
-    seeds = ", ".join(map(str, summary["seeds"]))
-    lines = [
-        f"# Seeds {seeds}",
-        "",
-        "| variant | metric | mean | sd | values |",
-        "| --- | --- | ---: | ---: | --- |",
-    ]
-    for name, metrics in summary["variants"].items():
-        for metric, told in metrics.items():
-            sd = "" if told["sd"] is None else f"{told['sd']:.4f}"
-            values = ", ".join(f"{value:.4f}" for value in told["values"])
-            lines.append(f"| `{name}` | {metric} | {told['mean']:.4f} | {sd} | {values} |")
-    lines.append("")
-    lines += [f"- {told['sentence']}" for told in summary["differences"]]
-    return "\n".join(lines) + "\n"
+def seed_runs(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The runs, if they are seeds of one setting (alike, seeds all different); else none."""
+    seeds = [run.results.run.seed for run in runs]
+    if len(runs) < 2 or len(set(seeds)) != len(seeds):
+        return []
+    if any(unlike_fields(runs[0], run) for run in runs[1:]):
+        return []
+    return sorted(runs, key=lambda run: run.results.run.seed)
+
+
+def seed_differences(runs: Sequence[StoredRun]) -> list[SeedDifference]:
+    """Every pair of variants on every primary metric that all runs have."""
+    made = []
+    for a, b in itertools.combinations(_common(runs), 2):
+        for metric in PRIMARY:
+            before, after = _values(runs, a, metric), _values(runs, b, metric)
+            if before is None or after is None:
+                continue
+            deltas = [y - x for x, y in zip(before, after, strict=True)]
+            mean, spread = stdlib.mean(deltas), stdlib.stdev(deltas)
+            made.append(SeedDifference(a, b, metric, deltas, mean, spread, _interval(deltas)))
+    return made
+
+
+def seed_summary(runs: Sequence[StoredRun]) -> str:
+    """Tables and sentences over the seeds; empty unless ``runs`` are seeds of one setting."""
+    found = seed_runs(runs)
+    if not found:
+        return ""
+    parts = [_spread_table(found)]
+    differences = seed_differences(found)
+    if differences:
+        parts.append(_difference_table(differences, len(found)))
+        parts.append("\n".join(f"- {_sentence(d, len(found))}" for d in differences))
+    return "\n\n".join(parts)
+
+
+def _common(runs: Sequence[StoredRun]) -> list[str]:
+    return [name for name in runs[0].variants if all(name in run.variants for run in runs[1:])]
 
 
 def _values(runs: Sequence[StoredRun], variant: str, metric: str) -> list[float] | None:
-    found = [
-        metric_value(run.results.variants[variant], metric)
-        for run in runs
-        if variant in run.results.variants
-    ]
-    values = [value for value in found if value is not None]
-    return values if len(values) == len(runs) else None
+    found = [metric_value(run.results.variants[variant], metric) for run in runs]
+    known = [value for value in found if value is not None]
+    return known if len(known) == len(found) else None
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    return {
-        "values": list(values),
-        "mean": statistics.fmean(values),
-        "sd": statistics.stdev(values) if len(values) > 1 else None,
-        "low": min(values),
-        "high": max(values),
-    }
-
-
-def _difference(runs: Sequence[StoredRun], a: str, b: str, metric: str) -> dict[str, Any]:
-    """b minus a, paired by seed, with Student's t interval over seeds."""
-    of_a, of_b = _values(runs, a, metric) or [], _values(runs, b, metric) or []
-    deltas = [y - x for x, y in zip(of_a, of_b, strict=True)]
-    mean = statistics.fmean(deltas)
-    interval = None
-    if len(deltas) > 1:
-        reach = float(stats.t.ppf(0.975, len(deltas) - 1)) * statistics.stdev(deltas)
-        reach /= math.sqrt(len(deltas))
-        interval = [mean - reach, mean + reach]
-    exceeds = interval is not None and (interval[0] > 0 or interval[1] < 0)
+def _interval(deltas: Sequence[float]) -> Interval | None:
     if len(deltas) < MIN_SEEDS:
-        claim = f"{len(deltas)} seeds are too few for a claim about the methods"
-    elif exceeds:
-        claim = "the difference exceeds the spread between seeds"
-    else:
-        claim = "the difference does not exceed the spread between seeds"
-    told = "" if interval is None else f" [{interval[0]:+.4f}, {interval[1]:+.4f}]"
-    return {
-        "a": a,
-        "b": b,
-        "metric": metric,
-        "deltas": deltas,
-        "mean": mean,
-        "ci95": interval,
-        "exceeds_seed_spread": exceeds if len(deltas) >= MIN_SEEDS else None,
-        "sentence": f"`{b}` minus `{a}`, {metric}: {mean:+.4f}{told}; {claim}.",
-    }
+        return None
+    mean = stdlib.mean(deltas)
+    reach = float(stats.t.ppf(0.975, len(deltas) - 1))
+    reach *= stdlib.stdev(deltas) / math.sqrt(len(deltas))
+    return mean - reach, mean + reach
+
+
+def _spread_table(runs: Sequence[StoredRun]) -> str:
+    rows = []
+    for variant in _common(runs):
+        for metric in PRIMARY:
+            values = _values(runs, variant, metric)
+            if values is None:
+                continue
+            rate = metric in RATE_METRICS
+            shown = [percent(v) if rate else fixed(v) for v in (*values, stdlib.mean(values))]
+            spread = stdlib.stdev(values)
+            rows.append(
+                [
+                    escape(variant),
+                    metric_name(metric),
+                    *shown,
+                    f"{100 * spread:.1f} points" if rate else fixed(spread, 4),
+                ]
+            )
+    seeds = [f"seed {run.results.run.seed}" for run in runs]
+    headers = ["Variant", "Metric", *seeds, "Mean", "Standard deviation"]
+    return table(headers, rows, text_columns=2)
+
+
+def _difference_table(differences: Sequence[SeedDifference], seeds: int) -> str:
+    rows = [
+        [
+            f"{code(d.b)} − {code(d.a)}",
+            metric_name(d.metric),
+            *(show_delta(d.metric, delta) for delta in d.deltas),
+            show_delta(d.metric, d.mean),
+            show_delta_interval(d.metric, d.ci95) if d.ci95 else NONE,
+        ]
+        for d in differences
+    ]
+    by_seed = [f"Seed {place + 1} of {seeds}" for place in range(seeds)]
+    return table(["Pair", "Metric", *by_seed, "Mean", "95% over seeds"], rows, text_columns=2)
+
+
+def _sentence(difference: SeedDifference, seeds: int) -> str:
+    d = difference
+    pair = f"On {metric_name(d.metric)}, {code(d.b)} and {code(d.a)}"
+    if d.ci95 is None:
+        return f"{pair}: {seeds} seeds are too few to speak of methods (three are needed)."
+    if not d.exceeds:
+        return f"{pair} differ by no more than seeds do ({show_delta(d.metric, d.mean)})."
+    better = (d.mean > 0) == (d.metric in RATE_METRICS)
+    return (
+        f"On {metric_name(d.metric)}, {code(d.b)} is {'better' if better else 'worse'} than "
+        f"{code(d.a)} beyond the spread between {seeds} seeds "
+        f"({show_delta(d.metric, d.mean)}, 95% {show_delta_interval(d.metric, d.ci95)})."
+    )

@@ -159,7 +159,9 @@ def variant_section(name: str, rows: RunRows) -> dict[str, Any]:
     quantized = "qlora" in name
     loss = _loss(rows, name)
     return {
-        "config": {"fine_tune_type": "lora" if tuned else "base", "iters": 40 if tuned else 0},
+        "config": {"fine_tune_type": "lora", "iters": 40, "batch_size": 4, "val_batches": 5}
+        if tuned
+        else {"fine_tune_type": "base"},
         "adapter": {
             "path": f"cache/adapters/{name}",
             "sha256": "cc" * 32,
@@ -172,7 +174,7 @@ def variant_section(name: str, rows: RunRows) -> dict[str, Any]:
             "trainable": 460_800 if tuned else 0,
             "total": 134_975_808 if tuned else 134_515_008,
             "per_ten_thousand": 34.139 if tuned else 0.0,
-            "packed_total": 24_000_000 if quantized else 134_975_808,
+            "packed_total": 24_000_000 if quantized else 134_975_808 if tuned else 134_515_008,
             "packed_per_ten_thousand": (192.0 if quantized else 34.139) if tuned else 0.0,
         },
         "finetune": _finetune(NLL.get(name, 0.5)) if tuned else None,

@@ -1,0 +1,52 @@
+"""Across seeds: spread, per-seed differences, and what may be said of methods."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from results_sample import MemoryRun, memory_run
+
+from harness.results.seeds import seed_differences, seed_runs, seed_summary
+
+
+def run_of(seed: int, lora: float, qlora: float) -> MemoryRun:
+    """A run of a seed with these execution accuracies."""
+    run = memory_run(f"r-seed{seed}", seed=seed)
+    variants = {}
+    for name, ex in (("lora", lora), ("qlora", qlora)):
+        result = run.results.variants[name]
+        assert result.execution is not None
+        execution = result.execution.model_copy(update={"ex": ex})
+        variants[name] = result.model_copy(update={"execution": execution})
+    return dataclasses.replace(run, results=run.results.model_copy(update={"variants": variants}))
+
+
+def test_per_seed_differences_by_hand() -> None:
+    runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.56), run_of(2, 0.64, 0.56)]
+    ex = next(d for d in seed_differences(runs) if d.metric == "ex")
+    assert ex.mean == pytest.approx(-0.08)
+    assert ex.spread == pytest.approx(0.02)
+    # t(0.975, 2) = 4.302653; half width 4.302653 * 0.02 / sqrt(3) = 0.04968
+    assert ex.ci95 == pytest.approx((-0.08 - 0.049683, -0.08 + 0.049683), abs=1e-5)
+    assert ex.exceeds
+    assert "`qlora` is worse than `lora` beyond the spread between 3 seeds" in seed_summary(runs)
+
+
+def test_a_difference_within_the_spread_is_said_to_be() -> None:
+    runs = [run_of(0, 0.60, 0.50), run_of(1, 0.50, 0.60), run_of(2, 0.55, 0.56)]
+    assert "On execution accuracy, `qlora` and `lora` differ by no more than seeds do" in (
+        seed_summary(runs)
+    )
+
+
+def test_two_seeds_say_nothing_of_methods() -> None:
+    text = seed_summary([run_of(0, 0.6, 0.5), run_of(1, 0.6, 0.5)])
+    assert "2 seeds are too few to speak of methods" in text
+
+
+def test_only_seeds_of_one_setting_are_summarized() -> None:
+    assert seed_runs([run_of(0, 0.6, 0.5)]) == []
+    assert seed_runs([run_of(0, 0.6, 0.5), run_of(0, 0.6, 0.5)]) == []
+    ordered = seed_runs([run_of(2, 0.6, 0.5), run_of(1, 0.6, 0.5)])
+    assert [run.results.run.seed for run in ordered] == [1, 2]
