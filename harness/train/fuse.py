@@ -1,0 +1,118 @@
+"""The adapter merged into its base, as `mlx_lm.fuse` does it, and what that weighs.
+
+A loaded model with an adapter -> a model folder that ``models/load.py`` reads, fused (quantized
+layers are quantized again) or dequantized, and its size by number format. The loaded model is left
+as it was. Follows ``mlx_lm/fuse.py`` (0.32.2). Whether the fused model still answers alike is
+measured elsewhere: a small adapter can vanish in 4-bit rounding (ml-explore/mlx-lm#1172).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.models.backend import mx, nn
+from harness.models.load import LoadedModel
+from harness.models.safetensors import read_header
+
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "U32": "uint32", "U8": "uint8"}
+
+
+@dataclass(frozen=True, slots=True)
+class FusedSize:
+    """What a model folder's weights weigh."""
+
+    bytes: int
+    """Of all safetensors files, headers included."""
+    by_dtype: dict[str, int]
+    """Tensor bytes by number format; packed quantized weights are ``uint32``."""
+    widened: int = 0
+    """Layers that came out wider than the base stored them (mlx-lm's DoRA gives float32)."""
+
+
+def fuse(loaded: LoadedModel, out: Path, dequantize: bool) -> FusedSize:
+    """Write the fused model to ``out`` and say what it weighs.
+
+    Args:
+        loaded: the base with an adapter applied (for ``full`` the weights are the model's own).
+        out: a new folder.
+        dequantize: turn every quantized layer back into plain weights, as
+            ``mlx_lm.fuse --dequantize``.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    from mlx_lm.utils import dequantize_model, save
+
+    model = loaded.model
+    replaced = _will_be_replaced(model, dequantize)
+    config = deepcopy(dict(loaded.base.config))
+    try:
+        fused = [(name, module.fuse(dequantize=dequantize)) for name, module in _adapted(model)]
+        widened = sum(_wider(module, dict(_adapted(model))[name]) for name, module in fused)
+        _put(model, fused)
+        if dequantize:
+            dequantize_model(model)
+            config.pop("quantization", None)
+            config.pop("quantization_config", None)
+        out.mkdir(parents=True, exist_ok=True)
+        save(out, str(loaded.base.path), model, loaded.tokenizer, config, donate_model=False)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"cannot write the fused model to {out}: {error}") from error
+    finally:
+        _put(model, replaced)
+    return weigh(out, widened)
+
+
+def weigh(folder: Path, widened: int = 0) -> FusedSize:
+    """Size of the safetensors in ``folder``: of a base, an adapter or a fused model."""
+    files = sorted(folder.glob("*.safetensors"))
+    by_dtype: Counter[str] = Counter()
+    for file in files:
+        for tensor in read_header(file).values():
+            by_dtype[_DTYPES.get(tensor.dtype, tensor.dtype.lower())] += tensor.bytes
+    total = sum(file.stat().st_size for file in files)
+    return FusedSize(total, dict(sorted(by_dtype.items())), widened)
+
+
+def _adapted(model: nn.Module) -> list[tuple[str, Any]]:
+    """Every adapter layer by name; none for ``full``."""
+    return [(name, module) for name, module in model.named_modules() if hasattr(module, "fuse")]
+
+
+def _will_be_replaced(model: nn.Module, dequantize: bool) -> list[tuple[str, Any]]:
+    """The modules that fusing puts others in place of, to be put back."""
+    adapted = _adapted(model)
+    if not dequantize:
+        return adapted
+    inside = tuple(f"{name}." for name, _ in adapted)
+    quantized = [
+        (name, module)
+        for name, module in model.named_modules()
+        if "scales" in module and not name.startswith(inside)
+    ]
+    return adapted + quantized
+
+
+def _put(model: nn.Module, modules: list[tuple[str, Any]]) -> None:
+    from mlx.utils import tree_unflatten
+
+    if modules:
+        model.update_modules(tree_unflatten(modules))
+
+
+def _wider(fused: Any, adapted: Any) -> bool:
+    """Whether a fused layer stores more bytes a number than the layer it replaces."""
+    linear = getattr(adapted, "linear", None) or getattr(adapted, "embedding", None)
+    if linear is None:
+        return False
+    leaf = "scales" if "scales" in fused and "scales" in linear else "weight"
+    if leaf == "weight" and "scales" in linear:
+        return False  # dequantized on purpose
+    new: mx.Dtype = fused[leaf].dtype
+    old: mx.Dtype = linear[leaf].dtype
+    return bool(new.size > old.size)

@@ -1,0 +1,110 @@
+"""Fused models: equal to base + adapter, sizes by number format, the loaded model untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_rows import make_variant
+
+from harness.cache import Cache
+from harness.data.tokens import TokenizedExample
+from harness.models.backend import mx
+from harness.models.load import LoadedModel, load
+from harness.models.resolve import resolve
+from harness.train.finetune import finetune
+from harness.train.fuse import fuse, weigh
+from harness.train.variant import Variant
+
+Loader = Callable[[Variant], LoadedModel]
+Rows = list[TokenizedExample]
+PROMPT = mx.array([[ord(letter) for letter in "table: students"]])
+
+
+def logits(loaded: LoadedModel) -> np.ndarray:
+    return np.array(loaded.model(PROMPT))
+
+
+@pytest.fixture(scope="module")
+def tuned(
+    tmp_path_factory: pytest.TempPathFactory, loader: Loader, rows: Rows, valid: Rows
+) -> Callable[[str], LoadedModel]:
+    """A variant of the tiny model after a few strong updates, loaded from its adapter."""
+    found: dict[str, LoadedModel] = {}
+
+    def make(name: str) -> LoadedModel:
+        if name not in found:
+            variant = make_variant(
+                name, iters=2, learning_rate="1e-2", steps_per_eval=50, val_batches=1
+            )
+            out = tmp_path_factory.mktemp(variant.file_name)
+            loaded = loader(variant)
+            finetune(loaded, variant, rows, valid, out, seed=0)
+            found[name] = load(loaded.base, out)
+        return found[name]
+
+    return make
+
+
+@pytest.mark.parametrize("name", ["article/lora", "dora", "full"])
+def test_a_fused_float_model_gives_the_adapter_s_logits(
+    name: str, tuned: Callable[[str], LoadedModel], tmp_path: Path, cache: Cache
+) -> None:
+    loaded = tuned(name)
+    before = logits(loaded)
+    size = fuse(loaded, tmp_path / "fused", dequantize=False)
+    fused = load(resolve(str(tmp_path / "fused"), cache))
+    np.testing.assert_allclose(logits(fused), before, atol=2e-4)
+    assert np.array_equal(logits(loaded), before)
+    base = weigh(loaded.base.path)
+    assert size.by_dtype == base.by_dtype
+    assert list(size.by_dtype) == ["float32"]
+    assert size.widened == 0
+
+
+def test_dequantizing_keeps_the_adapter_that_4_bits_round_away(
+    tuned: Callable[[str], LoadedModel], tmp_path: Path, cache: Cache
+) -> None:
+    loaded = tuned("article/qlora")
+    before = logits(loaded)
+    small = fuse(loaded, tmp_path / "fused", dequantize=False)
+    large = fuse(loaded, tmp_path / "plain", dequantize=True)
+    assert np.array_equal(logits(loaded), before)
+    fused = logits(load(resolve(str(tmp_path / "fused"), cache)))
+    plain = logits(load(resolve(str(tmp_path / "plain"), cache)))
+    np.testing.assert_allclose(plain, before, atol=2e-4)
+    assert np.abs(fused - before).max() > 10 * np.abs(plain - before).max()
+    assert set(small.by_dtype) == {"float32", "uint32"}
+    assert set(large.by_dtype) == {"float32"}
+    assert small.bytes < large.bytes
+
+
+def test_sizes_count_every_byte_of_the_files(
+    tuned: Callable[[str], LoadedModel], tmp_path: Path
+) -> None:
+    size = fuse(tuned("article/lora"), tmp_path / "fused", dequantize=False)
+    files = list((tmp_path / "fused").glob("*.safetensors"))
+    assert size.bytes == sum(file.stat().st_size for file in files)
+    header = size.bytes - sum(size.by_dtype.values())
+    assert 0 < header < 40_000
+
+
+def test_dora_on_a_half_precision_base_is_reported_as_widened(
+    tuned: Callable[[str], LoadedModel], tmp_path: Path, cache: Cache, rows: Rows, valid: Rows
+) -> None:
+    from mlx.utils import tree_map
+    from mlx_lm.utils import save
+
+    loaded = load(tuned("article/lora").base)
+    loaded.model.update(tree_map(lambda a: a.astype(mx.bfloat16), loaded.model.parameters()))
+    half = tmp_path / "half"
+    save(half, str(loaded.base.path), loaded.model, loaded.tokenizer, dict(loaded.base.config))
+    keys = {"lora_parameters.keys": "[self_attn.q_proj]", "num_layers": 2}
+    variant = make_variant("dora", iters=1, steps_per_eval=50, val_batches=1, **keys)
+    base = load(resolve(str(half), cache))
+    finetune(base, variant, rows, valid, tmp_path / "adapter", seed=0)
+    size = fuse(load(base.base, tmp_path / "adapter"), tmp_path / "fused", dequantize=False)
+    assert size.widened == 2
+    assert size.by_dtype["float32"] == 2 * 64 * 64 * 4
