@@ -19,10 +19,12 @@ _END_TOKEN = re.compile(
 _THINK = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"```[ \t]*([A-Za-z0-9_+-]*)[ \t]*\r?\n?(.*?)(?:```|\Z)", re.DOTALL)
 _INLINE = re.compile(r"`\s*(select\s[^`]*\sfrom\s[^`]*)`", re.IGNORECASE)
+_CLAUSES = frozenset(("from", "where", "group", "order", "having", "limit", "and", "or"))
 _COMMENT = re.compile(r"\s--[^\n'\"]*\Z")
 _SELECT = re.compile(r"\bselect\b", re.IGNORECASE)
+_CTE = re.compile(r"with\s+(?:recursive\s+)?[\w\".`]+\s*(?:\([^)]*\)\s*)?as\b[^;]{0,40}?\(", re.IGNORECASE)
 _OTHER = re.compile(
-    r"(?:^|[:;]\s*|\n\s*)(with|insert|update|delete|drop|create|alter|copy|attach|detach|pragma|set|call|"
+    r"(with|insert|update|delete|drop|create|alter|copy|attach|detach|pragma|set|call|"
     r"explain|describe|show|export|import|install|load|truncate|vacuum|values|summarize|use|begin|"
     r"merge|pivot|unpivot|from|checkpoint|analyze|prepare|execute|reset|grant|table)\b",
     re.IGNORECASE,
@@ -64,11 +66,24 @@ def statements(text: str) -> list[Found]:
 
 
 def other_statement(text: str) -> str | None:
-    """The keyword of a statement that is no SELECT, if the text starts with one."""
+    """The keyword of a statement that is no SELECT, if that is what the text starts with.
+
+    A word like "With" or "Show" also starts sentences; so before a SELECT it must be written in
+    capitals, define a CTE, or end with a semicolon.
+    """
     fence = _FENCE.search(text[:MAX_TEXT])
-    body = fence[2] if fence and fence[2].strip() else text
-    match = _OTHER.match(body.strip()[:200])
-    return match[1].upper() if match else None
+    body = (fence[2] if fence and fence[2].strip() else text[:MAX_TEXT]).lstrip(" \t\r\n;(")
+    match = _OTHER.match(body)
+    if match is None:
+        return None
+    keyword = match[1].upper()
+    select = _SELECT.search(body)
+    if select is None:
+        return keyword
+    before = body[: select.start()]
+    if keyword == "WITH":
+        return keyword if _CTE.match(body) else None
+    return keyword if match[1].isupper() or ";" in before else None
 
 
 def _in_block(text: str) -> list[Found]:
@@ -102,6 +117,7 @@ def _starts_statement(before: str) -> bool:
 
 def _cut(text: str, start: int) -> str:
     """The statement from ``start``: up to an end token, a fence, or a line that does not go on."""
+    bold = re.search(r"\*{1,3}\Z", text[:start])
     text = text[start:]
     end_token = _END_TOKEN.search(text)
     if end_token:
@@ -109,22 +125,46 @@ def _cut(text: str, start: int) -> str:
     text = text.split("```", 1)[0]
     lines = text.split("\n")
     kept = [_COMMENT.sub("", lines[0])]
+    gap = False
     for line in lines[1:]:
-        if line.lstrip().startswith("--"):
-            continue
-        line = _COMMENT.sub("", line)
-        done = "\n".join(kept).rstrip()
-        if done.endswith(";"):
-            break
-        unfinished = _UNFINISHED.search(done[-40:]) is not None or _opens(done)
         if not line.strip():
-            if not unfinished:
+            gap = True
+        elif not line.lstrip().startswith("--"):
+            line = _COMMENT.sub("", line)
+            if not _continues("\n".join(kept).rstrip(), line, gap):
                 break
-        elif not unfinished and (_QUESTION.match(line) or not _GOES_ON.match(line)):
-            break
-        kept.append(line)
-    return "\n".join(kept).strip()
+            kept.append(line)
+            gap = False
+    statement = "\n".join(kept).strip()
+    if bold:
+        statement = statement.rstrip("*")
+    if statement.endswith(".") and statement[-2:-1] in "'\"`)];":
+        statement = statement[:-1]
+    return statement
 
 
-def _opens(text: str) -> bool:
-    return text.count("(") > text.count(")") and "\n" in text
+def _continues(done: str, line: str, gap: bool) -> bool:
+    """Whether ``line`` belongs to the statement ``done``; ``gap`` is a blank line between.
+
+    A clause that is taken for prose would silently widen the query, so what looks like one stays:
+    only a capitalized word (``Where …``) without a comparison is prose.
+    """
+    if done.endswith(";"):
+        return False
+    if _UNFINISHED.search(done[-40:]) is not None or ("\n" in done and _open(done)):
+        return True
+    if _QUESTION.match(line):
+        return False
+    match = _GOES_ON.match(line)
+    if match is None:
+        return False
+    word = match[1].split()[0] if match[1][0].isalpha() else ""
+    if not word:
+        return not gap
+    if not word.istitle() or done[:6].istitle():
+        return not gap or word.isupper() or done[:6].islower() or word in _CLAUSES
+    return word.lower() in _CLAUSES and re.search(r"[<>=]", line) is not None
+
+
+def _open(text: str) -> bool:
+    return text.count("(") > text.count(")")

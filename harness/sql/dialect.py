@@ -10,6 +10,7 @@ left to sqlreader.py. Source of the dialect: mlx-examples, lora/data/wikisql.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from harness.data.records import AGGREGATIONS
@@ -34,6 +35,8 @@ from harness.sql.scan import Scanner, TooComplex
 
 _AGGREGATES = tuple((name.lower(), name) for name in AGGREGATIONS if name)
 _MAX_ITEMS = 32
+_UNSUPPORTED = ("having", "offset", "union", "intersect", "except", "join", "inner", "left")
+_ALIAS = re.compile(r"\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|'[^']*'|[^\W\d]\w*")
 
 
 def read_dialect(text: str, names: Names) -> Query | Failure:
@@ -77,6 +80,9 @@ def _heads(s: Scanner, position: int) -> Iterator[tuple[int, tuple[Item, ...], i
         score, items, at = pending.pop()
         for more, item, after in _items(s, at):
             after = s.skip(after)
+            alias = s.keyword(after, "as")
+            if alias >= 0 and (named := _ALIAS.match(s.text, alias)):
+                after = s.skip(named.end())
             chosen = (*items, item)
             table = s.keyword(after, "from")
             if table >= 0:
@@ -313,4 +319,6 @@ def _clauses(s: Scanner, at: int) -> tuple[tuple[int, ...], tuple[Order, ...], i
 
 
 def _unread(s: Scanner, at: int) -> None:
+    if any(s.keyword(at, word) >= 0 for word in _UNSUPPORTED):
+        s.fail(s.end, Failure("unsupported", f"{s.text[at : at + 40]!r}"))
     s.fail(at, Failure("syntax", f"cannot read {s.text[at : at + 40]!r}"))

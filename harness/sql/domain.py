@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from harness.data.records import Cell, Table
 from harness.sql.values import fold, number
@@ -28,6 +28,7 @@ class Domain:
     def __init__(self, pool: Sequence[str | float | int], holds_null: bool) -> None:
         self.pool = pool
         self.holds_null = holds_null
+        self._good: dict[tuple[Test, ...], list[Cell]] = {}
 
     def any(self, rng: random.Random) -> Cell:
         """A value that the column has, or a new one."""
@@ -53,7 +54,20 @@ class Domain:
 
     def satisfying(self, tests: Sequence[Test], rng: random.Random) -> Cell:
         """A value that satisfies all ``tests``, as far as there is one."""
-        return self._find(tests, lambda cell: all(self.holds(cell, test) for test in tests), rng)
+        key = tuple(tests)
+        known = self._good.get(key)
+        if known is None:
+            known = self._good[key] = [cell for cell in self.pool if self._all(cell, tests)]
+        options = list(known)
+        for _, value in tests:
+            options += [c for c in self.candidates(value, rng) if self._all(c, tests)]
+        if rng.random() < 0.3 or not options:
+            far = [self.extreme(True, rng), self.extreme(False, rng)]
+            options = [c for c in far if self._all(c, tests)] or options
+        return rng.choice(options) if options else self.any(rng)
+
+    def _all(self, cell: Cell, tests: Sequence[Test]) -> bool:
+        return all(self.holds(cell, test) for test in tests)
 
     def missing(
         self, tests: Sequence[Test], broken: int, side: int, rng: random.Random
@@ -79,14 +93,6 @@ class Domain:
             if not self.holds(cell, tests[broken]):
                 return cell
         return self.any(rng)
-
-    def _find(
-        self, tests: Sequence[Test], good: Callable[[Cell], bool], rng: random.Random
-    ) -> Cell:
-        options: list[Cell] = [cell for cell in self.pool if good(cell)]
-        for _, value in tests:
-            options.extend(cell for cell in self.candidates(value, rng) if good(cell))
-        return rng.choice(options) if options else self.any(rng)
 
 
 class Numbers(Domain):

@@ -22,7 +22,7 @@ from harness.sql.execute import MAX_ROWS, Executor, typed_rows
 from harness.sql.failures import Failure
 from harness.sql.perturb import Copies
 from harness.sql.query import Query, from_logical_form, leaves
-from harness.sql.relation import cell_value
+from harness.sql.relation import CellValue, cell_value
 from harness.sql.render import identifier, render
 
 _EXAMPLES_PER_STATEMENT = 100
@@ -65,11 +65,19 @@ def _copy(executor: Executor, pair: Pair, copies: int) -> _Copied:
     maker = Copies(table, pair.example.gold)
     types = [table.types[column] for column in used]
     made = []
+    # 1 and 1.0 are the same key but not the same text.
+    known: dict[tuple[Any, type, str], CellValue] = {}
     for copy in range(copies):
         columns = maker.columns(copy, used)
         rows = []
         for index, cells in enumerate(zip(*columns, strict=True)):
-            values = [cell_value(cell, kind) for cell, kind in zip(cells, types, strict=True)]
+            values = []
+            for cell, kind in zip(cells, types, strict=True):
+                key = (cell, type(cell), kind)
+                value = known.get(key)
+                if value is None:
+                    value = known[key] = cell_value(cell, kind)
+                values.append(value)
             rows.append(
                 {
                     "r": index,

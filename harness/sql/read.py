@@ -56,11 +56,15 @@ class Reader:
         query = read_quickly(text, self.names(table))
         if query is not None:
             return Reading(query, None, text)
+        # Not Unicode that can be stored or sent; such a character equals no cell's.
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        other = clean.other_statement(text)
+        if other == "WITH":
+            return _failed(Failure("unsupported", "WITH"))
+        if other:
+            return _failed(Failure("not_select", f"a {other} statement"))
         found = clean.statements(text)
         if not found:
-            other = clean.other_statement(text)
-            if other:
-                return _failed(Failure("not_select", f"a {other} statement"))
             return _failed(Failure("no_query", "no SELECT in the text"))
         first: Reading | None = None
         for candidate in found:

@@ -153,6 +153,9 @@ class _Renderer:
             return f"{self.folded(column)} {not_}IN ({listed})"
         numbers = [found for value in values if (found := number(value)) is not None]
         texts = [value for value in values if number(value) is None]
+        if not texts:
+            listed = ", ".join(number_text(value) for value in numbers)
+            return f"{self.numeric(column)} {not_}IN ({listed})"
         parts = []
         if numbers:
             listed = ", ".join(number_text(value) for value in numbers)

@@ -25,6 +25,7 @@ from harness.sql.official import EvaluationError, logical_form_match
 from harness.sql.predictions import Prediction
 from harness.sql.query import And, Comparison, Query, from_logical_form, to_logical_form
 from harness.sql.read import Reading
+from harness.sql.strict import strict
 from harness.sql.structured import read_structured
 
 PROTOCOL = "execution@1"
@@ -121,7 +122,7 @@ class _Grading:
         official = [self.official(index, form) for index, form in enumerate(forms)]
         results = self.execute(readings)
         ex = [self.ex(index, result) for index, result in enumerate(results)]
-        strict = self.strict(readings, ex)
+        strict = self.strict(ex)
         tough = self.hardened(readings, ex, hardened) if hardened else [None] * len(ex)
         found = []
         for index, (example, reading, result) in enumerate(
@@ -211,13 +212,23 @@ class _Grading:
             return False
         return equal_results(result.rows, gold.result.rows)
 
-    def strict(
-        self, readings: Sequence[Reading], ex: Sequence[bool | None]
-    ) -> list[bool | None]:
+    def strict(self, ex: Sequence[bool | None]) -> list[bool | None]:
         if any(prediction.structured for prediction in self.predictions):
             # A structured prediction has no text that could stand as it is.
             return [None] * len(ex)
-        return [None if passed is None else False for passed in ex]
+        passed = [index for index, value in enumerate(ex) if value]
+        items = [
+            (
+                self.predictions[index].text or "",
+                self.gold.tables[self.numbers[index]],
+                self.gold.executor.names(self.numbers[index]),
+            )
+            for index in passed
+        ]
+        result: list[bool | None] = [None if value is None else False for value in ex]
+        for index, verdict in zip(passed, strict(self.gold.executor.sandbox, items), strict=True):
+            result[index] = verdict
+        return result
 
     def hardened(
         self, readings: Sequence[Reading], ex: Sequence[bool | None], copies: int

@@ -77,6 +77,11 @@ def number(value: str | float | int) -> float | None:
     return result if math.isfinite(result) else None
 
 
+def is_plain_number(text: str) -> bool:
+    """Whether ``text`` is a number as SQL writes it: no commas, units or other digits."""
+    return _PLAIN_NUMBER.fullmatch(text) is not None
+
+
 def affine_columns(
     columns: Iterable[tuple[str, Iterable[Cell]]], connection: sqlite3.Connection
 ) -> list[list[Stored]]:
