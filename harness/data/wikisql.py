@@ -130,16 +130,26 @@ def _objects(path: Path, data: bytes, problems: list[str]) -> Iterator[tuple[int
             if not line.strip():
                 raise Damage("empty line (ids are line numbers, so none may be skipped)")
             value = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+            if b"\\u" in line and not _encodable(value):
+                raise Damage("a \\u escape is half of a surrogate pair, which is no character")
             if not isinstance(value, dict):
                 raise Damage(f"expected a JSON object, got {kind_of(value)}")
         except UnicodeDecodeError as error:
             problems.append(f"{path}:{number}: not UTF-8 at byte {error.start}")
         except json.JSONDecodeError as error:
             problems.append(f"{path}:{number}: not JSON at column {error.colno}: {error.msg}")
-        except (Damage, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             problems.append(f"{path}:{number}: {error}")
         else:
             yield number, value
+
+
+def _encodable(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _report(path: Path, problems: list[str]) -> None:
