@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.models.backend import backend_name, mx
+from harness.measure.entropy import TargetNll, cross_entropy
+from harness.models.backend import mx
 
 CHUNK_BYTES = 64 * 2**20
 """Float32 logits alive at once; where MLX takes their log-sum-exp, twice that for a moment."""
-
-NUMPY_ROWS = 8
-"""Rows of logits at a time, so that the copy stays in the second-level cache."""
 
 _PROBE = (0, 1, 2, 3, 2, 1)
 
@@ -32,18 +30,6 @@ class SplitModel:
 
     backbone: Callable[[mx.array], mx.array]
     head: Callable[[mx.array], mx.array]
-
-
-@dataclass(frozen=True, slots=True)
-class TargetNll:
-    """Per target of one row, in order: the exact value and mlx-lm's.
-
-    ``native`` is what mlx-lm's loss computes: in the precision of the logits, while ``exact``
-    takes the log-sum-exp of the same logits in float32. They are one array for a float32 model.
-    """
-
-    exact: NDArray[np.float64]
-    native: NDArray[np.float64]
 
 
 def split_model(model: Any) -> SplitModel | None:
@@ -111,13 +97,11 @@ def _chunked(
     rows = _chunk_rows(states, split)
     for start in range(0, targets.size, rows):
         part = states[start : start + rows]
-        wanted = targets[start : start + rows]
-        logits = part if split is None else split.head(part)
-        own = full = _cross_entropy(logits, wanted)
-        if logits.dtype != mx.float32:
-            full = _cross_entropy(logits.astype(mx.float32), wanted)
-        native.append(own)
-        exact.append(full)
+        both = cross_entropy(
+            part if split is None else split.head(part), targets[start : start + rows]
+        )
+        exact.append(both.exact)
+        native.append(both.native)
     return np.concatenate(exact), np.concatenate(native)
 
 
@@ -125,32 +109,3 @@ def _chunk_rows(states: mx.array, split: SplitModel | None) -> int:
     """Rows whose logits fit the budget; the vocabulary's width is read off one row, unevaluated."""
     vocabulary = states.shape[-1] if split is None else split.head(states[:1]).shape[-1]
     return max(1, CHUNK_BYTES // (4 * int(vocabulary)))
-
-
-def _cross_entropy(logits: mx.array, targets: NDArray[np.int32]) -> NDArray[np.float64]:
-    """``logsumexp(logits) - logits[target]`` of each row, in the precision of the logits."""
-    if logits.dtype == mx.float32 and backend_name() == "cpu":
-        return _numpy_cross_entropy(np.array(logits, copy=False), targets)
-    score = mx.take_along_axis(logits, mx.array(targets)[:, None], axis=-1).squeeze(-1)
-    nll = mx.logsumexp(logits, axis=-1) - score
-    return np.array(nll.astype(mx.float32), dtype=np.float64)
-
-
-def _numpy_cross_entropy(
-    logits: NDArray[np.float32], targets: NDArray[np.int32]
-) -> NDArray[np.float64]:
-    """The same on the CPU, where MLX takes exp one scalar at a time: 8 times as long as this.
-
-    A row of 49,152 logits costs MLX 1 ms, twice the product that makes it (2-core Xeon).
-    """
-    nll = np.empty(targets.size, np.float64)
-    buffer = np.empty((min(NUMPY_ROWS, targets.size), logits.shape[1]), np.float32)
-    for start in range(0, targets.size, NUMPY_ROWS):
-        part = logits[start : start + NUMPY_ROWS]
-        shifted = buffer[: len(part)]
-        peak = part.max(axis=1)
-        np.subtract(part, peak[:, None], out=shifted)
-        score = np.take_along_axis(shifted, targets[start : start + NUMPY_ROWS, None], axis=1)
-        total = np.exp(shifted, out=shifted).sum(axis=1)
-        nll[start : start + NUMPY_ROWS] = np.log(total.astype(np.float64)) - score[:, 0]
-    return nll

@@ -20,7 +20,8 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.measure.batches import length_batches
-from harness.measure.forward import TargetNll, split_model, target_nll
+from harness.measure.entropy import TargetNll
+from harness.measure.forward import split_model, target_nll
 from harness.models.backend import mx
 from harness.progress import ProgressCallback, silent
 

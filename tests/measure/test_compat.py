@@ -100,6 +100,16 @@ def test_compat_in_low_precision_is_as_close_as_that_precision(
     )
 
 
+def test_compat_has_mlx_lms_drift_over_a_large_vocabulary() -> None:
+    model = llama(seed=4, vocab_size=65_000)
+    model.model.norm.weight = model.model.norm.weight * 4.0
+    examples = rows(12, seed=2, high=30)
+    settings = CompatSettings(batch_size=4)
+    assert ours(model, examples, settings) == pytest.approx(
+        theirs(model, examples, settings), rel=TOLERANCE
+    )
+
+
 def test_compat_is_none_where_mlx_lm_refuses(tiny: Loaded) -> None:
     examples = rows(3)
     with pytest.raises(ValueError, match="at least batch_size"):
