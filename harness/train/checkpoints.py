@@ -69,7 +69,8 @@ class ResumeState:
 class StateStore:
     """Resume states of one training, in ``folder``.
 
-    A state of other data, settings, versions or ranks (another ``fingerprint``) is not used.
+    A state of other data, settings or versions (another ``fingerprint``) is not used. Runs of
+    several ranks keep none: the ranks' folders need not be the same disk.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -77,11 +78,17 @@ class StateStore:
         self.fingerprint = fingerprint
         self.notes: list[str] = []
         """What the user should know: states that were damaged or belonged to something else."""
+        self._enabled = mx.distributed.init().size() == 1
+        self._path = folder
+        self.newest = self._newest() if self._enabled else None
+        """The newest undamaged state, as found when the store was opened."""
 
     def save(self, model: nn.Module, optimizer: Any, state: ResumeState) -> None:
         """Store everything as of now; call it at an accumulation boundary only."""
         from mlx.utils import tree_flatten
 
+        if not self._enabled:
+            return
         arrays = {f"weights.{name}": array for name, array in trainable(model).items()}
         arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(optimizer.state)}
         arrays["random"] = _random_key()
@@ -97,26 +104,11 @@ class StateStore:
         write_json(path.with_suffix(".json"), {"sha256": sha256_file(path)})
         self._forget(self._announced()[_KEPT:])
 
-    def newest(self) -> tuple[Path, ResumeState] | None:
-        """The newest undamaged state and its file, without touching the model."""
-        for announcement in self._announced():
-            path = announcement.with_suffix(".safetensors")
-            meta = self._checked(path, announcement)
-            if meta is None:
-                continue
-            if meta["fingerprint"] != self.fingerprint:
-                self.notes.append(f"{path.name} belongs to other settings or versions: not used")
-                self._forget([announcement])
-                continue
-            keys = ("iteration", "curve", "elapsed_s", "acceleration")
-            return path, ResumeState(**{key: meta[key] for key in keys})
-        return None
-
-    def restore(self, path: Path, model: nn.Module, optimizer: Any) -> None:
-        """Put weights, optimizer state and random state of a :meth:`newest` file in place."""
+    def restore(self, model: nn.Module, optimizer: Any) -> None:
+        """Put weights, optimizer state and random state of :attr:`newest` in place."""
         from mlx.utils import tree_unflatten
 
-        arrays: dict[str, mx.array] = mx.load(str(path))  # type: ignore[assignment]
+        arrays: dict[str, mx.array] = mx.load(str(self._path))  # type: ignore[assignment]
         # Not strict: the frozen base is in the model already.
         model.load_weights(_under("weights.", arrays), strict=False)
         optimizer.state = tree_unflatten(_under("optimizer.", arrays))
@@ -128,6 +120,21 @@ class StateStore:
     def clear(self) -> None:
         """Remove every state: the training is complete, or worth nothing."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _newest(self) -> ResumeState | None:
+        for announcement in self._announced():
+            path = announcement.with_suffix(".safetensors")
+            meta = self._checked(path, announcement)
+            if meta is None:
+                continue
+            if meta["fingerprint"] != self.fingerprint:
+                self.notes.append(f"{path.name} belongs to other settings or versions: not used")
+                self._forget([announcement])
+                continue
+            self._path = path
+            keys = ("iteration", "curve", "elapsed_s", "acceleration")
+            return ResumeState(**{key: meta[key] for key in keys})
+        return None
 
     def _announced(self) -> list[Path]:
         return sorted(self.folder.glob("state-*.json"), reverse=True)

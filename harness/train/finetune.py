@@ -20,13 +20,14 @@ from typing import Any
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
 from harness.files import content_key, write_json
+from harness.models.accelerate import accelerate
 from harness.models.backend import mx
 from harness.models.load import LoadedModel
 from harness.progress import ProgressCallback, silent
 from harness.train.adapt import WEIGHTS, apply_variant, save_adapter
-from harness.train.checkpoints import Checkpoint, checkpoints_in
+from harness.train.checkpoints import Checkpoint, StateStore, checkpoints_in
 from harness.train.curve import Curve, CurvePoint
-from harness.train.session import Session
+from harness.train.session import Session, Watch
 from harness.train.validate import mean_loss, validation_rows
 from harness.train.variant import Variant
 
@@ -64,7 +65,7 @@ def finetune(
     valid: Sequence[TokenizedExample],
     out: Path,
     seed: int,
-    progress: ProgressCallback = silent,
+    progress: ProgressCallback | Watch = silent,
 ) -> FinetuneResult:
     """Train ``variant`` on ``train`` and leave the tuned model in ``loaded.model``.
 
@@ -76,30 +77,33 @@ def finetune(
         out: a folder for adapter, checkpoints and resume state. A finished training found there
             is loaded, an unfinished one is continued, if settings and data are the same.
         seed: of adapter values, batch order, dropout and the validation subset.
-        progress: told after every iteration.
+        progress: told after every iteration; a :class:`Watch` separates the phases as well.
 
     Raises:
         UserError: an empty split, a loss that became NaN, no memory, a folder that cannot be
             written.
     """
-    started = time.perf_counter()
     _require_rows(variant, train, valid)
-    acceleration = _accelerate(loaded)
-    apply_variant(loaded.model, variant, seed)
+    watch = progress if isinstance(progress, Watch) else Watch(progress)
     count = -1 if variant.val_batches == -1 else variant.val_batches * variant.batch_size
     subset = validation_rows(valid, count, seed)
     if not variant.trains:
-        return _base_only(loaded, variant, subset, started, progress)
+        return _base_only(loaded, variant, subset, watch)
     fingerprint = _fingerprint(loaded, variant, train, subset, seed)
     finished = read_result(out, fingerprint)
-    if finished is not None and finished.adapter is not None:
-        loaded.model.load_weights(str(finished.adapter / WEIGHTS), strict=False)
+    store = StateStore(out / "state", fingerprint)
+    earlier = finished or store.newest
+    # What was chosen by measuring is kept: other kernels round otherwise.
+    chosen = earlier.acceleration if earlier is not None else None
+    acceleration = accelerate(loaded.model, chosen, hold=False).to_json()
+    apply_variant(loaded.model, variant, seed)
+    if finished is not None:
+        loaded.model.load_weights(str(out / WEIGHTS), strict=False)
         loaded.model.eval()
         return finished
-    session = Session(loaded.model, variant, loaded.base.id, out, progress)
+    session = Session(loaded.model, variant, loaded.base.id, out, watch)
     session.acceleration = acceleration
-    session.run(train, subset, seed, fingerprint)
-    save_adapter(loaded.model, variant, loaded.base.id, out)
+    session.run(train, subset, seed, store)
     result = FinetuneResult(
         curve=session.curve.points,
         wall_s=session.elapsed_s(),
@@ -109,10 +113,12 @@ def finetune(
         overhead_s=session.overhead_s,
         step_s=session.step_s,
         acceleration=acceleration,
-        notes=tuple(session.notes),
+        notes=tuple(store.notes),
     )
-    _write_result(out, result, fingerprint)
-    session.forget_state()
+    if mx.distributed.init().rank() == 0:
+        save_adapter(loaded.model, variant, loaded.base.id, out)
+        _write_result(out, result, fingerprint)
+        store.clear()
     return result
 
 
@@ -127,22 +133,24 @@ def _require_rows(
             )
 
 
-def _accelerate(loaded: LoadedModel) -> Any:
-    return None
-
-
 def _base_only(
-    loaded: LoadedModel,
-    variant: Variant,
-    subset: Sequence[TokenizedExample],
-    started: float,
-    progress: ProgressCallback,
+    loaded: LoadedModel, variant: Variant, subset: Sequence[TokenizedExample], watch: Watch
 ) -> FinetuneResult:
-    label = f"validate {variant.name}"
-    loss = mean_loss(loaded.model, subset, variant.batch_size, progress, label)
-    curve = Curve()
+    started = time.perf_counter()
+    acceleration = accelerate(loaded.model, hold=False).to_json()
+    apply_variant(loaded.model, variant, seed=0)
+    label, curve = f"validate {variant.name}", Curve()
+    with watch.phase("validate"):
+        loss = mean_loss(loaded.model, subset, variant.batch_size, watch.progress, label)
     curve.close(0, loss)
-    return FinetuneResult(curve.points, time.perf_counter() - started, [], None, None)
+    return FinetuneResult(
+        curve=curve.points,
+        wall_s=time.perf_counter() - started,
+        checkpoints=[],
+        adapter=None,
+        resumed_from=None,
+        acceleration=acceleration,
+    )
 
 
 def _fingerprint(

@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
 from harness.models.backend import mx, nn
-from harness.progress import ProgressCallback
+from harness.progress import ProgressCallback, silent
 from harness.train.adapt import build_optimizer, checkpointed_blocks
 from harness.train.batches import BatchIterator, Schedule
 from harness.train.checkpoints import ResumeState, StateStore, write_checkpoint
@@ -34,24 +35,37 @@ _STATE_SHARE = 50
 # A state is written no more often than 50 times its own cost: 2% of the training at most.
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while a variant is trained."""
+
+    progress: ProgressCallback = silent
+    """Told after every iteration and validation batch."""
+    phase: Callable[[str], AbstractContextManager[object]] = lambda name: nullcontext()
+    """Entered as ``phase("train")`` and ``phase("validate")`` in turn, for memory by phase."""
+
+
 class Session:
     """State of one training; :meth:`run` is called once."""
 
     def __init__(
-        self, model: nn.Module, variant: Variant, base: str, out: Path, progress: ProgressCallback
+        self, model: nn.Module, variant: Variant, base: str, out: Path, watch: Watch
     ) -> None:
         self.curve = Curve(variant.grad_accumulation_steps)
         self.resumed_from: int | None = None
         self.overhead_s = 0.0
         self.step_s = 0.0
         self.acceleration: Any = None
-        self.notes: list[str] = []
         self._model = model
         self._variant = variant
         self._base = base
         self._out = out
         self._world = mx.distributed.init()
-        self._progress: ProgressCallback = progress if self._world.rank() == 0 else _nothing
+        self._progress = watch.progress if self._world.rank() == 0 else silent
+        self._phase = watch.phase
+        self._training = ExitStack()
+        """Holds the phase ``train`` while it lasts."""
+        self._trains = False
         self._started = time.perf_counter()
         self._earlier_s = 0.0
         self._mark = self._started
@@ -67,13 +81,13 @@ class Session:
         train: Sequence[TokenizedExample],
         subset: Sequence[TokenizedExample],
         seed: int,
-        fingerprint: str,
+        store: StateStore,
     ) -> None:
-        """Train to the end, from the newest resume state if there is one."""
+        """Train to the end, from the newest resume state of ``store`` if there is one."""
         variant = self._variant
         self._subset = subset
+        self._store = store
         self._optimizer = build_optimizer(variant, self._model)
-        self._store = StateStore(self._out / "state", fingerprint)
         schedule = Schedule(tuple(len(row.tokens) for row in train), variant.batch_size, seed)
         self._batches = BatchIterator(
             train,
@@ -88,10 +102,11 @@ class Session:
         self._batches.given = self._given
         self._first = start + 1
         mx.eval(self._model.parameters(), self._optimizer.state)
-        if start < variant.iters:
-            with _explained(variant), checkpointed_blocks(self._model, variant.grad_checkpoint):
-                self._train(variant.iters - start)
-        self._between(variant.iters)
+        with self._training, _explained(variant):
+            if start < variant.iters:
+                with checkpointed_blocks(self._model, variant.grad_checkpoint):
+                    self._train(variant.iters - start)
+            self._between(variant.iters)
         self._model.eval()
 
     def _train(self, iterations: int) -> None:
@@ -125,6 +140,9 @@ class Session:
 
     def _given(self) -> None:
         """A batch is ready: mlx-lm's step begins."""
+        if not self._trains:
+            self._trains = True
+            self._training.enter_context(self._phase("train"))
         now = time.perf_counter()
         self.overhead_s += now - self._mark
         self._mark = now
@@ -169,14 +187,17 @@ class Session:
         if validates_at(self._variant, done):
             label = f"validate {self._variant.name} at {done}"
             size = self._variant.batch_size
-            loss = mean_loss(self._model, self._subset, size, self._progress, label)
+            self._training.close()
+            self._trains = False
+            with self._phase("validate"):
+                loss = mean_loss(self._model, self._subset, size, self._progress, label)
             self._model.train()
             if not math.isfinite(loss):
                 raise self._diverged(loss, done)
         self.curve.close(done, loss)
 
     def _state_is_due(self, done: int) -> bool:
-        if done == 0 or done % self._variant.grad_accumulation_steps:
+        if done == 0:
             return False
         pause = max(STATE_EVERY_S, _STATE_SHARE * self._save_cost_s)
         return time.perf_counter() - self._saved >= pause
@@ -184,7 +205,7 @@ class Session:
     def _save_state(self, done: int) -> None:
         """Between two accumulation boundaries mlx-lm holds gradients that cannot be reached."""
         boundary = done % self._variant.grad_accumulation_steps == 0
-        if not boundary or self._world.size() > 1 or done == self._variant.iters:
+        if not boundary or done == self._variant.iters:
             return
         begun = time.perf_counter()
         state = ResumeState(done, self.curve.state(), self.elapsed_s(), self.acceleration)
@@ -195,20 +216,14 @@ class Session:
     def _resume(self) -> int:
         """The iteration to go on from; 0 from scratch."""
         self._restored_at = -1
-        found = self._store.newest() if self._world.size() == 1 else None
-        self.notes += self._store.notes
-        if found is None:
+        state = self._store.newest
+        if state is None:
             return 0
-        path, state = found
-        self._store.restore(path, self._model, self._optimizer)
+        self._store.restore(self._model, self._optimizer)
         self.curve = Curve.restored(state.curve, self._variant.grad_accumulation_steps)
         self._earlier_s = state.elapsed_s
         self.resumed_from = self._restored_at = state.iteration
         return state.iteration
-
-    def forget_state(self) -> None:
-        """Remove the resume states: the adapter is complete."""
-        self._store.clear()
 
     def _diverged(self, loss: float, iteration: int) -> UserError:
         """The message for a loss that is no number; nothing of the run is kept."""
@@ -229,10 +244,6 @@ class Session:
             f"(--set learning_rate={rate / 10:g}), a smaller lora_parameters.scale, a warm-up "
             "(lr_schedule), or a base in float32 or bfloat16 instead of float16."
         )
-
-
-def _nothing(label: str, done: float, total: float) -> None:
-    """Progress of ranks other than 0."""
 
 
 class _NoDisplay:
