@@ -74,7 +74,7 @@ def report_command(
     if html:
         from harness.results.page import render_page
 
-        files.write_text(out / PAGE_FILE, render_page(stored))
+        files.write_text(out / PAGE_FILE, render_page(stored, published, grades))
         value["files"].append(str(out / PAGE_FILE))
     return value, "Written:\n" + "\n".join(value["files"])
 

@@ -1,0 +1,186 @@
+"use strict";
+// The explorer: filters an index of examples and draws fifty at a time. Everything from a model or
+// a table goes into the page as text nodes, never as markup.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const STEP = 50;
+  const byId = (id) => document.getElementById(id);
+  const list = byId("list"), more = byId("more"), count = byId("count");
+  const controls = ["search", "from", "to", "show", "failure", "agg", "conds"].map(byId);
+  const [search, from, to, show, failure, agg, conds] = controls;
+  let found = [], drawn = 0;
+
+  function make(tag, text, className) {
+    const element = document.createElement(tag);
+    if (text !== undefined && text !== null) element.textContent = text;
+    if (className) element.className = className;
+    return element;
+  }
+  function options(select, values, chosen) {
+    for (const [value, label] of values) {
+      const option = make("option", label);
+      option.value = value;
+      select.append(option);
+    }
+    if (chosen !== undefined) select.value = chosen;
+  }
+  const distinct = (values) => [...new Set(values)].sort().map((value) => [value, value]);
+
+  const names = data.variants.map((name, place) => [place, name]);
+  options(from, names, 0);
+  options(to, names, names.length - 1);
+  options(failure, distinct(data.examples.flatMap((e) => e.v.flatMap((v) => (v && v.fail) || []))));
+  options(agg, distinct(data.examples.flatMap((e) => e.agg ?? [])));
+  options(conds, distinct(data.examples.flatMap((e) => e.conds === undefined ? [] : String(e.conds))));
+  for (const select of [agg, conds]) select.disabled = !data.known;
+
+  const words = data.examples.map((e) => [
+    `#${e.id}`, e.q, e.table, e.gold && e.gold.sql,
+    ...e.v.flatMap((v) => v ? [v.text, v.sql] : []),
+  ].filter(Boolean).join("\n").toLowerCase());
+
+  function state(a, b) {
+    if (!a || !b || a.ok === null || b.ok === null) return "ungraded";
+    if (a.ok) return b.ok ? "both-right" : "broken";
+    return b.ok ? "fixed" : "both-wrong";
+  }
+  function matches(example, place) {
+    const a = example.v[from.value], b = example.v[to.value];
+    if (show.value !== "all" && state(a, b) !== show.value) return false;
+    if (failure.value && ![a, b].some((v) => v && v.fail === failure.value)) return false;
+    if (agg.value && example.agg !== agg.value) return false;
+    if (conds.value && String(example.conds) !== conds.value) return false;
+    const needle = search.value.trim().toLowerCase();
+    return !needle || words[place].includes(needle);
+  }
+  function cell(value) {
+    return value === null ? "NULL" : String(value);
+  }
+  function grid(header, rows, extra) {
+    const wide = make("div", null, "wide");
+    wide.tabIndex = 0;
+    const table = make("table");
+    if (header) {
+      const line = make("tr");
+      for (const name of header) line.append(make("th", name));
+      table.append(line);
+    }
+    for (const row of rows) {
+      const line = make("tr");
+      for (const value of row) line.append(make("td", cell(value)));
+      table.append(line);
+    }
+    wide.append(table);
+    if (extra) wide.append(make("span", `and ${extra} more`, "note"));
+    return wide;
+  }
+  function result(box, part) {
+    if (part.rows === undefined) return;
+    if (part.rows === null) box.append(make("p", "did not run", "note"));
+    else if (!part.rows.length) box.append(make("p", "no rows", "note"));
+    else box.append(grid(null, part.rows, part.more));
+  }
+  function answer(name, v) {
+    const kind = !v || v.ok === null ? "ungraded" : v.ok ? "right" : "wrong";
+    const box = make("div", null, kind);
+    box.append(make("b", name));
+    if (!v) return box;
+    if (v.fail) box.append(make("p", `failure: ${v.fail}`, "note"));
+    if (v.text !== undefined) box.append(make("pre", v.text || "(empty)"));
+    if (v.sql) {
+      const details = make("details");
+      details.append(make("summary", "what ran"), make("pre", v.sql));
+      box.append(details);
+    }
+    result(box, v);
+    return box;
+  }
+  function draw(example) {
+    const card = make("article");
+    card.id = `example-${example.id}`;
+    card.tabIndex = -1;
+    const head = make("h3");
+    const link = make("a", `#${example.id}`);
+    link.href = `#example-${example.id}`;
+    head.append(link, ` ${example.q ?? ""}`);
+    card.append(head);
+    const table = data.tables[example.table];
+    if (table) {
+      const details = make("details");
+      details.append(make("summary", `table ${example.table}`), grid(table.header, table.rows, table.more));
+      card.append(details);
+    }
+    const answers = make("div", null, "answers");
+    if (example.gold) {
+      const gold = make("div");
+      gold.append(make("b", "gold"), make("pre", example.gold.sql ?? "(could not be shown)"));
+      result(gold, example.gold);
+      answers.append(gold);
+    }
+    example.v.forEach((v, place) => answers.append(answer(data.variants[place], v)));
+    card.append(answers);
+    if (example.v.every((v) => !v || v.text === undefined)) {
+      card.append(make("p", "Only disagreements are kept in full on a page of this size.", "note"));
+    }
+    return card;
+  }
+  function extend(until) {
+    const end = Math.min(found.length, Math.max(drawn + STEP, until + 1));
+    list.append(...found.slice(drawn, end).map((place) => draw(data.examples[place])));
+    drawn = end;
+    more.hidden = drawn >= found.length;
+  }
+  function refresh() {
+    found = data.examples.flatMap((example, place) => matches(example, place) ? [place] : []);
+    drawn = 0;
+    list.replaceChildren();
+    count.textContent = `${found.length} of ${data.total} examples`;
+    extend(0);
+  }
+  function follow() {
+    const wanted = /^#example-(\d+)$/.exec(location.hash);
+    if (!wanted) return;
+    const id = Number(wanted[1]);
+    const seek = () => found.findIndex((place) => data.examples[place].id === id);
+    if (seek() < 0) {
+      byId("filters").reset();
+      from.value = 0;
+      to.value = names.length - 1;
+      refresh();
+    }
+    const at = seek();
+    if (at < 0) return;
+    if (at >= drawn) extend(at);
+    go(byId(`example-${id}`));
+  }
+  function go(card) {
+    for (const other of list.querySelectorAll(".current")) other.classList.remove("current");
+    card.classList.add("current");
+    card.scrollIntoView({ block: "start" });
+    card.focus({ preventScroll: true });
+  }
+  function step(by) {
+    const cards = [...list.children];
+    const at = cards.findIndex((card) => card.classList.contains("current"));
+    const next = cards[Math.min(Math.max(at + by, 0), cards.length - 1)];
+    if (next) go(next);
+    if (at + by >= cards.length - 1 && !more.hidden) extend(0);
+  }
+
+  byId("filters").addEventListener("input", refresh);
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+  more.addEventListener("click", () => extend(0));
+  addEventListener("hashchange", follow);
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (/^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) {
+      if (event.key === "Escape") event.target.blur();
+      return;
+    }
+    if (event.key === "/") { event.preventDefault(); search.focus(); }
+    if (event.key === "j") step(1);
+    if (event.key === "k") step(-1);
+  });
+  refresh();
+  follow();
+})();

@@ -1,0 +1,177 @@
+"""The HTML page: self-contained, safe against its own content, small, and working in a browser."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from results_sample import MemoryRun, memory_run
+
+from harness.data.sources import resolve_dataset
+from harness.results import explorer
+from harness.results.entries import run_entries
+from harness.results.page import render_page, report_html, script_json
+from harness.results.store import RunRows
+
+CHROMIUM = shutil.which("chromium")
+
+
+def on_mini(run: MemoryRun) -> MemoryRun:
+    """The sample run as if its questions were mini's, with gold as every text."""
+    mini = resolve_dataset("mini")
+    dataset = run.results.dataset.model_copy(update={"sha256": mini.sha256})
+    predictions = {}
+    for name, rows in run.rows.predictions.items():
+        predictions[name] = []
+        for row in rows:
+            table = mini.test.tables[mini.test.examples[row.id].table_id]
+            text = f" SELECT {table.header[0]} FROM {table.id}"
+            changed = row.model_copy(update={"table_id": table.id, "text": text})
+            predictions[name].append(changed)
+    return dataclasses.replace(
+        run,
+        results=run.results.model_copy(update={"dataset": dataset}),
+        rows=dataclasses.replace(run.rows, predictions=predictions),
+    )
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_page([on_mini(memory_run())])
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)
+    assert found is not None
+    value: dict[str, Any] = json.loads(found[1])
+    return value
+
+
+def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
+    loaded = re.findall(r'\b(?:src|href|action|srcset)="([^"]*)"', page)
+    assert all(link.startswith(("#", "data:")) for link in loaded), loaded
+    assert "@import" not in page
+    assert "url(" not in page
+    assert "default-src 'none'" in page
+
+
+def test_the_explorer_holds_question_table_gold_and_answers(page: str) -> None:
+    data = data_of(page)
+    mini = resolve_dataset("mini")
+    assert data["variants"] == ["base", "lora", "qlora"]
+    assert data["total"] == 60
+    first = data["examples"][0]
+    assert first["q"] == mini.test.examples[0].question
+    assert first["gold"]["rows"] is not None
+    assert first["conds"] == len(mini.test.examples[0].gold.conds)
+    assert len(first["v"]) == 3
+    assert data["tables"][first["table"]]["header"]
+    ran = [v for example in data["examples"] for v in example["v"] if v.get("rows")]
+    assert ran
+
+
+def test_without_the_dataset_the_texts_are_still_there() -> None:
+    data = explorer.explorer(run_entries([memory_run()]))
+    assert data["known"] is False
+    assert data["examples"][0]["v"][0]["text"].startswith(" SELECT")
+
+
+def test_text_cannot_leave_its_place() -> None:
+    evil = "</script><script>alert(1)</script><!-- \u2028"
+    run = memory_run()
+    rows = [row.model_copy(update={"text": evil}) for row in run.rows.predictions["lora"]]
+    page = render_page([dataclasses.replace(run, rows=RunRows(predictions={"lora": rows}))])
+    assert page.count("</script>") == 2
+    assert data_of(page)["examples"][0]["v"][0]["text"] == evil
+    assert json.loads(script_json({"a": evil})) == {"a": evil}
+
+
+def test_raw_html_in_the_report_is_text() -> None:
+    html = report_html(
+        "| a |\n|:--|\n| <b>x</b> |\n\n<sub>n = 1<br>m</sub>\n\n<script>1</script>", {}
+    )
+    assert "<b>" not in html
+    assert "<script>" not in html
+    assert "<sub>n = 1<br>m</sub>" in html
+
+
+def many(count: int) -> MemoryRun:
+    """The sample's answers repeated to ``count`` examples."""
+    run = memory_run()
+    predictions = {
+        name: [rows[i % 60].model_copy(update={"id": i}) for i in range(count)]
+        for name, rows in run.rows.predictions.items()
+    }
+    return dataclasses.replace(run, rows=RunRows(predictions=predictions))
+
+
+def test_five_hundred_examples_of_three_variants_stay_under_five_megabytes() -> None:
+    assert len(render_page([many(500)]).encode()) < 5_000_000
+
+
+def test_above_two_thousand_only_disagreements_are_kept_in_full() -> None:
+    data = explorer.explorer(run_entries([many(2400)]))
+    full = [example for example in data["examples"] if "text" in example["v"][0]]
+    assert data["total"] == 2400
+    assert 0 < len(full) < 2400
+    assert all(len({v["ok"] for v in example["v"]}) > 1 for example in full)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="needs `pip install playwright` and Debian's chromium"
+    )
+    if CHROMIUM is None:
+        pytest.skip("needs a chromium on the path (Debian: apt-get install chromium)")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_works_in_a_browser(browser: Any, page: str, tmp_path: Path, scheme: str) -> None:
+    file = tmp_path / "index.html"
+    file.write_text(page, encoding="utf-8")
+    tab = browser.new_context(color_scheme=scheme).new_page()
+    faults: list[str] = []
+    tab.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.goto(file.as_uri())
+    examples = data_of(page)["examples"]
+    broken = [e["id"] for e in examples if e["v"][1]["ok"] and e["v"][2]["ok"] is False]
+    tab.select_option("#from", label="lora")
+    tab.select_option("#show", "broken")
+    assert tab.locator("#count").inner_text() == f"{len(broken)} of 60 examples"
+    assert tab.locator("#list article").count() == len(broken)
+    tab.fill("#search", "no such words anywhere")
+    assert tab.locator("#count").inner_text() == "0 of 60 examples"
+    tab.goto(f"{file.as_uri()}#example-57")
+    tab.wait_for_function("document.activeElement.id === 'example-57'")
+    tab.keyboard.press("k")
+    assert tab.evaluate("document.activeElement.id") == "example-56"
+    tab.keyboard.press("/")
+    assert tab.evaluate("document.activeElement.id") == "search"
+    background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")
+    assert faults == []
+
+
+@pytest.mark.slow
+def test_the_whole_of_wikisql_opens_within_a_second(browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "index.html"
+    file.write_text(render_page([many(15_878)]), encoding="utf-8")
+    tab = browser.new_page()
+    start = time.perf_counter()
+    tab.goto(file.as_uri())
+    tab.wait_for_selector("#example-0")
+    assert time.perf_counter() - start < 1.0
