@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +21,7 @@ from harness.cache import Cache
 from harness.errors import UserError, unknown
 from harness.files import content_key, sha256_file, write_json
 from harness.models import smollm2, tiny
-from harness.models.safetensors import check_weights
+from harness.models.safetensors import Tensor, check_weights
 from harness.progress import ProgressCallback, silent
 
 EMBEDDED = ("smollm2", "tiny")
@@ -53,7 +53,10 @@ class BaseModel:
     def layers(self) -> int:
         """Number of transformer blocks; 0 where the configuration does not say."""
         config = self.config.get("text_config", self.config)
-        return int(config.get("num_hidden_layers", config.get("n_layer", 0)))
+        for key in ("num_hidden_layers", "n_layers", "n_layer", "num_layers"):
+            if isinstance(config.get(key), int):
+                return int(config[key])
+        return 0
 
     @property
     def quantization(self) -> Mapping[str, Any] | None:
@@ -115,8 +118,8 @@ def inspect(
         UserError: something in it is missing, unreadable or not known to mlx-lm.
     """
     config = _config(name, folder)
-    architecture = _architecture(name, config, trust_remote_code)
-    check_weights(name, folder)
+    architecture = architecture_of(name, config, trust_remote_code)
+    config = _note_unquantized(config, check_weights(name, folder))
     if not any((folder / f).is_file() for f in ("tokenizer.json", "tokenizer.model")):
         raise UserError(
             f"model {name!r}: {folder} has no tokenizer.json or tokenizer.model. Copy the "
@@ -145,6 +148,25 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
     return config
 
 
+def _note_unquantized(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The configuration of a quantized model, with ``false`` for each matrix left unquantized.
+
+    mlx-lm reads that from the weights and need not record it; counting parameters from the
+    configuration alone needs it.
+    """
+    quantization = config.get("quantization")
+    if not isinstance(quantization, dict):
+        return config
+    plain = {
+        stem: False
+        for stem in (name.removesuffix(".weight") for name in tensors if name.endswith(".weight"))
+        if len(tensors[f"{stem}.weight"].shape) == 2
+        and f"{stem}.scales" not in tensors
+        and stem not in quantization
+    }
+    return {**config, "quantization": {**quantization, **plain}} if plain else config
+
+
 def known_architectures() -> list[str]:
     """The ``model_type`` names mlx-lm has code for, found without importing it."""
     spec = find_spec("mlx_lm")
@@ -160,7 +182,12 @@ def known_architectures() -> list[str]:
     return sorted(names)
 
 
-def _architecture(name: str, config: Mapping[str, Any], trust_remote_code: bool) -> str:
+def architecture_of(name: str, config: Mapping[str, Any], trust_remote_code: bool) -> str:
+    """The configuration's ``model_type``, if mlx-lm has code for it.
+
+    Raises:
+        UserError: it has none, or the model brings code of its own that is not trusted.
+    """
     architecture = str(config["model_type"])
     code = config.get("model_file")
     if code is not None and not trust_remote_code:
@@ -175,7 +202,23 @@ def _architecture(name: str, config: Mapping[str, Any], trust_remote_code: bool)
     return architecture
 
 
-def _snapshot(name: str) -> Path:
+def find_config(name: str) -> Path:
+    """The ``config.json`` of a directory or hub id; of a hub model only that file is fetched.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            _config(name, folder)
+        return folder / "config.json"
+    if _HUB_ID.fullmatch(name) and not name.startswith((".", "/")):
+        return _snapshot(name, ("config.json",)) / "config.json"
+    raise unknown("model", name, EMBEDDED, "Or give an existing directory or a hub id.")
+
+
+def _snapshot(name: str, files: Sequence[str] = _HUB_FILES) -> Path:
     """Download a hub model, or find it in the hub's own cache when offline."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -189,9 +232,7 @@ def _snapshot(name: str) -> Path:
     repository, _, revision = name.partition("@")
     try:
         return Path(
-            snapshot_download(
-                repository, revision=revision or None, allow_patterns=list(_HUB_FILES)
-            )
+            snapshot_download(repository, revision=revision or None, allow_patterns=list(files))
         )
     except GatedRepoError as error:
         why = "is gated. Accept its terms on its page, then run: hf auth login"

@@ -1,0 +1,263 @@
+"""Parameter counts and predicted sizes of a variant, from the model's configuration alone.
+
+``config.json`` + method, layers, LoRA parameters and quantization -> :class:`Parameters` and
+:class:`Sizes`. The model is built with mlx-lm's own classes out of lazy arrays that are never
+evaluated, so that a 7-billion-parameter model is counted in seconds and megabytes. Two counts:
+``total`` counts logical weights; ``packed_total`` counts stored numbers, as old MLX tools printed
+them (eight 4-bit weights in one uint32, plus scales and biases). Both include the adapter.
+
+Not covered: models whose architecture is their own Python code. mlx is imported on use only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError, unknown
+from harness.models import smollm2, tiny
+from harness.models.quantize import QuantizeSpec
+
+METHODS = ("base", "lora", "dora", "full")
+_DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """How many numbers a variant trains, of how many."""
+
+    trainable: int
+    """Numbers the optimizer changes."""
+    total: int
+    """Logical weights, adapter included."""
+    packed_total: int
+    """Numbers as stored: packed words, scales, biases, adapter included."""
+    per_ten_thousand: float
+    """``trainable`` in ten thousand of ``total``."""
+    packed_per_ten_thousand: float
+    """``trainable`` in ten thousand of ``packed_total``."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``results.json`` holds it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Predicted bytes of tensors on disk, file headers apart."""
+
+    base_bytes: int
+    adapter_bytes: int
+    fused_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """The ``config.json`` of a model's name, without its weights; the hub is asked for one file.
+
+    Raises:
+        UserError: there is no such model, or its configuration cannot be read.
+    """
+    from harness.models.resolve import find_config
+
+    if name == "tiny":
+        return tiny.config()
+    if name == "smollm2":
+        return dict(smollm2.CONFIG)
+    path = find_config(name)
+    try:
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"model {name!r}: {path} is not readable JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"model {name!r}: {path} is not a JSON object.")
+    return config
+
+
+def count(
+    config: Mapping[str, Any],
+    fine_tune_type: str = "base",
+    num_layers: int = 16,
+    lora_parameters: Mapping[str, Any] | None = None,
+    quantize: QuantizeSpec | None = None,
+) -> Parameters:
+    """Parameters of a variant of the model that ``config`` describes.
+
+    Args:
+        config: the model's ``config.json``; a quantization in it is honoured.
+        fine_tune_type: ``base``, ``lora``, ``dora`` or ``full``.
+        num_layers: the last N blocks are adapted; -1 is all.
+        lora_parameters: ``rank``, ``scale``, ``dropout`` and perhaps ``keys``, as in mlx-lm.
+        quantize: quantization of the base before adapting.
+
+    Raises:
+        UserError: the architecture or the method is not known, or the combination is impossible.
+    """
+    return predict(config, fine_tune_type, num_layers, lora_parameters, quantize)[0]
+
+
+def predict(
+    config: Mapping[str, Any],
+    fine_tune_type: str = "base",
+    num_layers: int = 16,
+    lora_parameters: Mapping[str, Any] | None = None,
+    quantize: QuantizeSpec | None = None,
+) -> tuple[Parameters, Sizes]:
+    """Parameters and predicted sizes; arguments as in :func:`count`."""
+    if fine_tune_type not in METHODS:
+        raise unknown("fine_tune_type", fine_tune_type, METHODS)
+    from harness.models.backend import nn
+
+    model = _build(config)
+    _quantize(model, config, quantize)
+    base_bytes = _bytes(model.parameters())
+    model.freeze()
+    if fine_tune_type == "full":
+        if quantize is not None or config.get("quantization"):
+            raise UserError(
+                "fine_tune_type full needs an unquantized base: packed weights have no gradient. "
+                "Allowed with quantize: base, lora, dora."
+            )
+        for block in model.layers[-max(num_layers, 0) :]:
+            block.unfreeze()
+    elif fine_tune_type != "base":
+        _adapt(model, fine_tune_type, num_layers, lora_parameters)
+    trainable = sum(array.size for array in _arrays(model.trainable_parameters()))
+    packed = sum(array.size for array in _arrays(model.parameters()))
+    total = packed - sum(
+        sum(array.size for array in _arrays(m.parameters()))
+        - (m.weight.size * 32 // m.bits + (m.bias.size if "bias" in m else 0))
+        for _, m in model.named_modules()
+        if isinstance(m, nn.QuantizedLinear | nn.QuantizedEmbedding)
+    )
+    adapter_bytes = _bytes(model.trainable_parameters())
+    widened = _fused_growth(model) if fine_tune_type == "dora" else 0
+    return (
+        Parameters(
+            trainable=trainable,
+            total=total,
+            packed_total=packed,
+            per_ten_thousand=1e4 * trainable / total,
+            packed_per_ten_thousand=1e4 * trainable / packed,
+        ),
+        Sizes(base_bytes, adapter_bytes, base_bytes + widened),
+    )
+
+
+def render(model: str, variant: str, counts: Parameters, sizes: Sizes) -> str:
+    """The ``params`` command's Markdown: counts in millions, sizes in GB (10^9 bytes)."""
+    million = 1e6
+    lines = [
+        f"{variant} on {model}",
+        "",
+        "| | |",
+        "| :-- | --: |",
+        f"| trainable, M | {counts.trainable / million:.3f} |",
+        f"| total, M | {counts.total / million:.3f} |",
+        f"| trainable per ten thousand | {counts.per_ten_thousand:.2f} |",
+        f"| packed total, M | {counts.packed_total / million:.3f} |",
+        f"| trainable per ten thousand, packed | {counts.packed_per_ten_thousand:.2f} |",
+        f"| base, GB | {sizes.base_bytes / 1e9:.3f} |",
+        f"| adapter, GB | {sizes.adapter_bytes / 1e9:.4f} |",
+        f"| fused, GB | {sizes.fused_bytes / 1e9:.3f} |",
+    ]
+    return "\n".join(lines)
+
+
+def _build(config: Mapping[str, Any]) -> Any:
+    """The model with lazy random weights in its configuration's number type."""
+    from harness.models.backend import mx
+    from harness.models.resolve import architecture_of
+
+    architecture_of("from the configuration", config, trust_remote_code=False)
+    from mlx_lm.utils import _get_classes  # mlx-lm's own lookup, aliases included
+
+    model_class, arguments_class = _get_classes(dict(config))
+    try:
+        model = model_class(arguments_class.from_dict(dict(config)))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"the configuration does not describe a {config['model_type']} model: {error}"
+        ) from error
+    dtype = _dtype(config)
+    if dtype != "float32":
+        model.set_dtype(getattr(mx, dtype))
+    return model
+
+
+def _dtype(config: Mapping[str, Any]) -> str:
+    found = config.get("torch_dtype") or config.get("dtype") or "float32"
+    return found if found in _DTYPE_BYTES else "float32"
+
+
+def _quantize(model: Any, config: Mapping[str, Any], spec: QuantizeSpec | None) -> None:
+    """Quantize lazily: as the configuration says the weights are, else as ``spec`` asks."""
+    from harness.models.backend import nn
+
+    stored = config.get("quantization")
+    if isinstance(stored, Mapping):
+        form = {
+            "mode": "affine",
+            **{k: stored[k] for k in ("bits", "group_size", "mode") if k in stored},
+        }
+        embeddings = True
+    elif spec is not None:
+        form = {"bits": spec.bits, "group_size": spec.group_size, "mode": spec.mode}
+        embeddings, stored = spec.embeddings, {}
+    else:
+        return
+    own = getattr(model, "quant_predicate", None)
+
+    def predicate(path: str, module: Any) -> bool | dict[str, Any]:
+        if not hasattr(module, "to_quantized"):
+            return False
+        if path in stored:
+            told: bool | dict[str, Any] = stored[path]
+            return told
+        if module.weight.shape[-1] % form["group_size"]:
+            return False
+        if not embeddings and isinstance(module, nn.Embedding):
+            return False
+        return own(path, module) if own is not None else True
+
+    nn.quantize(model, **form, class_predicate=predicate)
+
+
+def _adapt(
+    model: Any, method: str, num_layers: int, lora_parameters: Mapping[str, Any] | None
+) -> None:
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    settings = {"rank": 8, "scale": 20.0, "dropout": 0.0, **(lora_parameters or {})}
+    if settings.get("keys") is None:
+        settings.pop("keys", None)
+    linear_to_lora_layers(model, num_layers, settings, use_dora=method == "dora")
+
+
+def _fused_growth(model: Any) -> int:
+    """Bytes by which fused DoRA layers exceed the base's: mlx-lm leaves them in float32."""
+    from mlx_lm.tuner.dora import DoRALinear
+
+    growth = 0
+    for _, module in model.named_modules():
+        if isinstance(module, DoRALinear):
+            linear = module.linear
+            kept = [linear.scales, linear.biases] if "scales" in linear else [linear.weight]
+            growth += sum(4 * array.size - array.nbytes for array in kept if array is not None)
+    return growth
+
+
+def _arrays(tree: Any) -> list[Any]:
+    from mlx.utils import tree_flatten
+
+    return [array for _, array in tree_flatten(tree)]
+
+
+def _bytes(tree: Any) -> int:
+    return sum(int(array.nbytes) for array in _arrays(tree))
