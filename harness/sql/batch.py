@@ -117,8 +117,8 @@ def parameters(queries: Sequence[Simple]) -> list[list[Any]]:
         row = (index, query.table, query.column + 1, listed, len(query.conditions))
         for column, value in zip(columns[:5], row, strict=True):
             column.append(value)
-        for column_index, operator, text, value in query.conditions:
-            condition = (index, query.table, column_index + 1, operator, text, value)
+        for place, operator, text, num in query.conditions:
+            condition = (index, query.table, place + 1, operator, text, num)
             for column, part in zip(columns[5:], condition, strict=True):
                 column.append(part)
     return columns

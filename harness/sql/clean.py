@@ -22,7 +22,9 @@ _INLINE = re.compile(r"`\s*(select\s[^`]*\sfrom\s[^`]*)`", re.IGNORECASE)
 _CLAUSES = frozenset(("from", "where", "group", "order", "having", "limit", "and", "or"))
 _COMMENT = re.compile(r"\s--[^\n'\"]*\Z")
 _SELECT = re.compile(r"\bselect\b", re.IGNORECASE)
-_CTE = re.compile(r"with\s+(?:recursive\s+)?[\w\".`]+\s*(?:\([^)]*\)\s*)?as\b[^;]{0,40}?\(", re.IGNORECASE)
+_CTE = re.compile(
+    r"with\s+(?:recursive\s+)?[\w\".`]+\s*(?:\([^)]*\)\s*)?as\b[^;]{0,40}?\(", re.IGNORECASE
+)
 _OTHER = re.compile(
     r"(with|insert|update|delete|drop|create|alter|copy|attach|detach|pragma|set|call|"
     r"explain|describe|show|export|import|install|load|truncate|vacuum|values|summarize|use|begin|"
@@ -38,7 +40,9 @@ _UNFINISHED = re.compile(
     r"(?:\b(?:select|from|where|and|or|not|by|in|like|between|distinct|on|join|limit|having)|[,(=<>+*/|-])\s*\Z",
     re.IGNORECASE,
 )
-_QUESTION = re.compile(r"\s*(?:Q|A|table|columns|Question|Answer|SQL|Explanation|Note|###.*)\s*:", re.IGNORECASE)
+_QUESTION = re.compile(
+    r"\s*(?:Q|A|table|columns|Question|Answer|SQL|Explanation|Note|###.*)\s*:", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def other_statement(text: str) -> str | None:
 
 
 def _in_block(text: str) -> list[Found]:
-    found = []
+    found: list[Found] = []
     position = 0
     while len(found) < 8:
         match = _SELECT.search(text, position)

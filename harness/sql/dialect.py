@@ -144,6 +144,7 @@ def _exactness(s: Scanner, item: Item, at: int) -> int:
     return int(s.names.table.header[item.column] in s.text[at : at + 400])
 
 
+_Clauses = tuple[tuple[int, ...], tuple[Order, ...], int | None]
 _Tail = tuple[Where | None, tuple[int, ...], tuple[Order, ...], int | None]
 
 
@@ -280,7 +281,7 @@ def _list(s: Scanner, at: int, depth: int) -> Iterator[tuple[tuple[str, ...], in
                 yield (value, *rest), stop
 
 
-def _clauses(s: Scanner, at: int) -> tuple[tuple[int, ...], tuple[Order, ...], int | None] | None:
+def _clauses(s: Scanner, at: int) -> _Clauses | None:
     """GROUP BY, ORDER BY and LIMIT up to the end of the statement, or None."""
     group_by: list[int] = []
     order_by: list[Order] = []
@@ -295,7 +296,11 @@ def _clauses(s: Scanner, at: int) -> tuple[tuple[int, ...], tuple[Order, ...], i
         inner = s.skip(at + 1) if s.text.startswith(",", at) else -1
     inner = s.keyword(at, "order", "by")
     while inner >= 0:
-        keys = [(item, end) for _, item, end in _items(s, inner) if item.column is not None or item.aggregate]
+        keys = [
+            (item, end)
+            for _, item, end in _items(s, inner)
+            if item.column is not None or item.aggregate
+        ]
         if not keys:
             return _unread(s, inner)
         at = s.skip(max(end for _, end in keys))
@@ -318,7 +323,9 @@ def _clauses(s: Scanner, at: int) -> tuple[tuple[int, ...], tuple[Order, ...], i
     return tuple(group_by), tuple(order_by), limit
 
 
-def _unread(s: Scanner, at: int) -> None:
+def _unread(s: Scanner, at: int) -> _Clauses | None:
+    """Remember that the text cannot be read from ``at`` on; always None."""
     if any(s.keyword(at, word) >= 0 for word in _UNSUPPORTED):
         s.fail(s.end, Failure("unsupported", f"{s.text[at : at + 40]!r}"))
     s.fail(at, Failure("syntax", f"cannot read {s.text[at : at + 40]!r}"))
+    return None

@@ -69,15 +69,13 @@ class Domain:
     def _all(self, cell: Cell, tests: Sequence[Test]) -> bool:
         return all(self.holds(cell, test) for test in tests)
 
-    def missing(
-        self, tests: Sequence[Test], broken: int, side: int, rng: random.Random
-    ) -> Cell:
+    def missing(self, tests: Sequence[Test], broken: int, side: int, rng: random.Random) -> Cell:
         """A value that fails test number ``broken`` by little and satisfies the others.
 
         Args:
             side: which miss, so that the copies get different ones: 0 prefers the boundary.
         """
-        operator, value = tests[broken]
+        value = tests[broken][1]
         near = self.candidates(value, rng)
         order = near[side % max(1, len(near)) :] + near[: side % max(1, len(near))]
 
@@ -145,13 +143,9 @@ class Numbers(Domain):
 class Texts(Domain):
     """A text column. ``numeric`` when SUM or AVG of it matters: new values are then numbers."""
 
-    def __init__(
-        self, pool: Sequence[str | float | int], holds_null: bool, numeric: bool
-    ) -> None:
+    def __init__(self, pool: Sequence[str | float | int], holds_null: bool, numeric: bool) -> None:
         super().__init__(pool, holds_null)
-        self._numeric = numeric or (
-            bool(pool) and all(number(cell) is not None for cell in pool)
-        )
+        self._numeric = numeric or (bool(pool) and all(number(cell) is not None for cell in pool))
 
     def fresh(self, rng: random.Random) -> Cell:
         if self._numeric:

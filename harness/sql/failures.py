@@ -52,9 +52,12 @@ KINDS: dict[str, Kind] = {
         "SELECT Player FROM 1-1 UNION SELECT Player FROM 1-1",
     ),
     "type_mismatch": Kind(
-        "an operation that the column's type does not have", "SELECT Player FROM 1-1 WHERE No. LIKE '2%'"
+        "an operation that the column's type does not have",
+        "SELECT Player FROM 1-1 WHERE No. LIKE '2%'",
     ),
-    "execution_error": Kind("DuckDB refused the rendered query", "SELECT Player, COUNT(*) FROM 1-1"),
+    "execution_error": Kind(
+        "DuckDB refused the rendered query", "SELECT Player, COUNT(*) FROM 1-1"
+    ),
     "timeout": Kind("the rendered query ran over its time limit", "a limit of 2 s a query"),
     "memory": Kind("the rendered query ran over its memory or row limit", "a limit of 256 MB"),
     "crash": Kind("the worker died while running the rendered query", "a fault in DuckDB"),

@@ -26,12 +26,11 @@ _SQL = re.compile(
 _APOSTROPHE = re.compile(r"(?<=\w)'(?=\w|\s|$)")
 # A quote, a connective and an operator inside one literal: two conditions, the second unreadable.
 _TWO_CONDITIONS = re.compile(
-    r"['\"]\s+(?:and|or)\s.*?(?:[<>=]|\slike\s|\sbetween\s|\sin\s|\sis\s)", re.IGNORECASE | re.DOTALL
+    r"['\"]\s+(?:and|or)\s.*?(?:[<>=]|\slike\s|\sbetween\s|\sin\s|\sis\s)",
+    re.IGNORECASE | re.DOTALL,
 )
 # A quote that closes (``Duke' UNION``) and one that opens again (``= 'x``).
-_TWO_LITERALS = re.compile(
-    r"[^\s'\"]['\"]\s*(?:[\s),;|+]).*?[\s(,|+=<>]['\"][^\s'\"]", re.DOTALL
-)
+_TWO_LITERALS = re.compile(r"[^\s'\"]['\"]\s*(?:[\s),;|+]).*?[\s(,|+=<>]['\"][^\s'\"]", re.DOTALL)
 # A literal that was closed, and goes on in a way that is not understood.
 _CLOSED = re.compile(
     r"['\"]\s*(?:[),;|+]|(?:union|intersect|except|having|and|or|group|order|limit|offset|collate"
@@ -78,7 +77,9 @@ def value_ends(
     elif not listed and not between:
         for value, end in _bare(s, at, depth):
             plain = _APOSTROPHE.sub("", value)
-            if not _SQL.search(plain) and value.lower() not in _WORDS_NOT_VALUES:
+            if _SQL.search(plain) or value.lower() in _WORDS_NOT_VALUES:
+                s.fail(end, Failure("unsupported", f"{value[:60]!r} is no value"))
+            else:
                 if plain.count("(") == plain.count(")") and not _means_more(s, value):
                     yield value, end
 
@@ -136,9 +137,10 @@ def _bare(s: Scanner, at: int, depth: int) -> Iterator[tuple[str, int]]:
             ends.append(match.start())
     for position in range(at, s.end):
         character = s.text[position]
-        if character == ";" or (character == ")" and depth > 0):
-            ends.append(position)
-        elif character.isspace() and any(s.keyword(position + 1, *w) >= 0 for w in _CLAUSES):
+        stops = character == ";" or (character == ")" and depth > 0)
+        if not stops and character.isspace():
+            stops = any(s.keyword(position + 1, *words) >= 0 for words in _CLAUSES)
+        if stops:
             ends.append(position)
     ends.append(s.end)
     for end in sorted(set(ends)):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.data.records import AGGREGATIONS, LogicalForm, Table
@@ -46,9 +46,10 @@ class OfficialEvaluator:
             EvaluationError: whatever the official evaluator would have raised.
         """
         if isinstance(query, LogicalForm):
-            sel, agg, conds = query.sel, query.agg, query.conds
+            parts: tuple[Any, Any, Any] = (query.sel, query.agg, query.conds)
         else:
-            sel, agg, conds = _parts(query)
+            parts = _parts(query)
+        sel, agg, conds = parts
         select = _column(sel, table, strict=False)
         aggregate = _indexed(AGGREGATIONS, agg)
         tests = self._tests(table, conds)
@@ -109,7 +110,7 @@ class OfficialEvaluator:
             return [min(numbers) if numbers else min(texts)]
         return [self._sqlite_aggregate(name, present)]
 
-    def _sqlite_aggregate(self, name: str, values: list[Stored]) -> Any:
+    def _sqlite_aggregate(self, name: str, values: Sequence[Stored]) -> Any:
         # In pieces of rows: a statement takes a limited number of parameters.
         self._sqlite.execute("CREATE TEMP TABLE IF NOT EXISTS v (x)")
         self._sqlite.execute("DELETE FROM v")

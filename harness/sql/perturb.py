@@ -74,9 +74,7 @@ class Copies:
             values.fresh(rng) if cell is not None and rng.random() < _RENEW else cell
             for cell in cells
         ]
-        conditions = [
-            index for index, cond in enumerate(self.gold.conds) if cond.column == column
-        ]
+        conditions = [index for index, cond in enumerate(self.gold.conds) if cond.column == column]
         if conditions:
             tests = [(self.gold.conds[i].operator, self.gold.conds[i].value) for i in conditions]
             cells.extend(values.satisfying(tests, rng) for _ in range(plan.positives))

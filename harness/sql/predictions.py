@@ -95,9 +95,9 @@ def _parse(line: bytes, format: str) -> Prediction | str:
     identity = value.get("id")
     if isinstance(identity, bool) or not isinstance(identity, int):
         return f'"id" must be the 0-based line of the split, got {identity!r}'
-    error = value.get("error")
-    if error:
-        return Prediction(identity, error=str(error))
+    problem = value.get("error")
+    if problem:
+        return Prediction(identity, error=str(problem))
     key = "text" if format == "text" else "query"
     if key not in value:
         other = "query" if key == "text" else "text"

@@ -14,7 +14,8 @@ from harness.sql.naming import Names
 from harness.sql.query import Comparison, Item, Query, Where, conjunction
 
 _HEAD = re.compile(
-    r"\s{0,4}SELECT (?:(MAX|MIN|COUNT|SUM|AVG) )?([^\n'\"`]+?) FROM (\S+)(?: WHERE ([^\n]+))?\s{0,4}"
+    r"\s{0,4}SELECT (?:(MAX|MIN|COUNT|SUM|AVG) )?([^\n'\"`]+?) FROM (\S+)"
+    r"(?: WHERE ([^\n]+))?\s{0,4}"
 )
 _CONDITION = re.compile(
     r"([^\n'\"`=<>]+?) (=|>|<) (?:'([^'\"\n<>=;\\`|]*)'|([-+]?[0-9]+(?:\.[0-9]+)?))(?: AND |$)"
@@ -65,5 +66,7 @@ def _columns(names: Names) -> dict[str, int]:
     if any(name.startswith(("max ", "min ", "count ", "sum ", "avg ")) for name in names.plain):
         return {}
     return {
-        header: index for index, header in enumerate(names.table.header) if not _RISKY.search(header)
+        header: index
+        for index, header in enumerate(names.table.header)
+        if not _RISKY.search(header)
     }

@@ -8,18 +8,15 @@ failure; nothing is guessed. Structured predictions are checked here too.
 from __future__ import annotations
 
 import re
-import re
 from dataclasses import dataclass
-from typing import Any
 
-from harness.data.records import Condition, LogicalForm, Table
+from harness.data.records import Table
 from harness.sql import clean
 from harness.sql.dialect import read_dialect
 from harness.sql.failures import Failure
 from harness.sql.naming import Names
 from harness.sql.query import Query
 from harness.sql.quick import read_quickly
-
 
 # A table id that is not quoted starts with a digit and is never an SQL name.
 _DIALECT_ONLY = re.compile(r"\bfrom\s+\d[\w.]*-", re.IGNORECASE)

@@ -100,7 +100,7 @@ def build(tables: Sequence[Table], database: Path) -> None:
         for index, table in enumerate(tables):
             for row in relation_rows(index, table.types, table.rows):
                 stream.write(json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n")
-    config = {"default_block_size": BLOCK_BYTES, "threads": "1"}
+    config: dict[str, Any] = {"default_block_size": BLOCK_BYTES, "threads": "1"}
     try:
         with duckdb.connect(str(database), config=config) as connection:
             connection.execute(

@@ -97,7 +97,7 @@ def read_where(node: exp.Expression, scope: Scope) -> Where:
     """The condition that a boolean expression is."""
     node = unwrap(node)
     if isinstance(node, exp.And | exp.Or):
-        parts = [read_where(part, scope) for part in node.flatten()]
+        parts: list[Where] = [read_where(part, scope) for part in node.flatten()]  # type: ignore[arg-type]
         if isinstance(node, exp.Or):
             return disjunction(parts)
         both = conjunction(parts)
@@ -138,9 +138,8 @@ def _bare(node: exp.Expression) -> exp.Expression:
     """A node without case functions and collations, which change no comparison here."""
     node = unwrap(node)
     while isinstance(node, exp.Lower | exp.Upper | exp.Collate):
-        if isinstance(node, exp.Collate):
-            if node.expression.name.upper() != "NOCASE":
-                raise unsupported(node)
+        if isinstance(node, exp.Collate) and node.expression.name.upper() != "NOCASE":
+            raise unsupported(node)
         node = unwrap(node.this)
     return node
 
@@ -184,9 +183,7 @@ def _literal(node: exp.Expression, scope: Scope) -> str:
         if isinstance(found, Failure) and found.kind == "unknown_column" and _is_text(node):
             return node.name
         if isinstance(found, int) and _is_text(node):
-            raise Refused(
-                Failure("ambiguous", f'"{node.name}" may be the column or a text')
-            )
+            raise Refused(Failure("ambiguous", f'"{node.name}" may be the column or a text'))
         scope.column(node)
         raise Refused(Failure("unsupported", "a comparison of two columns"))
     raise unsupported(node)

@@ -78,9 +78,9 @@ def _parse(text: str, dialect: str) -> exp.Expression | Failure:
 
 
 def _query(tree: exp.Expression, names: Names) -> Query:
-    if isinstance(tree, exp.Query) and not isinstance(tree, exp.Select):
-        raise unsupported(tree)
     if not isinstance(tree, exp.Select):
+        if isinstance(tree, exp.SetOperation | exp.Subquery):
+            raise unsupported(tree)
         raise Refused(Failure("not_select", f"a {tree.key.upper()} statement"))
     for key, value in tree.args.items():
         if value and key not in _SELECT_ARGS:
@@ -163,7 +163,11 @@ def _aggregate(node: exp.Expression, name: str, scope: Scope) -> Item:
         isinstance(inner, exp.Literal) and not inner.is_string
     )
     if counts_rows:
-        if name != "COUNT" or distinct or any(inner.args.get(key) for key in ("except_", "replace")):
+        if (
+            name != "COUNT"
+            or distinct
+            or any(inner.args.get(key) for key in ("except_", "replace"))
+        ):
             raise unsupported(node)
         return Item(None, name)
     if not isinstance(inner, exp.Column):

@@ -24,9 +24,7 @@ _LIKE = frozenset(("~~", "!~~", "~~*", "!~~*", "like_escape", "ilike_escape"))
 _NUMERIC_ONLY = frozenset(("sum", "avg", "mean"))
 
 
-def strict(
-    sandbox: Sandbox, items: Sequence[tuple[str, Table, Sequence[str]]]
-) -> list[bool]:
+def strict(sandbox: Sandbox, items: Sequence[tuple[str, Table, Sequence[str]]]) -> list[bool]:
     """Whether each ``(text, table, DuckDB's column names)`` stands as it is."""
     verdicts = [False] * len(items)
     likely = [index for index, (text, table, _) in enumerate(items) if _may(text, table)]

@@ -28,7 +28,7 @@ QUERY_LIMIT_S = 2.0
 MAX_ADDRESS_SPACE = 1_610_612_736
 MAX_CELL = 65_536
 
-_CONFIG = {
+_CONFIG: dict[str, Any] = {
     "threads": "1",
     "memory_limit": MEMORY_LIMIT,
     "temp_directory": "",
