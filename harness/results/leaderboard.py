@@ -6,6 +6,7 @@ A partial or dirty run cannot enter; a run under --limit stands in rows of its o
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from harness import files
 from harness.errors import UserError
 from harness.results import tables
 from harness.results.article import load_article
+from harness.results.checkout import PROJECT_ROOT
 from harness.results.entries import Entry, limited, run_entries
 from harness.results.markdown import code, escape, fixed
 from harness.results.provenance import provenance
@@ -131,7 +133,15 @@ def _article_rows() -> str:
     return "\n".join([lines[0], "", *lines[1:]])
 
 
-if __name__ == "__main__":
-    from harness.results.checkout import PROJECT_ROOT
-
+def main(arguments: Sequence[str]) -> None:
+    """Write results/README.md; with a RUN, the README's table block from it too."""
     print(write_leaderboard(PROJECT_ROOT / "results"))
+    for where in arguments[:1]:
+        readme = PROJECT_ROOT / README_FILE
+        table = readme_table(read_run(where))
+        files.write_text(readme, replace_table(readme.read_text(encoding="utf-8"), table))
+        print(readme)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

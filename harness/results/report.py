@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
+from harness.errors import UserError
 from harness.results import article_tables, comparison_tables, question_tables, tables
 from harness.results.article import Article
 from harness.results.compare import PairComparison, compare_sides
@@ -24,7 +25,7 @@ from harness.results.markdown import code, escape
 from harness.results.pairing import Side, pairs, unlike_fields
 from harness.results.provenance import provenance
 from harness.results.question_tables import ArticleGrades
-from harness.results.seeds import seed_summary
+from harness.results.seeds import seed_runs, seed_summary
 from harness.results.speeds import SpeedRatio, speed_ratios
 from harness.results.store import StoredRun
 from harness.results.verdicts import claim, descriptive_sentence, sentence
@@ -200,17 +201,29 @@ def _speeds(entries: Sequence[Entry], runs: Sequence[StoredRun], article: Articl
 
 
 def _pairs(runs: Sequence[StoredRun]) -> tuple[list[PairComparison], list[str]]:
+    """Every pair of variants, and why some could not be compared.
+
+    Runs that are seeds of one setting are compared within each seed only: across seeds the
+    per-seed differences speak (``seeds``).
+    """
     sides = [Side(run, name) for run in runs for name in run.variants]
+    seeds = bool(seed_runs(runs))
     found, refused = [], []
     for a, b in itertools.combinations(sides, 2):
+        if seeds and a.run is not b.run:
+            continue
         unlike = unlike_fields(a.run, b.run)
         if unlike:
             refused.append(
                 f"{code(a.label(b))} and {code(b.label(a))} are not compared: "
                 f"{escape(', '.join(unlike))} differ."
             )
-        elif pairs(a, b):
-            found.append(compare_sides(a, b, a.run.results.run.seed))
+            continue
+        try:
+            if pairs(a, b):
+                found.append(compare_sides(a, b, a.run.results.run.seed))
+        except UserError as error:
+            refused.append(escape(str(error)))
     return found, refused
 
 

@@ -163,3 +163,17 @@ def test_result_rows_are_shortened() -> None:
     assert show_rows([]) == "no rows"
     assert show_rows([[1.0, None, "x"]]) == "`1, NULL, x`"
     assert show_rows([[1], [2], [3], [4], [5]]) == "`1`; `2`; `3`; and 2 more"
+
+
+def test_runs_on_other_examples_are_reported_but_not_compared() -> None:
+    a, b = memory_run("a"), memory_run("b")
+    half = {name: rows[:30] for name, rows in b.rows.predictions.items()}
+    b = dataclasses.replace(b, rows=dataclasses.replace(b.rows, losses={}, predictions=half))
+    assert "answered different examples (limit: 60 against 30" in render_reports([a, b])
+
+
+def test_seeds_of_one_setting_are_compared_within_each_seed() -> None:
+    runs = [memory_run(f"r-seed{seed}", seed=seed) for seed in (0, 1, 2)]
+    report = render_reports(runs)
+    assert "### Across seeds" in report
+    assert "`r-seed1:lora` − `r-seed0:lora`" not in report

@@ -1,0 +1,33 @@
+"""What is committed under results/ and in the README is what the store gives today."""
+
+from __future__ import annotations
+
+from harness.results.checkout import PROJECT_ROOT
+from harness.results.leaderboard import END, START, leaderboard, published_runs, readme_table
+from harness.results.report import render_report
+from harness.results.store import REPORT_FILE
+
+RESULTS = PROJECT_ROOT / "results"
+REMEDY = "stale: run `python -m harness.results.leaderboard RUN` and commit"
+
+
+def test_the_leaderboard_is_not_stale() -> None:
+    if published_runs(RESULTS):
+        text = (RESULTS / "README.md").read_text(encoding="utf-8")
+        assert text == leaderboard(RESULTS), REMEDY
+
+
+def test_the_readmes_table_is_generated_from_a_published_run() -> None:
+    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.partition(START)[2].partition(END)[0].strip()
+    runs = published_runs(RESULTS)
+    if runs:
+        assert block in {readme_table(run) for run in runs}, REMEDY
+    else:
+        assert block == ""
+
+
+def test_every_published_report_is_what_its_files_give() -> None:
+    for run in published_runs(RESULTS):
+        written = (run.folder / REPORT_FILE).read_text(encoding="utf-8")
+        assert written == render_report(run), f"{run.id}: `harness report {run.folder} --out` it"
