@@ -83,12 +83,15 @@ def generate(
         found[position] = answer
         progress("generate", len(found), len(prompts))
 
+    from mlx_lm.generate import wired_limit
+
     was_training = bool(loaded.model.training)
     loaded.model.eval()
     try:
-        for batch, decoder in decoders(loaded.model, prompts, protocol.batch_size):
-            limits = [(position, room[position]) for position in batch]
-            _answer_batch(decoder, limits, stops, finished)
+        with wired_limit(loaded.model):
+            for batch, decoder in decoders(loaded.model, prompts, protocol.batch_size):
+                limits = [(position, room[position]) for position in batch]
+                _answer_batch(decoder, limits, stops, finished)
     finally:
         loaded.model.train(was_training)
     return [found[position] for position in range(len(prompts))]

@@ -89,17 +89,18 @@ def trial(loaded: LoadedModel, prompt: Sequence[int], new_tokens: int) -> SpeedT
         UserError: fewer than two new tokens, or prompt and answer exceed the model's context.
     """
     _check(loaded, [prompt], new_tokens)
-    from mlx_lm.generate import generate_step
+    from mlx_lm.generate import generate_step, generation_stream, wired_limit
 
     loaded.model.eval()
     tokens = mx.array(list(prompt))
     mx.eval(tokens)
-    start = time.perf_counter()
-    stamps = [
-        time.perf_counter() for _ in generate_step(tokens, loaded.model, max_tokens=new_tokens)
-    ]
-    # generate_step starts one token too many; let it end before anything else is timed.
-    mx.synchronize()
+    with wired_limit(loaded.model, [generation_stream]):
+        start = time.perf_counter()
+        stamps = [
+            time.perf_counter() for _ in generate_step(tokens, loaded.model, max_tokens=new_tokens)
+        ]
+    # generate_step has started one token too many: let it end before anything else is timed.
+    mx.synchronize(generation_stream)
     ttft = stamps[0] - start
     return SpeedTrial(
         prompt_tokens=len(prompt),
@@ -119,13 +120,16 @@ def batched_trial(
         UserError: as :func:`trial`, or there are no prompts.
     """
     _check(loaded, prompts, new_tokens)
+    from mlx_lm.generate import wired_limit
+
     loaded.model.eval()
-    start = time.perf_counter()
-    decoder = decoder_of(loaded.model, prompts)
     stamps = []
-    for _ in range(new_tokens):
-        decoder.step()
-        stamps.append(time.perf_counter())
+    with wired_limit(loaded.model):
+        start = time.perf_counter()
+        decoder = decoder_of(loaded.model, prompts)
+        for _ in range(new_tokens):
+            decoder.step()
+            stamps.append(time.perf_counter())
     return BatchedTrial(
         rows=len(prompts),
         ttft_s=stamps[0] - start,

@@ -6,18 +6,9 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from harness.data.tokens import TokenizedExample
 from harness.models import tiny as tiny_model
 from harness.models.backend import mx, nn
-
-
-@dataclass(frozen=True)
-class Row:
-    """The fields of a TokenizedExample."""
-
-    id: int
-    table_id: str
-    tokens: tuple[int, ...]
-    prompt_length: int
 
 
 @dataclass
@@ -44,6 +35,8 @@ class Bigram(nn.Module):
     def __call__(self, tokens: Any, cache: Any = None) -> Any:
         return self.table[tokens]
 
+
+Row = TokenizedExample
 
 TEXT = "".join(map(chr, range(32, 127)))
 

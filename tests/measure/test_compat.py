@@ -19,6 +19,11 @@ from harness.models.backend import mx
 TOLERANCE = 1e-5
 
 
+@pytest.fixture(scope="module")
+def small() -> Any:
+    return llama(seed=1, vocab_size=258)
+
+
 def theirs(model: Any, examples: list[Row], settings: CompatSettings) -> float:
     """mlx-lm's `lora.py: run` with `--test`, from its seed on."""
     from mlx_lm.tuner.datasets import CacheDataset
@@ -71,19 +76,27 @@ def ours(model: Any, examples: list[Row], settings: CompatSettings) -> float:
     ],
     ids=str,
 )
-def test_compat_equals_mlx_lm(tiny: Loaded, settings: CompatSettings) -> None:
+def test_compat_equals_mlx_lm(small: Any, settings: CompatSettings) -> None:
     examples = rows(30, seed=5)
+    assert ours(small, examples, settings) == pytest.approx(
+        theirs(small, examples, settings), rel=TOLERANCE
+    )
+
+
+def test_compat_equals_mlx_lm_on_tiny(tiny: Loaded) -> None:
+    examples = rows(9)
+    settings = CompatSettings()
     assert ours(tiny.model, examples, settings) == pytest.approx(
         theirs(tiny.model, examples, settings), rel=TOLERANCE
     )
 
 
-def test_compat_equals_mlx_lm_on_rows_that_fill_the_padding_exactly(tiny: Loaded) -> None:
+def test_compat_equals_mlx_lm_on_rows_that_fill_the_padding_exactly(small: Any) -> None:
     examples = [row for low in (31, 32, 33, 64) for row in rows(4, low=low, high=low)]
     for limit in (32, 33, 64, 65, 2048):
         settings = CompatSettings(batch_size=3, max_seq_length=limit)
-        assert ours(tiny.model, examples, settings) == pytest.approx(
-            theirs(tiny.model, examples, settings), rel=TOLERANCE
+        assert ours(small, examples, settings) == pytest.approx(
+            theirs(small, examples, settings), rel=TOLERANCE
         ), limit
 
 
@@ -105,8 +118,9 @@ def test_compat_has_mlx_lms_drift_over_a_large_vocabulary() -> None:
     model.model.norm.weight = model.model.norm.weight * 4.0
     examples = rows(12, seed=2, high=30)
     settings = CompatSettings(batch_size=4)
+    # Without the drift the two part by 5e-6 here, and by 5e-5 on SmolLM2.
     assert ours(model, examples, settings) == pytest.approx(
-        theirs(model, examples, settings), rel=TOLERANCE
+        theirs(model, examples, settings), rel=1e-6
     )
 
 

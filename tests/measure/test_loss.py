@@ -68,12 +68,12 @@ def test_perplexity_of_an_absurd_loss_is_infinite() -> None:
     assert measure.perplexity(1e4) == math.inf
 
 
-@pytest.mark.parametrize("batch_size", [2, 7, 16, 64])
+@pytest.mark.parametrize("batch_size", [3, 16])
 def test_loss_is_the_same_at_any_batch_size(tiny: Loaded, batch_size: int) -> None:
-    examples = rows(40)
+    examples = rows(20)
     alone = measure.evaluate(tiny.model, examples, batch_size=1)
     together = measure.evaluate(tiny.model, examples, batch_size=batch_size)
-    assert [found.id for found in together] == list(range(40))
+    assert [found.id for found in together] == list(range(20))
     for one, many in zip(alone, together, strict=True):
         assert many.full_nll == pytest.approx(one.full_nll, rel=1e-6)
         assert many.completion_nll == pytest.approx(one.completion_nll, rel=1e-6)
