@@ -81,6 +81,13 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
+def test_holm_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    p_values = np.random.default_rng(0).random(12).tolist()
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+
+
 def test_wilson_by_hand_and_at_the_edges() -> None:
     # (8 + z²/2)/(10 + z²) ± ..., z = 1.959964
     assert wilson(8, 10) == pytest.approx((0.490162, 0.943318), abs=1e-6)
