@@ -1,0 +1,197 @@
+"""The fast path gives the numbers of the stock path, and leaves parameters and names alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten
+
+from harness.cache import Cache
+from harness.models import accelerate as stage
+from harness.models.accelerate import Acceleration, accelerate
+from harness.models.backend import backend_name, mx, nn
+from harness.models.load import load
+from harness.models.quantize import QuantizeSpec, quantized
+from harness.models.resolve import BaseModel
+from harness.models.unpack import Format, product, unpack_bytes, unpackers
+
+pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only: no-op on a GPU")
+
+SPECS = [
+    {"bits": 4, "group_size": 64},
+    {"bits": 4, "group_size": 32, "embeddings": False},
+    {"bits": 8},
+    {"bits": 2, "group_size": 32},
+    {"bits": 3},
+    {"mode": "mxfp4"},
+]
+
+
+def _base(tiny: BaseModel, cache: Cache, spec: dict[str, Any]) -> BaseModel:
+    return quantized(tiny, QuantizeSpec(**spec), cache)
+
+
+def _adapted(base: BaseModel) -> nn.Module:
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    model = load(base).model
+    model.freeze()
+    mx.random.seed(3)
+    linear_to_lora_layers(model, 16, {"rank": 4, "scale": 20.0, "dropout": 0.0})
+    for _, module in model.named_modules():
+        if "lora_b" in module:
+            module.lora_b = mx.random.normal(module.lora_b.shape) * 0.01
+    return model
+
+
+TOKENS = mx.array(np.random.default_rng(0).integers(0, 256, (3, 24)))
+
+
+def _loss(model: Any) -> mx.array:
+    logits = model(TOKENS[:, :-1])
+    return nn.losses.cross_entropy(logits, TOKENS[:, 1:], reduction="mean")
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_loss_and_gradients_are_the_stock_ones(
+    tiny: BaseModel, cache: Cache, spec: dict[str, Any]
+) -> None:
+    base = _base(tiny, cache, spec)
+    stock, fast = _adapted(base), _adapted(base)
+    chosen = accelerate(fast)
+    for model in (stock, fast):
+        model.train()
+    expected, expected_gradients = nn.value_and_grad(stock, _loss)(stock)
+    got, gradients = nn.value_and_grad(fast, _loss)(fast)
+    assert chosen.kernels
+    assert got.item() == pytest.approx(expected.item(), rel=1e-6)
+    for (name, a), (other, b) in zip(
+        tree_flatten(expected_gradients), tree_flatten(gradients), strict=True
+    ):
+        assert name == other
+        scale = float(mx.abs(a).max()) + 1e-12
+        assert float(mx.abs(a - b).max()) / scale < 1e-3, name
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_answers_without_training_are_the_stock_ones(
+    tiny: BaseModel, cache: Cache, hold: bool
+) -> None:
+    base = _base(tiny, cache, SPECS[0])
+    stock, fast = load(base).model, load(base).model
+    chosen = accelerate(fast, hold=hold)
+    assert chosen.generation == ("cached-dequantized" if hold else "packed")
+    for rows in (TOKENS[:1, :1], TOKENS[:1, :2], TOKENS):
+        assert mx.allclose(stock(rows), fast(rows), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_bytewise_unpacking_equals_mlx_to_the_bit(bits: int) -> None:
+    packed, scales, biases = mx.quantize(mx.random.normal((32, 128)), 64, bits)
+    form = Format(bits, 64, "affine")
+    assert mx.array_equal(
+        unpack_bytes(packed, scales, biases, form), mx.dequantize(packed, scales, biases, 64, bits)
+    )
+
+
+def test_odd_bits_are_left_to_mlx() -> None:
+    assert unpackers(Format(3, 64, "affine")) == ("mlx",)
+    assert unpackers(Format(4, 32, "mxfp4")) == ("mlx",)
+
+
+def test_the_gradient_of_a_packed_product_is_that_of_the_dense_one() -> None:
+    weight = mx.random.normal((8, 64), key=mx.random.key(5))
+    packed, scales, biases = mx.quantize(weight, 64, 8)
+    dense = mx.dequantize(packed, scales, biases, 64, 8)
+    x = mx.random.normal((5, 64), key=mx.random.key(6))
+    multiply = product(Format(8, 64, "affine"), "bytes", True)
+    got = mx.grad(lambda x: (multiply(x, packed, scales, biases) ** 2).sum())(x)
+    assert mx.allclose(got, 2 * (x @ dense.T) @ dense, rtol=1e-4, atol=1e-4)
+
+
+def test_parameters_and_their_names_do_not_change(tiny: BaseModel, cache: Cache) -> None:
+    model = _adapted(_base(tiny, cache, SPECS[0]))
+    before = dict(tree_flatten(model.parameters()))
+    trainable = [name for name, _ in tree_flatten(model.trainable_parameters())]
+    accelerate(model, hold=True)
+    after = dict(tree_flatten(model.parameters()))
+    assert after.keys() == before.keys()
+    assert all(mx.array_equal(before[name], after[name]) for name in before)
+    assert [name for name, _ in tree_flatten(model.trainable_parameters())] == trainable
+
+
+def test_an_adapter_trained_fast_loads_in_stock_mlx_lm(
+    tiny: BaseModel, cache: Cache, tmp_path: Path
+) -> None:
+    from mlx_lm import load as stock_load
+
+    base = _base(tiny, cache, SPECS[0])
+    model = _adapted(base)
+    accelerate(model)
+    mx.save_safetensors(
+        str(tmp_path / "adapters.safetensors"), dict(tree_flatten(model.trainable_parameters()))
+    )
+    settings = {"rank": 4, "scale": 20.0, "dropout": 0.0}
+    (tmp_path / "adapter_config.json").write_text(
+        json.dumps({"fine_tune_type": "lora", "num_layers": 16, "lora_parameters": settings})
+    )
+    stock, _ = stock_load(str(base.path), adapter_path=str(tmp_path))
+    assert mx.allclose(stock(TOKENS), model(TOKENS), rtol=1e-4, atol=1e-4)
+
+
+def test_the_record_applies_the_same_choice_without_measuring(
+    tiny: BaseModel, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = _base(tiny, cache, SPECS[0])
+    first = accelerate(load(base).model)
+    record = json.loads(json.dumps(asdict(first), allow_nan=False))
+    assert Acceleration.from_json(record) == first
+    monkeypatch.setattr(stage, "_measure", None)
+    again = accelerate(load(base).model, choice=record)
+    assert (again.kernels, again.generation) == (first.kernels, first.generation)
+
+
+def test_float32_copies_are_given_up_when_training_begins(tiny: BaseModel, cache: Cache) -> None:
+    model = load(_base(tiny, cache, SPECS[0])).model
+    accelerate(model, hold=True)
+    layer = model.model.layers[0].mlp.up_proj
+    assert layer._dense is not None
+    model.train()
+    assert layer._dense is None
+    model.eval()
+    assert layer._dense is None
+
+
+def test_float32_copies_that_do_not_fit_are_not_made(
+    tiny: BaseModel, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "_MEMORY_SHARE", 0.0)
+    chosen = accelerate(load(_base(tiny, cache, SPECS[0])).model)
+    assert (chosen.generation, chosen.held_bytes) == ("packed", 0)
+    assert "may be taken" in chosen.reason
+
+
+def test_half_precision_is_widened_on_the_cpu(tiny: BaseModel) -> None:
+    model = load(tiny).model
+    model.set_dtype(mx.float16)
+    chosen = accelerate(model)
+    assert (chosen.widened, chosen.kernels) == ("float16", ())
+    assert {a.dtype for _, a in tree_flatten(model.parameters())} == {mx.float32}
+
+
+def test_a_float32_model_is_left_alone(tiny: BaseModel) -> None:
+    assert accelerate(load(tiny).model) == Acceleration("cpu")
+
+
+def test_nothing_is_done_on_a_gpu(
+    tiny: BaseModel, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "backend_name", lambda: "metal")
+    model = load(_base(tiny, cache, SPECS[0])).model
+    assert accelerate(model) == Acceleration("metal")
+    assert type(model.model.layers[0].mlp.up_proj) is nn.QuantizedLinear

@@ -1,0 +1,55 @@
+"""The doctor names each problem with its remedy, and its report is plain JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.cache import Cache
+from harness.models import doctor
+from harness.models.backend import BlasInfo
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.models.smollm2.offered", lambda: True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def test_the_report_is_json_and_has_every_topic(tmp_path: Path) -> None:
+    report = doctor.examine(Cache(tmp_path))
+    told = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    topics = {check["name"] for check in told["checks"]}
+    assert topics == {
+        *("python", "device", "blas", "packages", "memory", "cache", "disk", "smollm2", "hub")
+    }
+    assert told["healthy"] is True
+    assert told["blas"]["gflops"] > 0
+    assert "hub models must be cached" in doctor.render(report)
+
+
+@pytest.mark.skipif(doctor.backend_name() != "cpu", reason="a GPU needs no BLAS")
+def test_a_slow_blas_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TUNEBENCH_BLAS", raising=False)
+    check = doctor._blas(BlasInfo("reference", None, 1, 4.5))
+    assert check.status == "warning"
+    assert "pip install mkl" in check.advice
+    assert "apt install libopenblas0-pthread" in check.advice
+
+
+def test_a_cache_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    check = doctor._cache(Cache(tmp_path / "file" / "cache"))
+    assert check.status == "problem"
+    assert "XDG_CACHE_HOME" in check.advice
+
+
+def test_an_unreachable_hub_says_what_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    check = doctor._hub()
+    assert check.status == "warning"
+    assert "127.0.0.1 is not reachable" in check.found
+    assert "set HF_ENDPOINT" in check.advice

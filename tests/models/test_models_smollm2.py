@@ -1,0 +1,61 @@
+"""The default model is the real one: rotary order, tokenizer and answers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.cache import Cache
+from harness.models import smollm2
+from harness.models.backend import mx
+from harness.models.gguf import unpermute
+from harness.models.load import LoadedModel, load
+from harness.models.resolve import resolve
+
+
+@pytest.fixture(scope="module")
+def loaded() -> LoadedModel:
+    """From the user's cache, downloaded if need be."""
+    return load(resolve("smollm2", Cache()))
+
+
+def test_rotary_pairs_go_back_to_their_halves_head_by_head() -> None:
+    # Two heads of width 4; llama.cpp stores rows 0 2 1 3 of each head.
+    stored = mx.array([[0], [2], [1], [3], [4], [6], [5], [7]])
+    assert unpermute(stored, 2).flatten().tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.slow
+def test_the_configuration_known_beforehand_is_the_converted_one(loaded: LoadedModel) -> None:
+    written = json.loads((loaded.base.path / "config.json").read_text())
+    assert written == smollm2.CONFIG
+
+
+@pytest.mark.slow
+def test_the_capital_of_france_is_paris(loaded: LoadedModel) -> None:
+    from mlx_lm import generate
+
+    answer = generate(loaded.model, loaded.tokenizer, "The capital of France is", max_tokens=3)
+    assert answer.startswith(" Paris")
+
+
+@pytest.mark.slow
+def test_its_tokenizer_splits_digits_and_keeps_any_text(loaded: LoadedModel) -> None:
+    tokenizer = loaded.tokenizer
+    text = "SELECT COUNT School/Club Team FROM 1-10015132-16 WHERE Player = 'José “Ōta” 😀'\n\t x"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert [tokenizer.decode([token]) for token in tokenizer.encode("1984")] == list("1984")
+    assert tokenizer.encode("Hello world") == [19556, 905]
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_ids) == (1, {2})
+    assert tokenizer.encode("A:")[0] != tokenizer.bos_token_id
+    added = json.loads((loaded.base.path / "tokenizer.json").read_text())["added_tokens"]
+    assert len(added) == 17
+
+
+@pytest.mark.slow
+def test_its_chat_template_asks_in_chatml(loaded: LoadedModel) -> None:
+    rendered = loaded.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hi"}], add_generation_prompt=True, tokenize=False
+    )
+    assert rendered.endswith("<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")
