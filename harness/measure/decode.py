@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.errors import UserError
 from harness.measure.prefixes import Rows, Window, plan
 from harness.models.backend import mx
 
@@ -64,9 +65,14 @@ def decoders(
     Args:
         model: an mlx-lm model in evaluation mode.
         prompts: token ids, each at least one long.
-        batch_size: rows decoded together.
+        batch_size: rows decoded together; one, where the architecture's caches hold no batch.
     """
     heads = [prompt[:-1] for prompt in prompts]
+    if not _batchable(model):
+        for row, head in enumerate(heads):
+            yield (row,), BatchDecoder(model, _single_cache(model, head), [prompts[row][-1]])
+            mx.clear_cache()
+        return
     for window in plan(heads, batch_size):
         ahead = _prefix_cache(model, heads, window)
         for batch in window.batches:
@@ -79,7 +85,18 @@ def decoders(
 
 
 def decoder_of(model: Any, prompts: Rows) -> BatchDecoder:
-    """One batch of exactly these prompts, in order, nothing shared: what a speed trial times."""
+    """One batch of exactly these prompts, in order, nothing shared: what a speed trial times.
+
+    Raises:
+        UserError: several prompts, and the architecture's caches hold no batch.
+    """
+    if not _batchable(model):
+        if len(prompts) > 1:
+            raise UserError(
+                f"mlx-lm cannot decode several prompts at once with {type(model).__module__}: its "
+                "caches hold one row. Time a single prompt instead."
+            )
+        return BatchDecoder(model, _single_cache(model, prompts[0][:-1]), [prompts[0][-1]])
     cache = _empty_cache(model, len(prompts))
     _extend(model, cache, [prompt[:-1] for prompt in prompts])
     return BatchDecoder(model, cache, [prompt[-1] for prompt in prompts])
@@ -123,6 +140,21 @@ def _extend(model: Any, cache: list[Any], rows: Rows) -> None:
         for layer in cache:
             layer.finalize()
         mx.eval([layer.state for layer in cache])
+
+
+def _batchable(model: Any) -> bool:
+    """Whether every kind of cache the architecture uses has a batched form."""
+    from mlx_lm.models.cache import make_prompt_cache
+
+    return all(hasattr(layer, "merge") for layer in make_prompt_cache(model))
+
+
+def _single_cache(model: Any, row: Sequence[int]) -> list[Any]:
+    from mlx_lm.models.cache import make_prompt_cache
+
+    cache: list[Any] = make_prompt_cache(model)
+    _extend(model, cache, [row])
+    return cache
 
 
 def _empty_cache(model: Any, rows: int) -> list[Any]:

@@ -138,6 +138,26 @@ def test_sliding_window_attention_decodes_in_batches_too(tiny: Loaded) -> None:
     )
 
 
+def test_an_architecture_without_batched_caches_answers_one_at_a_time(tiny: Loaded) -> None:
+    from mlx_lm.models.cache import ConcatenateKVCache
+
+    class Unbatched(type(llama())):  # type: ignore[misc]
+        def make_cache(self) -> list[Any]:
+            return [ConcatenateKVCache() for _ in self.layers]
+
+    plain = llama(seed=5, vocab_size=258)
+    unbatched = Unbatched(plain.args)
+    unbatched.update(plain.parameters())
+    protocol = GenerationProtocol(max_new_tokens=6)
+    prompts = prompts_of(4)
+    assert generate(Loaded(unbatched, tiny.tokenizer, tiny.base), prompts, protocol) == generate(
+        Loaded(plain, tiny.tokenizer, tiny.base), prompts, protocol
+    )
+    with pytest.raises(UserError, match="several prompts at once"):
+        decoder_of(unbatched, prompts)
+    assert len(decoder_of(unbatched, prompts[:1]).step()) == 1
+
+
 def test_prompt_positions_get_no_vocabulary_logits() -> None:
     model = llama(vocab_size=60_000)
     active = mx.get_active_memory()

@@ -34,12 +34,11 @@ def test_arrays_that_live_through_a_phase_count_in_it() -> None:
 
 
 def test_resident_set_is_sampled_while_the_block_runs() -> None:
-    with MemoryPhase() as phase:
-        # Mapped, not taken from the heap, where freed pages may still be resident.
-        with mmap.mmap(-1, 128 * MB) as block:
-            for page in range(0, 128 * MB, 4096):
-                block[page] = 1
-            time.sleep(0.15)
+    # Mapped, not taken from the heap, where freed pages may still be resident.
+    with MemoryPhase() as phase, mmap.mmap(-1, 128 * MB) as block:
+        for page in range(0, 128 * MB, 4096):
+            block[page] = 1
+        time.sleep(0.15)
     measured = phase.measured
     assert measured.rss_peak_bytes - measured.rss_start_bytes >= 100 * MB
     assert measured.rss_start_bytes > 10 * MB
