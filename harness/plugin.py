@@ -96,9 +96,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if dropped:
         config.hook.pytest_deselected(items=dropped)
         items[:] = [item for item in items if item not in dropped]
-    items.sort(
-        key=lambda item: max((_LAST.index(n) + 1 for n in _LAST if n in _fixtures(item)), default=0)
-    )
+    items.sort(key=lambda item: _order(session, item))
+
+
+def _order(session: Session, item: pytest.Item) -> tuple[int, int]:
+    """Everything of one variant side by side (pytest's own grouping may split it), timings and
+    gates last."""
+    names = _fixtures(item)
+    last = max((_LAST.index(name) + 1 for name in _LAST if name in names), default=0)
+    callspec = getattr(item, "callspec", None)
+    case = callspec.params.get("variant") if callspec is not None else None
+    return last, session.cases.index(case) if case is not None else -1
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -1,16 +1,21 @@
 """Progress as a plain callable, so that library code never prints.
 
-A stage reports ``(label, done, total)``; the terminal (:class:`TerminalProgress`) turns that into
-a bar with the time left on standard error, and only for work that lasts.
+A stage reports ``(label, done, total)``; :class:`TerminalProgress` turns that into a bar with the
+time left on a terminal, and into a line now and then where there is none (a log file, CI).
 """
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
-from types import TracebackType
+from typing import TextIO
 
 ProgressCallback = Callable[[str, float, float], None]
 """``(label, done, total)``: ``done`` of ``total`` units of the step called ``label``."""
+
+LINE_INTERVAL_S = 30.0
+"""Without a terminal: seconds between two lines of one step."""
 
 
 def silent(label: str, done: float, total: float) -> None:
@@ -18,14 +23,51 @@ def silent(label: str, done: float, total: float) -> None:
 
 
 class TerminalProgress:
-    """Bars on standard error, one a label, gone when the block ends."""
+    """Shows steps on ``stream`` (standard error): one transient bar a label, or plain lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+        self._bars: _Bars | None = None
+        self._lines: dict[str, tuple[float, float]] = {}  # label -> (started, last line)
+
+    def __call__(self, label: str, done: float, total: float) -> None:
+        """Report ``done`` of ``total``; a step ends when they meet."""
+        if self._stream.isatty():
+            if self._bars is None:
+                self._bars = _Bars(self._stream)
+            if not self._bars.update(label, done, total):
+                self.close()
+        else:
+            self._line(label, done, total)
+
+    def close(self) -> None:
+        """Remove every bar."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def _line(self, label: str, done: float, total: float) -> None:
+        now = time.monotonic()
+        started, last = self._lines.setdefault(label, (now, now))
+        if done >= total:
+            del self._lines[label]
+        elif now - last >= LINE_INTERVAL_S and done > 0:
+            self._lines[label] = (started, now)
+            left = (now - started) * (total - done) / done
+            self._stream.write(f"{label}: {done:g}/{total:g}, about {left:.0f} s left\n")
+            self._stream.flush()
+
+
+class _Bars:
+    """Rich's bars; imported only where a terminal shows them."""
+
+    def __init__(self, stream: TextIO) -> None:
         from rich.console import Console
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
             Progress,
+            TaskID,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
@@ -38,29 +80,21 @@ class TerminalProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(file=stream),
             transient=True,
         )
-        self._tasks: dict[str, object] = {}
-
-    def __enter__(self) -> TerminalProgress:
+        self._tasks: dict[str, TaskID] = {}
         self._progress.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def __call__(self, label: str, done: float, total: float) -> None:
-        task = self._tasks.get(label)
-        if task is None:
-            task = self._progress.add_task(label, total=total)
-            self._tasks[label] = task
-        self._progress.update(task, completed=done, total=total)  # type: ignore[arg-type]
+    def update(self, label: str, done: float, total: float) -> bool:
+        """Move a bar; whether any is still open."""
+        if label not in self._tasks:
+            self._tasks[label] = self._progress.add_task(label, total=total)
+        self._progress.update(self._tasks[label], completed=done, total=total)
         if done >= total:
-            self._progress.remove_task(task)  # type: ignore[arg-type]
-            del self._tasks[label]
+            self._progress.remove_task(self._tasks.pop(label))
+        return bool(self._tasks)
+
+    def stop(self) -> None:
+        """Take the bars off the screen."""
+        self._progress.stop()

@@ -17,4 +17,5 @@ def test_size_on_disk(size: Size, variant: VariantRun) -> None:
     assert size.base_bytes > 0
     assert (size.adapter_bytes > 0) == variant.has_adapter
     if size.fused_bytes is not None and size.fused_by_dtype is not None:
-        assert sum(size.fused_by_dtype.values()) == size.fused_bytes
+        # The file holds a header too.
+        assert 0 < sum(size.fused_by_dtype.values()) <= size.fused_bytes

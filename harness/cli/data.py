@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +24,10 @@ def describe(
     data = resolve_dataset(dataset)
     found = stage.describe(data)
     problems = {split.name: gold_problems(split) for split in (data.train, data.valid, data.test)}
-    value = {**asdict(found), "gold": {name: p.counts() for name, p in problems.items()}}
+    value = {
+        **found.model_dump(mode="json"),
+        "gold": {name: p.counts() for name, p in problems.items()},
+    }
     text = (
         stage.render(found)
         + "\n\n"
@@ -39,20 +40,42 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
     dataset: Annotated[str, typer.Option(help="mini, wikisql or a folder.")] = "mini",
     prompt_style: Annotated[str, typer.Option(help="dialect, sql or chat.")] = "dialect",
+    model: Annotated[str, typer.Option(help="The base that the command tests.")] = "smollm2",
+    variant: Annotated[str, typer.Option(help="Whose batch size and limits it uses.")] = "base",
+    adapter_path: Annotated[
+        Path | None, typer.Option(help="The adapter that the command tests.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Write the train/valid/test.jsonl that mlx-lm reads, and the command that reconciles."""
+    from harness.cache import Cache
     from harness.data import export as stage
     from harness.data.prompts import style
     from harness.data.sources import resolve_dataset
+    from harness.models.quantize import quantized
+    from harness.models.resolve import resolve
+    from harness.progress import TerminalProgress
+    from harness.train.variants import load_variants
 
-    files = stage.export(resolve_dataset(dataset), style(prompt_style), out)
-    command = stage.reconcile_command(out)
+    chosen = load_variants([variant])[0]
+    data, written = resolve_dataset(dataset), style(prompt_style)
+    cache, progress = Cache(), TerminalProgress()
+    base = quantized(resolve(model, cache, progress), chosen.quantize, cache, progress)
+    progress.close()
+    tokenizer = None
+    if written.chat:
+        from harness.models.load import load_tokenizer
+
+        tokenizer = load_tokenizer(base)
+    files = stage.export(data, written, out, tokenizer)
+    settings = chosen.mlx_lm_config()
+    settings["adapter_path"] = "" if adapter_path is None else str(adapter_path)
+    command = stage.reconcile_command(str(base.path), out, settings)
     listed = "\n".join(str(path) for path in files)
     answer(
         json,
         {"files": [str(path) for path in files], "command": command},
-        f"{listed}\n\nmlx-lm's own test loss on the same texts:\n  {shlex.join(command)}",
+        f"{listed}\n\nmlx-lm's own test loss on the same texts:\n  {command}",
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.output import JsonFlag, answer
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.sql.summary import ExecutionSummary
 
 
 def score(
@@ -26,13 +29,10 @@ def score(
     """Grade predictions by every protocol: official, ex, strict, hardened, logical form."""
     from harness.cache import Cache
     from harness.progress import TerminalProgress
-    from harness.sql import command
+    from harness.sql.command import run_score
 
     if self_test:
-        report = command.run_self_test(dataset, split)
-        answer(json, report.as_dict(), command.render_self_test(report))
-        if not report.passed:
-            raise typer.Exit(1)
+        _self_test(json)
         return
     given = {
         "--dataset": dataset,
@@ -48,9 +48,37 @@ def score(
         )
     progress = TerminalProgress()
     try:
-        summary = command.run_score(
-            dataset, split, predictions, format, hardened, out, Cache(), progress
-        )
+        summary = run_score(dataset, split, predictions, format, hardened, out, Cache(), progress)
     finally:
         progress.close()
-    answer(json, summary.as_dict(), command.render_summary(summary))
+    answer(json, summary.as_dict(), _render(summary))
+
+
+def _self_test(json: bool) -> None:
+    from harness.cache import Cache
+    from harness.data.sources import resolve_dataset
+    from harness.sql.selftest import run_self_test
+
+    report = run_self_test(resolve_dataset("mini").test, Cache())
+    answer(json, report.as_dict(), report.render())
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _render(summary: ExecutionSummary) -> str:
+    """The summary as Markdown, rates in percent."""
+    told = summary.as_dict()
+    lines = [f"{summary.n:,} predictions, {summary.protocol}", "", "| metric | |", "| --- | ---: |"]
+    for name in ("ex", "ex_official", "ex_strict", "ex_hardened", "lf", "valid", "ex_given_valid"):
+        value = told[name]
+        lines.append(f"| {name} | {'not asked' if value is None else f'{100 * value:.2f}%'} |")
+    if summary.ci95 is not None:
+        low, high = (100 * edge for edge in summary.ci95)
+        lines.append(f"| ex, 95% Wilson | {low:.2f} to {high:.2f}% |")
+    lines.append(f"| degenerate gold, left out of ex | {summary.degenerate_gold} |")
+    lines += [f"| failed: {kind} | {count} |" for kind, count in summary.failures.items()]
+    for title, groups in (("aggregate", summary.by_agg), ("conditions", summary.by_conditions)):
+        for key, group in groups.items():
+            share = "" if group.ex is None else f"{100 * group.ex:.2f}% of {group.n}"
+            lines.append(f"| ex, {title} {key or 'none'} | {share} |")
+    return "\n".join(lines)

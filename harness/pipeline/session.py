@@ -17,14 +17,14 @@ from harness.data.prompts import style
 from harness.data.sampling import stratified
 from harness.data.sources import resolve_dataset
 from harness.errors import UserError
-from harness.files import write_json, write_text
+from harness.files import write_text
 from harness.models.resolve import resolve
 from harness.options import Options
 from harness.pipeline.run import SeedRun
 from harness.pipeline.stages import ADAPTER_FILE, Setting
 from harness.progress import ProgressCallback, silent
 from harness.results import gates, store
-from harness.results.seeds import render_seeds, summarize_seeds
+from harness.results.seeds import seed_summary
 from harness.results.store import StoredRun
 from harness.train.variants import check_against, load_variants
 
@@ -103,9 +103,9 @@ class Session:
         """
         if self.options.many_seeds and written:
             name = self.options.run_name or f"{self.started:%Y%m%d-%H%M%S}"
-            summary = summarize_seeds(written)
-            write_json(self.options.results_dir / f"{name}-seeds.json", summary)
-            write_text(self.options.results_dir / f"{name}-seeds.md", render_seeds(summary))
+            text = f"# {name}, seeds {', '.join(map(str, self.options.seeds))}\n\n"
+            text += seed_summary(written) + "\n"
+            write_text(self.options.results_dir / f"{name}-seeds.md", text)
         if self.options.bless and self.options.baseline is not None and written:
             kept = gates.bless(written[-1], self.options.baseline)
             where = f", the old one kept in {kept}" if kept is not None else ""

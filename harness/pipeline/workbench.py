@@ -15,6 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 import harness.models.backend as backend
 from harness.cache import Cache
 from harness.data.prompts import PromptStyle, style
@@ -71,7 +73,9 @@ class Workbench:
         """Load the base and say what it is: the payload `Description`."""
         self._release()
         with MemoryPhase() as phase:
-            self._model(None)
+            loaded = load(self.base)
+        acceleration = accelerate(loaded.model)
+        self._loaded, self._adapter = loaded, None
         counts = parameters.count(
             dict(self.base.config),
             fine_tune_type=self.variant.fine_tune_type,
@@ -86,7 +90,7 @@ class Workbench:
             "base_bytes": _weight_bytes(self.base.path),
             "base_sha256": self.base.sha256,
             "parameters": asdict(counts),
-            "acceleration": self._acceleration,
+            "acceleration": acceleration.to_json(),
             "load": _memory(phase),
         }
 
@@ -226,7 +230,7 @@ class Workbench:
         if self._loaded is None or self._adapter != adapter:
             self._release()
             self._loaded = load(self.base, None if adapter is None else Path(adapter))
-            self._acceleration = asdict(accelerate(self._loaded.model))
+            accelerate(self._loaded.model)
             self._adapter = adapter
         return self._loaded
 
@@ -296,6 +300,18 @@ class Workbench:
             loaded, self._rows(examples, loaded), None, LOSS_BATCH, self._progress
         )
         return {"ppl": found.ppl, "texts": [answer.text for answer in found.answers]}
+
+    def _no_dequantized(self, root: Path) -> str | None:
+        """Why the dequantized form is skipped, or None when there is room for it."""
+        loaded = self._loaded
+        assert loaded is not None
+        needed = 4 * parameters.count(dict(self.base.config)).total  # float32 at the most
+        memory, disk = psutil.virtual_memory().available, shutil.disk_usage(root).free
+        for what, room in (("memory", memory), ("disk", disk)):
+            # Once for the model and once for what writing and measuring it takes.
+            if 2 * needed > room:
+                return f"would need {2 * needed / 1e9:.1f} GB of {what}, {room / 1e9:.1f} are free"
+        return None
 
     def _context(self) -> int:
         return context_length(dict(self.base.config)) or self.variant.max_seq_length

@@ -195,7 +195,6 @@ def test_two_seeds_give_two_runs_and_a_summary(bench: Bench, first: dict[str, An
         for seed in (0, 1)
     ]
     assert losses[0] != losses[1]
-    summary = json.loads((bench.folder / "runs" / "seeds-seeds.json").read_text("utf-8"))
-    told = summary["variants"]["lora"]["completion_loss"]
-    assert told["values"] == losses
-    assert told["mean"] == pytest.approx(sum(losses) / 2)
+    summary = (bench.folder / "runs" / "seeds-seeds.md").read_text("utf-8")
+    for loss in losses:
+        assert f"{loss:.3f}" in summary
