@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -118,18 +117,6 @@ def build_optimizer(variant: Variant, model: nn.Module) -> Any:
         ) from error
     optimizer.init(model.trainable_parameters())
     return optimizer
-
-
-@contextmanager
-def checkpointed_blocks(model: nn.Module, wanted: bool) -> Iterator[None]:
-    """Undo mlx-lm's ``grad_checkpoint`` afterwards: it patches the block's class for good."""
-    kind = type(model.layers[0])
-    original = kind.__call__
-    try:
-        yield
-    finally:
-        if wanted:
-            kind.__call__ = original
 
 
 def save_adapter(model: nn.Module, variant: Variant, base: str, folder: Path) -> Path:

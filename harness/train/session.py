@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
 from harness.models.backend import mx, nn
 from harness.progress import ProgressCallback, silent
-from harness.train.adapt import build_optimizer, checkpointed_blocks
+from harness.train.adapt import build_optimizer
 from harness.train.batches import BatchIterator, Schedule
 from harness.train.checkpoints import ResumeState, StateStore, write_checkpoint
 from harness.train.curve import Curve, reports_at, validates_at
-from harness.train.objective import training_loss
+from harness.train.trainer import memory_explained, train_with_mlx_lm
 from harness.train.validate import mean_loss
 from harness.train.variant import Variant
 
@@ -102,41 +102,19 @@ class Session:
         self._batches.given = self._given
         self._first = start + 1
         mx.eval(self._model.parameters(), self._optimizer.state)
-        with self._training, _explained(variant):
+        with self._training, memory_explained(variant):
             if start < variant.iters:
-                with checkpointed_blocks(self._model, variant.grad_checkpoint):
-                    self._train(variant.iters - start)
+                train_with_mlx_lm(
+                    self._model,
+                    self._optimizer,
+                    variant,
+                    variant.iters - start,
+                    self._out,
+                    self._batches,
+                    self,
+                )
             self._between(variant.iters)
         self._model.eval()
-
-    def _train(self, iterations: int) -> None:
-        from mlx_lm.tuner import trainer
-
-        variant = self._variant
-        arguments = trainer.TrainingArgs(
-            batch_size=variant.batch_size,
-            iters=iterations,
-            steps_per_report=1,  # every loss is needed: NaN, token-weighted means
-            steps_per_save=iterations + 1,
-            max_seq_length=variant.max_seq_length,
-            adapter_file=str(self._out / ".trainer.safetensors"),
-            grad_checkpoint=variant.grad_checkpoint,
-            grad_accumulation_steps=variant.grad_accumulation_steps,
-            clear_cache_threshold=variant.clear_cache_threshold,
-        )
-        self._out.mkdir(parents=True, exist_ok=True)
-        with _without_its_display(trainer):
-            trainer.train(
-                model=self._model,
-                optimizer=self._optimizer,
-                train_dataset=(),
-                val_dataset=None,
-                args=arguments,
-                loss=training_loss,
-                iterate_batches=self._batches,
-                training_callback=self,
-            )
-        (self._out / ".trainer.safetensors").unlink(missing_ok=True)
 
     def _given(self) -> None:
         """A batch is ready: mlx-lm's step begins."""
@@ -244,48 +222,3 @@ class Session:
             f"(--set learning_rate={rate / 10:g}), a smaller lora_parameters.scale, a warm-up "
             "(lr_schedule), or a base in float32 or bfloat16 instead of float16."
         )
-
-
-class _NoDisplay:
-    """Takes the place of mlx-lm's TrainUI, which prints on standard output."""
-
-    def __init__(self, total_iters: int, rank: int = 0) -> None:
-        pass
-
-    def __enter__(self) -> _NoDisplay:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        pass
-
-    def advance(self) -> None:
-        """One iteration is done."""
-
-    def report_train(self, *values: object) -> None:
-        """A training loss is known."""
-
-
-@contextmanager
-def _without_its_display(trainer: Any) -> Iterator[None]:
-    display = trainer.TrainUI
-    trainer.TrainUI = _NoDisplay
-    try:
-        yield
-    finally:
-        trainer.TrainUI = display
-
-
-@contextmanager
-def _explained(variant: Variant) -> Iterator[None]:
-    """Turn MLX's out-of-memory error into one that says what to lower."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not any(word in str(error).lower() for word in ("allocate", "out of memory", "oom")):
-            raise
-        raise UserError(
-            f"fine-tuning {variant.name!r} ran out of memory at batch_size={variant.batch_size}, "
-            f"max_seq_length={variant.max_seq_length} ({error}). Lower batch_size (and raise "
-            "grad_accumulation_steps to keep the updates), lower max_seq_length or num_layers, "
-            "set grad_checkpoint=true, or quantize the base."
-        ) from error
