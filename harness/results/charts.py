@@ -1,53 +1,25 @@
 """Charts as SVG: loss curves, accuracy with intervals, quality against memory and speed.
 
-Input: stored runs -> output: file name -> SVG text, the same bytes for the same store (fixed hash
-salt, no date). Colours are Okabe & Ito's, which colour-blind readers tell apart, and every variant
-has a marker of its own; a style sheet inside the SVG turns text and grid light on a dark page.
-Figures are made without pyplot, so that no global state or display is touched.
+Input: stored runs -> output: file name -> SVG text, the same bytes for the same store. Figures are
+made without pyplot, so that no global state or display is touched. Failure kinds, speeds and
+checkpoints are in ``detail_charts``, the common look in ``chart_style``.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from harness.results import detail_charts
+from harness.results.chart_style import INK, MARKERS, PAPER, STYLE, finish, look, to_svg
 from harness.results.entries import CHARTS, Entry, available_charts, run_entries
 from harness.results.intervals import Interval, clustered_rate
 from harness.results.rows import PredictionRow
 from harness.results.store import StoredRun
 from harness.results.variant_schema import Execution
-
-INK, GRID, PAPER = "#1f2328", "#d1d9e0", "#ffffff"
-DARK_INK, DARK_GRID, DARK_PAPER = "#e6edf3", "#3d444d", "#0d1117"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-
-STYLE: dict[str, Any] = {
-    "svg.hashsalt": "tunebench",
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "axes.facecolor": PAPER,
-    "figure.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "grid.color": GRID,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-}
 
 RATES = (
     ("ex", "ex"),
@@ -71,6 +43,9 @@ def figure(name: str, entries: Sequence[Entry]) -> Figure:
         "loss.svg": loss_figure,
         "accuracy.svg": accuracy_figure,
         "tradeoff.svg": tradeoff_figure,
+        "failures.svg": detail_charts.failure_figure,
+        "speed.svg": detail_charts.speed_figure,
+        "checkpoints.svg": detail_charts.checkpoint_figure,
     }
     return draw[name](entries)
 
@@ -80,7 +55,7 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
     made = Figure(figsize=(8.0, 4.2), layout="constrained")
     axes = made.add_subplot()
     for place, entry in enumerate(entries):
-        colour, marker = _look(place)
+        colour, marker = look(place)
         for field, line in (("val_loss", "-"), ("train_loss", "--")):
             points = [
                 (point.iteration, getattr(point, field))
@@ -99,7 +74,7 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
                 )
     axes.set_xlabel("Iteration (micro-batches)")
     axes.set_ylabel("Loss (nats per token, full text)")
-    _finish(axes)
+    finish(axes)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return made
 
@@ -110,7 +85,7 @@ def accuracy_figure(entries: Sequence[Entry]) -> Figure:
     made = Figure(figsize=(8.0, 1.3 + 0.55 * len(shown) * 1.3), layout="constrained")
     axes = made.add_subplot()
     for row, (place, entry) in enumerate(shown):
-        colour, _ = _look(place)
+        colour, _ = look(place)
         for step, (metric, _) in enumerate(RATES):
             found = _rate(entry, metric)
             if found is None:
@@ -138,7 +113,7 @@ def accuracy_figure(entries: Sequence[Entry]) -> Figure:
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
     axes.set_xlabel("Right answers (%), 95% cluster bootstrap over tables")
-    _finish(axes)
+    finish(axes)
     axes.grid(visible=False, axis="y")
     handles = [
         Line2D(
@@ -175,7 +150,7 @@ def tradeoff_figure(entries: Sequence[Entry]) -> Figure:
             and (x := value(entry)) is not None
         ]
         for place, _, x, y in points:
-            colour, marker = _look(place)
+            colour, marker = look(place)
             sign = 1 if more_is_better else -1
             beaten = any(
                 (sign * u >= sign * x and v >= y) and (u != x or v != y) for _, _, u, v in points
@@ -191,7 +166,7 @@ def tradeoff_figure(entries: Sequence[Entry]) -> Figure:
             )
         axes.set_xlabel(f"{title}\n{'right' if more_is_better else 'left'} is better")
         axes.margins(0.3)
-        _finish(axes)
+        finish(axes)
         if points:
             axes.set_xlim(left=0, right=1.35 * max(point[2] for point in points))
         axes.set_ylim(0, 105)
@@ -199,38 +174,10 @@ def tradeoff_figure(entries: Sequence[Entry]) -> Figure:
     made.suptitle("Hollow: another variant is as good or better on both axes", fontsize=10)
     handles = [
         Line2D([], [], marker=marker, color=colour, linestyle="none", markersize=9, label=label)
-        for label, (colour, marker) in ((e.label, _look(i)) for i, e in enumerate(entries))
+        for label, (colour, marker) in ((e.label, look(i)) for i, e in enumerate(entries))
     ]
     made.legend(handles=handles, loc="outside right center")
     return made
-
-
-def to_svg(made: Figure, title: str) -> str:
-    """A figure as SVG text with a title for screen readers and a style sheet for dark pages."""
-    stream = io.StringIO()
-    FigureCanvasSVG(made)
-    made.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
-    text = "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
-    start = text.index("<defs>")
-    return f"{text[:start]}{_dark_style()}{text[start:]}"
-
-
-def _dark_style() -> str:
-    rules = "".join(
-        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
-        for light, dark in ((INK, DARK_INK), (GRID, DARK_GRID), (PAPER, DARK_PAPER))
-        for kind in ("fill", "stroke")
-    )
-    return f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>\n "
-
-
-def _look(place: int) -> tuple[str, str]:
-    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-
-
-def _finish(axes: Axes) -> None:
-    axes.grid(visible=True, linewidth=0.6)
-    axes.set_axisbelow(True)
 
 
 def _execution(entry: Entry) -> Execution | None:

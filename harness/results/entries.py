@@ -19,6 +19,9 @@ CHARTS = {
     "loss.svg": "Loss by iteration",
     "accuracy.svg": "Execution accuracy with 95% intervals",
     "tradeoff.svg": "Quality against memory and speed",
+    "failures.svg": "Failed answers by kind",
+    "speed.svg": "Speed of every trial",
+    "checkpoints.svg": "Checkpoints by loss and execution accuracy",
 }
 """Charts beside a report, by file, with their titles."""
 
@@ -105,6 +108,9 @@ def available_charts(entries: Sequence[Entry]) -> list[str]:
             r.execution and r.execution.ex is not None and (r.memory or r.throughput)
             for r in results
         ),
+        "failures.svg": any(r.execution and r.execution.failures for r in results),
+        "speed.svg": any(entry.run and entry.run.trials(entry.name) for entry in entries),
+        "checkpoints.svg": any(len(r.checkpoints or []) > 1 for r in results),
     }
     return [name for name in CHARTS if drawn[name]]
 

@@ -8,7 +8,9 @@ import xml.etree.ElementTree as ET
 import pytest
 from results_sample import MemoryRun, memory_run
 
-from harness.results.charts import COLOURS, DARK_PAPER, PAPER, render_charts
+from harness.results.chart_style import COLOURS, DARK_PAPER, PAPER
+from harness.results.charts import render_charts
+from harness.results.store import RunRows
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,10 @@ def text_of(svg: str) -> str:
 
 def test_the_same_store_gives_the_same_bytes(charts: dict[str, str]) -> None:
     assert render_charts([memory_run()]) == charts
-    assert list(charts) == ["loss.svg", "accuracy.svg", "tradeoff.svg"]
+    assert list(charts) == [
+        "loss.svg", "accuracy.svg", "tradeoff.svg", "failures.svg", "speed.svg",
+        "checkpoints.svg",
+    ]  # fmt: skip
     assert all("<dc:date>" not in svg for svg in charts.values())
 
 
@@ -33,6 +38,9 @@ def test_axes_name_their_units_and_variants_are_named(charts: dict[str, str]) ->
     assert "Right answers (%)" in text_of(charts["accuracy.svg"])
     assert "Generation speed (tokens/s)" in text_of(charts["tradeoff.svg"])
     assert "MLX peak memory, training (GB)" in text_of(charts["tradeoff.svg"])
+    assert "Generation speed (tokens/s)" in text_of(charts["speed.svg"])
+    assert "unknown_column" in text_of(charts["failures.svg"])
+    assert "Loss (nats per token, full text)" in text_of(charts["checkpoints.svg"])
     for name in ("lora, validation", "qlora, train"):
         assert name in text_of(charts["loss.svg"])
 
@@ -73,8 +81,9 @@ def test_variant_names_are_text_not_markup() -> None:
 def test_a_run_without_data_has_no_charts() -> None:
     run: MemoryRun = memory_run()
     bare = {
-        name: result.model_copy(update={"finetune": None, "execution": None})
+        name: result.model_copy(update={"finetune": None, "execution": None, "checkpoints": None})
         for name, result in run.results.variants.items()
     }
     results = run.results.model_copy(update={"variants": bare})
-    assert render_charts([dataclasses.replace(run, results=results)]) == {}
+    empty = dataclasses.replace(run, results=results, rows=RunRows())
+    assert render_charts([empty]) == {}

@@ -56,7 +56,8 @@ def test_report_without_out_prints_and_writes_nothing(stored: StoredRun) -> None
 def test_report_with_out_writes_the_tables_and_charts(stored: StoredRun, tmp_path: Path) -> None:
     value, text = report_command([str(stored.folder)], out=tmp_path, article=True)
     assert {Path(f).name for f in value["files"]} == {
-        "loss.svg", "accuracy.svg", "tradeoff.svg", "report.md",
+        "loss.svg", "accuracy.svg", "tradeoff.svg", "failures.svg", "speed.svg",
+        "checkpoints.svg", "report.md",
     }  # fmt: skip
     assert "published QLoRA" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert str(tmp_path / "report.md") in text

@@ -1,0 +1,119 @@
+"""Charts of details: failure kinds by variant, every speed trial, checkpoints.
+
+Input: report entries -> output: figures; ``charts`` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.figure import Figure
+
+from harness.results.chart_style import finish, look
+from harness.results.entries import Entry
+from harness.results.variant_schema import CheckpointResult
+
+SHOWN_KINDS = 12
+"""Failure kinds drawn; the rest are summed as `other`."""
+
+
+def failure_figure(entries: Sequence[Entry]) -> Figure:
+    """Failed answers by kind in percent of those asked, variants side by side."""
+    shown = [
+        (place, entry, entry.result.execution)
+        for place, entry in enumerate(entries)
+        if entry.result and entry.result.execution and entry.result.execution.n
+    ]
+    totals: dict[str, int] = {}
+    for _, _, execution in shown:
+        for kind, number in execution.failures.items():
+            totals[kind] = totals.get(kind, 0) + number
+    ranked = sorted(totals, key=lambda kind: (-totals[kind], kind))
+    kinds = ranked[:SHOWN_KINDS]
+    rows = [*kinds, "other"] if len(ranked) > SHOWN_KINDS else kinds
+    made = Figure(figsize=(8.0, 1.2 + 0.22 * len(rows) * (len(shown) + 1)), layout="constrained")
+    axes = made.add_subplot()
+    height = 0.8 / len(shown)
+    for order, (place, entry, execution) in enumerate(shown):
+        counts = [execution.failures.get(kind, 0) for kind in kinds]
+        if len(rows) > len(kinds):
+            counts.append(sum(execution.failures.get(kind, 0) for kind in ranked[SHOWN_KINDS:]))
+        centres = [row + (order - (len(shown) - 1) / 2) * height for row in range(len(rows))]
+        bars = axes.barh(
+            centres,
+            [100 * number / execution.n for number in counts],
+            height=0.9 * height,
+            color=look(place)[0],
+            label=entry.label,
+        )
+        axes.bar_label(bars, [str(number) for number in counts], padding=3, fontsize=8)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("Answers that failed (% of those asked; counts beside the bars)")
+    axes.margins(x=0.08)
+    finish(axes)
+    axes.grid(visible=False, axis="y")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return made
+
+
+def speed_figure(entries: Sequence[Entry]) -> Figure:
+    """Prompt and generation speed of every timed trial, with the median as a bar."""
+    panels = (
+        ("Prompt speed (tokens/s)", "prompt_tokens_per_s"),
+        ("Generation speed (tokens/s)", "generation_tokens_per_s"),
+    )
+    trials = [
+        (place, entry, rows)
+        for place, entry in enumerate(entries)
+        if entry.run and (rows := entry.run.trials(entry.name))
+    ]
+    made = Figure(figsize=(9.0, 1.2 + 0.5 * len(trials)), layout="constrained")
+    pair = made.subplots(1, 2, sharey=True)
+    for axes, (title, metric) in zip(pair, panels, strict=True):
+        for row, (place, _, found) in enumerate(trials):
+            colour, marker = look(place)
+            values = sorted(float(getattr(trial, metric)) for trial in found)
+            half = len(values) // 2
+            median = (values[half] + values[~half]) / 2
+            axes.plot(
+                values,
+                [row] * len(values),
+                linestyle="none",
+                marker=marker,
+                markersize=6,
+                fillstyle="none",
+                color=colour,
+            )
+            axes.plot([median, median], [row - 0.3, row + 0.3], color=colour, linewidth=2)
+        axes.set_xlim(left=0)
+        axes.set_xlabel(title)
+        finish(axes)
+        axes.grid(visible=False, axis="y")
+    pair[0].set_yticks(range(len(trials)), [entry.label for _, entry, _ in trials])
+    pair[0].set_ylim(len(trials) - 0.5, -0.5)
+    return made
+
+
+def checkpoint_figure(entries: Sequence[Entry]) -> Figure:
+    """Loss and execution accuracy of every evaluated checkpoint."""
+    panels: tuple[tuple[str, Callable[[CheckpointResult], float | None]], ...] = (
+        ("Loss (nats per token, full text)", lambda c: c.loss),
+        ("Execution accuracy (%)", lambda c: None if c.ex is None else 100 * c.ex),
+    )
+    made = Figure(figsize=(9.0, 3.6), layout="constrained")
+    pair = made.subplots(1, 2)
+    for axes, (title, value) in zip(pair, panels, strict=True):
+        for place, entry in enumerate(entries):
+            found = (entry.result.checkpoints if entry.result else None) or []
+            points = [(c.iteration, y) for c in found if (y := value(c)) is not None]
+            if points:
+                colour, marker = look(place)
+                xs, ys = zip(*points, strict=True)
+                axes.plot(xs, ys, color=colour, marker=marker, label=entry.label)
+        axes.set_xlabel("Iteration (micro-batches)")
+        axes.set_ylabel(title)
+        finish(axes)
+    handles, labels = pair[0].get_legend_handles_labels()
+    made.legend(handles, labels, loc="outside right center")
+    return made
