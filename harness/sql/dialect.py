@@ -11,32 +11,16 @@ left to sqlreader.py. Source of the dialect: mlx-examples, lora/data/wikisql.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
-from harness.data.records import AGGREGATIONS
+from harness.sql.dialect_conditions import conditions
+from harness.sql.dialect_items import select_items, select_lists
 from harness.sql.failures import Failure
-from harness.sql.literals import value_ends
 from harness.sql.naming import Names
-from harness.sql.query import (
-    Between,
-    Comparison,
-    In,
-    IsNull,
-    Item,
-    Like,
-    Order,
-    Query,
-    Where,
-    conjunction,
-    disjunction,
-    negation,
-)
+from harness.sql.query import Order, Query, Where
 from harness.sql.scan import Scanner, TooComplex
 
-_AGGREGATES = tuple((name.lower(), name) for name in AGGREGATIONS if name)
-_MAX_ITEMS = 32
+_COUNT = re.compile(r"\(?([0-9]{1,9})\)?(?=\s)")
 _UNSUPPORTED = ("having", "offset", "union", "intersect", "except", "join", "inner", "left")
-_ALIAS = re.compile(r"\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|'[^']*'|[^\W\d]\w*")
 
 
 def read_dialect(text: str, names: Names) -> Query | Failure:
@@ -44,7 +28,8 @@ def read_dialect(text: str, names: Names) -> Query | Failure:
     scanner = Scanner(text, names)
     try:
         return _statement(scanner)
-    except TooComplex:
+    # Long chains of conditions nest as deep as they are long.
+    except (TooComplex, RecursionError):
         return Failure("too_long", "the text has too many possible readings")
 
 
@@ -52,96 +37,36 @@ def _statement(s: Scanner) -> Query | Failure:
     start = s.keyword(s.skip(0), "select")
     if start < 0:
         return Failure("no_query", "the text does not start with SELECT")
-    distinct = s.keyword(start, "distinct")
-    heads = list(_heads(s, start))
-    if distinct >= 0:
-        heads = [(score, items, at, True) for score, items, at, _ in _heads(s, distinct)] + heads
     best: dict[Query, int] = {}
-    for score, items, at, unique in heads:
-        found = _after_from(s, at)
-        if found is None:
-            continue
-        where, group_by, order_by, limit = found
-        query = Query(items, where, unique, group_by, order_by, limit)
-        best[query] = max(best.get(query, 0), score)
+    for at, unique, top in _openings(s, start):
+        for score, items, after in select_lists(s, at):
+            found = _after_from(s, after)
+            if found is not None:
+                where, group_by, order_by, limit = found
+                rows = limit if top is None else top
+                query = Query(items, where, unique, group_by, order_by, rows)
+                best[query] = max(best.get(query, 0), score)
     if not best:
         return s.problem or Failure("syntax", "no reading of the text fits the table's columns")
-    top = max(best.values())
-    winners = [query for query, score in best.items() if score == top]
+    highest = max(best.values())
+    winners = [query for query, score in best.items() if score == highest]
     if len(winners) > 1:
         return Failure("ambiguous", f"{len(winners)} different readings fit the columns")
     return winners[0]
 
 
-def _heads(s: Scanner, position: int) -> Iterator[tuple[int, tuple[Item, ...], int, bool]]:
-    """Every reading of a select list that ends before FROM, with the position after FROM."""
-    pending: list[tuple[int, tuple[Item, ...], int]] = [(0, (), position)]
-    while pending:
-        score, items, at = pending.pop()
-        for more, item, after in _items(s, at):
-            after = s.skip(after)
-            alias = s.keyword(after, "as")
-            if alias >= 0 and (named := _ALIAS.match(s.text, alias)):
-                after = s.skip(named.end())
-            chosen = (*items, item)
-            table = s.keyword(after, "from")
-            if table >= 0:
-                yield score + more, chosen, table, False
-            elif after < s.end and s.text[after] == "," and len(chosen) < _MAX_ITEMS:
-                pending.append((score + more, chosen, s.skip(after + 1)))
-            else:
-                s.fail(after, Failure("syntax", f"expected FROM at {s.text[after : after + 20]!r}"))
-
-
-def _items(s: Scanner, at: int) -> Iterator[tuple[int, Item, int]]:
-    """Readings of one select item: (how exactly it is spelled, item, position after it)."""
-    s.step()
-    if s.text.startswith("*", at):
-        yield 0, Item(None), at + 1
-    for word, name in _AGGREGATES:
-        inner = s.keyword(at, word)
-        if inner < 0:
-            continue
-        exact = 1 if s.text.startswith(name, at) else 0
-        if inner < s.end and s.text[inner] == "(":
-            for item, after in _argument(s, s.skip(inner + 1), name):
-                after = s.skip(after)
-                if after < s.end and s.text[after] == ")":
-                    yield exact + _exactness(s, item, at), item, after + 1
-        for column, after in s.columns(inner):
-            if isinstance(column, int):
-                item = Item(column, name)
-                yield exact + _exactness(s, item, at), item, after
-            else:
-                s.fail(after, column)
-    for column, after in s.columns(at):
-        if isinstance(column, int):
-            yield 2 * _exactness(s, Item(column), at), Item(column), after
-        else:
-            s.fail(after, column)
-
-
-def _argument(s: Scanner, at: int, name: str) -> Iterator[tuple[Item, int]]:
-    if s.text.startswith("*", at) and name == "COUNT":
-        yield Item(None, name), at + 1
-    distinct = s.keyword(at, "distinct")
+def _openings(s: Scanner, start: int) -> list[tuple[int, bool, int | None]]:
+    """Where the select list may start: after SELECT, DISTINCT, TOP n (T-SQL)."""
+    found: list[tuple[int, bool, int | None]] = [(start, False, None)]
+    distinct = s.keyword(start, "distinct")
     if distinct >= 0:
-        for column, after in s.columns(s.skip(distinct)):
-            if isinstance(column, int):
-                yield Item(column, name, True), after
-    for column, after in s.columns(at):
-        if isinstance(column, int):
-            yield Item(column, name), after
-        else:
-            s.fail(after, column)
-
-
-def _exactness(s: Scanner, item: Item, at: int) -> int:
-    """1 where the header stands in the text in its own case; breaks ties such as
-    ``SELECT MAX power`` (columns ``Power`` and ``Max power``)."""
-    if item.column is None:
-        return 0
-    return int(s.names.table.header[item.column] in s.text[at : at + 400])
+        found.append((distinct, True, None))
+    for at, unique, _ in list(found):
+        top = s.keyword(at, "top")
+        digits = _COUNT.match(s.text, top) if top >= 0 else None
+        if digits:
+            found.append((s.skip(digits.end()), unique, int(digits[1])))
+    return found
 
 
 _Clauses = tuple[tuple[int, ...], tuple[Order, ...], int | None]
@@ -157,7 +82,7 @@ def _after_from(s: Scanner, at: int) -> _Tail | None:
     if where_at < 0:
         tail = _clauses(s, after)
         return None if tail is None else (None, *tail)
-    for where, end in _conditions(s, where_at, 0):
+    for where, end in conditions(s, where_at, 0):
         tail = _clauses(s, s.skip(end))
         if tail is not None:
             return (where, *tail)
@@ -190,97 +115,6 @@ def _table(s: Scanner, at: int) -> int:
     return -1
 
 
-def _conditions(s: Scanner, at: int, depth: int) -> Iterator[tuple[Where, int]]:
-    """Readings of an OR of ANDs from ``at``, the shortest last."""
-    if depth > 8:
-        raise TooComplex
-    for groups, end in _chain(s, at, depth):
-        parts = [conjunction(group) for group in groups]
-        yield disjunction([part for part in parts if part is not None]), end
-
-
-def _chain(s: Scanner, at: int, depth: int) -> Iterator[tuple[list[list[Where]], int]]:
-    s.step()
-    for term, end in _term(s, at, depth):
-        after = s.skip(end)
-        both = s.keyword(after, "and")
-        if both >= 0:
-            for rest, stop in _chain(s, both, depth):
-                yield [[term, *rest[0]], *rest[1:]], stop
-        either = s.keyword(after, "or")
-        if either >= 0:
-            for rest, stop in _chain(s, either, depth):
-                yield [[term], *rest], stop
-        yield [[term]], end
-
-
-def _term(s: Scanner, at: int, depth: int) -> Iterator[tuple[Where, int]]:
-    s.step()
-    nothing = True
-    for column, after in s.columns(at):
-        nothing = False
-        if isinstance(column, int):
-            yield from _predicate(s, column, s.skip(after), depth)
-        else:
-            s.fail(after, column)
-    if s.text.startswith("(", at):
-        for where, end in _conditions(s, s.skip(at + 1), depth + 1):
-            close = s.skip(end)
-            if s.text.startswith(")", close):
-                yield where, close + 1
-    inner = s.keyword(at, "not")
-    if inner >= 0:
-        for where, end in _term(s, inner, depth + 1):
-            yield negation(where), end
-    if nothing:
-        s.fail(at, Failure("unknown_column", f"no column starts at {s.text[at : at + 30]!r}"))
-
-
-def _predicate(s: Scanner, column: int, at: int, depth: int) -> Iterator[tuple[Where, int]]:
-    found = s.operator(at)
-    if found is not None:
-        operator, value_at = found
-        for value, end in value_ends(s, value_at, depth):
-            yield Comparison(column, operator, value), end
-        return
-    is_at = s.keyword(at, "is")
-    if is_at >= 0:
-        negated = s.keyword(is_at, "not")
-        null = s.keyword(max(is_at, negated), "null")
-        if null >= 0:
-            yield IsNull(column, negated >= 0), null
-        return
-    negated = s.keyword(at, "not")
-    at = max(at, negated)
-    for word in ("like", "ilike"):
-        like = s.keyword(at, word)
-        if like >= 0:
-            for pattern, end in value_ends(s, like, depth):
-                yield Like(column, pattern, negated >= 0), end
-    between = s.keyword(at, "between")
-    if between >= 0:
-        for low, end in value_ends(s, between, depth, between=True):
-            high_at = s.keyword(s.skip(end), "and")
-            if high_at >= 0:
-                for high, stop in value_ends(s, high_at, depth):
-                    yield Between(column, low, high, negated >= 0), stop
-    inside = s.keyword(at, "in")
-    if inside >= 0 and s.text.startswith("(", inside):
-        for values, end in _list(s, s.skip(inside + 1), depth):
-            yield In(column, values, negated >= 0), end
-    s.fail(at, Failure("syntax", f"expected an operator at {s.text[at : at + 20]!r}"))
-
-
-def _list(s: Scanner, at: int, depth: int) -> Iterator[tuple[tuple[str, ...], int]]:
-    for value, end in value_ends(s, at, depth + 1, listed=True):
-        after = s.skip(end)
-        if s.text.startswith(")", after):
-            yield (value,), after + 1
-        elif s.text.startswith(",", after):
-            for rest, stop in _list(s, s.skip(after + 1), depth):
-                yield (value, *rest), stop
-
-
 def _clauses(s: Scanner, at: int) -> _Clauses | None:
     """GROUP BY, ORDER BY and LIMIT up to the end of the statement, or None."""
     group_by: list[int] = []
@@ -298,7 +132,7 @@ def _clauses(s: Scanner, at: int) -> _Clauses | None:
     while inner >= 0:
         keys = [
             (item, end)
-            for _, item, end in _items(s, inner)
+            for _, item, end in select_items(s, inner)
             if item.column is not None or item.aggregate
         ]
         if not keys:

@@ -24,13 +24,21 @@ _SQL = re.compile(
     re.IGNORECASE,
 )
 _APOSTROPHE = re.compile(r"(?<=\w)'(?=\w|\s|$)")
+_QUOTES = ("'", '"')
 # A quote, a connective and an operator inside one literal: two conditions, the second unreadable.
-_TWO_CONDITIONS = re.compile(
-    r"['\"]\s+(?:and|or)\s.*?(?:[<>=]|\slike\s|\sbetween\s|\sin\s|\sis\s)",
-    re.IGNORECASE | re.DOTALL,
-)
+_TWO_CONDITIONS = {
+    quote: re.compile(
+        rf"{quote}\s+(?:and|or)\s.*?(?:[<>=]|\s(?:like|between|in|is)\s)", re.IGNORECASE | re.DOTALL
+    )
+    for quote in _QUOTES
+}
 # A quote that closes (``Duke' UNION``) and one that opens again (``= 'x``).
-_TWO_LITERALS = re.compile(r"[^\s'\"]['\"]\s*(?:[\s),;|+]).*?[\s(,|+=<>]['\"][^\s'\"]", re.DOTALL)
+_TWO_LITERALS = {
+    quote: re.compile(
+        rf"[^\s{quote}]{quote}\s*[\s),;|+].*?[\s(,|+=<>]{quote}[^\s{quote}]", re.DOTALL
+    )
+    for quote in _QUOTES
+}
 # A literal that was closed, and goes on in a way that is not understood.
 _CLOSED = re.compile(
     r"['\"]\s*(?:[),;|+]|(?:union|intersect|except|having|and|or|group|order|limit|offset|collate"
@@ -116,8 +124,12 @@ def _goes_on(s: Scanner, at: int, depth: int, listed: bool, between: bool) -> bo
 
 def _swallows(s: Scanner, start: int, end: int) -> bool:
     """Whether the text between holds a connective, a column and an operator: two conditions."""
-    if _TWO_CONDITIONS.search(s.text, start, end) or _TWO_LITERALS.search(s.text, start, end):
-        return True
+    quote = s.text[start - 1]
+    if quote in _QUOTES:
+        if _TWO_CONDITIONS[quote].search(s.text, start, end):
+            return True
+        if _TWO_LITERALS[quote].search(s.text, start, end):
+            return True
     for match in _CONNECTIVE.finditer(s.text, start, end):
         at = s.skip(match.end())
         for column, after in s.columns(at):

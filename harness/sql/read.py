@@ -50,7 +50,8 @@ class Reader:
 
     def read(self, text: str, table: Table) -> Reading:
         """The typed query of a model's answer about ``table``."""
-        query = read_quickly(text, self.names(table))
+        quick = len(text) <= clean.MAX_STATEMENT
+        query = read_quickly(text, self.names(table)) if quick else None
         if query is not None:
             return Reading(query, None, text)
         # Not Unicode that can be stored or sent; such a character equals no cell's.

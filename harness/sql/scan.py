@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from harness.sql.failures import Failure
-from harness.sql.naming import Names, fold_characters
+from harness.sql.naming import Names, fold_characters, plain
 
 _WORD = re.compile(r"[^\W\d]\w*")
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d+)*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
@@ -106,10 +106,10 @@ class Scanner:
                     found[after] = index
         closing = _CLOSING.get(self.text[position])
         if closing:
-            for name, after in self._quoted_names(position, closing):
-                column = self.names.column(name)
-                if after not in found:
-                    found[after] = column
+            for number, (name, after) in enumerate(self._quoted_names(position, closing)):
+                # A later closing quote counts only where a header holds quotes itself.
+                if after not in found and (number == 0 or plain(name) in self.names.plain):
+                    found[after] = self.names.column(name)
         if not any(isinstance(column, int) for column in found.values()):
             word = _WORD.match(self.text, position)
             if word and word.end() not in found:
@@ -162,7 +162,7 @@ class Scanner:
             at = self.text.find(closing, at + 1)
 
     def _inside_header(self, inner: str) -> bool:
-        key = " ".join(fold_characters(inner).split())
+        key = plain(inner)
         return any(name.startswith(key) and name != key for name in self.names.plain)
 
     def quote_ends(self, position: int) -> Iterator[int]:
@@ -186,4 +186,6 @@ def _wordlike(character: str) -> bool:
 
 def unquote(content: str, quote: str) -> str:
     """The value of a literal's content: doubled quotes and backslashed ones stand for one."""
-    return content.replace(quote * 2, quote).replace("\\" + quote, quote)
+    if "\\" in content:
+        content = re.sub(rf"\\{quote}(?!{quote})", quote, content)
+    return content.replace(quote * 2, quote)

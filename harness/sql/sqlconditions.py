@@ -27,6 +27,7 @@ from harness.sql.query import (
     disjunction,
     negation,
 )
+from harness.sql.sqlnodes import Refused, unsupported
 
 _OPERATORS: dict[type[exp.Expression], str] = {
     exp.EQ: "=",
@@ -39,25 +40,6 @@ _OPERATORS: dict[type[exp.Expression], str] = {
 _FLIPPED = {"=": "=", "<>": "<>", ">": "<", "<": ">", ">=": "<=", "<=": ">="}
 _TEXT_TYPES = frozenset(("TEXT", "VARCHAR", "CHAR", "NVARCHAR", "NCHAR"))
 _REAL_TYPES = frozenset(("FLOAT", "DOUBLE", "REAL"))
-
-
-class Refused(Exception):
-    """The tree holds something that the typed query cannot express."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.detail)
-        self.failure = failure
-
-
-def unsupported(node: object) -> Refused:
-    """The refusal of a node."""
-    if isinstance(node, exp.Expression):
-        try:
-            text = f"{node.key.upper()}: {node.sql()[:80]}"
-        except (ValueError, RecursionError, TypeError, AttributeError):
-            text = node.key.upper()
-        return Refused(Failure("unsupported", text))
-    return Refused(Failure("unsupported", str(node)[:80]))
 
 
 def unwrap(node: exp.Expression) -> exp.Expression:
@@ -77,14 +59,12 @@ class Scope:
 
     def check_qualifier(self, node: exp.Column) -> None:
         """Refuse a column of another table."""
-        if node.args.get("db") or node.args.get("catalog"):
-            raise unsupported(node)
         if node.table and node.table.lower() not in self.qualifiers:
             raise Refused(Failure("unknown_table", node.table[:60]))
 
     def column(self, node: exp.Column) -> int:
         """The index of a column."""
-        if not isinstance(node.this, exp.Identifier) or node.args.get("join_mark"):
+        if not isinstance(node.this, exp.Identifier):
             raise unsupported(node)
         self.check_qualifier(node)
         found = self.names.column(node.name)
@@ -147,7 +127,7 @@ def _bare(node: exp.Expression) -> exp.Expression:
 def _column(node: exp.Expression, scope: Scope) -> int | None:
     """The column that an operand is, or None."""
     node = _bare(node)
-    if isinstance(node, exp.Cast) and not isinstance(node, exp.TryCast):
+    if isinstance(node, exp.Cast):
         index = _column(node.this, scope)
         if index is None:
             return None
@@ -203,9 +183,6 @@ def _like(node: exp.Expression, scope: Scope) -> Where:
 
 
 def _in(node: exp.Expression, scope: Scope) -> Where:
-    for key, value in node.args.items():
-        if value and key not in ("this", "expressions", "negate"):
-            raise unsupported(node)
     values = tuple(_literal(value, scope) for value in node.expressions)
     if not values:
         raise unsupported(node)
@@ -213,8 +190,6 @@ def _in(node: exp.Expression, scope: Scope) -> Where:
 
 
 def _between(node: exp.Expression, scope: Scope) -> Where:
-    if node.args.get("symmetric"):
-        raise unsupported(node)
     low, high = (_literal(node.args[key], scope) for key in ("low", "high"))
     return Between(_required(node.this, scope), low, high, bool(node.args.get("negate")))
 

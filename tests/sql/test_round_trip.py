@@ -1,0 +1,153 @@
+"""Every typed query, written in every form, reads back as itself."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.data.records import Table
+from harness.sql import forms
+from harness.sql.dialect import read_dialect
+from harness.sql.naming import Names
+from harness.sql.query import (
+    COMPARISONS,
+    Between,
+    Comparison,
+    In,
+    IsNull,
+    Item,
+    Like,
+    Order,
+    Query,
+    Where,
+    conjunction,
+    disjunction,
+)
+from harness.sql.quick import read_quickly
+from harness.sql.read import Reader
+
+HEADERS = (
+    "Player", "No.", "School/Club Team", "Max. power at rpm", "Winner's Country", "From",
+    "Moving from", "Score", "Score in final", "Points (2010)", "50%", "Capital ( endonym )",
+    "Order by date", "Årsmodell", "A \"quoted\" name", "Pick #", "Where and when", "# of seats",
+    "x = y", "Group", "Date, time", "Count of votes", "Limit", "In", "U.S. viewers (million)",
+    "B[1]", "Tick`s", "and",
+)  # fmt: skip
+TABLE = Table(
+    "1-10015132-11",
+    HEADERS,
+    tuple("real" if index % 5 == 4 else "text" for index in range(len(HEADERS))),
+    (),
+)
+COLUMNS = st.integers(0, len(HEADERS) - 1)
+AGGREGATES = st.sampled_from(("", "MAX", "MIN", "COUNT", "SUM", "AVG"))
+WORD = st.text("abcxyzÅéß0123456789", min_size=1, max_size=6)
+# What the unescaped dialect can hold: apostrophes stand inside or at the end of words.
+PLAIN_VALUE = st.lists(
+    st.one_of(WORD, st.sampled_from(("o'brien", "raiders'", '"l.a."', "rock & roll", "1,234", "4–7", "it's"))),
+    min_size=1,
+    max_size=3,
+).map(" ".join)  # fmt: skip
+ANY_VALUE = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=12).filter(
+    lambda text: "`" not in text
+)
+
+
+def comparisons(values: st.SearchStrategy[str]) -> st.SearchStrategy[Where]:
+    negated = st.booleans()
+    return st.one_of(
+        st.builds(Comparison, COLUMNS, st.sampled_from(COMPARISONS), values),
+        st.builds(Like, COLUMNS, values, negated),
+        st.builds(In, COLUMNS, st.lists(values, min_size=1, max_size=3).map(tuple), negated),
+        st.builds(Between, COLUMNS, values, values, negated),
+        st.builds(IsNull, COLUMNS, negated),
+    )
+
+
+def conditions(values: st.SearchStrategy[str]) -> st.SearchStrategy[Where | None]:
+    leaf = comparisons(values)
+    flat = st.lists(leaf, min_size=2, max_size=3)
+    either = flat.map(disjunction)
+    both = st.lists(st.one_of(leaf, either), min_size=1, max_size=3).map(conjunction)
+    return st.one_of(st.none(), leaf, either, both)
+
+
+def queries(values: st.SearchStrategy[str]) -> st.SearchStrategy[Query]:
+    item = st.one_of(
+        st.builds(Item, COLUMNS, AGGREGATES),
+        st.builds(Item, COLUMNS, st.just("COUNT"), st.just(True)),
+        st.just(Item(None, "COUNT")),
+    )
+    key = st.builds(Order, st.builds(Item, COLUMNS), st.booleans())
+    return st.builds(
+        Query,
+        st.lists(item, min_size=1, max_size=2).map(tuple),
+        conditions(values),
+        st.booleans(),
+        st.lists(COLUMNS, max_size=1).map(tuple),
+        st.lists(key, max_size=2).map(tuple),
+        st.one_of(st.none(), st.integers(0, 99)),
+    )
+
+
+def wikisql(values: st.SearchStrategy[str]) -> st.SearchStrategy[Query]:
+    leaf = st.builds(Comparison, COLUMNS, st.sampled_from(("=", ">", "<")), values)
+    return st.builds(
+        Query,
+        st.builds(Item, COLUMNS, AGGREGATES).map(lambda item: (item,)),
+        st.lists(leaf, max_size=4).map(lambda parts: conjunction(list(parts))),
+    )
+
+
+def check(form: str, query: Query) -> None:
+    text = forms.FORMS[form](query, TABLE)
+    reading = Reader().read(text, TABLE)
+    assert reading.query == query, (text, reading)
+
+
+SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@SETTINGS
+@given(queries(ANY_VALUE))
+def test_standard_sql_reads_back(query: Query) -> None:
+    check("standard", query)
+
+
+@SETTINGS
+@given(queries(ANY_VALUE.filter(lambda text: "\\" not in text)))
+def test_mysql_reads_back(query: Query) -> None:
+    check("mysql", query)
+
+
+@SETTINGS
+@given(queries(ANY_VALUE))
+def test_tsql_reads_back(query: Query) -> None:
+    check("tsql", query)
+
+
+@SETTINGS
+@given(queries(ANY_VALUE))
+def test_numbered_columns_read_back(query: Query) -> None:
+    check("columns", query)
+
+
+@SETTINGS
+@given(wikisql(PLAIN_VALUE))
+def test_the_dialect_reads_back(query: Query) -> None:
+    check("dialect", query)
+
+
+@SETTINGS
+@given(queries(PLAIN_VALUE))
+def test_the_dialect_reads_back_with_everything_that_models_add(query: Query) -> None:
+    check("dialect", query)
+
+
+@SETTINGS
+@given(wikisql(PLAIN_VALUE))
+def test_the_quick_reader_agrees_with_the_slow_one(query: Query) -> None:
+    text = forms.dialect(query, TABLE)
+    names = Names(TABLE)
+    quick = read_quickly(text, names)
+    assert quick is None or quick == read_dialect(text, names)
