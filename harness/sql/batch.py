@@ -18,6 +18,7 @@ from harness.sql.query import COMPARISONS, And, Comparison, Query
 from harness.sql.values import fold, number
 
 CHUNK = 4_000
+_ROWS = "COUNT(*)"
 
 _QUERIES = """
 q AS (
@@ -83,7 +84,9 @@ def simple(query: Query, table: int, kinds: Sequence[str]) -> Simple | None:
     if len(query.select) != 1 or query.distinct or query.group_by or query.order_by:
         return None
     item = query.select[0]
-    if query.limit is not None or item.column is None or item.distinct:
+    if query.limit is not None or item.distinct:
+        return None
+    if item.column is None and not item.aggregate:
         return None
     parts = query.where.parts if isinstance(query.where, And) else (query.where,)
     conditions = []
@@ -97,6 +100,8 @@ def simple(query: Query, table: int, kinds: Sequence[str]) -> Simple | None:
         if kinds[part.column] != "text" and value is None and part.operator not in ("=", "<>"):
             text = None
         conditions.append((part.column, operator, text, value))
+    if item.column is None:
+        return Simple(table, 0, _ROWS, tuple(conditions))
     return Simple(table, item.column, item.aggregate, tuple(conditions))
 
 
@@ -130,7 +135,7 @@ def results(queries: Sequence[Simple], answer: Sequence[Sequence[Any]]) -> list[
     for row in answer:
         query = queries[row[0]]
         found[row[0]] = Rows(_rows(query.aggregate, row), row[1])
-    nothing = {"": (), "COUNT": ((0,),)}
+    nothing: dict[str, tuple[tuple[Any, ...], ...]] = {"": (), "COUNT": ((0,),), _ROWS: ((0,),)}
     return [
         rows if rows is not None else Rows(nothing.get(query.aggregate, ((None,),)), 0)
         for query, rows in zip(queries, found, strict=True)
@@ -142,6 +147,8 @@ def _rows(aggregate: str, row: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
     if not aggregate:
         pairs = zip(texts, numbers, strict=True)
         return tuple((text if value is None else value,) for text, value in pairs)
+    if aggregate == _ROWS:
+        return ((row[1],),)
     if aggregate == "COUNT":
         return ((count,),)
     if aggregate == "MAX":

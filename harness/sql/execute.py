@@ -19,7 +19,7 @@ from harness.sql.failures import Failure
 from harness.sql.query import Item, Query
 from harness.sql.read import Reader
 from harness.sql.relation import column_kinds
-from harness.sql.render import identifier, render
+from harness.sql.render import Renderer, identifier
 from harness.sql.sandbox import Sandbox
 from harness.sql.values import number
 
@@ -42,6 +42,7 @@ class Executor:
         self.sandbox = Sandbox(database)
         self._reader = reader
         self._kinds: dict[int, tuple[str, ...]] = {}
+        self._renderers: dict[int, Renderer] = {}
 
     def close(self) -> None:
         """End the worker process."""
@@ -64,8 +65,14 @@ class Executor:
 
     def sql(self, task: Task) -> str | Failure:
         """The rendering of a query: what runs, and what is published."""
-        name = self.tables[task.table].id
-        return render(task.query, name, self.names(task.table), self.kinds(task.table))
+        return self.renderer(task.table).render(task.query, self.tables[task.table].id)
+
+    def renderer(self, table: int) -> Renderer:
+        """The renderer for one table."""
+        found = self._renderers.get(table)
+        if found is None:
+            found = self._renderers[table] = Renderer(self.names(table), self.kinds(table))
+        return found
 
     def run(
         self, tasks: Sequence[Task], progress: ProgressCallback = silent

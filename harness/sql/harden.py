@@ -23,7 +23,7 @@ from harness.sql.failures import Failure
 from harness.sql.perturb import Copies
 from harness.sql.query import Query, from_logical_form, leaves
 from harness.sql.relation import CellValue, cell_value
-from harness.sql.render import identifier, render
+from harness.sql.render import identifier
 
 _EXAMPLES_PER_STATEMENT = 100
 
@@ -141,7 +141,7 @@ def _simple(executor: Executor, one: _Copied, gold: bool) -> Simple | None:
         return None
     place = {column: index for index, column in enumerate(one.used)}
     conditions = tuple((place[c], op, text, value) for c, op, text, value in found.conditions)
-    return Simple(0, place[found.column], found.aggregate, conditions)
+    return Simple(0, place.get(found.column, 0), found.aggregate, conditions)
 
 
 def _run_simple(
@@ -184,7 +184,7 @@ def _run_united(executor: Executor, one: _Copied) -> list[Rows | Failure]:
     tables, parts = [], []
     for copy in range(len(one.copies)):
         name = f"{task_table.id} copy {copy}"
-        sql = render(one.pair.query, name, names, kinds)
+        sql = executor.renderer(one.pair.table).render(one.pair.query, name)
         if isinstance(sql, Failure):
             return [sql] * len(one.copies)
         source = f"SELECT {columns} FROM cells WHERE t = {copy} ORDER BY r"

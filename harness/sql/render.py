@@ -21,20 +21,6 @@ class _Mismatch(Exception):
     pass
 
 
-def render(query: Query, table: str, names: Sequence[str], kinds: Sequence[str]) -> str | Failure:
-    """The SQL of ``query``.
-
-    Args:
-        table: the table's name.
-        names: the columns' unique names.
-        kinds: the columns' kinds, see relation.py.
-    """
-    try:
-        return _Renderer(names, kinds).query(query, table)
-    except _Mismatch as mismatch:
-        return Failure("type_mismatch", str(mismatch))
-
-
 def identifier(name: str) -> str:
     """A quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
@@ -45,10 +31,28 @@ def text_literal(value: str) -> str:
     return "'" + fold(value).replace("'", "''") + "'"
 
 
-class _Renderer:
+class Renderer:
+    """Renders queries on one table.
+
+    Args:
+        names: the columns' unique names.
+        kinds: the columns' kinds, see relation.py.
+    """
+
     def __init__(self, names: Sequence[str], kinds: Sequence[str]) -> None:
-        self.names = names
         self.kinds = kinds
+        self._name = [identifier(name) for name in names]
+        self._folded = [
+            name if kind == "number" else f"lower({name})"
+            for name, kind in zip(self._name, kinds, strict=True)
+        ]
+
+    def render(self, query: Query, table: str) -> str | Failure:
+        """The SQL of ``query`` on the table called ``table``, or a ``type_mismatch``."""
+        try:
+            return self.query(query, table)
+        except _Mismatch as mismatch:
+            return Failure("type_mismatch", str(mismatch))
 
     def query(self, query: Query, table: str) -> str:
         folded = query.distinct or bool(query.group_by)
@@ -71,17 +75,16 @@ class _Renderer:
         return sql
 
     def folded(self, column: int) -> str:
-        name = identifier(self.names[column])
-        return name if self.kinds[column] == "number" else f"lower({name})"
+        return self._folded[column]
 
     def numeric(self, column: int) -> str:
-        name = identifier(self.names[column])
+        name = self._name[column]
         if self.kinds[column] == "number":
             return name
         return f"TRY_CAST(replace({name}, ',', '') AS DOUBLE)"
 
     def addend(self, column: int) -> str:
-        name = identifier(self.names[column])
+        name = self._name[column]
         if self.kinds[column] == "number":
             return name
         lead = f"regexp_extract(replace(lower({name}), ',', ''), '{LEADING_NUMBER}', 1)"
@@ -93,9 +96,9 @@ class _Renderer:
         unique = "DISTINCT " if item.distinct else ""
         column = item.column
         if not item.aggregate:
-            return self.folded(column) if folded else identifier(self.names[column])
+            return self.folded(column) if folded else self._name[column]
         if item.aggregate == "COUNT":
-            inner = self.folded(column) if item.distinct else identifier(self.names[column])
+            inner = self.folded(column) if item.distinct else self._name[column]
             return f"count({unique}{inner})"
         if item.aggregate in ("SUM", "AVG"):
             return f"{item.aggregate.lower()}({unique}{self.addend(column)})"
@@ -123,10 +126,10 @@ class _Renderer:
                 return self.comparison(column, operator, value)
             case IsNull(column, negated):
                 not_ = " NOT" if negated else ""
-                return f"{identifier(self.names[column])} IS{not_} NULL"
+                return f"{self._name[column]} IS{not_} NULL"
             case Like(column, pattern, negated):
                 if self.kinds[column] == "number":
-                    raise _Mismatch(f"LIKE on the number column {self.names[column]!r}")
+                    raise _Mismatch(f"LIKE on the number column {self._name[column]}")
                 not_ = "NOT " if negated else ""
                 return f"{self.folded(column)} {not_}LIKE {text_literal(pattern)}"
             case In(column, values, negated):
@@ -141,7 +144,7 @@ class _Renderer:
         if self.kinds[column] == "text":
             return f"{self.folded(column)} {operator} {text_literal(value)}"
         if operator in ("=", "<>"):
-            name = identifier(self.names[column])
+            name = self._name[column]
             return f"lower(CAST({name} AS VARCHAR)) {operator} {text_literal(value)}"
         # A text has no place among numbers: the comparison is never true.
         return f"{self.numeric(column)} {operator} NULL::DOUBLE"
@@ -162,10 +165,10 @@ class _Renderer:
             parts.append(f"coalesce({self.numeric(column)} IN ({listed}), FALSE)")
         if texts:
             listed = ", ".join(text_literal(value) for value in texts)
-            name = identifier(self.names[column])
+            name = self._name[column]
             parts.append(f"coalesce(lower(CAST({name} AS VARCHAR)) IN ({listed}), FALSE)")
         joined = "(" + " OR ".join(parts) + ")"
-        present = f"{identifier(self.names[column])} IS NOT NULL"
+        present = f"{self._name[column]} IS NOT NULL"
         return f"({present} AND {not_}{joined})"
 
     def between(self, column: int, low: str, high: str, negated: bool) -> str:

@@ -9,6 +9,7 @@ perturbed tables (harden.py). The protocols are described in docs/protocols.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,11 @@ from harness.sql.execute import Task
 from harness.sql.failures import Failure
 from harness.sql.gold import GoldSet, open_gold
 from harness.sql.harden import Pair, agree_on_copies
-from harness.sql.official import EvaluationError, logical_form_match
+from harness.sql.official import (
+    EvaluationError,
+    logical_form_match,
+    same_to_the_evaluator,
+)
 from harness.sql.predictions import Prediction
 from harness.sql.query import And, Comparison, Query, from_logical_form, to_logical_form
 from harness.sql.read import Reading
@@ -119,8 +124,11 @@ class _Grading:
     def scores(self, hardened: int) -> list[Score]:
         readings = [self.read(index) for index in range(len(self.examples))]
         forms = [None if r.query is None else to_logical_form(r.query) for r in readings]
-        official = [self.official(index, form) for index, form in enumerate(forms)]
-        results = self.execute(readings)
+        # DuckDB works in another process meanwhile.
+        with ThreadPoolExecutor(1) as pool:
+            executed = pool.submit(self.execute, readings)
+            official = [self.official(index, form) for index, form in enumerate(forms)]
+            results = executed.result()
         ex = [self.ex(index, result) for index, result in enumerate(results)]
         strict = self.strict(ex)
         tough = self.hardened(readings, ex, hardened) if hardened else [None] * len(ex)
@@ -175,6 +183,8 @@ class _Grading:
             lf = logical_form_match(query, example.gold)
         if wanted is None:
             return False, lf
+        if form is not None and same_to_the_evaluator(form, example.gold):
+            return True, lf
         try:
             got = self.gold.official.execute(self.gold.tables[self.numbers[index]], query)
         except EvaluationError:

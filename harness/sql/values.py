@@ -92,9 +92,9 @@ def affine_columns(
         connection: any SQLite connection; used where only SQLite knows its own conversion.
     """
     return [
-        [_real(cell, connection) for cell in cells]
+        [float(cell) if type(cell) is int else _real(cell, connection) for cell in cells]
         if kind == "real"
-        else [_text(cell, connection) for cell in cells]
+        else [cell.lower() if type(cell) is str else _text(cell, connection) for cell in cells]
         for kind, cells in columns
     ]
 
