@@ -120,6 +120,10 @@ def _refuse_constant(name: str) -> NoReturn:
     raise Damage(f"{name} is not JSON; use null for a missing number")
 
 
+# One decoder for all lines: json.loads with an option would build one a line.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def _objects(path: Path, data: bytes, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line, object) of every readable line; the unreadable ones go to ``problems``."""
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
@@ -129,7 +133,7 @@ def _objects(path: Path, data: bytes, problems: list[str]) -> Iterator[tuple[int
         try:
             if not line.strip():
                 raise Damage("empty line (ids are line numbers, so none may be skipped)")
-            value = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+            value = _DECODER.decode(line.decode("utf-8"))
             if b"\\u" in line and not _encodable(value):
                 raise Damage("a \\u escape is half of a surrogate pair, which is no character")
             if not isinstance(value, dict):

@@ -26,6 +26,7 @@ Result = list[Any]
 
 _OPERATORS = ("=", ">", "<", "OP")
 _INT64 = 2**63
+_MAX_PARAMETERS = 200
 
 
 class EvaluationError(Exception):
@@ -111,12 +112,16 @@ class OfficialEvaluator:
         return [self._sqlite_aggregate(name, present)]
 
     def _sqlite_aggregate(self, name: str, values: Sequence[Stored]) -> Any:
-        # In pieces of rows: a statement takes a limited number of parameters.
-        self._sqlite.execute("CREATE TEMP TABLE IF NOT EXISTS v (x)")
-        self._sqlite.execute("DELETE FROM v")
-        self._sqlite.executemany("INSERT INTO v VALUES (?)", [(value,) for value in values])
+        if len(values) <= _MAX_PARAMETERS:
+            places = ",".join(["(?)"] * len(values))
+            sql, params = f"SELECT {name}(column1) FROM (VALUES {places})", list(values)
+        else:
+            self._sqlite.execute("CREATE TEMP TABLE IF NOT EXISTS v (x)")
+            self._sqlite.execute("DELETE FROM v")
+            self._sqlite.executemany("INSERT INTO v VALUES (?)", [(value,) for value in values])
+            sql, params = f"SELECT {name}(x) FROM v", []
         try:
-            return self._sqlite.execute(f"SELECT {name}(x) FROM v").fetchone()[0]
+            return self._sqlite.execute(sql, params).fetchone()[0]
         except sqlite3.Error as error:
             raise EvaluationError(str(error)) from error
 
