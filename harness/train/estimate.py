@@ -1,0 +1,112 @@
+"""How long a fine-tuning will take and what memory it needs, before it starts.
+
+Variant + the model's configuration and counts + row lengths + measured GFLOP/s -> seconds and
+bytes. A plain count, good to about a factor of 1.5: each token costs 2 operations a weight forward
+and, in the blocks that gradients pass, 2 backward (6 in all where weights train); a quantized
+weight is unpacked once forward and once back; half of the machine's measured speed on large
+products is reached. The constants are fitted to SmolLM2-135M on two CPU cores. Imports no mlx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from harness.models.parameters import Parameters
+from harness.train.curve import validates_at
+from harness.train.variant import Variant
+
+EFFICIENCY = 0.5
+"""Of the GFLOP/s of a large product: the rest goes to softmax, norms, activations, small ones."""
+UNPACKED_PER_S = 0.25e9
+"""Quantized weights unpacked a second by one call on the CPU."""
+_FLOAT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a training will take."""
+
+    train_s: float
+    """Seconds in training steps."""
+    validate_s: float
+    """Seconds in validation."""
+    peak_bytes: int
+    """Largest sum of live arrays."""
+
+    @property
+    def total_s(self) -> float:
+        """Training and validation."""
+        return self.train_s + self.validate_s
+
+    def __str__(self) -> str:
+        minutes, seconds = divmod(round(self.total_s), 60)
+        spent = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+        return f"about {spent} and {self.peak_bytes / 1e9:.1f} GB"
+
+
+def estimate(
+    variant: Variant,
+    config: Mapping[str, Any],
+    counts: Parameters,
+    base_bytes: int,
+    lengths: Sequence[int],
+    gflops: float,
+    valid_rows: int = 0,
+) -> Estimate:
+    """Time and memory of fine-tuning ``variant``; a ``base`` variant is only validated.
+
+    Args:
+        variant: what to train.
+        config: the model's ``config.json``.
+        counts: its parameters with this variant's adapter (``models/parameters.py``).
+        base_bytes: of the base in memory.
+        lengths: tokens of each training row.
+        gflops: measured speed of a large product (``backend.measure_gflops``).
+        valid_rows: rows of the validation split; counts where ``val_batches`` is -1.
+    """
+    inner = config.get("text_config", config)
+    layers = int(inner.get("num_hidden_layers", 1))
+    hidden = int(inner.get("hidden_size", 1))
+    vocabulary = int(inner.get("vocab_size", 1))
+    adapted = layers if variant.num_layers == -1 else min(variant.num_layers, layers)
+    adapted = adapted if variant.trains else 0
+    head = hidden * vocabulary
+    blocks = max(0, counts.total - head)
+    backward = blocks * adapted // max(1, layers) + head
+    quantized = variant.quantize is not None or bool(config.get("quantization"))
+    unpacking_s = counts.total / UNPACKED_PER_S if quantized else 0.0
+    rate = gflops * 1e9 * EFFICIENCY
+
+    batch_tokens = fmean(lengths) * variant.batch_size
+    forward_s = batch_tokens * 2 * counts.total / rate + unpacking_s
+    backward_s = batch_tokens * 2 * (backward + counts.trainable) / rate
+    backward_s += unpacking_s * backward / max(1, counts.total)
+    validations = sum(validates_at(variant, at) for at in range(variant.iters + 1))
+    every = -(-valid_rows // variant.batch_size)
+    validation_batches = every if variant.val_batches == -1 else variant.val_batches
+    return Estimate(
+        train_s=variant.iters * (forward_s + backward_s) if variant.trains else 0.0,
+        validate_s=(validations if variant.trains else 1) * validation_batches * forward_s,
+        peak_bytes=base_bytes
+        + _optimizer_bytes(counts)
+        + max(lengths) * variant.batch_size * _token_bytes(inner, adapted, variant)
+        + (2 * head * _FLOAT if quantized else 0),
+    )
+
+
+def _optimizer_bytes(counts: Parameters) -> int:
+    """The trainable numbers, their gradient and Adam's two moments."""
+    return counts.trainable * 4 * _FLOAT
+
+
+def _token_bytes(config: Mapping[str, Any], adapted: int, variant: Variant) -> int:
+    """What one token of a batch keeps until the backward pass."""
+    hidden = int(config.get("hidden_size", 1))
+    intermediate = int(config.get("intermediate_size", 4 * hidden))
+    block = 16 * hidden + 5 * intermediate
+    kept = block + adapted * hidden if variant.grad_checkpoint else max(1, adapted) * block
+    # Logits, their gradient and the softmax between them.
+    return _FLOAT * (kept + 3 * int(config.get("vocab_size", 1)))
