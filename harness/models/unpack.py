@@ -10,7 +10,7 @@ parameters and adapter names: an adapter trained with them loads in stock mlx-lm
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
@@ -59,6 +59,9 @@ def unpack_mlx(
     return dense
 
 
+BLOCK_WEIGHTS = 2**18
+"""Weights unpacked at a time, 1 MB in float32, of matrices of more than four such blocks."""
+
 UNPACKERS: dict[str, Unpacker] = {"bytes": unpack_bytes, "mlx": unpack_mlx}
 
 
@@ -67,26 +70,43 @@ def unpackers(form: Format) -> tuple[str, ...]:
     return ("bytes", "mlx") if form.mode == "affine" and 8 % form.bits == 0 else ("mlx",)
 
 
+def blocks(rows: int, columns: int) -> list[slice]:
+    """Rows to unpack at a time, so that the temporaries stay in a processor's cache.
+
+    A vocabulary's output layer (49,152 x 576, 16 rows of input) unpacked whole takes 305 MB and
+    91 ms, in blocks 165 MB and 78 ms.
+    """
+    if rows * columns <= 4 * BLOCK_WEIGHTS:
+        return [slice(0, rows)]
+    step = max(1, BLOCK_WEIGHTS // columns)
+    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+
 @lru_cache(maxsize=64)
 def product(form: Format, unpacker: str, has_biases: bool) -> Callable[..., mx.array]:
     """``f(x, weight, scales[, biases])``: x times the transposed weight, differentiable in x."""
     unpack = UNPACKERS[unpacker]
 
-    def dense(packed: tuple[mx.array, ...]) -> mx.array:
-        weight, scales = packed[:2]
-        return unpack(weight, scales, packed[2] if has_biases else None, form)
+    def dense(packed: Sequence[mx.array], part: slice) -> mx.array:
+        weight, scales, *biases = (array[part] for array in packed)
+        return unpack(weight, scales, biases[0] if has_biases else None, form)
+
+    def parts(packed: Sequence[mx.array]) -> list[slice]:
+        rows, words = packed[0].shape
+        return blocks(rows, words * 32 // form.bits)
 
     @mx.custom_function
     def multiply(x: mx.array, *packed: mx.array) -> mx.array:
-        return x @ dense(packed).T
+        products = [x @ dense(packed, part).T for part in parts(packed)]
+        return products[0] if len(products) == 1 else mx.concatenate(products, axis=-1)
 
     @multiply.vjp
     def gradient(primals: Any, cotangent: mx.array, _: mx.array) -> Any:
         _, *packed = primals
         # Without the dependency a compiled step would share the forward pass's unpacked weights,
         # that is keep all of them in float32 until the backward pass.
-        weight = mx.depends([packed[0]], [cotangent])[0]
-        dx = cotangent @ dense((weight, *packed[1:]))
+        tied = (mx.depends([packed[0]], [cotangent])[0], *packed[1:])
+        dx = sum(cotangent[..., part] @ dense(tied, part) for part in parts(packed))
         return (dx, *(mx.zeros_like(array) for array in packed))
 
     return cast(Callable[..., mx.array], multiply)

@@ -18,7 +18,7 @@ from harness.models.backend import backend_name, mx, nn
 from harness.models.load import load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel
-from harness.models.unpack import Format, product, unpack_bytes, unpackers
+from harness.models.unpack import Format, blocks, product, unpack_bytes, unpackers
 
 pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only: no-op on a GPU")
 
@@ -97,6 +97,32 @@ def test_bytewise_unpacking_equals_mlx_to_the_bit(bits: int) -> None:
     assert mx.array_equal(
         unpack_bytes(packed, scales, biases, form), mx.dequantize(packed, scales, biases, 64, bits)
     )
+
+
+def test_blocks_cover_every_row_once() -> None:
+    rows, columns = 49152, 576
+    parts = blocks(rows, columns)
+    assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
+    assert (parts[0].start, parts[-1].stop) == (0, rows)
+    assert all((part.stop - part.start) * columns <= 2**18 for part in parts)
+    assert blocks(1536, 576) == [slice(0, 1536)]
+
+
+def test_a_product_in_blocks_is_the_whole_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = mx.random.normal((50, 64), key=mx.random.key(7))
+    packed = mx.quantize(weight, 64, 4)
+    x = mx.random.normal((3, 5, 64), key=mx.random.key(8))
+    multiply = product(Format(4, 64, "affine"), "bytes", True)
+
+    def both() -> list[mx.array]:
+        gradient = mx.grad(lambda x: (multiply(x, *packed) ** 2).sum())(x)
+        return [multiply(x, *packed), gradient]
+
+    whole = both()
+    monkeypatch.setattr("harness.models.unpack.BLOCK_WEIGHTS", 7 * 64)
+    for expected, got in zip(whole, both(), strict=True):
+        assert expected.shape == got.shape
+        assert mx.allclose(expected, got, rtol=1e-4, atol=1e-4)
 
 
 def test_odd_bits_are_left_to_mlx() -> None:
