@@ -44,7 +44,10 @@ AGGREGATES = st.sampled_from(("", "MAX", "MIN", "COUNT", "SUM", "AVG"))
 WORD = st.text("abcxyzÅéß0123456789", min_size=1, max_size=6)
 # What the unescaped dialect can hold: apostrophes stand inside or at the end of words.
 PLAIN_VALUE = st.lists(
-    st.one_of(WORD, st.sampled_from(("o'brien", "raiders'", '"l.a."', "rock & roll", "1,234", "4–7", "it's"))),
+    st.one_of(
+        WORD,
+        st.sampled_from(("o'brien", "raiders'", '"l.a."', "rock & roll", "1,234", "4–7", "it's")),
+    ),
     min_size=1,
     max_size=3,
 ).map(" ".join)  # fmt: skip

@@ -1,0 +1,142 @@
+"""ex_hardened: right by luck is caught, equivalent is not failed."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from harness.data.records import Condition, LogicalForm, Table
+from harness.data.wikisql import load_split
+from harness.sql.perturb import Copies
+from harness.sql.predictions import Prediction
+from harness.sql.score import score
+
+DEV = Path(__file__).resolve().parents[3] / "shared" / "wikisql" / "dev"
+needs_dev = pytest.mark.skipif(not DEV.is_dir(), reason="the shared WikiSQL dev split is not here")
+
+K = 8
+
+
+EQUIVALENT = [
+    "SELECT Player FROM 1-1 WHERE Points >= 4",
+    'SELECT "Player" FROM "1-1" WHERE 3 < "Points"',
+    "SELECT Player FROM 1-1 WHERE Points > 3 AND Points > 3",
+    "SELECT Player FROM 1-1 WHERE NOT Points <= 3",
+    "SELECT Player FROM 1-1 WHERE Points > 3 ORDER BY Player",
+]
+LUCKY = [
+    "SELECT Player FROM 1-1 WHERE Points > 2",
+    "SELECT Player FROM 1-1 WHERE Points >= 3",
+    "SELECT Player FROM 1-1 WHERE Player <> 'Ann'",
+    "SELECT Player FROM 1-1 WHERE Points IN (4, 9)",
+    "SELECT Player FROM 1-1 WHERE Points BETWEEN 4 AND 9",
+    "SELECT DISTINCT Player FROM 1-1 WHERE Points > 3",
+    "SELECT Player FROM 1-1 WHERE Points > 3 LIMIT 3",
+    "SELECT Player FROM 1-1 ORDER BY Points DESC LIMIT 3",
+]
+
+
+def test_an_equivalent_query_never_fails(grade) -> None:
+    for text, row in zip(EQUIVALENT, grade(EQUIVALENT, hardened=32), strict=True):
+        assert (row.ex, row.ex_hardened) == (True, True), text
+
+
+def test_luck_is_caught(grade) -> None:
+    for text, row in zip(LUCKY, grade(LUCKY, hardened=K), strict=True):
+        assert (row.ex, row.ex_hardened) == (True, False), text
+
+
+def test_counts_of_columns_without_null_are_the_same_and_with_null_are_not(grade) -> None:
+    gold = LogicalForm(0, 3, (Condition(3, 2, 9),))
+    counts = ("COUNT Team", "COUNT No.", "COUNT(*)")
+    texts = [f"SELECT {count} FROM 1-1 WHERE Points < 9" for count in counts]
+    rows = grade(texts, gold, hardened=K)
+    assert [row.ex for row in rows] == [True, True, True]
+    assert [row.ex_hardened for row in rows] == [True, False, True]
+
+
+def test_copies_are_the_same_for_the_same_seed_and_put_null_only_where_null_is(squad) -> None:
+    gold = LogicalForm(0, 0, (Condition(3, 1, 3),))
+    columns = [Copies(squad, gold).columns(copy, (0, 1, 2, 3)) for copy in range(16)]
+    again = [Copies(squad, gold).columns(copy, (0, 1, 2, 3)) for copy in range(16)]
+    assert columns == again
+    assert columns[0] != columns[1]
+    cells = [[cell for copy in columns for cell in copy[i]] for i in range(4)]
+    assert [None in column for column in cells] == [False, True, False, False]
+    assert all(float(cell).is_integer() for cell in cells[3])
+    # The boundary and its neighbours appear.
+    assert {2, 3, 4} <= set(cells[3])
+
+
+def test_a_table_whose_rows_are_few_or_constant_still_tells_columns_apart(grade) -> None:
+    table = Table("1-1", ("A", "B", "C"), ("text", "text", "real"), (("x", "x", 1), ("x", "x", 1)))
+    gold = LogicalForm(0, 0, (Condition(2, 0, 1),))
+    (row,) = grade(["SELECT B FROM 1-1 WHERE C = 1"], gold, hardened=K, table=table)
+    assert (row.ex, row.ex_hardened) == (True, False)
+
+
+def mutated(rng: random.Random, gold: LogicalForm, table: Table) -> tuple[LogicalForm, bool]:
+    """A changed gold, and whether it may be equivalent (COUNT of another column)."""
+    conds, sel, agg = list(gold.conds), gold.sel, gold.agg
+    change = rng.choice(("drop", "operator", "column", "aggregate", "value", "condition"))
+    at = rng.randrange(len(conds)) if conds else 0
+    if not conds or change == "aggregate":
+        agg = rng.choice([other for other in range(6) if other != agg])
+    elif change == "drop":
+        conds.pop(at)
+    elif change == "operator":
+        others = [other for other in range(3) if other != conds[at].operator]
+        conds[at] = conds[at]._replace(operator=rng.choice(others))
+    elif change == "column":
+        sel = (sel + 1) % len(table.header)
+    else:
+        column = (
+            conds[at].column if change == "value" else (conds[at].column + 1) % len(table.header)
+        )
+        values = [row[column] for row in table.rows if row[column] is not None]
+        if values:
+            conds[at] = Condition(column, 0, rng.choice(values))
+    changed = LogicalForm(sel, agg, tuple(conds))
+    same = {(c.column, c.operator, _plain(c.value)) for c in conds} == {
+        (c.column, c.operator, _plain(c.value)) for c in gold.conds
+    }
+    return changed, (same and sel == gold.sel and agg == gold.agg) or (
+        change == "column" and agg == 3
+    )
+
+
+def _plain(value: object) -> object:
+    try:
+        return float(str(value).replace(",", ""))
+    except ValueError:
+        return str(value).lower()
+
+
+def catch_rate(start: int, end: int, seed: int) -> tuple[int, int]:
+    split, rng = load_split(DEV, ["dev"]), random.Random(seed)
+    examples, predictions, equivalent = [], [], []
+    for example in split.examples[start:end]:
+        changed, same = mutated(rng, example.gold, split.tables[example.table_id])
+        query = {"sel": changed.sel, "agg": changed.agg, "conds": [list(c) for c in changed.conds]}
+        examples.append(example)
+        predictions.append(Prediction(example.id, query=query, structured=True))
+        equivalent.append(same)
+    rows = score(split.tables, examples, predictions, K)
+    lucky = [row for row, same in zip(rows, equivalent, strict=True) if row.ex and not same]
+    return len(lucky), sum(not row.ex_hardened for row in lucky)
+
+
+@needs_dev
+def test_lucky_mutations_of_real_gold_are_caught_in_a_sample() -> None:
+    lucky, caught = catch_rate(0, 1500, 1)
+    assert lucky > 40
+    assert caught >= 0.95 * lucky
+
+
+@needs_dev
+@pytest.mark.slow
+def test_lucky_mutations_of_real_gold_are_caught() -> None:
+    lucky, caught = catch_rate(0, 8421, 2)
+    assert caught >= 0.95 * lucky
