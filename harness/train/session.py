@@ -146,9 +146,11 @@ class Session:
 
     def _between(self, done: int) -> None:
         """Everything that looks at the weights after ``done`` iterations."""
+        begun = time.perf_counter()
+        if done == self._batches.start:
+            self._mark = begun  # what preceded was preparation
         if self._restored_at == done:
             return  # it was all done before the state was saved
-        begun = time.perf_counter()
         if reports_at(self._variant, done):
             self._row(done)
         if done and (done % self._variant.save_every == 0 or done == self._variant.iters):

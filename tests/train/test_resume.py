@@ -17,7 +17,10 @@ from training_rows import make_variant
 
 import harness.train.session as session_module
 from harness.data.tokens import TokenizedExample
+from harness.errors import UserError
+from harness.models.backend import mx
 from harness.models.load import LoadedModel
+from harness.train.adapt import save_arrays
 from harness.train.finetune import FinetuneResult, finetune
 from harness.train.variant import Variant
 
@@ -172,6 +175,7 @@ from training_rows import make_rows, make_variant
 from harness.cache import Cache
 from harness.models.load import load
 from harness.models.resolve import resolve
+from harness.train.adapt import save_arrays
 from harness.train.finetune import finetune
 variant = make_variant("article/lora", iters=60, steps_per_eval=20, save_every=5)
 loaded = load(resolve("tiny", Cache(Path(sys.argv[2]))))
@@ -210,3 +214,26 @@ def test_kill_minus_9_at_random_moments_ends_in_the_same_bytes(tmp_path: Path) -
     assert last.returncode == 0
     assert output.strip() != "resumed from None"
     assert adapter(tmp_path / "cut") == adapter(tmp_path / "whole")
+
+
+def test_a_folder_that_cannot_be_written_is_one_message_and_leaves_nothing(tmp_path: Path) -> None:
+    blocker = tmp_path / "file"
+    blocker.write_text("x")
+    with pytest.raises(UserError, match="cannot write"):
+        save_arrays(blocker / "state.safetensors", {"a": mx.zeros((2,))})
+
+
+def test_a_full_disk_is_noticed_and_the_older_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_arrays(path, {"a": mx.zeros((1000,))})
+    before = path.read_bytes()
+    # MLX's writer on a full disk: it returns, and the file is short.
+    monkeypatch.setattr(
+        mx, "save_safetensors", lambda file, arrays, meta: Path(file).write_bytes(b"short")
+    )
+    with pytest.raises(UserError, match="No space left"):
+        save_arrays(path, {"a": mx.ones((1000,))})
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
