@@ -28,7 +28,8 @@ from harness.results.variant_schema import LossValue
 
 def loss_by_iteration(entries: Sequence[Entry]) -> str:
     """Train loss, validation loss and tokens per second by iteration, variants side by side."""
-    shown = [entry for entry in entries if entry.curve]
+    # A base that was only validated once has no curve to set beside the others.
+    shown = [entry for entry in entries if len(entry.curve) > 1]
     if not shown:
         return ""
     accumulated = {
@@ -99,7 +100,7 @@ def wall_time(entries: Sequence[Entry]) -> str:
     rows = [
         [escape(entry.label), count(entry.iterations), duration(entry.wall_s), _resumed(entry)]
         for entry in entries
-        if entry.wall_s is not None
+        if entry.wall_s is not None and entry.iterations is not None
     ]
     return table(["Variant", "Iterations", "Wall time", "Resumed from"], rows) if rows else ""
 

@@ -127,18 +127,18 @@ def gates(results: Sequence[GateResult]) -> str:
     rows = [
         [
             code(g.variant),
-            escape(g.metric),
+            code(g.metric),
+            f"**{g.verdict}**",
+            escape(g.reason),
             f"{g.baseline:.6g}" if g.baseline is not None else NONE,
             f"{g.value:.6g}" if g.value is not None else NONE,
             f"{g.threshold:.6g}" if g.threshold is not None else NONE,
             g.direction,
-            f"**{g.verdict}**",
-            escape(g.reason),
         ]
         for g in results
     ]
-    headers = ["Variant", "Metric", "Baseline", "Value", "Limit", "Better", "Verdict", "Reason"]
-    return table(headers, rows, text_columns=2) if rows else ""
+    headers = ["Variant", "Metric", "Verdict", "Reason", "Baseline", "Value", "Limit", "Better"]
+    return table(headers, rows, text_columns=4) if rows else ""
 
 
 def _timing_note(entry: Entry, cached: bool) -> str:

@@ -63,11 +63,21 @@ class Entry:
 
 
 def run_entries(runs: Sequence[StoredRun]) -> list[Entry]:
-    """Every variant in play; the run's name goes into the label where there are several runs."""
+    """Every variant in play.
+
+    The run's name goes into the label where there are several runs, the sample (`20 of 200, seed
+    0`) where limited and full evaluations would otherwise look alike.
+    """
+    found = [(run, name, run.results.variants[name]) for run in runs for name in run.variants]
+    mixed = len({sample_note(run, result) for run, _, result in found}) > 1
     return [
-        _entry(run, name, f"{run.id}:{name}" if len(runs) > 1 else name)
-        for run in runs
-        for name in run.variants
+        _entry(
+            run,
+            name,
+            (f"{run.id}:{name}" if len(runs) > 1 else name)
+            + (f" ({sample_note(run, result)})" if mixed and limited(result) else ""),
+        )
+        for run, name, result in found
     ]
 
 
@@ -132,7 +142,7 @@ def _entry(run: StoredRun, name: str, label: str) -> Entry:
     result = run.results.variants[name]
     finetune, memory, size = result.finetune, result.memory, result.size
     return Entry(
-        label=f"{label} ({sample_note(run, result)})" if limited(result) else label,
+        label=label,
         curve=tuple(
             Point(p.iteration, p.updates, p.train_loss, p.val_loss, p.tokens_per_s)
             for p in (finetune.curve if finetune else [])

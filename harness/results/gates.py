@@ -129,14 +129,20 @@ def _verdict(rule: GateRule, evidence: Evidence) -> tuple[GateVerdict, str]:
         return "inconclusive", f"no interval from one table or one trial ({evidence.basis})"
     worst = max(sign * edge for edge in evidence.interval)
     shown = (
-        f"{'worse' if worse_by > 0 else 'better or equal'} by {abs(worse_by):.4g}, at worst "
-        f"{worst:.4g} worse, margin {margin:.4g} ({evidence.basis})"
+        f"{_worsening(worse_by)}, at worst {_worsening(worst)}, margin {margin:.4g} "
+        f"({evidence.basis})"
     )
     if worse_by > margin and evidence.significant:
         return "fail", f"{shown}: beyond the margin and beyond noise; {rule.reason}"
     if worst < margin or (margin == 0.0 and worst <= 0.0):
         return "pass", f"{shown}: the interval lies within the margin"
     return "inconclusive", f"{shown}: too few examples to tell; give more data or widen the margin"
+
+
+def _worsening(amount: float) -> str:
+    if amount == 0.0:
+        return "equal"
+    return f"{'worse' if amount > 0 else 'better'} by {abs(amount):.4g}"
 
 
 def _paired_evidence(pair: Pair, rule: GateRule) -> Evidence:

@@ -81,10 +81,12 @@ def interval(value: tuple[float, float] | None, digits: int = 3) -> str:
 
 
 def gigabytes(count: float | None) -> str:
-    """Bytes as GB (10^9), three significant digits at most two decimals."""
+    """Bytes as GB (10^9); below 0.01 GB as MB, so that a tiny model does not read 0.00."""
     if count is None:
         return NONE
     value = count / 1e9
+    if 0 < value < 0.01:
+        return megabytes(count)
     return f"{value:.1f} GB" if value >= 10 else f"{value:.2f} GB"
 
 

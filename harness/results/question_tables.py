@@ -140,7 +140,7 @@ def show_cell(cell: Cell) -> str:
 
 
 def _answer_row(entry: Entry, answer: QuestionResult) -> list[str]:
-    result = f"failed: {escape(answer.failure)}" if answer.failure else show_rows(answer.rows)
+    result = f"failed: {code(answer.failure)}" if answer.failure else show_rows(answer.rows)
     return [
         escape(entry.label),
         code(answer.text),
@@ -189,7 +189,7 @@ def _same_hint(asked: QuestionResult, answer: ArticleAnswer, article: Article) -
 def _grade_rows(grade: Graded | None) -> str:
     if grade is None:
         return "not run"
-    return f"failed: {escape(grade.failure)}" if grade.failure else show_rows(grade.rows)
+    return f"failed: {code(grade.failure)}" if grade.failure else show_rows(grade.rows)
 
 
 def _mean(values: Sequence[float]) -> float:

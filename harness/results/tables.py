@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from harness.results.entries import Entry, sample_note
 from harness.results.markdown import (
     NONE,
+    code,
     count,
     duration,
     escape,
@@ -107,7 +108,7 @@ def failures(entries: Sequence[Entry]) -> str:
         for kind, number in found.failures.items():
             totals[kind] = totals.get(kind, 0) + number
     kinds = sorted(totals, key=lambda kind: (-totals[kind], kind))
-    rows = [[escape(k), *(str(found.failures.get(k, 0)) for _, found in shown)] for k in kinds]
+    rows = [[code(k), *(str(found.failures.get(k, 0)) for _, found in shown)] for k in kinds]
     return table(["Failure", *(escape(e.label) for e, _ in shown)], rows) if rows else ""
 
 
@@ -203,4 +204,4 @@ def _groups(
 
 
 def _duration(result: VariantResult) -> str:
-    return duration(result.finetune.wall_s) if result.finetune else NONE
+    return duration(result.finetune.wall_s) if result.finetune and result.adapter else NONE

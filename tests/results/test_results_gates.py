@@ -213,3 +213,10 @@ def test_bless_swaps_the_baseline_and_keeps_the_old(tmp_path: Path) -> None:
 def test_a_partial_run_cannot_be_blessed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="partial"):
         bless(memory_run("new", partial=["execution"]), tmp_path / "baseline")
+
+
+def test_reasons_read_as_words() -> None:
+    same = verdicts(changed())["ex"].reason
+    assert same.startswith("equal, at worst equal, margin 0.05")
+    better = verdicts(changed(losses=loss_rows("qlora", shift=-0.2)))["completion_loss"].reason
+    assert better.startswith("better by 0.2")

@@ -112,8 +112,10 @@ def test_a_limited_variant_carries_n_of_m_and_the_seed(run: MemoryRun) -> None:
     assert result.execution is not None
     limited = only(run, execution=result.execution.model_copy(update={"of": 200}))
     report = render_report(limited)
-    assert "lora (60 of 200, seed 0)" in report
     assert "n = 60 of 200, seed 0 test examples" in report
+    together = render_reports([limited, memory_run("full")])
+    assert "sample:lora (60 of 200, seed 0)" in together
+    assert "full:lora (" not in together
 
 
 def test_hostile_text_stays_inside_its_cell(run: MemoryRun) -> None:
@@ -146,6 +148,7 @@ def test_numbers_read_as_in_the_published_report() -> None:
     assert duration(3725) == "1 h 2 min"
     assert gigabytes(13_000_000_000) == "13.0 GB"
     assert gigabytes(538_000_000) == "0.54 GB"
+    assert gigabytes(1_200_000) == "1.2 MB"
     assert percent(0.689) == "68.9%"
     assert percent(None) == "–"
 
