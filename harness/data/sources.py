@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.cache import default_root
+from harness.cache import Cache, default_root
 from harness.data.records import Dataset
 from harness.data.wikisql import load_dataset
 from harness.errors import UserError, unknown
@@ -37,13 +37,7 @@ def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
     if name == "mini":
         return load_dataset(MINI_FOLDER, "mini")
     if name == "wikisql":
-        folder = prepared_wikisql(cache_root)
-        if not (folder / "train.jsonl").is_file():
-            raise UserError(
-                f"dataset 'wikisql' is not prepared ({folder} does not hold it). "
-                "Run: python -m harness fetch wikisql"
-            )
-        return load_dataset(folder, "wikisql")
+        return _wikisql(cache_root)
     folder = Path(name).expanduser()
     if folder.is_file():
         raise UserError(
@@ -52,6 +46,18 @@ def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
     if not folder.is_dir() and not _looks_like_path(name):
         raise unknown("dataset", name, NAMES, "Or give a folder in WikiSQL's layout.")
     return load_dataset(folder, folder.resolve().name)
+
+
+def _wikisql(cache_root: Path | None) -> Dataset:
+    expected = prepared_wikisql(cache_root)
+    # The cache compares checksums, and moves a damaged copy aside by name.
+    folder = Cache(cache_root).find(expected.parent.name, expected.name)
+    if folder is None:
+        raise UserError(
+            f"dataset 'wikisql' is not prepared ({expected} does not hold it). "
+            "Run: python -m harness fetch wikisql"
+        )
+    return load_dataset(folder, "wikisql")
 
 
 def _looks_like_path(name: str) -> bool:
