@@ -25,7 +25,7 @@ from harness.train.adapt import build_optimizer
 from harness.train.batches import BatchIterator, Schedule
 from harness.train.checkpoints import ResumeState, StateStore, write_checkpoint
 from harness.train.curve import Curve, reports_at, validates_at
-from harness.train.trainer import memory_explained, train_with_mlx_lm
+from harness.train.trainer import errors_explained, train_with_mlx_lm
 from harness.train.validate import mean_loss
 from harness.train.variant import Variant
 
@@ -102,7 +102,7 @@ class Session:
         self._batches.given = self._given
         self._first = start + 1
         mx.eval(self._model.parameters(), self._optimizer.state)
-        with self._training, memory_explained(variant):
+        with self._training, errors_explained(variant):
             if start < variant.iters:
                 train_with_mlx_lm(
                     self._model,

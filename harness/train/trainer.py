@@ -72,11 +72,13 @@ def train_with_mlx_lm(
 
 
 @contextmanager
-def memory_explained(variant: Variant) -> Iterator[None]:
-    """Turn MLX's out-of-memory error into one that says what to lower."""
+def errors_explained(variant: Variant) -> Iterator[None]:
+    """Turn MLX's errors about memory and disk into messages that say what to do."""
     try:
         yield
     except RuntimeError as error:
+        if "[write]" in str(error):  # mlx-lm's own copy of the last adapter
+            raise UserError(f"cannot write the adapter of {variant.name!r}: {error}") from error
         if not any(word in str(error).lower() for word in ("allocate", "out of memory", "oom")):
             raise
         raise UserError(
