@@ -147,14 +147,6 @@ def write_report(run: StoredRun, out: Path | None = None) -> list[Path]:
     return [*written, out / REPORT_FILE]
 
 
-def update_results(run: StoredRun, results: Results) -> StoredRun:
-    """Replace a run's `results.json` and report, e.g. after its gates were judged."""
-    updated = StoredRun(run.folder, results, run.variant)
-    files.write_json(run.folder / RESULTS_FILE, dump(results))
-    write_report(updated)
-    return updated
-
-
 def read_run(where: str | Path) -> StoredRun:
     """Read a run: its folder or its `results.json`, optionally with `:variant` behind.
 

