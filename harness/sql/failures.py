@@ -36,7 +36,7 @@ KINDS: dict[str, Kind] = {
     "no_query": Kind("the text contains no SELECT statement", "The answer is 42."),
     "too_long": Kind("the statement is over the size limits of the reader", "SELECT ((((((((( …"),
     "not_select": Kind("the text is another statement than SELECT", "DROP TABLE 1-1"),
-    "syntax": Kind("a SELECT that no reader can parse", "SELECT Player FROM 1-1 WHERE = 3"),
+    "syntax": Kind("a SELECT that no reader can parse", "SELECT Player FROM 1-1 WHERE No. 3 ="),
     "unknown_table": Kind("the FROM names another table", "SELECT Player FROM 1-2"),
     "unknown_column": Kind("a name that is no column of the table", "SELECT Height FROM 1-1"),
     "ambiguous_column": Kind(

@@ -1,0 +1,37 @@
+"""docs/protocols.md says what the code does: every kind, with an example that has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.data.records import Table
+from harness.sql.failures import KINDS
+from harness.sql.read import Reader
+from harness.sql.score import PROTOCOL
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
+TABLE = Table("1-1", ("Player", "No."), ("text", "real"), ())
+
+
+def test_the_page_lists_every_failure_kind_with_its_example() -> None:
+    for kind, entry in KINDS.items():
+        assert f"| `{kind}` | {entry.meaning} | `{entry.example}` |" in PAGE
+    assert sum(line.startswith("| `") for line in PAGE.splitlines()) == len(KINDS)
+
+
+def test_the_page_has_a_section_for_every_protocol_and_its_version() -> None:
+    for name in ("ex_official", "lf", "ex", "ex_strict", "ex_hardened", "valid"):
+        assert f"## `{name}`" in PAGE
+    assert PROTOCOL in PAGE
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["no_query", "not_select", "syntax", "unknown_table", "unknown_column", "unsupported"],
+)
+def test_the_examples_fail_as_they_say(kind: str) -> None:
+    failure = Reader().read(KINDS[kind].example, TABLE).failure
+    assert failure is not None
+    assert failure.kind == kind
