@@ -13,8 +13,8 @@ import traceback
 import typer
 
 from harness.cli import data, machine, runs, scoring
-from harness.cli.output import tell
 from harness.errors import UserError
+from harness.progress import tell
 
 app = typer.Typer(
     name="tunebench",

@@ -116,7 +116,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     config.stash[PROGRESS] = TerminalProgress(_uncaptured_stderr(config))
     with _usage():
-        config.stash[SESSION].prepare(config.stash[PROGRESS])
+        progress = config.stash[PROGRESS]
+        config.stash[SESSION].prepare(progress, progress.say)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

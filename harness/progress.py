@@ -22,6 +22,11 @@ def silent(label: str, done: float, total: float) -> None:
     """The callback that shows nothing."""
 
 
+def tell(message: str) -> None:
+    """A line on standard error."""
+    sys.stderr.write(message.rstrip("\n") + "\n")
+
+
 class TerminalProgress:
     """Shows steps on ``stream`` (standard error): one transient bar a label, or plain lines."""
 
@@ -39,6 +44,12 @@ class TerminalProgress:
                 self.close()
         else:
             self._line(label, done, total)
+
+    def say(self, message: str) -> None:
+        """A line that stays."""
+        self.close()
+        self._stream.write(message.rstrip("\n") + "\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """Remove every bar."""

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.output import JsonFlag, answer, tell
+from harness.cli.output import JsonFlag, answer
+from harness.progress import tell
 
 cache_app = typer.Typer(no_args_is_help=True, help="What the cache holds, and emptying it.")
 

@@ -23,8 +23,3 @@ def answer(as_json: bool, value: Any, text: str) -> None:
     else:
         sys.stdout.write(text.rstrip("\n") + "\n")
     sys.stdout.flush()
-
-
-def tell(message: str) -> None:
-    """A message for the person at the terminal."""
-    sys.stderr.write(message.rstrip("\n") + "\n")

@@ -94,6 +94,7 @@ class SeedRun:
         variants: Sequence[Variant],
         examples: Sequence[Example],
         progress: ProgressCallback,
+        say: Callable[[str], None],
     ) -> None:
         options = session.options
         self.session = session
@@ -105,7 +106,7 @@ class SeedRun:
         keep = fused_folder(options.results_dir, name) if options.keep_fused else None
         self.variants = {
             variant.name: VariantRun(
-                VariantStages(setting, variant, options.adapter_path, progress),
+                VariantStages(setting, variant, options.adapter_path, progress, say),
                 examples,
                 seed,
                 self._speeds_of(variant.name),

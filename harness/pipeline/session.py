@@ -8,7 +8,7 @@ adapter, baseline and base model in ``prepare``, all before a model is loaded. E
 from __future__ import annotations
 
 import datetime
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from harness.models.resolve import resolve
 from harness.options import Options
 from harness.pipeline.run import SeedRun
 from harness.pipeline.stages import ADAPTER_FILE, Setting
-from harness.progress import ProgressCallback, silent
+from harness.progress import ProgressCallback, silent, tell
 from harness.results import gates, store
 from harness.results.seeds import seed_summary
 from harness.results.store import StoredRun
@@ -70,7 +70,9 @@ class Session:
         """Whether :meth:`prepare` has run."""
         return bool(self.runs)
 
-    def prepare(self, progress: ProgressCallback = silent) -> None:
+    def prepare(
+        self, progress: ProgressCallback = silent, say: Callable[[str], None] = tell
+    ) -> None:
         """Check names, data, adapter and base; nothing is loaded into memory yet.
 
         Raises:
@@ -93,7 +95,9 @@ class Session:
         for seed, variants in self._variants.items():
             limit = -1 if options.limit is None else options.limit
             chosen = sorted(stratified(dataset.test, limit, seed), key=lambda e: e.id)
-            self.runs[seed] = SeedRun(self, names[seed], seed, setting, variants, chosen, progress)
+            self.runs[seed] = SeedRun(
+                self, names[seed], seed, setting, variants, chosen, progress, say
+            )
 
     def conclude(self, written: list[StoredRun]) -> None:
         """What follows from the written runs: the summary over seeds, the new baseline.
@@ -109,7 +113,7 @@ class Session:
         if self.options.bless and self.options.baseline is not None and written:
             kept = gates.bless(written[-1], self.options.baseline)
             where = f", the old one kept in {kept}" if kept is not None else ""
-            sys.stderr.write(f"tunebench: {written[-1].id} is the baseline now{where}\n")
+            tell(f"tunebench: {written[-1].id} is the baseline now{where}")
 
     def close(self) -> None:
         """End every model process."""

@@ -70,11 +70,13 @@ class VariantStages:
         variant: Variant,
         given_adapter: Path | None,
         progress: ProgressCallback,
+        say: Callable[[str], None],
     ) -> None:
         self.setting = setting
         self.variant = variant
         self._given_adapter = given_adapter
         self._progress = progress
+        self._say = say
         self._worker: Worker | None = None
 
     # --- the model process -------------------------------------------------------------------
@@ -143,6 +145,9 @@ class VariantStages:
         work = self.setting.cache.root / "training" / self._finetune_key
 
         def train(folder: Path) -> dict[str, Any]:
+            if self.variant.trains:
+                told = self.call("estimate")["text"]
+                self._say(f"{self.variant.name}: fine-tuning will take {told}")
             return self.call("finetune", work=str(work), out=str(folder))
 
         return self._cached("finetune", None, Finetuned, train)

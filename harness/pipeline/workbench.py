@@ -6,7 +6,6 @@ is measured is what was saved. Results are the payloads of `payloads.py` as plai
 
 from __future__ import annotations
 
-import gc
 import shutil
 import tempfile
 import time
@@ -19,24 +18,17 @@ import psutil
 
 import harness.models.backend as backend
 from harness.cache import Cache
-from harness.data.prompts import PromptStyle, style
-from harness.data.records import Dataset, Example, Split
-from harness.data.sources import resolve_dataset
-from harness.data.students import load_students
-from harness.data.tokens import TokenizedExample, encode_prompt, tokenize
+from harness.data.records import Example
 from harness.measure import generate, loss, parity, speed
 from harness.measure.contention import Contention
-from harness.measure.generate import context_length
 from harness.measure.memory import MemoryPhase
-from harness.models import parameters
-from harness.models.accelerate import accelerate
 from harness.models.device import device
 from harness.models.load import LoadedModel, load
-from harness.models.quantize import quantized
-from harness.models.resolve import BaseModel, resolve
 from harness.progress import ProgressCallback
+from harness.train.estimate import estimate
 from harness.train.finetune import finetune
 from harness.train.fuse import fuse
+from harness.train.session import Watch
 from harness.train.variant import Variant
 
 LOSS_BATCH = 16
@@ -48,8 +40,6 @@ class Workbench:
 
     def __init__(self, progress: ProgressCallback) -> None:
         self._progress = progress
-        self._loaded: LoadedModel | None = None
-        self._adapter: str | None = None
 
     def open(
         self,
@@ -61,57 +51,71 @@ class Workbench:
         trust_remote_code: bool,
     ) -> dict[str, Any]:
         """Say what the process works on; nothing is loaded yet."""
-        cache = Cache(Path(cache_root))
         self.variant = Variant.model_validate(variant)
-        self.style: PromptStyle = style(prompt_style)
-        self.dataset: Dataset = resolve_dataset(dataset, cache.root)
-        original = resolve(model, cache, self._progress, trust_remote_code)
-        self.base: BaseModel = quantized(original, self.variant.quantize, cache, self._progress)
+        self.holdings = Holdings(
+            model,
+            self.variant,
+            dataset,
+            prompt_style,
+            Cache(Path(cache_root)),
+            trust_remote_code,
+            self._progress,
+        )
         return {}
 
     def describe(self) -> dict[str, Any]:
         """Load the base and say what it is: the payload `Description`."""
-        self._release()
+        self.holdings.release()
         with MemoryPhase() as phase:
-            loaded = load(self.base)
-        acceleration = accelerate(loaded.model)
-        self._loaded, self._adapter = loaded, None
-        counts = parameters.count(
-            dict(self.base.config),
-            fine_tune_type=self.variant.fine_tune_type,
-            num_layers=self.variant.num_layers,
-            lora_parameters=self.variant.lora_parameters.model_dump(exclude_none=True),
-            quantize=None,
-        )
+            loaded = load(self.holdings.base)
+        acceleration = self.holdings.hold(loaded)
         return {
             "device": device(),
             "distributed_size": backend.mx.distributed.init().size(),
-            "context_tokens": self._context(),
-            "base_bytes": _weight_bytes(self.base.path),
-            "base_sha256": self.base.sha256,
-            "parameters": asdict(counts),
+            "context_tokens": self.holdings.context(),
+            "base_bytes": _weight_bytes(self.holdings.base.path),
+            "base_sha256": self.holdings.base.sha256,
+            "parameters": self.holdings.counts().to_json(),
             "acceleration": acceleration.to_json(),
             "load": _memory(phase),
         }
 
+    def estimate(self) -> dict[str, Any]:
+        """What fine-tuning will take, before it starts."""
+        loaded = self.holdings.model(None)
+        rows, _ = self.holdings.training_rows(loaded)
+        gflops = backend.measured_blas().gflops or 1.0
+        found = estimate(
+            self.variant,
+            dict(self.holdings.base.config),
+            self.holdings.counts(),
+            _weight_bytes(self.holdings.base.path),
+            [len(row.tokens) for row in rows.examples],
+            gflops,
+            len(self.holdings.dataset.valid.examples),
+        )
+        return {"text": str(found), "seconds": found.total_s, "peak_bytes": found.peak_bytes}
+
     def finetune(self, work: str, out: str) -> dict[str, Any]:
         """Train in the folder ``work`` (kept when interrupted), leave the adapter in ``out``."""
-        self._release()
-        loaded = load(self.base)
-        longest = min(self.variant.max_seq_length, self._context())
-        rows = {
-            name: tokenize(split, split.tables, self.style, loaded.tokenizer, longest)
-            for name, split in (("train", self.dataset.train), ("valid", self.dataset.valid))
-        }
+        self.holdings.release()
+        loaded = load(self.holdings.base)
+        train, valid = self.holdings.training_rows(loaded)
+        phases: dict[str, list[MemoryPhase]] = {"train": [], "validate": []}
+
+        def phase(name: str) -> MemoryPhase:
+            phases[name].append(MemoryPhase())
+            return phases[name][-1]
+
         with Contention() as contention:
             result = finetune(
                 loaded,
                 self.variant,
-                rows["train"].examples,
-                rows["valid"].examples,
+                train.examples,
+                valid.examples,
                 Path(work),
                 self.variant.seed,
-                self._progress,
+                Watch(self._progress, phase),
             )
         payload = {
             "curve": [asdict(point) for point in result.curve],
@@ -119,9 +123,9 @@ class Workbench:
             "resumed_from": result.resumed_from,
             "iterations": self.variant.iters if self.variant.trains else 0,
             "checkpoints": [checkpoint.iteration for checkpoint in result.checkpoints],
-            "truncated": rows["train"].truncated,
-            "train": None,
-            "validation": None,
+            "truncated": train.truncated,
+            "train": _memory(*phases["train"]),
+            "validation": _memory(*phases["validate"]),
             "contended": contention.contended,
         }
         if result.adapter is not None:
@@ -131,8 +135,8 @@ class Workbench:
 
     def losses(self, ids: list[int], adapter: str | None) -> dict[str, Any]:
         """Loss of test examples: the payload `Losses`."""
-        loaded = self._model(adapter)
-        rows = self._rows(self._examples(ids), loaded)
+        loaded = self.holdings.model(adapter)
+        rows = self.holdings.rows(self.holdings.examples(ids), loaded)
         started = time.perf_counter()
         with MemoryPhase() as phase:
             found = loss.evaluate(loaded.model, rows, LOSS_BATCH, self._progress)
@@ -164,29 +168,29 @@ class Workbench:
 
     def answers(self, ids: list[int], adapter: str | None) -> dict[str, Any]:
         """Greedy answers to test questions: the payload `Answers`."""
-        loaded = self._model(adapter)
-        examples = self._examples(ids)
-        return self._answer(loaded, ids, self._prompts(examples, loaded))
+        loaded = self.holdings.model(adapter)
+        examples = self.holdings.examples(ids)
+        return self._answer(loaded, ids, self.holdings.prompts(examples, loaded))
 
     def question_answers(self, adapter: str | None) -> dict[str, Any]:
         """Answers to the students questions: the payload `Answers`."""
-        loaded = self._model(adapter)
-        prompts = self._student_prompts(loaded)
+        loaded = self.holdings.model(adapter)
+        prompts = self.holdings.student_prompts(loaded)
         return self._answer(loaded, list(range(len(prompts))), prompts)
 
     def fuse(self, ids: list[int], adapter: str, keep: str | None) -> dict[str, Any]:
         """The tuned model as adapter, fused and dequantized: the payload `Fused`."""
-        examples = self._examples(ids)
-        forms: dict[str, Any] = {"adapter": self._form(self._model(adapter), examples)}
+        examples = self.holdings.examples(ids)
+        forms: dict[str, Any] = {"adapter": self._form(self.holdings.model(adapter), examples)}
         with tempfile.TemporaryDirectory(prefix="tunebench-fused-") as temporary:
             root = Path(keep) if keep is not None else Path(temporary)
-            fused = fuse(self._model(adapter), root / "fused", dequantize=False)
-            forms["fused"] = self._form(self._reload(root / "fused"), examples)
-            forms["dequantized"], skipped = None, self._no_dequantized(root)
+            fused = fuse(self.holdings.model(adapter), root / "fused", dequantize=False)
+            forms["fused"] = self._form(self.holdings.fused(root / "fused"), examples)
+            forms["dequantized"], skipped = None, _no_room(self.holdings, root)
             if skipped is None:
-                fuse(self._model(adapter), root / "dequantized", dequantize=True)
-                forms["dequantized"] = self._form(self._reload(root / "dequantized"), examples)
-            self._release()
+                fuse(self.holdings.model(adapter), root / "plain", dequantize=True)
+                forms["dequantized"] = self._form(self.holdings.fused(root / "plain"), examples)
+            self.holdings.release()
         return {
             **forms,
             "skipped": skipped,
@@ -199,8 +203,8 @@ class Workbench:
         self, adapter: str | None, new_tokens: int, batch: int, warm_up: bool
     ) -> dict[str, Any]:
         """One round of the interleaved trials: a single stream and a batch."""
-        loaded = self._model(adapter)
-        prompts = self._speed_prompts(loaded, batch)
+        loaded = self.holdings.model(adapter)
+        prompts = self.holdings.speed_prompts(loaded, batch)
         middle = prompts[len(prompts) // 2]
         if warm_up:
             speed.trial(loaded, middle, new_tokens)
@@ -216,69 +220,13 @@ class Workbench:
 
     def question_trials(self, adapter: str | None, new_tokens: int) -> dict[str, Any]:
         """One timed trial a students question."""
-        loaded = self._model(adapter)
+        loaded = self.holdings.model(adapter)
         trials = []
-        for prompt in self._student_prompts(loaded):
+        for prompt in self.holdings.student_prompts(loaded):
             started = time.perf_counter()
             trial = speed.trial(loaded, prompt, new_tokens)
             trials.append({**asdict(trial), "wall_s": time.perf_counter() - started})
         return {"trials": trials}
-
-    # --- the model ----------------------------------------------------------------------------
-
-    def _model(self, adapter: str | None) -> LoadedModel:
-        if self._loaded is None or self._adapter != adapter:
-            self._release()
-            self._loaded = load(self.base, None if adapter is None else Path(adapter))
-            accelerate(self._loaded.model)
-            self._adapter = adapter
-        return self._loaded
-
-    def _reload(self, folder: Path) -> LoadedModel:
-        """A fused model from its folder; the next `_model` call loads the variant's own again."""
-        self._release()
-        base = resolve(str(folder), Cache(folder.parent / "cache"))
-        self._loaded = load(base)
-        accelerate(self._loaded.model)
-        self._adapter = str(folder)
-        return self._loaded
-
-    def _release(self) -> None:
-        self._loaded = None
-        self._adapter = None
-        gc.collect()
-        backend.mx.clear_cache()
-
-    # --- data ---------------------------------------------------------------------------------
-
-    def _examples(self, ids: list[int]) -> list[Example]:
-        return [self.dataset.test.examples[i] for i in ids]
-
-    def _rows(
-        self, examples: Sequence[Example], loaded: LoadedModel
-    ) -> tuple[TokenizedExample, ...]:
-        test: Split = self.dataset.test
-        longest = min(self.variant.max_seq_length, self._context())
-        return tokenize(examples, test.tables, self.style, loaded.tokenizer, longest).examples
-
-    def _prompts(self, examples: Sequence[Example], loaded: LoadedModel) -> list[list[int]]:
-        tables = self.dataset.test.tables
-        return [
-            encode_prompt(loaded.tokenizer, self.style, e.question, tables[e.table_id])
-            for e in examples
-        ]
-
-    def _student_prompts(self, loaded: LoadedModel) -> list[list[int]]:
-        return [
-            encode_prompt(loaded.tokenizer, self.style, q.question, q.table, q.hint)
-            for q in load_students()
-        ]
-
-    def _speed_prompts(self, loaded: LoadedModel, batch: int) -> list[list[int]]:
-        """``batch`` prompts of like length around the split's median, shortest first."""
-        prompts = sorted(self._prompts(self.dataset.test.examples, loaded), key=len)
-        start = max(0, (len(prompts) - batch) // 2)
-        return prompts[start : start + batch]
 
     def _answer(
         self, loaded: LoadedModel, ids: Sequence[int], prompts: list[list[int]]
@@ -297,30 +245,36 @@ class Workbench:
 
     def _form(self, loaded: LoadedModel, examples: Sequence[Example]) -> dict[str, Any]:
         found = parity.measure_form(
-            loaded, self._rows(examples, loaded), None, LOSS_BATCH, self._progress
+            loaded, self.holdings.rows(examples, loaded), None, LOSS_BATCH, self._progress
         )
         return {"ppl": found.ppl, "texts": [answer.text for answer in found.answers]}
 
-    def _no_dequantized(self, root: Path) -> str | None:
-        """Why the dequantized form is skipped, or None when there is room for it."""
-        loaded = self._loaded
-        assert loaded is not None
-        needed = 4 * parameters.count(dict(self.base.config)).total  # float32 at the most
-        memory, disk = psutil.virtual_memory().available, shutil.disk_usage(root).free
-        for what, room in (("memory", memory), ("disk", disk)):
-            # Once for the model and once for what writing and measuring it takes.
-            if 2 * needed > room:
-                return f"would need {2 * needed / 1e9:.1f} GB of {what}, {room / 1e9:.1f} are free"
-        return None
 
-    def _context(self) -> int:
-        return context_length(dict(self.base.config)) or self.variant.max_seq_length
+def _no_room(holdings: Holdings, root: Path) -> str | None:
+    """Why the dequantized form is skipped, or None when there is room for it."""
+    root.mkdir(parents=True, exist_ok=True)
+    # float32 at the most; once for the model, once for what writing and measuring it takes.
+    needed = 2 * 4 * holdings.counts().total
+    memory, disk = psutil.virtual_memory().available, shutil.disk_usage(root).free
+    for what, room in (("memory", memory), ("disk", disk)):
+        if needed > room:
+            return f"would need {needed / 1e9:.1f} GB of {what}, {room / 1e9:.1f} are free"
+    return None
 
 
 def _weight_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob(WEIGHT_FILES))
 
 
-def _memory(phase: MemoryPhase) -> dict[str, Any]:
-    # Each variant has a process of its own.
-    return {**asdict(phase.measured), "shared_process": False}
+def _memory(*phases: MemoryPhase) -> dict[str, Any] | None:
+    """A phase that may come in several parts: the first start, the largest peaks."""
+    if not phases:
+        return None
+    parts = [phase.measured for phase in phases]
+    return {
+        "mlx_peak_bytes": max(part.mlx_peak_bytes for part in parts),
+        "rss_start_bytes": parts[0].rss_start_bytes,
+        "rss_peak_bytes": max(part.rss_peak_bytes for part in parts),
+        # Each variant has a process of its own.
+        "shared_process": False,
+    }

@@ -1,0 +1,138 @@
+"""What a variant's model process holds: the base, an adapter on it, and the data as tokens.
+
+Names and options -> a loaded, accelerated model and prompts, rows and counts for it. The base is
+loaded once and kept; an adapter comes from disk, also after training, so that what is measured is
+what was saved. The stages that use it are in `workbench.py`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.cache import Cache
+from harness.data.prompts import PromptStyle, style
+from harness.data.records import Dataset, Example
+from harness.data.sources import resolve_dataset
+from harness.data.students import load_students
+from harness.data.tokens import Tokenized, TokenizedExample, encode_prompt, tokenize
+from harness.measure.generate import context_length
+from harness.models import parameters
+from harness.models.accelerate import Acceleration, accelerate
+from harness.models.backend import mx
+from harness.models.load import LoadedModel, load
+from harness.models.quantize import quantized
+from harness.models.resolve import BaseModel, resolve
+from harness.progress import ProgressCallback
+from harness.train.variant import Variant
+
+
+class Holdings:
+    """The model and the data of one variant; nothing is loaded until it is asked for."""
+
+    def __init__(
+        self,
+        model: str,
+        variant: Variant,
+        dataset: str,
+        prompt_style: str,
+        cache: Cache,
+        trust_remote_code: bool,
+        progress: ProgressCallback,
+    ) -> None:
+        self.variant = variant
+        self.style: PromptStyle = style(prompt_style)
+        self.dataset: Dataset = resolve_dataset(dataset, cache.root)
+        original = resolve(model, cache, progress, trust_remote_code)
+        self.base: BaseModel = quantized(original, variant.quantize, cache, progress)
+        self._loaded: LoadedModel | None = None
+        self._adapter: str | None = None
+
+    # --- the model ----------------------------------------------------------------------------
+
+    def model(self, adapter: str | None) -> LoadedModel:
+        """The base with the adapter in folder ``adapter`` (None: without), ready to measure."""
+        if self._loaded is None or self._adapter != adapter:
+            self.release()
+            self._loaded = load(self.base, None if adapter is None else Path(adapter))
+            accelerate(self._loaded.model)
+            self._adapter = adapter
+        return self._loaded
+
+    def hold(self, loaded: LoadedModel) -> Acceleration:
+        """Keep a base that was just loaded, accelerated; what was chosen."""
+        self._loaded, self._adapter = loaded, None
+        return accelerate(loaded.model)
+
+    def fused(self, folder: Path) -> LoadedModel:
+        """A fused model from its folder, in the place of the variant's own."""
+        self.release()
+        self._loaded = load(resolve(str(folder), Cache(folder.parent / "cache")))
+        self._adapter = str(folder)
+        accelerate(self._loaded.model)
+        return self._loaded
+
+    def release(self) -> None:
+        """Let go of the model."""
+        self._loaded = None
+        self._adapter = None
+        gc.collect()
+        mx.clear_cache()
+
+    # --- data ---------------------------------------------------------------------------------
+
+    def examples(self, ids: Sequence[int]) -> list[Example]:
+        """Test examples by id."""
+        return [self.dataset.test.examples[i] for i in ids]
+
+    def training_rows(self, loaded: LoadedModel) -> tuple[Tokenized, Tokenized]:
+        """Token rows of the training and the validation split."""
+        longest = min(self.variant.max_seq_length, self.context())
+        train, valid = (
+            tokenize(split, split.tables, self.style, loaded.tokenizer, longest)
+            for split in (self.dataset.train, self.dataset.valid)
+        )
+        return train, valid
+
+    def counts(self) -> parameters.Parameters:
+        """Counts of the base as it is on disk, quantized or not, with the variant's adapter."""
+        return parameters.count(
+            dict(self.base.config),
+            fine_tune_type=self.variant.fine_tune_type,
+            num_layers=self.variant.num_layers,
+            lora_parameters=self.variant.lora_parameters.model_dump(exclude_none=True),
+        )
+
+    def rows(
+        self, examples: Sequence[Example], loaded: LoadedModel
+    ) -> tuple[TokenizedExample, ...]:
+        """Token rows of test examples."""
+        tables = self.dataset.test.tables
+        longest = min(self.variant.max_seq_length, self.context())
+        return tokenize(examples, tables, self.style, loaded.tokenizer, longest).examples
+
+    def prompts(self, examples: Sequence[Example], loaded: LoadedModel) -> list[list[int]]:
+        """Prompts of test examples, as tokens."""
+        tables = self.dataset.test.tables
+        return [
+            encode_prompt(loaded.tokenizer, self.style, e.question, tables[e.table_id])
+            for e in examples
+        ]
+
+    def student_prompts(self, loaded: LoadedModel) -> list[list[int]]:
+        """Prompts of the students questions, as tokens."""
+        return [
+            encode_prompt(loaded.tokenizer, self.style, q.question, q.table, q.hint)
+            for q in load_students()
+        ]
+
+    def speed_prompts(self, loaded: LoadedModel, batch: int) -> list[list[int]]:
+        """``batch`` prompts of like length around the split's median, shortest first."""
+        prompts = sorted(self.prompts(self.dataset.test.examples, loaded), key=len)
+        start = max(0, (len(prompts) - batch) // 2)
+        return prompts[start : start + batch]
+
+    def context(self) -> int:
+        """Longest text the model takes, in tokens."""
+        return context_length(dict(self.base.config)) or self.variant.max_seq_length
