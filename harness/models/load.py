@@ -36,11 +36,11 @@ def load(base: BaseModel, adapter_path: Path | None = None) -> LoadedModel:
     """
     if adapter_path is not None:
         check_adapter(base, adapter_path)
-    from mlx_lm.utils import load_model, load_tokenizer
+    from mlx_lm.utils import load_model
 
     try:
         # Foreign code was refused or allowed when the model was resolved.
-        model, config = load_model(base.path, lazy=True, trust_remote_code=True)
+        model, _ = load_model(base.path, lazy=True, trust_remote_code=True)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"model {base.id!r}: its weights do not fit architecture {base.architecture!r}: {error}"
@@ -56,5 +56,13 @@ def load(base: BaseModel, adapter_path: Path | None = None) -> LoadedModel:
             ) from error
     model.eval()
     mx.eval(model.parameters())
-    stop = config.get("eos_token_id")
-    return LoadedModel(model, load_tokenizer(base.path, eos_token_ids=stop), base)
+    return LoadedModel(model, load_tokenizer(base), base)
+
+
+def load_tokenizer(base: BaseModel) -> Any:
+    """mlx-lm's tokenizer of ``base`` alone, its stop tokens as the model's configuration has."""
+    from mlx_lm.utils import load_config
+    from mlx_lm.utils import load_tokenizer as from_folder
+
+    # mlx-lm's reader: generation_config.json may name more stop tokens than config.json.
+    return from_folder(base.path, eos_token_ids=load_config(base.path).get("eos_token_id"))

@@ -24,6 +24,7 @@ from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
 from harness.models.device import device
 from harness.models.load import LoadedModel, load
+from harness.pipeline.holdings import Holdings
 from harness.progress import ProgressCallback
 from harness.train.estimate import estimate
 from harness.train.finetune import finetune

@@ -1,0 +1,133 @@
+"""The commands: one JSON object under --json, one message and status 2 for a user's mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m harness ...` as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_is_quick_and_never_imports_mlx() -> None:
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        assert harness("--help").returncode == 0
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.5
+    script = (
+        "import sys; sys.argv = ['tunebench', '--help']\n"
+        "from harness.__main__ import main\n"
+        "try:\n    main()\n"
+        "finally:\n    assert 'mlx' not in sys.modules and 'mlx.core' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_describe_counts_mini() -> None:
+    done = harness("describe", "mini", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [split["examples"] for split in told["splits"]] == [1000, 60, 200]
+    assert told["leakage"] == {"shared_tables": 0, "shared_questions": 0}
+    assert all(gold["failing"] == 0 for gold in told["gold"].values())
+
+
+def test_params_reproduces_the_published_table(tmp_path: Path) -> None:
+    mistral = {
+        "model_type": "mistral",
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "intermediate_size": 14336,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "rms_norm_eps": 1e-5,
+        "vocab_size": 32000,
+        "max_position_embeddings": 32768,
+        "rope_theta": 10000.0,
+        "torch_dtype": "bfloat16",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(mistral))
+    told = {}
+    for variant in ("article/lora", "article/qlora"):
+        done = harness("params", "--model", str(tmp_path), "--variant", variant, "--json")
+        assert done.returncode == 0, done.stderr
+        told[variant] = json.loads(done.stdout)
+        assert set(told[variant]) == {"model", "variant", "parameters", "sizes"}
+    lora = told["article/lora"]["parameters"]
+    assert (lora["trainable"], lora["total"]) == (1_703_936, 7_243_436_032)
+    assert round(lora["per_ten_thousand"], 2) == 2.35
+    qlora = told["article/qlora"]["parameters"]
+    assert qlora["packed_total"] == 1_244_041_216
+    assert round(qlora["packed_per_ten_thousand"], 2) == 13.70
+    assert round(qlora["per_ten_thousand"], 2) == 2.35
+
+
+def test_export_writes_what_mlx_lm_reads(tmp_path: Path) -> None:
+    out = str(tmp_path / "text")
+    done = harness("export", "--dataset", "mini", "--model", "tiny", "--out", out, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert "--test" in told["command"]
+    rows = (tmp_path / "text" / "test.jsonl").read_text("utf-8").splitlines()
+    assert len(rows) == 200
+    assert set(json.loads(rows[0])) == {"text"}
+
+
+def test_the_cache_can_be_listed_and_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert harness("export", "--model", "tiny", "--out", str(tmp_path / "x")).returncode == 0
+    listed = json.loads(harness("cache", "list", "--json").stdout)
+    assert any(entry["kind"] == "models" for entry in listed["entries"])
+    pruned = json.loads(harness("cache", "prune", "--json").stdout)
+    assert pruned["removed"] == len(listed["entries"])
+    assert json.loads(harness("cache", "list", "--json").stdout)["entries"] == []
+
+
+def test_doctor_names_the_blas_and_its_speed() -> None:
+    done = harness("doctor", "--json")
+    told = json.loads(done.stdout)
+    assert told["device"]["backend"] in ("cpu", "metal", "cuda")
+    assert told["blas"]["gflops"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["describe", "mni"], "mini"),
+        (["describe", "nowhere/data"], "nowhere/data"),
+        (["params", "--model", "tiny", "--variant", "lor"], "lora"),
+        (["params", "--model", "smolm2", "--variant", "lora"], "smollm2"),
+        (["report", "nowhere"], "nowhere"),
+        (["compare", "nowhere", "elsewhere"], "nowhere"),
+        (["gate", "nowhere", "--baseline", "elsewhere"], "nowhere"),
+        (["fetch", "wikisq"], "wikisql"),
+        (["score", "--split", "test"], "--dataset"),
+        (["export", "--out", "/proc/none/x"], "/proc/none"),
+    ],
+)
+def test_a_mistake_is_one_message_and_status_2(arguments: list[str], told: str) -> None:
+    done = harness(*arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
