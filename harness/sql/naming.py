@@ -9,6 +9,7 @@ names, zero-based). A step that fits two columns is an ambiguity, never a choice
 from __future__ import annotations
 
 import re
+from functools import cached_property
 
 from harness.data.records import Table
 from harness.sql.failures import Failure
@@ -39,20 +40,38 @@ class Names:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.plain = [plain(name) for name in table.header]
-        self.sql = _sql_names(self.plain, table.header)
-        self._exact = _by_key(list(table.header))
-        self._plain = _by_key(self.plain)
         # Filled by quick.py on the table's first text.
         self.quick: dict[str, int] | None = None
-        self._slugs: dict[str, tuple[int, ...]] | None = None
-        parts = table.id.split("-", 1)
-        self.table_names = {
-            plain(table.id),
-            table.id.lower().replace("-", "_"),
-            "table_" + table.id.lower().replace("-", "_"),
-            "table_" + parts[-1].lower().replace("-", "_"),
-        }
+
+    @cached_property
+    def plain(self) -> list[str]:
+        """The headers without regard to case and white space."""
+        return [plain(name) for name in self.table.header]
+
+    @cached_property
+    def sql(self) -> list[str]:
+        """The columns' unique names in DuckDB."""
+        return _sql_names(self.plain, self.table.header)
+
+    @cached_property
+    def table_names(self) -> set[str]:
+        """Every name that means this table, in plain form."""
+        name = self.table.id.lower()
+        slugged = name.replace("-", "_")
+        rest = name.split("-", 1)[-1].replace("-", "_")
+        return {plain(name), slugged, f"table_{slugged}", f"table_{rest}"}
+
+    @cached_property
+    def _exact(self) -> dict[str, tuple[int, ...]]:
+        return _by_key(list(self.table.header))
+
+    @cached_property
+    def _plain(self) -> dict[str, tuple[int, ...]]:
+        return _by_key(self.plain)
+
+    @cached_property
+    def _slugs(self) -> dict[str, tuple[int, ...]]:
+        return _by_key([slug(name) for name in self.table.header])
 
     def column(self, name: str) -> int | Failure:
         """The column that ``name`` means."""
@@ -61,8 +80,6 @@ class Names:
                 return self._one(found, name)
         if name in self.sql:
             return self.sql.index(name)
-        if self._slugs is None:
-            self._slugs = _by_key([slug(header) for header in self.table.header])
         key = slug(name)
         if key and key in self._slugs:
             return self._one(self._slugs[key], name)
@@ -90,6 +107,8 @@ def _by_key(keys: list[str]) -> dict[str, tuple[int, ...]]:
 
 def _sql_names(plains: list[str], header: tuple[str, ...]) -> list[str]:
     """DuckDB's names: the header, or ``colN`` where it is empty, repeated or unusable."""
+    if len(set(plains)) == len(plains) and all(plains) and not any("\0" in n for n in header):
+        return list(header)
     counts: dict[str, int] = {}
     for name in plains:
         counts[name] = counts.get(name, 0) + 1

@@ -18,11 +18,10 @@ _HEAD = re.compile(
     r"(?: WHERE ([^\n]+))?\s{0,4}"
 )
 _CONDITION = re.compile(
-    r"([^\n'\"`=<>]+?) (=|>|<) (?:'([^'\"\n<>=;\\`|]*)'|([-+]?[0-9]+(?:\.[0-9]+)?))(?: AND |$)"
+    r"([^\n'\"`=<>]+?) (=|>|<) (?:'([^'\n<>=;\\`|]*)'|([-+]?[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?))(?: AND |$)"
 )
 _RISKY = re.compile(
-    r"['\"`=<>;*]|^\(|\b(?:select|from|where|and|or|not|in|is|like|between|limit|order|group|max|min|count|sum"
-    r"|avg|distinct)\b|^\s|\s$|\s\s|[^\S ]",
+    r"['\"`=<>;*]|^\(|\b(?:select|from|where|and|distinct|top)\b|^\s|\s$|\s\s|[^\S ]",
     re.IGNORECASE,
 )
 

@@ -119,11 +119,17 @@ class _Grading:
         self.predictions = predictions
         self.progress = progress
         self.numbers = [gold.number_of[example.table_id] for example in examples]
+        # Per example: gold as it stands but for case; and the same query in another spelling.
+        self.identical: list[bool] = []
         self.same: list[bool] = []
 
     def scores(self, hardened: int) -> list[Score]:
         readings = [self.read(index) for index in range(len(self.examples))]
         forms = [None if r.query is None else to_logical_form(r.query) for r in readings]
+        self.identical = [
+            form is not None and same_to_the_evaluator(form, example.gold)
+            for form, example in zip(forms, self.examples, strict=True)
+        ]
         # DuckDB works in another process meanwhile.
         with ThreadPoolExecutor(1) as pool:
             executed = pool.submit(self.execute, readings)
@@ -174,6 +180,8 @@ class _Grading:
         wanted = self.gold.golds[index].official
         if prediction.error:
             return False, False
+        if self.identical[index]:
+            return wanted is not None, True
         query = prediction.query if prediction.structured else form
         if query is None:
             return False, False
@@ -183,8 +191,6 @@ class _Grading:
             lf = logical_form_match(query, example.gold)
         if wanted is None:
             return False, lf
-        if form is not None and same_to_the_evaluator(form, example.gold):
-            return True, lf
         try:
             got = self.gold.official.execute(self.gold.tables[self.numbers[index]], query)
         except EvaluationError:
@@ -197,8 +203,10 @@ class _Grading:
         self.same = []
         for index, reading in enumerate(readings):
             known: Rows | Failure | None = reading.failure
-            same = False
-            if reading.query is not None:
+            same = self.identical[index]
+            if same:
+                known = self.gold.golds[index].result
+            elif reading.query is not None:
                 kinds = self.gold.executor.kinds(self.numbers[index])
                 wanted = from_logical_form(self.examples[index].gold)
                 same = same_query(reading.query, wanted, kinds)
@@ -220,6 +228,8 @@ class _Grading:
             return None
         if isinstance(result, Failure) or isinstance(gold.result, Failure):
             return False
+        if result is gold.result:
+            return True
         return equal_results(result.rows, gold.result.rows)
 
     def strict(self, ex: Sequence[bool | None]) -> list[bool | None]:
