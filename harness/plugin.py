@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,8 @@ from harness.results.variant_schema import (
 SESSION = pytest.StashKey[Session]()
 PROGRESS = pytest.StashKey[TerminalProgress]()
 WRITTEN = pytest.StashKey[list[StoredRun]]()
+
+JOB_SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 
 # Fixtures that need every variant to be finished: their tests run after all others.
 _LAST = ("throughput", "gate")
@@ -144,9 +147,11 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The comparison table and where the run lies."""
     for run in config.stash.get(WRITTEN, []):
+        summary = terminal_summary(run)
         terminalreporter.section(f"tunebench: {run.id}")
-        terminalreporter.write_line(terminal_summary(run))
+        terminalreporter.write_line(summary)
         terminalreporter.write_line(f"results: {run.folder}")
+        _append_job_summary(f"## tunebench: {run.id}\n\n{summary}\n\n")
 
 
 # --- fixtures a suite uses -----------------------------------------------------------------------
@@ -288,6 +293,14 @@ def _usage() -> Iterator[None]:
         yield
     except UserError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _append_job_summary(markdown: str) -> None:
+    """Add to the summary page of a continuous-integration job, where there is one."""
+    file = os.environ.get(JOB_SUMMARY_VARIABLE)
+    if file:
+        with Path(file).open("a", encoding="utf-8") as stream:
+            stream.write(markdown)
 
 
 def _fixtures(item: pytest.Item) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from harness.pipeline.payloads import Answer
 from harness.results.rows import PredictionRow
 from harness.results.variant_schema import Execution
@@ -14,8 +16,14 @@ def test_every_question_is_answered(
     assert [answer.id for answer in generations] == [row.id for row in predictions]
 
 
-def test_execution_accuracy(execution: Execution, predictions: list[PredictionRow]) -> None:
+def test_execution_accuracy(
+    execution: Execution,
+    predictions: list[PredictionRow],
+    record_property: Callable[[str, object], None],
+) -> None:
     """Every metric is a rate over the questions asked."""
+    for name in ("ex", "ex_hardened", "ex_strict", "ex_official", "lf", "valid"):
+        record_property(name, getattr(execution, name))
     assert execution.n == len(predictions)
     for rate in (execution.ex, execution.ex_official, execution.ex_strict, execution.lf):
         assert rate is None or 0.0 <= rate <= 1.0

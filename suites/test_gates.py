@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import pytest
 
 from harness.results.schema import GateResult
 
 
-def test_no_regression(gate: list[GateResult], strict_gates: bool) -> None:
+def test_no_regression(
+    gate: list[GateResult],
+    strict_gates: bool,
+    record_property: Callable[[str, object], None],
+) -> None:
     """Fails on a regression or a missing metric; says so when it cannot tell."""
+    assert gate, "no verdict: the gates file names this metric, so one is owed"
     for verdict in gate:
+        record_property(f"gate.{verdict.metric}", verdict.verdict)
         told = f"{verdict.variant}: {verdict.metric} {verdict.verdict}: {verdict.reason}"
         if verdict.verdict == "fail" or (verdict.verdict == "inconclusive" and strict_gates):
             pytest.fail(told, pytrace=False)
         if verdict.verdict == "inconclusive":
             warnings.warn(told, stacklevel=1)
-    if gate and all(verdict.verdict == "skipped" for verdict in gate):
+    if all(verdict.verdict == "skipped" for verdict in gate):
         pytest.skip(gate[0].reason)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from harness.results.variant_schema import Loss
 
 
-def test_loss_on_the_whole_text(evaluation: Loss) -> None:
+def test_loss_on_the_whole_text(
+    evaluation: Loss, record_property: Callable[[str, object], None]
+) -> None:
     """`full_text`: prompt, SQL and stop token."""
+    record_property("full_text_loss", evaluation.full_text.loss)
     assert math.isfinite(evaluation.full_text.loss)
     assert math.isclose(evaluation.full_text.ppl, math.exp(evaluation.full_text.loss))
 
 
-def test_loss_on_the_completion(evaluation: Loss) -> None:
+def test_loss_on_the_completion(
+    evaluation: Loss, record_property: Callable[[str, object], None]
+) -> None:
     """`completion`: SQL and stop token only, so over fewer tokens."""
+    record_property("completion_loss", evaluation.completion.loss)
     assert math.isfinite(evaluation.completion.loss)
     assert 0 < evaluation.completion.tokens < evaluation.full_text.tokens
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -27,7 +29,9 @@ def test_single_stream(
     assert throughput.generation_tokens_per_s > 0
 
 
-def test_batched(throughput: Throughput) -> None:
+def test_batched(throughput: Throughput, record_property: Callable[[str, object], None]) -> None:
     """Sixteen prompts at once."""
+    record_property("generation_tokens_per_s", throughput.generation_tokens_per_s)
+    record_property("batched_tokens_per_s", throughput.batched_tokens_per_s)
     assert throughput.batched_tokens_per_s is not None
     assert throughput.batched_tokens_per_s > 0

@@ -46,6 +46,7 @@ class Finetuned(Record):
     train: PhaseMemory | None = Field(description="Memory of training; null if nothing trained.")
     validation: PhaseMemory | None = Field(description="Memory of validation.")
     contended: bool = Field(description="Whether others kept the machine busy.")
+    notes: list[str] = Field(description="What a user should know, e.g. a damaged state.")
 
 
 class Losses(Record):

@@ -148,7 +148,10 @@ class VariantStages:
             if self.variant.trains:
                 told = self.call("estimate")["text"]
                 self._say(f"{self.variant.name}: fine-tuning will take {told}")
-            return self.call("finetune", work=str(work), out=str(folder))
+            payload = self.call("finetune", work=str(work), out=str(folder))
+            for note in payload["notes"]:
+                self._say(f"{self.variant.name}: {note}")
+            return payload
 
         return self._cached("finetune", None, Finetuned, train)
 

@@ -128,6 +128,7 @@ class Workbench:
             "train": _memory(*phases["train"]),
             "validation": _memory(*phases["validate"]),
             "contended": contention.contended,
+            "notes": list(result.notes),
         }
         if result.adapter is not None:
             shutil.copytree(result.adapter, out, dirs_exist_ok=True)

@@ -62,6 +62,7 @@ def test_params_reproduces_the_published_table(tmp_path: Path) -> None:
         "vocab_size": 32000,
         "max_position_embeddings": 32768,
         "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
         "torch_dtype": "bfloat16",
     }
     (tmp_path / "config.json").write_text(json.dumps(mistral))
