@@ -17,7 +17,7 @@ from typing import Any
 from harness.sql.query import COMPARISONS, And, Comparison, Query
 from harness.sql.values import fold, number
 
-CHUNK = 4_000
+CHUNK = 2_000
 _ROWS = "COUNT(*)"
 
 _QUERIES = """

@@ -1,8 +1,8 @@
-"""Finding the statement in a model's text.
+"""Finding the statement in an answer.
 
-Raw answer -> the statements that may be meant, in the order to try them. Cut off: end-of-text
-tokens, code fences, prose before and after, a stray leading token (``11 SELECT …``), a following
-question, further statements. Does not look into the statement: quoted text is left as it is.
+Block of an answer (block.py) -> the statements that may be meant, in the order to try them. Cut
+off: end-of-text tokens, prose before and after, a stray leading token (``11 SELECT …``), a
+following question, further statements. Quoted text inside the statement is left as it is.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import re
 from dataclasses import dataclass
 
 MAX_STATEMENT = 8_000
-MAX_TEXT = 200_000
 
 _END_TOKEN = re.compile(
     r"<\|[A-Za-z_][\w.-]{0,40}\|>|</s>|<s>|<eos>|<pad>|<end_of_turn>|\[/?INST\]|<｜[^｜\n]{1,40}｜>"
 )
-_THINK = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"```[ \t]*([A-Za-z0-9_+-]*)[ \t]*\r?\n?(.*?)(?:```|\Z)", re.DOTALL)
 _INLINE = re.compile(r"`\s*(select\s[^`]*\sfrom\s[^`]*)`", re.IGNORECASE)
 _CLAUSES = frozenset(("from", "where", "group", "order", "having", "limit", "and", "or"))
 _COMMENT = re.compile(r"\s--[^\n'\"]*\Z")
+# What may stand around a statement: bold type, the quotes of a string in a program.
+_WRAPPING = re.compile(r"(?:\*{1,3}|\"{3}|'{3}|\"|')\Z")
+_STATEMENT = re.compile(r"\bfrom\b|[;(]", re.IGNORECASE)
 _SELECT = re.compile(r"\bselect\b", re.IGNORECASE)
 _CTE = re.compile(
     r"with\s+(?:recursive\s+)?[\w\".`]+\s*(?:\([^)]*\)\s*)?as\b[^;]{0,40}?\(", re.IGNORECASE
@@ -54,29 +54,22 @@ class Found:
     certain: bool
 
 
-def statements(text: str) -> list[Found]:
-    """The statements of ``text`` that start with SELECT, in order; empty when there is none."""
-    text = _THINK.sub(" ", text[:MAX_TEXT])
-    text = text.removeprefix("\ufeff")
-    fences = [match[2] for match in _FENCE.finditer(text) if _SELECT.search(match[2])]
-    if fences:
-        # The first fence with a SELECT is the answer; a later one is an alternative.
-        return _in_block(fences[0])
-    inline = _INLINE.search(text)
-    first = _SELECT.search(text)
-    if inline and first and not _certain(text, first):
+def statements(block: str) -> list[Found]:
+    """The statements of ``block`` that start with SELECT, in order; empty when there is none."""
+    inline = _INLINE.search(block)
+    first = _SELECT.search(block)
+    if inline and first and not _certain(block, first):
         return [Found(inline[1].strip(), True)]
-    return _in_block(text)
+    return _in_block(block)
 
 
-def other_statement(text: str) -> str | None:
-    """The keyword of a statement that is no SELECT, if that is what the text starts with.
+def other_statement(block: str) -> str | None:
+    """The keyword of a statement that is no SELECT, if that is what the block starts with.
 
     A word like "With" or "Show" also starts sentences; so before a SELECT it must be written in
     capitals, define a CTE, or end with a semicolon.
     """
-    fence = _FENCE.search(text[:MAX_TEXT])
-    body = (fence[2] if fence and fence[2].strip() else text[:MAX_TEXT]).lstrip(" \t\r\n;(")
+    body = block.lstrip(" \t\r\n;(")
     match = _OTHER.match(body)
     if match is None:
         return None
@@ -110,6 +103,10 @@ def _certain(text: str, match: re.Match[str]) -> bool:
     """Whether a SELECT starts a statement rather than being a word of a sentence."""
     if text[: match.start()].endswith("`") and _INLINE.match(text, match.start() - 1):
         return False
+    following = _SELECT.search(text, match.end())
+    if following and not _STATEMENT.search(text, match.end(), following.start()):
+        # "the SELECT statement: SELECT …"
+        return False
     return match[0].isupper() or _starts_statement(text[: match.start()])
 
 
@@ -121,7 +118,7 @@ def _starts_statement(before: str) -> bool:
 
 def _cut(text: str, start: int) -> str:
     """The statement from ``start``: up to an end token, a fence, or a line that does not go on."""
-    bold = re.search(r"\*{1,3}\Z", text[:start])
+    before = _WRAPPING.search(text[:start])
     text = text[start:]
     end_token = _END_TOKEN.search(text)
     if end_token:
@@ -140,8 +137,8 @@ def _cut(text: str, start: int) -> str:
             kept.append(line)
             gap = False
     statement = "\n".join(kept).strip()
-    if bold:
-        statement = statement.rstrip("*")
+    if before and statement.rstrip(";").endswith(before[0]):
+        statement = statement.rstrip(";")[: -len(before[0])]
     if statement.endswith(".") and statement[-2:-1] in "'\"`)];":
         statement = statement[:-1]
     return statement

@@ -86,17 +86,25 @@ class Executor:
                 simple.append((index, data))
         for start in range(0, len(simple), batch.CHUNK):
             chunk = simple[start : start + batch.CHUNK]
-            queries = [query for _, query in chunk]
-            answer = self.sandbox.run(batch.STATEMENT, batch.parameters(queries), len(queries))
-            if not isinstance(answer, Failure):
-                for (index, _), rows in zip(chunk, batch.results(queries, answer), strict=True):
-                    results[index] = rows
+            found = self._run_batch([query for _, query in chunk])
+            for (index, _), rows in zip(chunk, found, strict=True):
+                results[index] = rows
             progress("executing", min(start + batch.CHUNK, len(tasks)), len(tasks))
         for index, task in enumerate(tasks):
             if results[index] is None:
                 results[index] = self.run_alone(task)
                 progress("executing", index + 1, len(tasks))
         return [result for result in results if result is not None]
+
+    def _run_batch(self, queries: list[batch.Simple]) -> list[Rows | None]:
+        """The results of queries that share statements; None for one that fails by itself."""
+        answer = self.sandbox.run(batch.STATEMENT, batch.parameters(queries), len(queries))
+        if not isinstance(answer, Failure):
+            return list(batch.results(queries, answer))
+        if len(queries) == 1:
+            return [None]
+        half = len(queries) // 2
+        return self._run_batch(queries[:half]) + self._run_batch(queries[half:])
 
     def run_alone(self, task: Task) -> Rows | Failure:
         """The result of the query's own rendering."""

@@ -41,7 +41,7 @@ _TWO_LITERALS = {
 }
 # A literal that was closed, and goes on in a way that is not understood.
 _CLOSED = re.compile(
-    r"['\"]\s*(?:[),;|+]|(?:union|intersect|except|having|and|or|group|order|limit|offset|collate"
+    r"['\"]\s*(?:[),;|+:*/=<>]|--|(?:union|intersect|except|having|and|or|group|order|limit|offset|collate"
     r"|escape|select|from|where|between|like|in|is)\b)",
     re.IGNORECASE,
 )
@@ -102,7 +102,9 @@ def _means_more(s: Scanner, value: str) -> bool:
     so there it is the value that it looks like."""
     if not s.is_sql:
         return False
-    return isinstance(s.names.column(value), int) or _ARITHMETIC.search(value) is not None
+    if value.startswith("(") or _ARITHMETIC.search(value):
+        return True
+    return isinstance(s.names.column(value), int)
 
 
 def _goes_on(s: Scanner, at: int, depth: int, listed: bool, between: bool) -> bool:

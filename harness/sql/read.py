@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from harness.data.records import Table
 from harness.sql import clean
+from harness.sql.block import answer_block
 from harness.sql.dialect import read_dialect
 from harness.sql.failures import Failure
 from harness.sql.naming import Names
@@ -56,12 +57,13 @@ class Reader:
             return Reading(query, None, text)
         # Not Unicode that can be stored or sent; such a character equals no cell's.
         text = text.encode("utf-8", "replace").decode("utf-8")
-        other = clean.other_statement(text)
+        block = answer_block(text)
+        other = clean.other_statement(block)
         if other == "WITH":
             return _failed(Failure("unsupported", "WITH"))
         if other:
             return _failed(Failure("not_select", f"a {other} statement"))
-        found = clean.statements(text)
+        found = clean.statements(block)
         if not found:
             return _failed(Failure("no_query", "no SELECT in the text"))
         first: Reading | None = None
@@ -71,6 +73,8 @@ class Reader:
                 return reading
             first = first or reading
         assert first is not None
+        if first.failure is not None and first.failure.kind in ("syntax", "unknown_column"):
+            return _failed(Failure("no_query", "only the word in a sentence"))
         return first
 
     def _statement(self, statement: str, table: Table) -> Reading:
