@@ -79,9 +79,14 @@ class OfficialEvaluator:
             operator = _indexed(_OPERATORS, cond[1])
             if operator == "OP":
                 raise EvaluationError("operator 3 is a syntax error")
-            bound[column] = _value(cond[2], table.types[column] == "real")
+            bound[column] = _converted(cond[2], table.types[column] == "real")
             tests.append((column, operator))
-        return [(column, operator, bound[column]) for column, operator in tests]
+        # Only the last value for a column is bound, so only that one must be bindable.
+        values = {
+            column: _parameter(value, table.types[column] == "real")
+            for column, value in bound.items()
+        }
+        return [(column, operator, values[column]) for column, operator in tests]
 
     def _column(self, table: Table, index: int) -> list[Stored]:
         entry = self._stored.get(id(table))
@@ -185,8 +190,8 @@ def _indexed(names: tuple[str, ...], index: Any) -> str:
     return names[index]
 
 
-def _value(value: Any, real: bool) -> Any:
-    """The bound parameter: text or None for a text column, number or None for a real one."""
+def _converted(value: Any, real: bool) -> Any:
+    """A condition's value as the official code hands it to SQLite."""
     if isinstance(value, str):
         value = value.lower()
     if real and not isinstance(value, int | float):
@@ -194,6 +199,11 @@ def _value(value: Any, real: bool) -> Any:
             value = official_number(value)
         except (IndexError, ValueError, AttributeError, OverflowError) as error:
             raise EvaluationError(f"no number in {value!r}") from error
+    return value
+
+
+def _parameter(value: Any, real: bool) -> Any:
+    """The bound parameter: text or None for a text column, number or None for a real one."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")

@@ -16,7 +16,7 @@ from typing import Any
 from harness.cache import Cache
 from harness.data.records import Example, LogicalForm, Table
 from harness.progress import ProgressCallback, silent
-from harness.sql.batch import Rows, literal
+from harness.sql.batch import Rows
 from harness.sql.compare import equal_results
 from harness.sql.execute import Task
 from harness.sql.failures import Failure
@@ -28,8 +28,9 @@ from harness.sql.official import (
     same_to_the_evaluator,
 )
 from harness.sql.predictions import Prediction
-from harness.sql.query import And, Comparison, Query, from_logical_form, to_logical_form
+from harness.sql.query import from_logical_form, to_logical_form
 from harness.sql.read import Reading
+from harness.sql.same import same_query
 from harness.sql.strict import strict
 from harness.sql.structured import read_structured
 
@@ -277,25 +278,3 @@ def form_json(form: LogicalForm) -> dict[str, Any]:
     """WikiSQL's JSON of a logical form, values as text."""
     conds = [[c.column, c.operator, c.value] for c in form.conds]
     return {"sel": form.sel, "agg": form.agg, "conds": conds}
-
-
-def same_query(left: Query, right: Query, kinds: Sequence[str]) -> bool:
-    """Whether two WikiSQL-shaped queries are the same but for order, repetition and spelling."""
-    if left.select != right.select or len(left.select) != 1:
-        return False
-    if left.distinct or left.group_by or left.order_by or left.limit is not None:
-        return False
-    first, second = _typed_conditions(left, kinds), _typed_conditions(right, kinds)
-    return first is not None and first == second
-
-
-def _typed_conditions(query: Query, kinds: Sequence[str]) -> set[Any] | None:
-    parts = query.where.parts if isinstance(query.where, And) else (query.where,)
-    found = set()
-    for part in parts:
-        if part is None:
-            continue
-        if not isinstance(part, Comparison):
-            return None
-        found.add((part.column, part.operator, literal(part.value, kinds[part.column])))
-    return found

@@ -42,6 +42,12 @@ def test_two_values_for_a_column_are_bound_as_the_last() -> None:
     assert run(1, 0, [0, 0, "nobody"], [0, 0, "zed"]) == ["12 laps"]
 
 
+def test_a_value_that_is_not_bound_need_not_be_bindable() -> None:
+    assert run(1, 0, [0, 0, ["nobody"]], [0, 0, "zed"]) == ["12 laps"]
+    with pytest.raises(EvaluationError):
+        run(1, 0, [2, 0, "none"], [2, 0, 21])
+
+
 def test_numbers_are_read_as_babel_reads_them() -> None:
     for value in ("21", "+21", "2.1e1", "２１", "21 points", " 21 "):
         assert run(0, 0, [2, 0, value]) == ["jalen rose", "jalen rose"], value
