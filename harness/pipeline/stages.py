@@ -256,6 +256,9 @@ class VariantStages:
             key = content_key(STAGE_VERSIONS[stage], self.base_key, decides, parts)
 
         def make(folder: Path) -> None:
+            if stage != "describe":
+                # First in a fresh process, so that its memory is that of loading alone.
+                _ = self.description
             write_json(folder / PAYLOAD_FILE, run(folder))
 
         folder = self.setting.cache.build(stage, key, make)
