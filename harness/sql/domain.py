@@ -19,7 +19,8 @@ Test = tuple[int, str | float | int]
 """An operator index of WikiSQL and the condition's value."""
 
 _MAX_DECIMALS = 6
-_TRIES = 12
+# Beyond this a step of the grid is lost in rounding.
+_LARGEST = 1e12
 
 
 class Domain:
@@ -120,6 +121,8 @@ class Numbers(Domain):
         found = number(value)
         if found is None:
             return [value]
+        if abs(found) > _LARGEST:
+            return [found, found / 2, found * 2 if abs(found) < 1e300 else found]
         below = self._snap(math.floor(found / self.step + 1e-9) * self.step)
         above = self._snap(math.ceil(found / self.step - 1e-9) * self.step)
         close: list[Cell] = []

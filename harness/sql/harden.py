@@ -26,6 +26,7 @@ from harness.sql.relation import CellValue, cell_value
 from harness.sql.render import identifier
 
 _EXAMPLES_PER_STATEMENT = 100
+_FIRST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,20 @@ def agree_on_copies(
     executor: Executor, pairs: Sequence[Pair], copies: int, progress: ProgressCallback = silent
 ) -> list[bool]:
     """Whether each pair agrees on all ``copies`` perturbed copies of its table."""
-    agreed: list[bool] = []
-    for start in range(0, len(pairs), _EXAMPLES_PER_STATEMENT):
-        part = pairs[start : start + _EXAMPLES_PER_STATEMENT]
-        copied = [_copy(executor, pair, copies) for pair in part]
-        agreed.extend(_agree(executor, copied))
-        progress("perturbed tables", start + len(part), len(pairs))
+    agreed = [True] * len(pairs)
+    # Most wrong queries fail on the first copies, so that only the rest needs the others.
+    for numbers in (range(min(_FIRST, copies)), range(_FIRST, copies)):
+        left = [index for index, good in enumerate(agreed) if good] if numbers else []
+        for start in range(0, len(left), _EXAMPLES_PER_STATEMENT):
+            part = left[start : start + _EXAMPLES_PER_STATEMENT]
+            copied = [_copy(executor, pairs[index], numbers) for index in part]
+            for index, good in zip(part, _agree(executor, copied), strict=True):
+                agreed[index] = good
+            progress("perturbed tables", start + len(part), len(left))
     return agreed
 
 
-def _copy(executor: Executor, pair: Pair, copies: int) -> _Copied:
+def _copy(executor: Executor, pair: Pair, numbers: Sequence[int]) -> _Copied:
     table = executor.tables[pair.table]
     used = _used(pair, table)
     maker = Copies(table, pair.example.gold)
@@ -67,7 +72,7 @@ def _copy(executor: Executor, pair: Pair, copies: int) -> _Copied:
     made = []
     # 1 and 1.0 are the same key but not the same text.
     known: dict[tuple[Any, type, str], CellValue] = {}
-    for copy in range(copies):
+    for copy in numbers:
         columns = maker.columns(copy, used)
         rows = []
         for index, cells in enumerate(zip(*columns, strict=True)):
@@ -104,20 +109,17 @@ def _used(pair: Pair, table: Table) -> tuple[int, ...]:
 
 
 def _agree(executor: Executor, copied: Sequence[_Copied]) -> list[bool]:
-    golds = _run_simple(executor, [(one, _simple(executor, one, True)) for one in copied])
-    own = [(index, _simple(executor, one, False)) for index, one in enumerate(copied)]
-    shaped = [(index, query) for index, query in own if query is not None]
-    found: dict[int, list[Rows | Failure]] = dict(
-        zip(
-            (index for index, _ in shaped),
-            _run_simple(executor, [(copied[index], query) for index, query in shaped]),
-            strict=True,
-        )
-    )
-    for index, query in own:
-        if query is None:
-            found[index] = _run_united(executor, copied[index])
-    return [_same(golds[index], found[index]) for index in range(len(copied))]
+    jobs = []
+    for one in copied:
+        gold, own = _simple(executor, one, True), _simple(executor, one, False)
+        assert gold is not None
+        jobs.append((one, [gold] if own is None else [gold, own]))
+    verdicts = []
+    for one, results in zip(copied, _run_simple(executor, jobs), strict=True):
+        golds, *others = results
+        found = others[0] if others else _run_united(executor, one)
+        verdicts.append(_same(golds, found))
+    return verdicts
 
 
 def _same(golds: Sequence[Rows | Failure], results: Sequence[Rows | Failure]) -> bool:
@@ -145,30 +147,30 @@ def _simple(executor: Executor, one: _Copied, gold: bool) -> Simple | None:
 
 
 def _run_simple(
-    executor: Executor, jobs: Sequence[tuple[_Copied, Simple | None]]
-) -> list[list[Rows | Failure]]:
-    """Each query's result on each of its copies, all in one statement."""
+    executor: Executor, jobs: Sequence[tuple[_Copied, list[Simple]]]
+) -> list[list[list[Rows | Failure]]]:
+    """By job and query the results on each copy; all jobs in one statement."""
     queries: list[Simple] = []
     rows: list[dict[str, Any]] = []
     number = 0
-    for one, query in jobs:
-        assert query is not None
+    for one, shaped in jobs:
+        for query in shaped:
+            queries.extend(
+                Simple(number + copy, query.column, query.aggregate, query.conditions)
+                for copy in range(len(one.copies))
+            )
         for copy in one.copies:
-            queries.append(Simple(number, query.column, query.aggregate, query.conditions))
             rows.extend({"t": number, **row} for row in copy)
             number += 1
-    if not queries:
-        return [[] for _ in jobs]
     params = [*batch.parameters(queries), json.dumps(rows)]
     answer = executor.sandbox.run(batch.STATEMENT_ON_GIVEN, params, len(queries))
     if isinstance(answer, Failure):
         if len(jobs) == 1:
-            return [[answer] * len(jobs[0][0].copies)]
-        return [result for job in jobs for result in _run_simple(executor, [job])]
-    results = batch.results(queries, answer)
-    sizes = [len(one.copies) for one, _ in jobs]
-    ends = [sum(sizes[: index + 1]) for index in range(len(sizes))]
-    return [list(results[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
+            return [[[answer] * len(jobs[0][0].copies) for _ in jobs[0][1]]]
+        half = len(jobs) // 2
+        return _run_simple(executor, jobs[:half]) + _run_simple(executor, jobs[half:])
+    results = iter(batch.results(queries, answer))
+    return [[[next(results) for _ in one.copies] for _ in shaped] for one, shaped in jobs]
 
 
 def _run_united(executor: Executor, one: _Copied) -> list[Rows | Failure]:
