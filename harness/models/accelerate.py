@@ -4,7 +4,8 @@ Model (changed in place) -> :class:`Acceleration`, a JSON-able record of what wa
 timings behind it; the same record applies the same choice again (a resumed run, another rank).
 Half-precision parameters become float32 (MLX's CPU backend multiplies float16 at 3-4 GFLOP/s);
 layers with quantized weights unpack before multiplying from the number of rows on at which that is
-faster; outside training their float32 copies are kept if that is faster and fits (``generation``).
+faster; outside training their float32 copies are kept if that is faster and fits (``generation``);
+SiLU and softmax take a vectorized exponential (``vector_exp.py``).
 Never changes a number beyond rounding. Does nothing on Metal and CUDA.
 """
 
@@ -21,6 +22,7 @@ import psutil
 from harness.models.backend import backend_name, mx, nn  # isort: skip  (the BLAS first)
 from mlx.utils import tree_flatten
 
+from harness.models import fast_llama
 from harness.models.unpack import (
     UNPACKERS,
     Format,
@@ -29,6 +31,7 @@ from harness.models.unpack import (
     product,
     unpackers,
 )
+from harness.models.vector_exp import VectorExp
 
 STOCK, HELD, PACKED = "stock", "cached-dequantized", "packed"
 _BATCH_ROWS = 16
@@ -78,6 +81,8 @@ class Acceleration:
     """Bytes of the float32 copies."""
     reason: str = ""
     """Why ``generation`` is what it is."""
+    exponential: VectorExp | None = None
+    """SiLU and attention, where the model has modules that are known; None where it has none."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :meth:`from_json` reads it back."""
@@ -87,7 +92,9 @@ class Acceleration:
     def from_json(cls, record: Mapping[str, Any]) -> Acceleration:
         """The record that :meth:`to_json` (or ``dataclasses.asdict``) wrote."""
         kernels = tuple(Kernel(**kernel) for kernel in record.get("kernels", ()))
-        return cls(**{**record, "kernels": kernels})
+        known = record.get("exponential")
+        exponential = VectorExp.from_json(known) if known else None
+        return cls(**{**record, "kernels": kernels, "exponential": exponential})
 
 
 def accelerate(
@@ -109,13 +116,14 @@ def accelerate(
         return Acceleration(backend)
     known = Acceleration.from_json(choice) if isinstance(choice, Mapping) else choice
     widened = _widen(model)
+    exponential = fast_llama.apply(model, known.exponential if known else None)
     layers = [
         module
         for _, module in model.named_modules()
         if isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding)
     ]
     if not layers:
-        return Acceleration(backend, widened)
+        return Acceleration(backend, widened, exponential=exponential)
     groups: dict[tuple[int, int, Format], list[Any]] = {}
     for layer in layers:
         groups.setdefault(_key(layer), []).append(layer)
@@ -131,7 +139,9 @@ def accelerate(
     if generation == HELD:
         for layer in layers:
             layer.hold()
-    return Acceleration(backend, widened, tuple(kernels), generation, held, reason)
+    return Acceleration(
+        backend, widened, tuple(kernels), generation, held, reason, exponential=exponential
+    )
 
 
 def _widen(model: nn.Module) -> str | None:
