@@ -20,6 +20,10 @@ _CLAUSES = frozenset(("from", "where", "group", "order", "having", "limit", "and
 _COMMENT = re.compile(r"\s--[^\n'\"]*\Z")
 # What may stand around a statement: bold type, the quotes of a string in a program.
 _WRAPPING = re.compile(r"(?:\*{1,3}|\"{3}|'{3}|\"|')\Z")
+_MORE = re.compile(
+    r";\s*(?:select|insert|update|delete|drop|create|alter|with|copy|attach|set|pragma)\b",
+    re.IGNORECASE,
+)
 _STATEMENT = re.compile(r"\bfrom\b|[;(]", re.IGNORECASE)
 _SELECT = re.compile(r"\bselect\b", re.IGNORECASE)
 _CTE = re.compile(
@@ -81,6 +85,12 @@ def other_statement(block: str) -> str | None:
     if keyword == "WITH":
         return keyword if _CTE.match(body) else None
     return keyword if match[1].isupper() or ";" in before else None
+
+
+def has_more_statements(block: str) -> bool:
+    """Whether a semicolon with another statement after it follows the first SELECT."""
+    first = _SELECT.search(block)
+    return first is not None and _MORE.search(block, first.end()) is not None
 
 
 def _in_block(text: str) -> list[Found]:

@@ -8,7 +8,7 @@ failure; nothing is guessed. Structured predictions are checked here too.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.data.records import Table
 from harness.sql import clean
@@ -28,12 +28,13 @@ _FINAL = ("ambiguous",)
 class Reading:
     """What was read from one prediction; exactly one of ``query`` and ``failure`` is None.
 
-    ``notes`` say what was cut off or repaired, in words.
+    ``note`` says that further statements were left out, where there were some.
     """
 
     query: Query | None
     failure: Failure | None
     statement: str = ""
+    note: str = ""
 
 
 class Reader:
@@ -69,6 +70,8 @@ class Reader:
         first: Reading | None = None
         for candidate in found:
             reading = self._statement(candidate.statement, table)
+            if reading.query is not None and clean.has_more_statements(block):
+                return replace(reading, note="the first of several statements")
             if reading.query is not None or candidate.certain:
                 return reading
             first = first or reading

@@ -43,7 +43,8 @@ class Score:
     """The verdicts on one prediction. None where a protocol does not apply.
 
     ``query`` is the logical form that was read, ``sql`` its DuckDB rendering; ``detail`` explains
-    ``failure`` to people and is not stored; ``rows`` are the prediction's rows when it ran.
+    ``failure`` to people, or says that only the first of several statements was read, and is not
+    stored; ``rows`` are the prediction's rows when it ran.
     """
 
     id: int
@@ -157,7 +158,7 @@ class _Grading:
                     failure=failure.kind if failure else None,
                     query=None if form is None else form_json(form),
                     sql=self.sql(index, reading),
-                    detail=failure.detail if failure else "",
+                    detail=failure.detail if failure else reading.note,
                     rows=None if isinstance(result, Failure) else result.rows,
                 )
             )
