@@ -107,8 +107,7 @@ def _one_connection(
     limit = source.bytes or MAX_BYTES
     if response is None:
         return None
-    with response, _writing(part), part.open("ab") as out:
-        out.truncate(start)
+    with response, _writing(part), part.open("ab" if start else "wb") as out:
         done = start
         while True:
             try:
