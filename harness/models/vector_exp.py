@@ -141,7 +141,7 @@ def attention(
     if softmax_min is None or scores.size < softmax_min:
         weights = mx.softmax(scores, axis=-1, precise=True)
     else:
-        weights = softmax(scores)
+        weights = cast(mx.array, softmax(scores))
     weights = weights.reshape(batch, shared, -1, span)
     return (weights @ values).reshape(batch, heads, length, -1)
 
