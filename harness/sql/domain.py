@@ -59,9 +59,14 @@ class Domain:
         known = self._good.get(key)
         if known is None:
             known = self._good[key] = [cell for cell in self.pool if self._all(cell, tests)]
-        options = list(known)
-        for _, value in tests:
-            options += [c for c in self.candidates(value, rng) if self._all(c, tests)]
+        near = [
+            cell
+            for _, value in tests
+            for cell in self.candidates(value, rng)
+            if self._all(cell, tests)
+        ]
+        # Half of them close to the condition's value, so that another bound shows.
+        options = near if near and (not known or rng.random() < 0.5) else known
         if rng.random() < 0.3 or not options:
             far = [self.extreme(True, rng), self.extreme(False, rng)]
             options = [c for c in far if self._all(c, tests)] or options

@@ -24,6 +24,7 @@ _DROP = 0.15
 _REPEAT = 0.15
 _RENEW = 0.3
 _MISSES = 2
+_NULL = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Copies:
                 else:
                     cells.append(values.satisfying(tests, rng))
             return cells
-        cells.extend(self._free(copy, column, position, rng) for position in range(plan.positives))
+        cells.extend(self._free(column, position, rng) for position in range(plan.positives))
         extreme = column == self.gold.sel
         cells.extend(
             values.extreme(side % 2 == 0, rng) if extreme else values.any(rng)
@@ -93,10 +94,11 @@ class Copies:
         )
         return cells
 
-    def _free(self, copy: int, column: int, position: int, rng: random.Random) -> Cell:
+    def _free(self, column: int, position: int, rng: random.Random) -> Cell:
         """A cell of a positive row in a column that gold sets no condition on."""
         values = self._domain(column)
-        if values.holds_null and copy % 2 == 1 and position == 0:
+        # The first stays, so that gold's result is not all NULL.
+        if values.holds_null and position > 0 and rng.random() < _NULL:
             return None
         return values.fresh(rng) if rng.random() < 0.6 else values.any(rng)
 
