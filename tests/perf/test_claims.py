@@ -1,0 +1,53 @@
+"""The README's speed ratios, measured again: `pytest tests/perf -m slow -s`."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        platform.system() != "Linux", reason="about MLX's CPU backend on Linux; Metal has its own"
+    ),
+]
+
+
+def measured(what: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("claims.py")), what],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    value: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{what}: {value}")
+    return value
+
+
+def test_a_quantized_training_step_is_at_least_8_times_stock_mlx_lm() -> None:
+    ours, stock = measured("our-step"), measured("stock-step")
+    ratio = stock["seconds"] / ours["seconds"]
+    print(f"QLoRA step: {ratio:.1f} times stock mlx-lm")
+    assert ours["loss"] == pytest.approx(stock["loss"], rel=1e-5)
+    assert ratio >= 8
+
+
+def test_generation_is_at_least_4_times_one_prompt_after_another() -> None:
+    told = measured("generation")
+    ratio = told["loop_s"] / told["ours_s"]
+    print(f"generation: {ratio:.1f} times a loop over mlx_lm.generate")
+    assert told["same"] == told["of"]
+    assert ratio >= 4
