@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from harness.files import write_json
 
-VERSION = "1"
+VERSION = "2"
 LAYERS = 16
 WIDTH = 64
-HIDDEN = 128
-HEADS = 4
-KV_HEADS = 2
+HIDDEN = 64
+HEADS = 2
+KV_HEADS = 1
 CONTEXT = 2048
 VOCABULARY = 258
 START_ID, END_ID = 256, 257

@@ -56,8 +56,8 @@ def test_the_articles_qlora_is_of_1244_041216_million_packed() -> None:
 
 
 def test_tiny_by_hand() -> None:
-    # Embedding 258*64; per block q 64*64, k and v 32*64, o 64*64, three of 128*64, two norms.
-    block = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 128 * 64 + 2 * 64
+    # Embedding 258*64; per block q 64*64, k and v 32*64, o 64*64, three of 64*64, two norms.
+    block = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 64 + 2 * 64
     total = 258 * 64 + 16 * block + 64
     counts, sizes = predict(read_config("tiny"))
     assert (counts.trainable, counts.total, counts.packed_total) == (0, total, total)

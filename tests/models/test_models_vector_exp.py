@@ -152,7 +152,8 @@ def test_decoding_with_caches_gives_the_stock_logits(tiny: BaseModel) -> None:
         lambda: BatchKVCache([0, 4, 9]),
         lambda: QuantizedKVCache(group_size=32),
     )
-    for make in makers if _width(tiny) >= 32 else makers[:2]:
+    # Rounding the keys to 8 bits turns a difference in the last digit into one of a step.
+    for make, tolerance in zip(makers, (1e-4, 1e-4, 1e-2), strict=True):
         answers = []
         for choice in (NEVER, ALWAYS):
             model = load(tiny).model
@@ -161,11 +162,7 @@ def test_decoding_with_caches_gives_the_stock_logits(tiny: BaseModel) -> None:
             first = model(TOKENS, cache=cache)[:, -1]
             answers.append([first, *(model(TOKENS[:, :1], cache=cache)[:, -1] for _ in range(3))])
         for expected, got in zip(*answers, strict=True):
-            assert mx.allclose(got, expected, rtol=1e-4, atol=1e-4)
-
-
-def _width(base: BaseModel) -> int:
-    return int(base.config["hidden_size"] // base.config["num_attention_heads"])
+            assert mx.allclose(got, expected, rtol=tolerance, atol=tolerance)
 
 
 def test_a_diverged_model_s_loss_stays_nan(tiny: BaseModel) -> None:
