@@ -59,6 +59,9 @@ class Finetune(Record):
     curve: list[CurvePoint] = Field(description="Rows in order of iteration.")
     wall_s: float = Field(ge=0, description="Wall time of training, validation included.")
     resumed_from: int | None = Field(description="Iteration resumed from; null from scratch.")
+    contended: bool = Field(description="Whether others kept the machine busy while training.")
+    measured_at: str = Field(description="When (UTC, ISO 8601) and on which machine.")
+    cached: bool = Field(description="Whether the timing comes from an earlier run's cache.")
 
 
 class CheckpointResult(Record):
@@ -81,6 +84,8 @@ class LossValue(Record):
 class Loss(Record):
     """Test loss by three definitions, from one forward pass."""
 
+    n: int = Field(ge=0, description="Examples that were scored.")
+    of: int = Field(ge=0, description="Examples in the split; n < of under --limit.")
     full_text: LossValue = Field(description="Prompt, SQL and stop token.")
     completion: LossValue = Field(description="SQL and stop token only.")
     mlx_lm_compat: LossValue | None = Field(description="What `mlx_lm.lora --test` reports.")
@@ -186,6 +191,7 @@ class Fuse(Record):
     fused: FuseForm | None = Field(description="Fused, quantized as the base is.")
     dequantized: FuseForm | None = Field(description="Fused into a dequantized base.")
     flips: Flips | None = Field(description="Changed answers.")
+    skipped: str | None = Field(description="Why the dequantized form was skipped; null if not.")
 
 
 class QuestionResult(Record):

@@ -203,6 +203,7 @@ def variant_section(name: str, rows: RunRows) -> dict[str, Any]:
             "fused": {"ppl": 7.3 if quantized else 7.1, "ex": 0.583 if quantized else 0.625},
             "dequantized": {"ppl": 7.1, "ex": 0.625} if quantized else None,
             "flips": {"fused": 2 if quantized else 0, "dequantized": 0, "of": 24},
+            "skipped": None if quantized else "the base is not quantized",
         }
         if tuned
         else None,
@@ -236,12 +237,15 @@ def _finetune(final: float) -> dict[str, Any]:
         ],
         "wall_s": 226.0,
         "resumed_from": None,
+        "contended": False,
+        "measured_at": "2026-11-24T20:08:00Z on Sample CPU, 2 cores",
+        "cached": False,
     }
 
 
 def _loss(rows: RunRows, name: str) -> dict[str, Any]:
-    made: dict[str, Any] = {}
     items = rows.losses[name]
+    made: dict[str, Any] = {"n": len(items), "of": EXAMPLES}
     for key, prefix in (("full_text", "full"), ("completion", "completion")):
         nll = [getattr(row, f"{prefix}_nll") for row in items]
         tokens = [getattr(row, f"{prefix}_tokens") for row in items]
