@@ -11,6 +11,7 @@ Layout: ``<root>/<kind>/<key>/`` with ``.manifest.json`` beside the content.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+import psutil
 from filelock import FileLock, Timeout
 
 from harness.errors import UserError
@@ -32,6 +34,9 @@ MANIFEST = ".manifest.json"
 # Hashing a 500 MB model at each start would cost seconds; above this size an unchanged size and
 # modification time stand for the content, below it the bytes are hashed every time.
 ALWAYS_HASHED_BYTES = 64 * 1024 * 1024
+
+IDLE_S = 600.0
+"""A training or a download that was not touched for this long is not going on."""
 
 
 def default_root() -> Path:
@@ -83,7 +88,8 @@ class Cache:
             return None
         damage = _damage(folder)
         if damage is None:
-            os.utime(folder / MANIFEST)
+            with contextlib.suppress(OSError):  # a cache that can only be read serves as well
+                os.utime(folder / MANIFEST)
             return folder
         aside = folder.with_name(f"{folder.name}.damaged-{time.time_ns()}")
         folder.rename(aside)
@@ -161,10 +167,25 @@ class Cache:
         for entry in removed:
             with self._lock(entry.kind, entry.key):
                 shutil.rmtree(entry.path, ignore_errors=True)
-        for pattern in ("*/*.damaged-*", "*/.*.partial"):
-            for leftover in self.root.glob(pattern):
+        for leftover in self._leftovers(limit):
+            if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
         return removed
+
+    def _leftovers(self, limit: float) -> list[Path]:
+        """What interrupted or damaged runs left behind; nothing that a live process may use."""
+        found = list(self.root.glob("*/*.damaged-*"))
+        found += [
+            partial
+            for partial in self.root.glob("*/.*.partial")
+            if not psutil.pid_exists(int(partial.name.split(".")[-2]))
+        ]
+        idle = min(limit, time.time() - IDLE_S)
+        for kind in ("training", "downloads"):
+            found += [path for path in self.root.glob(f"{kind}/*") if path.stat().st_mtime <= idle]
+        return found
 
 
 class _AnnouncedLock(FileLock):

@@ -37,7 +37,10 @@ class Options:
     adapter_path: Path | None = None
     checkpoints: Checkpoints = None
     seeds: tuple[int, ...] = (0,)
+    """Seeds of training; the first one also draws the samples (--limit, fuse parity)."""
     many_seeds: bool = False
+    seed_given: bool = False
+    """Whether a seed was named; else a variant file's own ``seed`` holds."""
     baseline: Path | None = None
     gates: Path | None = None
     strict: bool = False
@@ -165,6 +168,7 @@ def read(config: Any) -> Options:
         checkpoints=_checkpoints(get("--checkpoints")),
         seeds=tuple(_integer("--seeds" if many else "--seed", s, 0) for s in raw_seeds.split(",")),
         many_seeds=many,
+        seed_given=many or get("--seed") is not None,
         baseline=_path(get("--baseline")),
         gates=_path(get("--gates")),
         strict=bool(config.getini("strict")),
@@ -186,12 +190,19 @@ def _refuse_contradictions(options: Options) -> None:
             "--adapter-path evaluates one adapter, so it needs exactly one --variant that says "
             f"how it was made; got {', '.join(options.variants)}. Try: --variant=lora"
         )
+    if options.adapter_path is not None and options.variants == ("base",):
+        raise UserError(
+            "--adapter-path with --variant=base: base has no adapter. Name the variant that the "
+            "adapter was made as, e.g. --variant=lora"
+        )
     if options.adapter_path is not None and options.checkpoints is not None:
         raise UserError("--adapter-path and --checkpoints contradict one another: give one")
     if options.adapter_path is not None and options.many_seeds:
         raise UserError("--adapter-path trains nothing, so --seeds has no meaning with it")
     if options.bless and options.baseline is None:
         raise UserError("--bless needs --baseline FILE: the baseline that this run replaces")
+    if options.bless and options.many_seeds:
+        raise UserError("--bless makes one run the baseline, and --seeds makes several: give one")
     if len(set(options.seeds)) != len(options.seeds):
         raise UserError(f"--seeds names a seed twice: {', '.join(map(str, options.seeds))}")
     if options.run_name is not None and (
@@ -225,6 +236,8 @@ def _overrides(raw: Sequence[str]) -> dict[str, str]:
         key, equals, value = entry.partition("=")
         if not equals or not key.strip():
             raise UserError(f"--set {entry!r} is not KEY=VALUE; try --set iters=40")
+        if key.strip() == "seed":
+            raise UserError(f"--set {entry}: the seed has an option of its own: --seed {value}")
         pairs[key.strip()] = value
     return pairs
 

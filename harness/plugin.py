@@ -24,7 +24,8 @@ from harness.pipeline.run import SeedRun
 from harness.pipeline.sections import VariantRun
 from harness.pipeline.session import Case, Session
 from harness.pipeline.worker import WorkerError
-from harness.progress import TerminalProgress
+from harness.progress import TerminalProgress, tell
+from harness.results.gates import failed
 from harness.results.report import terminal_summary
 from harness.results.rows import PredictionRow
 from harness.results.schema import GateResult
@@ -118,9 +119,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if config.option.collectonly or not any("variant" in _fixtures(i) for i in session.items):
         return
     config.stash[PROGRESS] = TerminalProgress(_uncaptured_stderr(config))
+    tunebench = config.stash[SESSION]
+    tunebench.timed = {
+        item.callspec.params["variant"]
+        for item in session.items
+        if "throughput" in _fixtures(item) and hasattr(item, "callspec")
+    }
     with _usage():
         progress = config.stash[PROGRESS]
-        config.stash[SESSION].prepare(progress, progress.say)
+        tunebench.prepare(progress, progress.say)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -133,15 +140,30 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         return
     try:
         if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            for run in tunebench.runs.values():
-                if run.touched:
-                    config.stash[WRITTEN].append(run.write())
-            tunebench.conclude(config.stash[WRITTEN])
-    except UserError as error:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        sys.stderr.write(f"\ntunebench: the run was not written: {error}\n")
+            _write_runs(session, tunebench)
     finally:
         tunebench.close()
+
+
+def _write_runs(session: pytest.Session, tunebench: Session) -> None:
+    written = session.config.stash[WRITTEN]
+    try:
+        for run in tunebench.runs.values():
+            if run.touched:
+                written.append(run.write())
+    except (UserError, WorkerError) as error:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        tell(f"\ntunebench: the run was not written: {error}")
+        return
+    # Gates hold whether or not their suite was selected.
+    strict = tunebench.options.strict
+    if any(failed(run.results.gates, strict) for run in written):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    try:
+        tunebench.conclude(written)
+    except UserError as error:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        tell(f"\ntunebench: {error}")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -280,10 +302,14 @@ def _section(variant: VariantRun, name: str) -> Any:
 @contextmanager
 def _failures() -> Iterator[None]:
     """User errors and a dead model process become a failed test with one message."""
+    told = None
     try:
         yield
     except (UserError, WorkerError) as error:
-        pytest.fail(str(error), pytrace=False)
+        told = str(error)
+    if told is not None:
+        # Out of the except block, so that pytest shows no chain of causes.
+        pytest.fail(told, pytrace=False)
 
 
 @contextmanager

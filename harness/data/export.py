@@ -67,6 +67,8 @@ def reconcile_command(model: str, data: Path, settings: Mapping[str, Any] | None
     """
     # An empty adapter path is how mlx-lm is told to test the base itself.
     given = {"adapter_path": "", **(settings or {})}
+    if given.get("fine_tune_type") == "base":
+        del given["fine_tune_type"]  # ours; mlx-lm tests a base as any method without an adapter
     options: list[str] = ["--model", model, "--data", str(data), "--test"]
     for field in (
         "adapter_path",

@@ -27,7 +27,7 @@ Finish = Literal["stop", "newline", "length"]
 
 @dataclass(frozen=True, slots=True)
 class GenerationProtocol:
-    """How answers are generated; whatever changes an answer is here, and so in cache keys."""
+    """How answers are generated. A change here raises the stage version in `pipeline/keys.py`."""
 
     name: str = "generation@1"
     max_new_tokens: int = 128

@@ -1,21 +1,19 @@
-"""Generation speed by our own clock: a prompt -> one trial; trials -> medians with spread.
+"""Generation speed by our own clock: a prompt -> one trial.
 
 A trial ignores the stop token and generates a fixed number of tokens, so that every variant does
 the same work. Rate is ``(n - 1) / (t_last - t_first)``: mlx-lm's own figure counts the first
 token but not its time (5% at 20 tokens). Time to first token stands apart and gives the prompt
-rate. Warm-up trials (compilation, caches, first touch of the weights) are run and thrown away.
-Whether the machine was busy meanwhile is ``contention.py``'s question.
+rate. Warm-up, turns between variants and medians are the
+pipeline's; whether the machine was busy meanwhile is ``contention.py``'s question.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from harness.errors import UserError
 from harness.measure.decode import decoder_of
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from harness.models.load import LoadedModel
 
 PROTOCOL = "throughput@1"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +46,6 @@ class BatchedTrial:
     rows: int
     ttft_s: float
     tokens_per_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The median of some trials with their extremes and quartiles."""
-
-    median: float
-    low: float
-    high: float
-    q25: float
-    q75: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Summary of at least one value; quartiles interpolate linearly."""
-        low, q25, median, q75, high = np.quantile(np.asarray(values), [0, 0.25, 0.5, 0.75, 1])
-        return cls(float(median), float(low), float(high), float(q25), float(q75))
-
-
-@dataclass(frozen=True, slots=True)
-class SpeedSummary:
-    """What a run stores of its trials. Latency percentiles are over the tokens of all trials."""
-
-    prompt_tokens_per_s: Spread
-    generation_tokens_per_s: Spread
-    ttft_s: Spread
-    inter_token_p50_s: float
-    inter_token_p95_s: float
-    batched_tokens_per_s: Spread | None
-    trials: int
 
 
 def trial(loaded: LoadedModel, prompt: Sequence[int], new_tokens: int) -> SpeedTrial:
@@ -134,37 +100,6 @@ def batched_trial(
         rows=len(prompts),
         ttft_s=stamps[0] - start,
         tokens_per_s=len(prompts) * (new_tokens - 1) / (stamps[-1] - stamps[0]),
-    )
-
-
-def repeated(once: Callable[[], T], count: int, warm_up: int = 1) -> list[T]:
-    """``count`` results of ``once`` after ``warm_up`` runs whose results are thrown away."""
-    for _ in range(warm_up):
-        once()
-    return [once() for _ in range(count)]
-
-
-def summarize(trials: Iterable[SpeedTrial], batched: Iterable[BatchedTrial] = ()) -> SpeedSummary:
-    """Medians with spread over trials that exclude warm-up.
-
-    Raises:
-        ValueError: there is no single-stream trial.
-    """
-    single, together = list(trials), list(batched)
-    if not single:
-        raise ValueError("a summary needs at least one trial")
-    gaps = np.array([gap for one in single for gap in one.inter_token_s])
-    p50, p95 = np.quantile(gaps, [0.5, 0.95])
-    return SpeedSummary(
-        prompt_tokens_per_s=Spread.of([one.prompt_tokens_per_s for one in single]),
-        generation_tokens_per_s=Spread.of([one.generation_tokens_per_s for one in single]),
-        ttft_s=Spread.of([one.ttft_s for one in single]),
-        inter_token_p50_s=float(p50),
-        inter_token_p95_s=float(p95),
-        batched_tokens_per_s=Spread.of([one.tokens_per_s for one in together])
-        if together
-        else None,
-        trials=len(single),
     )
 
 

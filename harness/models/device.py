@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import platform
 import subprocess
 from pathlib import Path
@@ -26,6 +27,12 @@ def device() -> dict[str, Any]:
         "memory_bytes": memory,
         "blas": blas.name if backend == "cpu" else None,
     }
+
+
+def measured_at() -> str:
+    """When (UTC) and where: what stands beside a timing."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y-%m-%dT%H:%M:%SZ} on {chip(backend_name())} ({platform.node()})"
 
 
 def chip(backend: str) -> str:

@@ -17,7 +17,6 @@ from harness.cache import Cache
 from harness.data.prompts import PromptStyle
 from harness.data.records import Example, Split
 from harness.data.students import StudentQuestion
-from harness.errors import UserError
 from harness.pipeline.payloads import Answer, Answers, Speeds, Trial
 from harness.results import intervals
 from harness.results.intervals import Interval
@@ -116,20 +115,6 @@ def loss_value(nll: float, tokens: int, interval: Interval | None) -> LossValue:
 def flips(one: Sequence[str], other: Sequence[str]) -> int:
     """Answers whose text differs."""
     return sum(a != b for a, b in zip(one, other, strict=True))
-
-
-def check_checkpoints(wanted: Sequence[int], saved: Sequence[int]) -> None:
-    """Refuse an iteration that has no checkpoint.
-
-    Raises:
-        UserError: names the missing ones and those there are.
-    """
-    missing = [str(iteration) for iteration in wanted if iteration not in saved]
-    if missing:
-        raise UserError(
-            f"--checkpoints: no checkpoint at {', '.join(missing)}; saved are "
-            f"{', '.join(map(str, saved)) or 'none'}. Save more with --set save_every=N."
-        )
 
 
 def throughput(speeds: Speeds, cached: bool) -> Throughput:

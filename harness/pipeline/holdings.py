@@ -43,7 +43,7 @@ class Holdings:
     ) -> None:
         self.variant = variant
         self.style: PromptStyle = style(prompt_style)
-        self.dataset: Dataset = resolve_dataset(dataset, cache.root)
+        self.dataset: Dataset = resolve_dataset(dataset)
         original = resolve(model, cache, progress, trust_remote_code)
         self.base: BaseModel = quantized(original, variant.quantize, cache, progress)
         self._loaded: LoadedModel | None = None

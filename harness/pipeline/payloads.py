@@ -26,9 +26,7 @@ class Description(Record):
 
     device: Device = Field(description="The machine that loaded it.")
     distributed_size: int = Field(description="Ranks that took part.")
-    context_tokens: int = Field(description="Longest text the model takes.")
     base_bytes: int = Field(description="Weights on disk, quantized as the variant asks.")
-    base_sha256: str = Field(description="Digest of the (quantized) base.")
     parameters: Parameters = Field(description="Counts with the variant's adapter.")
     acceleration: dict[str, Any] = Field(description="Kernels chosen by measuring.")
     load: PhaseMemory = Field(description="Memory of loading, weights evaluated.")
@@ -46,6 +44,7 @@ class Finetuned(Record):
     train: PhaseMemory | None = Field(description="Memory of training; null if nothing trained.")
     validation: PhaseMemory | None = Field(description="Memory of validation.")
     contended: bool = Field(description="Whether others kept the machine busy.")
+    measured_at: str = Field(description="When (UTC) it ended and on which machine.")
     notes: list[str] = Field(description="What a user should know, e.g. a damaged state.")
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data.describe import leakage
+from harness.data.prompts import PromptStyle
 from harness.data.records import Example
 from harness.pipeline import speed
 from harness.pipeline.grading import EXECUTION_PROTOCOL
@@ -31,6 +32,7 @@ from harness.results.schema import (
     DatasetInfo,
     Distributed,
     GateResult,
+    Git,
     Leakage,
     Model,
     Protocols,
@@ -109,6 +111,7 @@ class SeedRun:
                 VariantStages(setting, variant, options.adapter_path, progress, say),
                 examples,
                 seed,
+                options.seeds[0],
                 self._speeds_of(variant.name),
                 None if keep is None else keep / variant.file_name,
                 options.checkpoints,
@@ -125,7 +128,8 @@ class SeedRun:
 
     @cached_property
     def _speeds(self) -> tuple[dict[str, Speeds], bool]:
-        stages = [variant.stages for variant in self.variants.values()]
+        timed = {case.variant for case in self.session.timed if case.seed == self.seed}
+        stages = [v.stages for name, v in self.variants.items() if name in timed]
         return speed.measure(stages, self.session.options.remeasure, self._progress)
 
     def _speeds_of(self, name: str) -> Callable[[], tuple[Speeds, bool]]:
@@ -202,16 +206,19 @@ class SeedRun:
                     shared_tables=shared.shared_tables, shared_questions=shared.shared_questions
                 ),
             ),
-            protocols=self._protocols(),
+            protocols=protocols(self.setting.style),
             variants={name: v.result() for name, v in self.variants.items() if v.touched},
             comparisons=[],
             gates=gate_results,
         )
 
     def _run(self) -> Run:
-        first = next(v for v in self.variants.values() if v.touched)
+        first = next((v for v in self.variants.values() if v.touched), None)
+        if first is None:  # a gate asked of a run that measured nothing
+            first = next(iter(self.variants.values()))
         description = first.stages.description
         timed = [v for v in self.variants.values() if "throughput" in v.touched]
+        trained = [v for v in self.variants.values() if "finetune" in v.touched]
         return Run(
             id=self.name,
             started=_iso(self.session.started),
@@ -219,12 +226,18 @@ class SeedRun:
             command=self.session.command,
             seed=self.seed,
             partial=self._partial(),
-            contended=any(v.speeds.contended for v in timed),
-            git=checkout.git_state(),
+            contended=any(v.speeds.contended for v in timed)
+            or any(v.finetune is not None and v.finetune.contended for v in trained),
+            git=self._git(),
             versions=versions(),
             device=description.device,
             distributed=Distributed(size=description.distributed_size),
         )
+
+    def _git(self) -> Git:
+        """The checkout as it was at the start; dirty as well if it moved meanwhile."""
+        before, now = self.session.git, checkout.git_state()
+        return Git(commit=before.commit, dirty=before.dirty or now != before)
 
     def _partial(self) -> list[str]:
         """Suites that did not measure every variant."""
@@ -236,14 +249,16 @@ class SeedRun:
         }
         return sorted(missing)
 
-    def _protocols(self) -> Protocols:
-        style = self.setting.style
-        return Protocols(
-            loss=f"{LOSS_PROTOCOL} ({style.name}@{style.version})",
-            execution=f"{EXECUTION_PROTOCOL} ({style.name}@{style.version})",
-            throughput=speed.PROTOCOL,
-            memory=MEMORY_PROTOCOL,
-        )
+
+def protocols(style: PromptStyle) -> Protocols:
+    """The names of the definitions that this version of tunebench measures by."""
+    told = f"({style.name}@{style.version})"
+    return Protocols(
+        loss=f"{LOSS_PROTOCOL} {told}",
+        execution=f"{EXECUTION_PROTOCOL} {told}",
+        throughput=speed.PROTOCOL,
+        memory=MEMORY_PROTOCOL,
+    )
 
 
 def versions() -> dict[str, str]:

@@ -18,7 +18,8 @@ from harness.data.sampling import stratified
 from harness.data.students import load_students
 from harness.options import Checkpoints
 from harness.pipeline import grading
-from harness.pipeline.stages import ADAPTER_FILE, PARITY_EXAMPLES, VariantStages
+from harness.pipeline.keys import ADAPTER_FILE
+from harness.pipeline.stages import PARITY_EXAMPLES, VariantStages
 from harness.results import intervals
 from harness.results.rows import LossRow, PredictionRow, TrialRow
 from harness.results.variant_schema import (
@@ -62,12 +63,14 @@ class VariantRun:
         stages: VariantStages,
         examples: Sequence[Example],
         seed: int,
+        sampling_seed: int,
         speeds: Callable[[], tuple[Speeds, bool]],
         keep_fused: Path | None,
         checkpoints: Checkpoints,
     ) -> None:
         self.stages = stages
         self.seed = seed
+        self._sampling_seed = sampling_seed
         self.examples = examples
         self.touched: set[str] = set()
         self._speeds = speeds
@@ -98,7 +101,14 @@ class VariantRun:
         if self.stages.adapter.source == "given":
             return None
         done = self.stages.finetuned
-        return Finetune(curve=done.curve, wall_s=done.wall_s, resumed_from=done.resumed_from)
+        return Finetune(
+            curve=done.curve,
+            wall_s=done.wall_s,
+            resumed_from=done.resumed_from,
+            contended=done.contended,
+            measured_at=done.measured_at,
+            cached=self.stages.was_cached,
+        )
 
     @cached_property
     def losses(self) -> Losses:
@@ -111,6 +121,8 @@ class VariantRun:
         rows = self.losses.rows
         tables = [row.table_id for row in rows]
         return Loss(
+            n=len(rows),
+            of=len(self.stages.setting.dataset.test.examples),
             full_text=self._loss_value(
                 [row.full_nll for row in rows], [row.full_tokens for row in rows], tables
             ),
@@ -147,9 +159,10 @@ class VariantRun:
     @cached_property
     def checkpoints(self) -> list[CheckpointResult]:
         """Saved checkpoints by loss and execution accuracy; the last one is the adapter."""
+        if not self.stages.variant.trains:
+            return []
         done = self.stages.finetuned
         wanted = done.checkpoints if self._checkpoints == "all" else list(self._checkpoints or ())
-        grading.check_checkpoints(wanted, done.checkpoints)
         return [self._checkpoint(iteration) for iteration in wanted]
 
     def _checkpoint(self, iteration: int) -> CheckpointResult:
@@ -197,7 +210,7 @@ class VariantRun:
         """A seeded subset of the examples under test, in id order."""
         split = self.stages.setting.dataset.test
         ids = {example.id for example in self.examples}
-        shuffled = [e for e in stratified(split, -1, self.seed) if e.id in ids]
+        shuffled = [e for e in stratified(split, -1, self._sampling_seed) if e.id in ids]
         return sorted(shuffled[:PARITY_EXAMPLES], key=lambda example: example.id)
 
     @cached_property
@@ -223,6 +236,7 @@ class VariantRun:
             adapter=forms[0],
             fused=forms[1],
             dequantized=dequantized,
+            skipped=fused.skipped,
             flips=Flips(
                 fused=grading.flips(texts[0], texts[1]), dequantized=flipped, of=len(subset)
             ),

@@ -10,20 +10,19 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.cache import Cache
 from harness.data.prompts import style
 from harness.data.sampling import stratified
 from harness.data.sources import resolve_dataset
-from harness.errors import UserError
 from harness.files import write_text
 from harness.models.resolve import resolve
 from harness.options import Options
-from harness.pipeline.run import SeedRun
-from harness.pipeline.stages import ADAPTER_FILE, Setting
+from harness.pipeline import preflight
+from harness.pipeline.run import SeedRun, protocols
+from harness.pipeline.stages import Setting
 from harness.progress import ProgressCallback, silent, tell
-from harness.results import gates, store
+from harness.results import checkout, gates, store
 from harness.results.seeds import seed_summary
 from harness.results.store import StoredRun
 from harness.train.variants import check_against, load_variants
@@ -52,13 +51,19 @@ class Session:
         self.options = options
         self.command = command
         self.started = datetime.datetime.now(datetime.UTC)
+        self.git = checkout.git_state()
         self.style = style(options.prompt_style)
         self._variants = {
-            seed: load_variants(options.variants, options.overrides, seed) for seed in options.seeds
+            seed: load_variants(
+                options.variants, options.overrides, seed if options.seed_given else None
+            )
+            for seed in options.seeds
         }
         self.gate_rules = gates.load_gates(options.gates)
-        self.baseline = None if options.baseline is None else store.read_run(options.baseline)
+        self.baseline = self._read_baseline()
         self.runs: dict[int, SeedRun] = {}
+        self.timed: set[Case] = set(self.cases)
+        """The cases whose speed is asked for: only those take turns."""
 
     @property
     def cases(self) -> list[Case]:
@@ -82,22 +87,46 @@ class Session:
         names = {seed: self._run_name(seed) for seed in options.seeds}
         for name in names.values():
             store.check_new(options.results_dir, name)
+        if options.many_seeds:
+            preflight.check_absent(options.results_dir / f"{self._seeds_name()}-seeds.md")
+        preflight.check_writable(options.results_dir)
         cache = Cache() if options.use_cache else Cache.temporary()
-        dataset = resolve_dataset(options.dataset, cache.root)
+        # Fetched data are not results: --no-cache reads them where `fetch` left them.
+        dataset = resolve_dataset(options.dataset)
         if options.adapter_path is not None:
-            _check_adapter_folder(options.adapter_path)
+            preflight.check_adapter_folder(options.adapter_path)
+            for seed, variants in self._variants.items():
+                self._variants[seed] = [
+                    preflight.as_the_adapter_says(variant, options.adapter_path)
+                    for variant in variants
+                ]
         base = resolve(options.model, cache, progress, options.trust_remote_code)
         for variant in next(iter(self._variants.values())):
             check_against(variant, dict(base.config))
+            preflight.check_checkpoints(variant, options.checkpoints)
         setting = Setting(
             base, dataset, options.dataset, self.style, cache, options.trust_remote_code
         )
+        limit = -1 if options.limit is None else options.limit
+        # One sample for all seeds: else their spread would be that of the sample too.
+        sample = stratified(dataset.test, limit, options.seeds[0])
+        chosen = sorted(sample, key=lambda example: example.id)
+        if self.baseline is not None:
+            preflight.check_baseline(
+                self.baseline, base, dataset, protocols(self.style), len(chosen)
+            )
         for seed, variants in self._variants.items():
-            limit = -1 if options.limit is None else options.limit
-            chosen = sorted(stratified(dataset.test, limit, seed), key=lambda e: e.id)
             self.runs[seed] = SeedRun(
                 self, names[seed], seed, setting, variants, chosen, progress, say
             )
+
+    def _read_baseline(self) -> StoredRun | None:
+        where = self.options.baseline
+        if where is None:
+            return None
+        if self.options.bless and not where.exists():
+            return None  # the first baseline is made by this run
+        return store.read_run(where)
 
     def conclude(self, written: list[StoredRun]) -> None:
         """What follows from the written runs: the summary over seeds, the new baseline.
@@ -106,12 +135,13 @@ class Session:
             UserError: the disk refuses, or a partial run was to become the baseline.
         """
         if self.options.many_seeds and written:
-            name = self.options.run_name or f"{self.started:%Y%m%d-%H%M%S}"
+            name = self._seeds_name()
             text = f"# {name}, seeds {', '.join(map(str, self.options.seeds))}\n\n"
             text += seed_summary(written) + "\n"
             write_text(self.options.results_dir / f"{name}-seeds.md", text)
         if self.options.bless and self.options.baseline is not None and written:
-            kept = gates.bless(written[-1], self.options.baseline)
+            target = self.baseline.folder if self.baseline else self.options.baseline
+            kept = gates.bless(written[-1], target)
             where = f", the old one kept in {kept}" if kept is not None else ""
             tell(f"tunebench: {written[-1].id} is the baseline now{where}")
 
@@ -120,20 +150,12 @@ class Session:
         for run in self.runs.values():
             run.close()
 
+    def _seeds_name(self) -> str:
+        return self.options.run_name or f"{self.started:%Y%m%d-%H%M%S}"
+
     def _run_name(self, seed: int) -> str:
         name = self.options.run_name
         if name is None:
             variants = "+".join(v.file_name for v in self._variants[seed])
             name = f"{self.started:%Y%m%d-%H%M%S}-{variants[:60]}"
         return f"{name}-seed{seed}" if self.options.many_seeds else name
-
-
-def _check_adapter_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise UserError(
-            f"--adapter-path {folder} is not a folder. Give the folder that holds "
-            f"{ADAPTER_FILE} and adapter_config.json."
-        )
-    if not (folder / ADAPTER_FILE).is_file():
-        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise UserError(f"--adapter-path {folder} holds no {ADAPTER_FILE} (it holds {found})")

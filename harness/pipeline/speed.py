@@ -20,8 +20,9 @@ import psutil
 
 from harness.files import content_key, write_json
 from harness.measure.contention import Contention
+from harness.pipeline.keys import STAGE_VERSIONS
 from harness.pipeline.payloads import Speeds, Trial
-from harness.pipeline.stages import PAYLOAD_FILE, STAGE_VERSIONS, VariantStages
+from harness.pipeline.stages import PAYLOAD_FILE, VariantStages
 from harness.progress import ProgressCallback
 
 ROUNDS = 3
@@ -44,19 +45,20 @@ def measure(
 ) -> tuple[dict[str, Speeds], bool]:
     """Timings of every variant by name, and whether they are from the cache."""
     cache = stages[0].setting.cache
-    parts = [stage.adapter_key() for stage in stages]
+    parts = [stage.tuned_key() for stage in stages]
     style = stages[0].setting.style.sha256
     data = stages[0].setting.dataset.sha256
     key = content_key(STAGE_VERSIONS["speed"], PROTOCOL, platform.node(), style, data, parts)
-    if remeasure:
-        cache.discard("speed", key)
-    cached = cache.find("speed", key) is not None
+    cached = not remeasure and cache.find("speed", key) is not None
+    taken = None if cached else _take(stages, progress)
+    if taken is not None:
+        cache.discard("speed", key)  # only now that there is something better
 
     def make(folder: Path) -> None:
-        taken = _take(stages, progress)
+        speeds = taken if taken is not None else _take(stages, progress)
         write_json(
             folder / PAYLOAD_FILE,
-            {stage.variant.name: taken[i] for i, stage in enumerate(stages)},
+            {stage.variant.name: speeds[i] for i, stage in enumerate(stages)},
         )
 
     folder = cache.build("speed", key, make)

@@ -14,7 +14,6 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -24,17 +23,15 @@ from harness.data.records import Dataset
 from harness.errors import UserError
 from harness.files import content_key, sha256_file, write_json
 from harness.models.resolve import BaseModel
+from harness.pipeline import keys
 from harness.pipeline.payloads import Answers, Description, Finetuned, Fused, Losses
-from harness.pipeline.worker import Worker
+from harness.pipeline.worker import Worker, WorkerError
 from harness.progress import ProgressCallback
 from harness.results.variant_schema import Record
 from harness.train.variant import Variant
 
 PARITY_EXAMPLES = 24
 """Size of the seeded subset on which the fused forms are compared."""
-
-# Raise a stage's number when its code changes what it computes: older entries are then unused.
-STAGE_VERSIONS = {"describe": 1, "finetune": 1, "loss": 1, "generate": 1, "fuse": 1, "speed": 1}
 
 Payload = TypeVar("Payload", bound=Record)
 
@@ -108,7 +105,13 @@ class VariantStages:
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Run a method of the workbench in the variant's process."""
-        return self.worker.call(method, parameters, self._labelled)
+        worker = self.worker
+        try:
+            return worker.call(method, parameters, self._labelled)
+        except WorkerError:
+            # It may be dead: the next stage starts a new one.
+            self.close()
+            raise
 
     def _labelled(self, label: str, done: float, total: float) -> None:
         self._progress(f"{self.variant.name}: {label}", done, total)
@@ -118,7 +121,9 @@ class VariantStages:
     @cached_property
     def description(self) -> Description:
         """The base as this variant uses it."""
-        return self._cached("describe", (), Description, lambda _: self.call("describe"))
+        # The record names the machine, so another machine takes it anew.
+        parts = (platform.node(),)
+        return self._cached("describe", parts, Description, lambda _: self.call("describe"))
 
     @cached_property
     def adapter(self) -> AdapterSource:
@@ -127,11 +132,15 @@ class VariantStages:
             return self._given(self._given_adapter)
         if not self.variant.trains:
             return AdapterSource(None, None, 0, "cached")
-        found = self.setting.cache.find("finetune", self._finetune_key)
-        source: Literal["trained", "cached"] = "trained" if found is None else "cached"
         iterations = self.finetuned.iterations
         path = self.adapter_folder(iterations)
-        return AdapterSource(path, sha256_file(path / ADAPTER_FILE), iterations, source)
+        digest = sha256_file(path / keys.ADAPTER_FILE)
+        return AdapterSource(path, digest, iterations, "cached" if self.was_cached else "trained")
+
+    @cached_property
+    def was_cached(self) -> bool:
+        """Whether the fine-tuning was in the cache before this run asked for it."""
+        return self.setting.cache.find("finetune", self._finetune_key) is not None
 
     @cached_property
     def finetuned(self) -> Finetuned:
@@ -142,6 +151,7 @@ class VariantStages:
         """
         if self._given_adapter is not None:
             raise UserError("--adapter-path evaluates a given adapter: there is no fine-tuning")
+        _ = self.was_cached  # asked before it is made
         work = self.setting.cache.root / "training" / self._finetune_key
 
         def train(folder: Path) -> dict[str, Any]:
@@ -149,6 +159,12 @@ class VariantStages:
                 told = self.call("estimate")["text"]
                 self._say(f"{self.variant.name}: fine-tuning will take {told}")
             payload = self.call("finetune", work=str(work), out=str(folder))
+            if payload["truncated"]:
+                limit = self.variant.max_seq_length
+                self._say(
+                    f"{self.variant.name}: {payload['truncated']} training rows were cut at "
+                    f"{limit} tokens or the model's context; raise --set max_seq_length"
+                )
             for note in payload["notes"]:
                 self._say(f"{self.variant.name}: {note}")
             return payload
@@ -163,7 +179,7 @@ class VariantStages:
 
     def losses(self, ids: Sequence[int], adapter: Path | None) -> Losses:
         """Loss of the test examples ``ids``, by all three definitions."""
-        parts = (list(ids), self._data_key, self._adapter_sha(adapter), self._compat_key)
+        parts = (list(ids), self._data_key, keys.adapter_key(adapter), self._compat_key)
         return self._cached(
             "loss",
             parts,
@@ -173,7 +189,7 @@ class VariantStages:
 
     def answers(self, ids: Sequence[int], adapter: Path | None) -> Answers:
         """Greedy answers to the test questions ``ids``."""
-        parts = (list(ids), self._data_key, self._adapter_sha(adapter))
+        parts = (list(ids), self._data_key, keys.adapter_key(adapter))
         return self._cached(
             "generate",
             parts,
@@ -192,8 +208,13 @@ class VariantStages:
 
         if keep is not None:
             return Fused.model_validate(fuse(keep))
-        parts = (list(ids), self._data_key, self._adapter_sha(adapter))
-        return self._cached("fuse", parts, Fused, fuse)
+        longest = self.variant.max_seq_length
+        parts = (list(ids), self._data_key, longest, keys.adapter_key(adapter))
+        fused = self._cached("fuse", parts, Fused, fuse)
+        if fused.skipped is not None:
+            # For want of room just now: the next run looks again.
+            self.setting.cache.discard("fuse", self._key("fuse", parts))
+        return fused
 
     def question_answers(self) -> Answers:
         """Answers to the students questions, in their order."""
@@ -203,7 +224,7 @@ class VariantStages:
         adapter = self.adapter.path
         return self._cached(
             "generate",
-            ("students", files, self.setting.style.sha256, self._adapter_sha(adapter)),
+            ("students", files, self.setting.style.sha256, keys.adapter_key(adapter)),
             Answers,
             lambda _: self.call("question_answers", adapter=_text(adapter)),
         )
@@ -211,15 +232,12 @@ class VariantStages:
     # --- keys --------------------------------------------------------------------------------
 
     @property
-    def base_key(self) -> list[Any]:
-        """What decides the loaded base: files, quantization, versions, backend."""
-        quantize = self.variant.config()["quantize"]
-        packages = [metadata.version(name) for name in ("mlx", "mlx-lm")]
-        return [self.setting.base.sha256, quantize, packages, _machine()]
+    def _base_key(self) -> list[Any]:
+        return keys.base_key(self.setting.base.sha256, self.variant.config()["quantize"])
 
-    def adapter_key(self) -> list[Any]:
+    def tuned_key(self) -> list[Any]:
         """What decides the tuned model: for timings, which depend on nothing else of the run."""
-        return [self.base_key, self._adapter_sha(self.adapter.path)]
+        return [self._base_key, keys.adapter_key(self.adapter.path)]
 
     @property
     def _data_key(self) -> list[str]:
@@ -233,14 +251,16 @@ class VariantStages:
     @property
     def _finetune_key(self) -> str:
         return content_key(
-            STAGE_VERSIONS["finetune"],
-            self.base_key,
+            keys.STAGE_VERSIONS["finetune"],
+            self._base_key,
             self.variant.training_config(),
             self._data_key,
         )
 
-    def _adapter_sha(self, adapter: Path | None) -> str | None:
-        return None if adapter is None else sha256_file(adapter / ADAPTER_FILE)
+    def _key(self, stage: str, parts: Any) -> str:
+        config = self.variant.config()
+        decides = [config["fine_tune_type"], config["num_layers"], config["lora_parameters"]]
+        return content_key(keys.STAGE_VERSIONS[stage], self._base_key, decides, parts)
 
     def _cached(
         self,
@@ -249,11 +269,7 @@ class VariantStages:
         kind: type[Payload],
         run: Callable[[Path], dict[str, Any]],
     ) -> Payload:
-        key = self._finetune_key
-        if stage != "finetune":
-            method = self.variant.config()
-            decides = [method["fine_tune_type"], method["num_layers"], method["lora_parameters"]]
-            key = content_key(STAGE_VERSIONS[stage], self.base_key, decides, parts)
+        key = self._finetune_key if stage == "finetune" else self._key(stage, parts)
 
         def make(folder: Path) -> None:
             if stage != "describe":
@@ -265,10 +281,10 @@ class VariantStages:
         return kind.model_validate(json.loads((folder / PAYLOAD_FILE).read_text("utf-8")))
 
     def _given(self, folder: Path) -> AdapterSource:
-        file = folder / ADAPTER_FILE
+        file = folder / keys.ADAPTER_FILE
         if not file.is_file():
             raise UserError(
-                f"--adapter-path {folder}: no {ADAPTER_FILE} there. Give a folder that "
+                f"--adapter-path {folder}: no {keys.ADAPTER_FILE} there. Give a folder that "
                 "mlx_lm.lora or tunebench wrote."
             )
         try:
@@ -279,22 +295,8 @@ class VariantStages:
         return AdapterSource(folder, sha256_file(file), iterations, "given")
 
 
-ADAPTER_FILE = "adapters.safetensors"
 PAYLOAD_FILE = "payload.json"
 
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
-
-
-def _machine() -> list[str]:
-    """What makes floating-point results differ between machines, as far as it can be told
-    without MLX: system, architecture and the MLX backend wheels installed."""
-    backends = ("mlx-metal", "mlx-cpu", "mlx-cuda", "mlx-cuda-12", "mlx-cuda-13")
-    installed = []
-    for name in backends:
-        try:
-            installed.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return [platform.system(), platform.machine(), *installed]

@@ -6,6 +6,7 @@ is measured is what was saved. Results are the payloads of `payloads.py` as plai
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -22,13 +23,13 @@ from harness.data.records import Example
 from harness.measure import generate, loss, parity, speed
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
-from harness.models.device import device
+from harness.models.device import device, measured_at
 from harness.models.load import LoadedModel, load
 from harness.pipeline.holdings import Holdings
 from harness.progress import ProgressCallback
 from harness.train.estimate import estimate
 from harness.train.finetune import finetune
-from harness.train.fuse import fuse
+from harness.train.fuse import FusedSize, fuse
 from harness.train.session import Watch
 from harness.train.variant import Variant
 
@@ -73,9 +74,7 @@ class Workbench:
         return {
             "device": device(),
             "distributed_size": backend.mx.distributed.init().size(),
-            "context_tokens": self.holdings.context(),
             "base_bytes": _weight_bytes(self.holdings.base.path),
-            "base_sha256": self.holdings.base.sha256,
             "parameters": self.holdings.counts().to_json(),
             "acceleration": acceleration.to_json(),
             "load": _memory(phase),
@@ -108,7 +107,7 @@ class Workbench:
             phases[name].append(MemoryPhase())
             return phases[name][-1]
 
-        with Contention() as contention:
+        with Contention(root=os.getppid()) as contention:
             result = finetune(
                 loaded,
                 self.variant,
@@ -128,6 +127,7 @@ class Workbench:
             "train": _memory(*phases["train"]),
             "validation": _memory(*phases["validate"]),
             "contended": contention.contended,
+            "measured_at": measured_at(),
             "notes": list(result.notes),
         }
         if result.adapter is not None:
@@ -186,11 +186,11 @@ class Workbench:
         forms: dict[str, Any] = {"adapter": self._form(self.holdings.model(adapter), examples)}
         with tempfile.TemporaryDirectory(prefix="tunebench-fused-") as temporary:
             root = Path(keep) if keep is not None else Path(temporary)
-            fused = fuse(self.holdings.model(adapter), root / "fused", dequantize=False)
+            fused = self._write_fused(adapter, root / "fused", dequantize=False)
             forms["fused"] = self._form(self.holdings.fused(root / "fused"), examples)
             forms["dequantized"], skipped = None, _no_room(self.holdings, root)
             if skipped is None:
-                fuse(self.holdings.model(adapter), root / "plain", dequantize=True)
+                self._write_fused(adapter, root / "plain", dequantize=True)
                 forms["dequantized"] = self._form(self.holdings.fused(root / "plain"), examples)
             self.holdings.release()
         return {
@@ -244,6 +244,11 @@ class Workbench:
             "memory": _memory(phase),
             "wall_s": time.perf_counter() - started,
         }
+
+    def _write_fused(self, adapter: str, folder: Path, dequantize: bool) -> FusedSize:
+        """Fused as mlx-lm would: from weights in their stored types, not as accelerated."""
+        self.holdings.release()
+        return fuse(load(self.holdings.base, Path(adapter)), folder, dequantize)
 
     def _form(self, loaded: LoadedModel, examples: Sequence[Example]) -> dict[str, Any]:
         found = parity.measure_form(

@@ -9,7 +9,6 @@ import pytest
 from measure_models import Base, Loaded, llama, rows
 
 from harness.errors import UserError
-from harness.measure.audit import audit
 from harness.measure.decode import decoder_of
 from harness.measure.generate import Generation, GenerationProtocol, context_length, generate
 from harness.models.backend import mx, nn
@@ -182,19 +181,3 @@ def test_progress_counts_answers(tiny: Loaded) -> None:
         lambda *event: seen.append(event),
     )
     assert seen[-1] == ("generate", 5, 5)
-
-
-def test_an_audit_finds_no_difference_in_float32(tiny: Loaded) -> None:
-    prompts = prompts_of(6, seed=4)
-    protocol = GenerationProtocol(max_new_tokens=6)
-    found = audit(tiny, prompts, generate(tiny, prompts, protocol), protocol, sample=4)
-    assert len(found.asked) == 4
-    assert found.differing == ()
-
-
-def test_an_audit_names_answers_that_differ(tiny: Loaded) -> None:
-    prompts = prompts_of(3)
-    protocol = GenerationProtocol(max_new_tokens=3)
-    answers = generate(tiny, prompts, protocol)
-    answers[1] = Generation("something else", 3, "length")
-    assert audit(tiny, prompts, answers, protocol).differing == (1,)

@@ -74,37 +74,6 @@ def test_a_batched_trial_ends_with_every_row(tiny: Loaded) -> None:
     assert found.tokens_per_s > 0
 
 
-def test_summary_is_median_with_spread_and_percentiles_over_all_gaps() -> None:
-    found = speed.summarize(
-        [
-            trial(10.0, 0.5, (0.1, 0.2, 0.3)),
-            trial(30.0, 0.1, (0.4, 0.5, 0.6)),
-            trial(20.0, 0.2, (0.7, 0.8, 0.9)),
-        ],
-        [speed.BatchedTrial(16, 1.0, 90.0)],
-    )
-    assert found.generation_tokens_per_s == speed.Spread(20.0, 10.0, 30.0, 15.0, 25.0)
-    assert found.ttft_s.median == 0.2
-    assert found.prompt_tokens_per_s.high == pytest.approx(100.0)
-    assert found.inter_token_p50_s == pytest.approx(0.5)
-    # Nine gaps: the 95th percentile lies 0.6 of the way from 0.8 to 0.9.
-    assert found.inter_token_p95_s == pytest.approx(0.86)
-    assert found.batched_tokens_per_s is not None
-    assert found.batched_tokens_per_s.median == 90.0
-    assert found.trials == 3
-
-
-def test_a_summary_without_batches_says_so_and_one_without_trials_is_refused() -> None:
-    assert speed.summarize([trial(1.0, 1.0, (1.0,))]).batched_tokens_per_s is None
-    with pytest.raises(ValueError, match="at least one trial"):
-        speed.summarize([])
-
-
-def test_warm_up_runs_and_is_thrown_away() -> None:
-    calls = itertools.count()
-    assert speed.repeated(lambda: next(calls), count=3, warm_up=2) == [2, 3, 4]
-
-
 def test_impossible_trials_are_refused(tiny: Loaded) -> None:
     with pytest.raises(UserError, match="at least 2 new tokens"):
         speed.trial(tiny, [65], 1)

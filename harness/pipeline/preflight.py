@@ -1,0 +1,116 @@
+"""Checks that cost nothing and save a run: made before any model is loaded.
+
+Options and resolved names -> nothing, or one :class:`UserError` that says what to do. Whatever
+would make the end of a run fail is looked at here: the results folder, the baseline's setting, the
+checkpoints asked for, the adapter's own configuration.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.data.records import Dataset
+from harness.errors import UserError
+from harness.models.adapter import adapter_config
+from harness.models.resolve import BaseModel
+from harness.options import Checkpoints
+from harness.pipeline.keys import ADAPTER_CONFIG, ADAPTER_FILE
+from harness.results.schema import Protocols
+from harness.results.store import StoredRun
+from harness.train.variant import LoraParameters, Variant
+
+
+def check_writable(results_dir: Path) -> None:
+    """Refuse a results folder that could not be written at the end."""
+    try:
+        results_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results_dir):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--results-dir {results_dir} cannot be written: {error.strerror or error}"
+        ) from error
+
+
+def check_absent(file: Path) -> None:
+    """Refuse to overwrite a summary of earlier seeds."""
+    if file.exists():
+        raise UserError(f"{file} exists already. Choose another --run-name, or remove it.")
+
+
+def check_adapter_folder(folder: Path) -> None:
+    """Refuse a folder that holds no adapter."""
+    if not folder.is_dir():
+        raise UserError(
+            f"--adapter-path {folder} is not a folder. Give the folder that holds "
+            f"{ADAPTER_FILE} and {ADAPTER_CONFIG}."
+        )
+    if not (folder / ADAPTER_FILE).is_file():
+        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise UserError(f"--adapter-path {folder} holds no {ADAPTER_FILE} (it holds {found})")
+
+
+def as_the_adapter_says(variant: Variant, folder: Path) -> Variant:
+    """``variant`` with the method, layers and LoRA parameters of a given adapter.
+
+    The adapter's own configuration decides how mlx-lm applies it, whatever the variant file says;
+    counts and the stored configuration follow it.
+    """
+    config = adapter_config(folder)
+    taken: dict[str, Any] = {
+        name: config[name]
+        for name in ("fine_tune_type", "num_layers")
+        if config.get(name) is not None
+    }
+    lora = config.get("lora_parameters")
+    if isinstance(lora, dict):
+        known = LoraParameters.model_fields
+        taken["lora_parameters"] = {name: lora[name] for name in known if name in lora}
+    try:
+        return Variant.model_validate({**variant.config(), **taken})
+    except ValidationError as error:
+        problems = "; ".join(problem["msg"] for problem in error.errors())
+        raise UserError(
+            f"adapter {folder} does not fit variant {variant.name!r}: {problems}. Name the "
+            "variant it was made as with --variant."
+        ) from error
+
+
+def check_checkpoints(variant: Variant, wanted: Checkpoints) -> None:
+    """Refuse an iteration at which the variant saves nothing."""
+    if wanted is None or wanted == "all" or not variant.trains:
+        return
+    saved = {*range(variant.save_every, variant.iters + 1, variant.save_every), variant.iters}
+    missing = [iteration for iteration in wanted if iteration not in saved]
+    if missing:
+        raise UserError(
+            f"--checkpoints {', '.join(map(str, missing))}: {variant.name} saves at "
+            f"{', '.join(map(str, sorted(saved)))}. Save more with --set save_every=N."
+        )
+
+
+def check_baseline(
+    baseline: StoredRun, base: BaseModel, dataset: Dataset, protocols: Protocols, examples: int
+) -> None:
+    """Refuse a baseline of another model, dataset, protocol or limit, naming the fields."""
+    then = baseline.results
+    sides: dict[str, tuple[object, object]] = {
+        "model.sha256": (then.model.sha256, base.sha256),
+        "dataset.sha256": (then.dataset.sha256, dataset.sha256),
+        "protocols.loss": (then.protocols.loss, protocols.loss),
+        "protocols.execution": (then.protocols.execution, protocols.execution),
+    }
+    for name, variant in then.variants.items():
+        sample = variant.execution or variant.loss
+        if sample is not None:
+            sides[f"limit (test examples of {name})"] = (sample.n, examples)
+    unlike = [f"{name}: {a!r} against {b!r}" for name, (a, b) in sides.items() if a != b]
+    if unlike:
+        raise UserError(
+            f"--baseline {baseline.folder} is not comparable with this run: {'; '.join(unlike)}. "
+            "Use the baseline's --model, --dataset, --prompt-style and --limit, or another one."
+        )
