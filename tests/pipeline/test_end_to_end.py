@@ -17,6 +17,9 @@ from harness.results.store import read_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
+SAME = ("--set", "save_every=2", "--set", "steps_per_eval=2")
+"""The settings of the first run: with them, its fine-tuning is found in the cache."""
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -66,10 +69,7 @@ def first(bench: Bench) -> dict[str, Any]:
         "first",
         "--variant=lora,qlora",
         "--checkpoints=all",
-        "--set",
-        "save_every=2",
-        "--set",
-        "steps_per_eval=2",
+        *SAME,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "results:" in done.stdout
@@ -125,10 +125,7 @@ def test_the_same_command_again_trains_and_times_nothing(
         "again",
         "--variant=lora,qlora",
         "--checkpoints=all",
-        "--set",
-        "save_every=2",
-        "--set",
-        "steps_per_eval=2",
+        *SAME,
     )
     took_s = time.monotonic() - started
     assert done.returncode == 0, done.stdout + done.stderr
@@ -169,16 +166,87 @@ def test_a_given_adapter_is_evaluated_and_gated(bench: Bench, first: dict[str, A
     assert "fail" not in verdicts.values()
 
 
+def test_a_baseline_of_another_setting_is_refused_before_the_work(
+    bench: Bench, first: dict[str, Any]
+) -> None:
+    baseline = f"--baseline={bench.folder / 'runs' / 'first' / 'results.json'}"
+    done = bench.run("unlike", "--variant=lora", "--prompt-style=sql", baseline)
+    assert done.returncode == 4
+    assert "protocols.loss" in done.stderr
+    done = bench.run("unlike", "--variant=lora", "--limit=7", baseline)
+    assert done.returncode == 4
+    assert "limit" in done.stderr
+
+
+def test_a_results_folder_that_cannot_be_written_is_refused_first(bench: Bench) -> None:
+    file = bench.folder / "a-file"
+    file.write_text("")
+    done = bench.run("x", "--variant=lora", f"--results-dir={file / 'runs'}")
+    assert done.returncode == 4
+    assert "--results-dir" in done.stderr
+
+
+def test_remeasure_takes_only_the_timings_again(bench: Bench, first: dict[str, Any]) -> None:
+    done = bench.run("remeasured", "--variant=lora,qlora", "--remeasure", *SAME, "-k", "throughput")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, variant in bench.results("remeasured")["variants"].items():
+        assert variant["adapter"]["source"] == "cached"
+        assert variant["throughput"]["cached"] is False
+        then = first["variants"][name]["throughput"]["measured_at"]
+        assert variant["throughput"]["measured_at"] != then
+
+
+def test_keep_fused_leaves_models_that_load(bench: Bench, first: dict[str, Any]) -> None:
+    done = bench.run("kept", "--variant=lora", "--keep-fused", *SAME, "-k", "fuse")
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = bench.folder / "runs" / "fused" / "kept" / "lora"
+    for form in ("fused", "plain"):
+        assert (folder / form / "config.json").is_file()
+        assert list((folder / form).glob("*.safetensors"))
+
+
+def test_bless_makes_the_run_the_baseline_and_keeps_the_old_one(
+    bench: Bench, first: dict[str, Any]
+) -> None:
+    place = bench.folder / "baseline"
+    for name in ("blessed", "blessed-again"):
+        done = bench.run(
+            name, "--variant=lora", *SAME, f"--baseline={place / 'results.json'}", "--bless"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert read_run(place).id == "blessed-again"
+    assert read_run(place.with_name("baseline.before-blessed-again")).id == "blessed"
+
+
+def test_the_readme_s_own_suite_runs(bench: Bench, first: dict[str, Any], tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    code = readme.split("```python\n")[1].split("```")[0]
+    # An untrained model cannot count: the test is about the fixtures, not about its score.
+    suite = tmp_path / "test_mine.py"
+    suite.write_text(code.replace(">= 0.2", ">= 0.0").replace("> 5", "> 0"))
+    command = [sys.executable, "-m", "pytest", str(suite), "-c", str(ROOT / "pyproject.toml")]
+    command += ["-p", "harness.plugin", f"--rootdir={ROOT}", "--model=tiny", "--limit=20"]
+    command += ["--variant=lora,qlora", "--set", "iters=4", *SAME]
+    command += [f"--results-dir={bench.folder / 'runs'}", "--run-name=mine"]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "XDG_CACHE_HOME": str(bench.folder / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout
+
+
 def test_unselected_suites_are_null_and_listed(bench: Bench, first: dict[str, Any]) -> None:
     done = bench.run(
         "loss-only",
         "--variant=lora",
         "-k",
         "test_loss_on_the_completion",
-        "--set",
-        "save_every=2",
-        "--set",
-        "steps_per_eval=2",
+        *SAME,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     only = bench.results("loss-only")

@@ -85,9 +85,16 @@ def test_one_table_with_many_flips_is_not_evidence() -> None:
 def test_identical_answers_are_not_distinguishable_and_say_so() -> None:
     run = pair_of([True, False] * 20, [True, False] * 20, [f"t{i}" for i in range(40)])
     ex = compare_within(run)[0].primary[0]
-    assert (ex.delta, ex.ci95, ex.p, ex.verdict) == (0.0, (0.0, 0.0), 1.0, "not distinguishable")
+    # Rule of three: at most 1 - 0.05 ** (1/40) of all tables differ.
+    assert ex.ci95 == pytest.approx((-0.0722, 0.0722), abs=1e-4)
+    assert (ex.delta, ex.p, ex.verdict) == (0.0, 1.0, "not distinguishable")
     assert ex.minimum_detectable is None
     assert "did not differ on a single example" in sentence(ex)
+
+
+def test_the_same_weights_with_the_same_answers_differ_by_nothing() -> None:
+    ex = compare_runs(memory_run("a"), memory_run("b"))[1].primary[1]
+    assert (ex.metric, ex.ci95) == ("ex", (0.0, 0.0))
 
 
 def test_few_discordant_pairs_cannot_promise_a_small_difference() -> None:

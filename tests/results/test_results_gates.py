@@ -35,7 +35,23 @@ def changed(**rows: Any) -> MemoryRun:
         {"qlora": rows.get("predictions", base.predictions["qlora"])},
         {"qlora": rows.get("trials", base.trials["qlora"])},
     )
-    return memory_run("new", made)
+    return retimed(memory_run("new", made))
+
+
+def updated(run: MemoryRun, section: str, **fields: Any) -> MemoryRun:
+    """The run with fields of one section of every variant changed."""
+    variants = {
+        name: result.model_copy(
+            update={section: getattr(result, section).model_copy(update=fields)}
+        )
+        for name, result in run.results.variants.items()
+        if getattr(result, section) is not None
+    }
+    return dataclasses.replace(run, results=run.results.model_copy(update={"variants": variants}))
+
+
+def retimed(run: MemoryRun) -> MemoryRun:
+    return updated(run, "throughput", measured_at="2026-11-25T09:00:00Z on Sample CPU, 2 cores")
 
 
 def verdicts(run: MemoryRun, **kwargs: Any) -> dict[str, GateResult]:
@@ -75,6 +91,33 @@ def test_slower_trials_fail_and_faster_ones_pass() -> None:
     fast = verdicts(changed(trials=trial_rows("qlora", factor=1.5)))
     assert slow["generation_tokens_per_s"].verdict == "fail"
     assert fast["generation_tokens_per_s"].verdict == "pass"
+
+
+def test_one_cached_measurement_is_not_compared_with_itself() -> None:
+    found = judge(memory_run("new"), memory_run("old"), RULES)
+    timed = [g for g in found if g.metric.endswith("per_s")]
+    assert {(g.verdict, g.reason) for g in timed} == {("skipped", "the same measurement")}
+
+
+def eight(name: str, adapter: str) -> MemoryRun:
+    """Eight answers of eight tables by the adapter of this digest."""
+    rows = RunRows(
+        {"qlora": loss_rows("qlora")[:8]},
+        {"qlora": prediction_rows("qlora")[:8]},
+        {"qlora": trial_rows("qlora")},
+    )
+    return updated(memory_run(name, rows), "adapter", sha256=adapter)
+
+
+def test_eight_equal_answers_of_another_adapter_are_inconclusive() -> None:
+    rule = {"ex": RULES["ex"]}
+    other = judge(eight("new", "ab" * 32), eight("old", "cd" * 32), rule)[0]
+    assert other.verdict == "inconclusive"
+    # Example 7 is degenerate: seven tables, 1 - 0.05 ** (1/7) = 0.3482.
+    assert "at worst worse by 0.3482" in other.reason
+    assert "Clopper-Pearson" in other.reason
+    same = judge(eight("new", "ab" * 32), eight("old", "ab" * 32), rule)[0]
+    assert same.verdict == "pass"
 
 
 def test_timings_of_another_machine_are_skipped_by_name_and_quality_still_gates() -> None:

@@ -118,6 +118,41 @@ def test_a_limited_variant_carries_n_of_m_and_the_seed(run: MemoryRun) -> None:
     assert "full:lora (" not in together
 
 
+def test_the_sample_of_a_run_without_execution_is_the_losss(run: MemoryRun) -> None:
+    loss = run.results.variants["lora"].loss
+    assert loss is not None
+    limited = only(run, execution=None, loss=loss.model_copy(update={"n": 8}))
+    assert "n = 8 of 60, seed 0 test examples" in render_report(limited)
+    assert "60 test examples" not in render_report(only(run, execution=None, loss=None))
+
+
+def test_cached_and_contended_training_times_are_marked(run: MemoryRun) -> None:
+    finetune = run.results.variants["lora"].finetune
+    assert finetune is not None
+    marked = finetune.model_copy(update={"cached": True, "contended": True})
+    report = render_report(only(run, finetune=marked))
+    assert "3 min 46 s (cached, contended)" in report
+    note = "cached, taken 2026-11-24T20:08:00Z on Sample CPU, 2 cores, contended"
+    assert report.count(note) == 2
+    assert f"- Tokens/s of lora: {note}." in report
+
+
+def test_the_interval_that_was_used_is_the_one_named(run: MemoryRun) -> None:
+    execution = run.results.variants["lora"].execution
+    assert execution is not None
+    nothing = render_report(only(run, execution=execution.model_copy(update={"ex": 0.0})))
+    assert "ex interval: 95% Wilson over tables where ex is 0% or 100%" in nothing
+    assert "cluster bootstrap" not in nothing
+    assert "ex interval: 95% cluster bootstrap over tables ·" in render_report(only(run))
+
+
+def test_a_skipped_dequantized_form_says_why(run: MemoryRun) -> None:
+    assert (
+        "- lora: dequantized form skipped, it would need 1.1 GB of memory, 0.9 are free."
+        in render_report(run)
+    )
+
+
 def test_hostile_text_stays_inside_its_cell(run: MemoryRun) -> None:
     questions = run.results.variants["lora"].questions
     assert questions is not None

@@ -16,6 +16,7 @@ from harness.results.intervals import (
     table_sums,
     token_weighted_loss,
     wilson,
+    without_spread,
 )
 from harness.results.statistics import (
     fewest_flips,
@@ -107,6 +108,14 @@ def test_studentized_interval_of_few_tables_is_students() -> None:
 def test_studentized_interval_without_spread_or_tables() -> None:
     assert studentized(TableSums(np.zeros(5), np.ones(5))) == (0.0, 0.0)
     assert studentized(TableSums(np.array([1.0]), np.array([1.0]))) is None
+
+
+def test_equal_tables_bound_a_difference_by_their_number() -> None:
+    # 0.05 ** (1/8) = 0.687656; of all tables at most 0.312344 are other than these.
+    assert without_spread(0.0, 8) == pytest.approx((-0.312344, 0.312344), abs=1e-6)
+    assert without_spread(1.0, 8) == pytest.approx((1 - 2 * 0.312344, 1.0), abs=1e-6)
+    # Rule of three.
+    assert without_spread(0.0, 1000)[1] == pytest.approx(0.003, abs=1e-5)
 
 
 def test_bootstrap_t_is_close_to_students_on_normal_data() -> None:
