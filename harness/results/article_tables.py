@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.results.article import Article
-from harness.results.entries import Entry, Point
+from harness.results.entries import Entry, Point, training_note
 from harness.results.markdown import (
     NONE,
     count,
@@ -48,7 +48,12 @@ def loss_by_iteration(entries: Sequence[Entry]) -> str:
         for entry, by_number in zip(shown, points, strict=True):
             row += _curve_cells(by_number.get(iteration), accumulated[entry.label])
         rows.append(row)
-    return table(headers, rows, text_columns=0)
+    notes = [
+        f"- Tokens/s of {escape(entry.label)}: {note}."
+        for entry in shown
+        if (note := training_note(entry.result))
+    ]
+    return "\n\n".join([table(headers, rows, text_columns=0), "\n".join(notes)]).rstrip()
 
 
 def parameters(entries: Sequence[Entry], article: Article | None = None) -> str:
@@ -96,13 +101,20 @@ def parameters(entries: Sequence[Entry], article: Article | None = None) -> str:
 
 
 def wall_time(entries: Sequence[Entry]) -> str:
-    """Iterations and wall time of fine-tuning."""
+    """Iterations and wall time of fine-tuning, marked where cached or contended."""
     rows = [
-        [escape(entry.label), count(entry.iterations), duration(entry.wall_s), _resumed(entry)]
+        [
+            escape(entry.label),
+            count(entry.iterations),
+            duration(entry.wall_s),
+            _resumed(entry),
+            training_note(entry.result) or NONE,
+        ]
         for entry in entries
         if entry.wall_s is not None and entry.iterations is not None
     ]
-    return table(["Variant", "Iterations", "Wall time", "Resumed from"], rows) if rows else ""
+    headers = ["Variant", "Iterations", "Wall time", "Resumed from", "Note"]
+    return table(headers, rows) if rows else ""
 
 
 def finetune_memory(entries: Sequence[Entry]) -> str:
@@ -167,8 +179,12 @@ def _curve_cells(point: Point | None, with_updates: bool) -> list[str]:
     if point is None:
         return [""] * (4 if with_updates else 3)
     cells = [
-        "" if value is None else f"{value:.3f}"
-        for value in (point.train_loss, point.val_loss, point.tokens_per_s)
+        "" if value is None else f"{value:.{digits}f}"
+        for value, digits in (
+            (point.train_loss, 3),
+            (point.val_loss, 3),
+            (point.tokens_per_s, 1),
+        )
     ]
     return [str(point.updates), *cells] if with_updates else cells
 

@@ -112,7 +112,7 @@ def accuracy_figure(entries: Sequence[Entry]) -> Figure:
     axes.set_yticks(range(len(shown)), [entry.label for _, entry in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
-    axes.set_xlabel("Right answers (%), 95% cluster bootstrap over tables")
+    axes.set_xlabel("Right answers (%), 95% over tables")
     finish(axes)
     axes.grid(visible=False, axis="y")
     handles = [

@@ -12,7 +12,7 @@ import itertools
 from dataclasses import dataclass
 
 from harness.errors import UserError
-from harness.results.intervals import Interval, studentized
+from harness.results.intervals import Interval
 from harness.results.pairing import PRIMARY, Pair, Side, pairs, require_alike
 from harness.results.schema import CompareVerdict, Comparison
 from harness.results.statistics import (
@@ -66,7 +66,7 @@ def compare_sides(a: Side, b: Side, seed: int = 0) -> PairComparison:
         )
     family = [pair for pair in found if pair.metric in PRIMARY]
     label_a, label_b = a.label(b), b.label(a)
-    intervals = {pair.metric: studentized(pair.sums, seed) for pair in found}
+    intervals = {pair.metric: pair.interval(seed) for pair in found}
     p_values = [sign_flip(pair.sums.numerators, seed) for pair in family]
     primary = [
         _comparison((label_a, label_b), pair, intervals[pair.metric], (p, p_holm), len(family))

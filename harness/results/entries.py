@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.results.article import Article
-from harness.results.markdown import gigabytes
+from harness.results.markdown import NONE, escape, gigabytes
 from harness.results.store import StoredRun
 from harness.results.variant_schema import PhaseMemory, VariantResult
 
@@ -127,15 +127,38 @@ def available_charts(entries: Sequence[Entry]) -> list[str]:
 
 def limited(result: VariantResult) -> bool:
     """Whether the variant was evaluated on a part of the split (`--limit`)."""
-    return result.execution is not None and result.execution.n < result.execution.of
+    found = sample_size(result)
+    return found is not None and found[0] < found[1]
+
+
+def sample_size(result: VariantResult) -> tuple[int, int] | None:
+    """Examples asked (else scored for the loss) and examples in the split; None without both."""
+    section = result.execution or result.loss
+    return (section.n, section.of) if section else None
 
 
 def sample_note(run: StoredRun, result: VariantResult) -> str:
-    """`20 of 200, seed 0` under --limit, else the number of test examples."""
-    execution = result.execution
-    if execution is not None and limited(result):
-        return f"{execution.n:,} of {execution.of:,}, seed {run.results.run.seed}"
-    return f"{execution.n if execution else run.results.dataset.splits.test:,}"
+    """`20 of 200, seed 0` under --limit, else the number of test examples, a dash for none."""
+    found = sample_size(result)
+    if found is None:
+        return NONE
+    n, of = found
+    return f"{n:,} of {of:,}, seed {run.results.run.seed}" if n < of else f"{n:,}"
+
+
+def training_note(result: VariantResult | None, taken: bool = True) -> str:
+    """`cached, taken …` and `contended` where a training time is; else empty.
+
+    Args:
+        result: the variant; None for the article's.
+        taken: whether to say when and where a cached time was taken.
+    """
+    finetune = result.finetune if result else None
+    if finetune is None:
+        return ""
+    cached = f"cached, taken {escape(finetune.measured_at)}" if taken else "cached"
+    notes = [cached] if finetune.cached else []
+    return ", ".join([*notes, "contended"] if finetune.contended else notes)
 
 
 def _entry(run: StoredRun, name: str, label: str) -> Entry:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from harness.errors import UserError
 from harness.results.blessing import bless
-from harness.results.entries import sample_note
+from harness.results.entries import sample_note, sample_size
 from harness.results.gate_rules import METRICS, GateRule, load_gates, metric_value
-from harness.results.intervals import Interval, studentized
+from harness.results.intervals import Interval
 from harness.results.pairing import Pair, Side, pairs, require_alike
 from harness.results.schema import GateResult, GateVerdict
 from harness.results.speeds import MIN_TRIALS, same_machine
@@ -149,9 +149,11 @@ def _paired_evidence(pair: Pair, rule: GateRule) -> Evidence:
     p = sign_flip(pair.sums.numerators)
     alpha = rule.significance if rule.significance is not None else 1.0
     basis = f"sign-flip over tables p {p:.3g}, n {pair.n}"
+    if pair.without_spread:
+        basis += f"; no spread over {len(pair.sums.weights)} tables, Clopper-Pearson bound"
     # p is at most 1, so a rule without a level takes every difference for real.
     significant = p < alpha or rule.significance is None
-    return Evidence(pair.value_b, pair.value_a, studentized(pair.sums), significant, basis)
+    return Evidence(pair.value_b, pair.value_a, pair.interval(), significant, basis)
 
 
 def _timing_evidence(metric: str, value: float, baseline: float, new: Side, old: Side) -> Evidence:
@@ -176,6 +178,8 @@ def _why_skip(kind: str, new: Side, old: Side) -> str:
             return f"{which} was timed while the machine was busy (contended)"
         if a.protocols.throughput != b.protocols.throughput:
             return "another throughput protocol"
+        if _same_timing(new, old):
+            return "the same measurement"
         counts = [len(side.run.trials(side.variant) or []) for side in (new, old)]
         measured = [side.run.results.variants[side.variant].throughput for side in (new, old)]
         if all(measured) and min(counts) < MIN_TRIALS:
@@ -190,10 +194,21 @@ def _why_skip(kind: str, new: Side, old: Side) -> str:
     return ""
 
 
+def _same_timing(new: Side, old: Side) -> bool:
+    """Whether both sides hold one measurement, which the cache handed to the later run."""
+    timed = [side.run.results.variants[side.variant].throughput for side in (new, old)]
+    if timed[0] is None or timed[1] is None or timed[0].measured_at != timed[1].measured_at:
+        return False
+    # Variants timed in turns may carry the same minute.
+    return new.run.trials(new.variant) == old.run.trials(old.variant)
+
+
 def _require_same_limit(new: Side, old: Side) -> None:
-    notes = [sample_note(side.run, side.run.results.variants[side.variant]) for side in (old, new)]
-    executed = [side.run.results.variants[side.variant].execution for side in (old, new)]
-    if all(executed) and notes[0] != notes[1]:
+    results = [side.run.results.variants[side.variant] for side in (old, new)]
+    notes = [
+        sample_note(side.run, result) for side, result in zip((old, new), results, strict=True)
+    ]
+    if all(sample_size(result) for result in results) and notes[0] != notes[1]:
         raise UserError(
             f"run {new.run.id!r} and baseline {old.run.id!r} are not comparable: limit: "
             f"{notes[1]} against {notes[0]} examples for {new.variant!r}. Use the same --limit "

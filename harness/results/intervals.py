@@ -3,7 +3,8 @@
 Input: per-example numbers and the table of each -> output: an interval ``(low, high)`` at 95%.
 Sources: Wilson 1927 as in statsmodels; the cluster bootstrap of Field & Welsh 2007 (tables are
 resampled whole, percentile interval); the bootstrap-t of Efron & Tibshirani 1993, ch. 12, with the
-linearised standard error of a ratio (Cochran 1977, §6.4). Differences and tests are in
+linearised standard error of a ratio (Cochran 1977, §6.4); the rule of three of Hanley &
+Lippman-Hand 1983, exact by Clopper & Pearson 1934. Differences and tests are in
 ``statistics``.
 """
 
@@ -138,6 +139,17 @@ def studentized(
     scores = _t_scores(sums, seed, draws)
     low, high = np.quantile(scores, [tail, 1 - tail])
     return centre - float(high) * error, centre - float(low) * error
+
+
+def without_spread(centre: float, tables: int) -> Interval:
+    """95% interval of a difference of rates that was ``centre`` in every one of ``tables``.
+
+    Resampling equal tables would claim certainty. By the one-sided Clopper-Pearson bound for 0 of
+    n (Hanley & Lippman-Hand 1983, the rule of three) at most ``1 - 0.05 ** (1 / tables)`` of all
+    tables differ from those seen, and such a table can lie anywhere in -1..1.
+    """
+    others = 1.0 - 0.05 ** (1.0 / tables)
+    return centre - others * (1.0 + centre), centre + others * (1.0 - centre)
 
 
 def chunk_sizes(draws: int, width: int) -> list[int]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.errors import UserError
-from harness.results.intervals import TableSums, table_sums
+from harness.results.intervals import Interval, TableSums, studentized, table_sums, without_spread
 from harness.results.rows import LossRow, PredictionRow
 from harness.results.schema import Direction
 from harness.results.store import StoredRun
@@ -52,6 +52,24 @@ class Pair:
     n: int
     fixed: list[int] | None
     broken: list[int] | None
+    same_system: bool
+    """Whether both sides are the same weights, which can only ever answer the same."""
+
+    @property
+    def without_spread(self) -> bool:
+        """Whether every table gave two different systems the same difference of rates."""
+        return (
+            self.fixed is not None
+            and not self.same_system
+            and len(self.sums.weights) > 1
+            and self.sums.standard_error < 1e-9
+        )
+
+    def interval(self, seed: int = 0) -> Interval | None:
+        """95% over tables: studentized, or what the number of tables bounds without spread."""
+        if self.without_spread:
+            return without_spread(self.sums.estimate, len(self.sums.weights))
+        return studentized(self.sums, seed)
 
 
 def unlike_fields(a: StoredRun, b: StoredRun) -> dict[str, tuple[object, object]]:
@@ -115,7 +133,9 @@ def _loss_pairs(a: Side, b: Side) -> list[Pair]:
         weight = float(x[:, 1].sum())
         if weight:
             values = float(x[:, 0].sum()) / weight, float(y[:, 0].sum()) / weight
-            made.append(Pair(metric, "lower", sums, *values, len(tables), None, None))
+            made.append(
+                Pair(metric, "lower", sums, *values, len(tables), None, None, _same_weights(a, b))
+            )
     return made
 
 
@@ -124,6 +144,7 @@ def _rate_pairs(a: Side, b: Side) -> list[Pair]:
     if rows_a is None or rows_b is None:
         return []
     _require_same_ids(a, b, rows_a, rows_b)
+    same = _same_weights(a, b) and [x.text for x in rows_a] == [y.text for y in rows_b]
     made = []
     for metric in RATE_METRICS:
         graded = [
@@ -145,9 +166,19 @@ def _rate_pairs(a: Side, b: Side) -> list[Pair]:
                 len(graded),
                 [row[0] for row in graded if row[3] and not row[2]],
                 [row[0] for row in graded if row[2] and not row[3]],
+                same,
             )
         )
     return made
+
+
+def _same_weights(a: Side, b: Side) -> bool:
+    """Whether adapter and quantization agree; the base's weights do, by ``require_alike``."""
+    weights = [
+        (result.adapter.sha256 if result.adapter else None, result.config.get("quantize"))
+        for result in (side.run.results.variants[side.variant] for side in (a, b))
+    ]
+    return weights[0] == weights[1]
 
 
 def _require_same_ids(

@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.results.entries import sample_note
+from harness.results.entries import sample_note, sample_size
 from harness.results.markdown import code, escape, gigabytes
 from harness.results.store import StoredRun
 
 INTERVALS = {
-    "summary": "ex interval: 95% cluster bootstrap over tables",
     "curve": "validation after the iteration's update; train loss since the row before",
     "loss": "95% bootstrap over tables, of the test loss",
     "seeds": "95%: Student's t over seeds, of the per-seed differences",
-    "execution": "95%: Wilson over examples, and cluster bootstrap over tables",
     "comparisons": (
         "sign-flip test over tables, Holm over completion loss, ex and ex_hardened of each pair, "
-        "95% studentized interval over tables; smallest detectable at 80% power"
+        "95% studentized interval over tables, for a rate that no table changes the "
+        "Clopper-Pearson bound over tables; smallest detectable at 80% power"
     ),
     "throughput": "medians; 95% of the ratio: Student's t on logarithms of the trials",
     "question speeds": "one answer each, one after the other; ratios of means as the article's",
@@ -69,7 +68,7 @@ def _line(run: StoredRun, topic: str, named: bool) -> str:
     parts = [code(run.id)] if named else []
     parts += [escape(protocols[name]) for name in PROTOCOLS.get(topic, ())]
     parts.append(_sample(run, topic))
-    parts.append(INTERVALS.get(topic, ""))
+    parts.append(_intervals(run, topic))
     parts.append(machine(run))
     parts.append(_versions(results.run.versions))
     commit = results.run.git.commit
@@ -77,6 +76,24 @@ def _line(run: StoredRun, topic: str, named: bool) -> str:
     parts.append(f"commit {commit[:12]}{dirty}" if commit else "no commit")
     parts.append(code(results.run.command))
     return " · ".join(part for part in parts if part)
+
+
+def _intervals(run: StoredRun, topic: str) -> str:
+    if topic not in {"summary", "execution"}:
+        return INTERVALS.get(topic, "")
+    found = [run.results.variants[name].execution for name in run.variants]
+    graded = [execution for execution in found if execution and execution.ex is not None]
+    used = []
+    if any(e.clustered_ci95 and e.ex not in (0.0, 1.0) for e in graded):
+        used.append("cluster bootstrap over tables")
+    # ``intervals.clustered_rate`` cannot resample a rate without spread.
+    if any(e.clustered_ci95 and e.ex in (0.0, 1.0) for e in graded):
+        used.append("Wilson over tables where ex is 0% or 100%")
+    if topic == "execution":
+        return f"95%: {', and '.join(['Wilson over examples', *used])}" if graded else ""
+    if any(e.clustered_ci95 is None and e.ci95 for e in graded):
+        used.append("Wilson over examples where all are of one table")
+    return f"ex interval: 95% {', '.join(used)}" if used else ""
 
 
 def _sample(run: StoredRun, topic: str) -> str:
@@ -92,7 +109,9 @@ def _sample(run: StoredRun, topic: str) -> str:
     if topic == "fuse":
         sizes = {r.fuse.flips.of for r in results if r.fuse and r.fuse.flips}
         return f"n = {', '.join(map(str, sorted(sizes)))}, seed {run.results.run.seed}"
-    notes = sorted({sample_note(run, result) for result in results})
+    notes = sorted({sample_note(run, result) for result in results if sample_size(result)})
+    if not notes:
+        return ""
     tokens = sorted({r.loss.completion.tokens for r in results if r.loss})
     sample = f"n = {' / '.join(notes)} test examples"
     if topic == "loss" and tokens:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from harness.results.entries import Entry, sample_note
+from harness.results.entries import Entry, sample_note, training_note
 from harness.results.markdown import (
     NONE,
     code,
@@ -172,7 +172,15 @@ def fuse_parity(entries: Sequence[Entry]) -> str:
     for form_name in ("Adapter", "Fused", "Dequantized"):
         headers += [f"{form_name} PPL", f"{form_name} ex"]
     headers += ["Flips, fused", "Flips, dequantized"]
-    return table(headers, rows) if rows else ""
+    if not rows:
+        return ""
+    why = [
+        f"- {escape(entry.label)}: dequantized form skipped, "
+        f"it {escape(entry.result.fuse.skipped)}."
+        for entry in entries
+        if entry.result and entry.result.fuse and entry.result.fuse.skipped
+    ]
+    return "\n\n".join([table(headers, rows), "\n".join(why)]).rstrip()
 
 
 def _stored(entries: Sequence[Entry]) -> list[Entry]:
@@ -204,4 +212,7 @@ def _groups(
 
 
 def _duration(result: VariantResult) -> str:
-    return duration(result.finetune.wall_s) if result.finetune and result.adapter else NONE
+    if not result.finetune or not result.adapter:
+        return NONE
+    note = training_note(result, taken=False)
+    return duration(result.finetune.wall_s) + (f" ({note})" if note else "")

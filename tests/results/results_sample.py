@@ -209,7 +209,11 @@ def variant_section(name: str, rows: RunRows) -> dict[str, Any]:
             "adapter": {"ppl": 7.1, "ex": 0.625},
             "fused": {"ppl": 7.3 if quantized else 7.1, "ex": 0.583 if quantized else 0.625},
             "dequantized": {"ppl": 7.1, "ex": 0.625} if quantized else None,
-            "flips": {"fused": 2 if quantized else 0, "dequantized": 0, "of": 24},
+            "flips": {
+                "fused": 2 if quantized else 0,
+                "dequantized": 0 if quantized else None,
+                "of": 24,
+            },
             "skipped": None if quantized else "would need 1.1 GB of memory, 0.9 are free",
         }
         if tuned

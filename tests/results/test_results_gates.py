@@ -101,12 +101,9 @@ def test_one_cached_measurement_is_not_compared_with_itself() -> None:
 
 def eight(name: str, adapter: str) -> MemoryRun:
     """Eight answers of eight tables by the adapter of this digest."""
-    rows = RunRows(
-        {"qlora": loss_rows("qlora")[:8]},
-        {"qlora": prediction_rows("qlora")[:8]},
-        {"qlora": trial_rows("qlora")},
-    )
-    return updated(memory_run(name, rows), "adapter", sha256=adapter)
+    run = dataclasses.replace(memory_run(name), variant="qlora")
+    rows = RunRows(predictions={"qlora": prediction_rows("qlora")[:8]})
+    return dataclasses.replace(updated(run, "adapter", sha256=adapter), rows=rows)
 
 
 def test_eight_equal_answers_of_another_adapter_are_inconclusive() -> None:

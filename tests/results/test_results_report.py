@@ -133,7 +133,7 @@ def test_cached_and_contended_training_times_are_marked(run: MemoryRun) -> None:
     report = render_report(only(run, finetune=marked))
     assert "3 min 46 s (cached, contended)" in report
     note = "cached, taken 2026-11-24T20:08:00Z on Sample CPU, 2 cores, contended"
-    assert report.count(note) == 2
+    assert report.count(f"{note} |") == 2
     assert f"- Tokens/s of lora: {note}." in report
 
 
