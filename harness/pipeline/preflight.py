@@ -26,9 +26,11 @@ from harness.train.variant import LoraParameters, Variant
 
 def check_writable(results_dir: Path) -> None:
     """Refuse a results folder that could not be written at the end."""
+    place = results_dir.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent  # made at the end only, so that a refused run leaves no folder
     try:
-        results_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=results_dir):
+        with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise UserError(

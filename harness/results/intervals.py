@@ -17,8 +17,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -69,6 +67,10 @@ def table_sums(
 
 def wilson(successes: int, n: int) -> Interval | None:
     """Wilson score interval of a rate, examples taken as independent; None for n = 0."""
+    from statsmodels.stats.proportion import (
+        proportion_confint,
+    )  # slow to import: collecting does without
+
     if n == 0:
         return None
     low, high = proportion_confint(successes, n, alpha=0.05, method="wilson")
@@ -126,6 +128,8 @@ def studentized(
     Bootstrap-t; with fewer than ten tables that differ from zero the resampled standard errors
     are too coarse, and Student's t with tables - 1 degrees of freedom is used.
     """
+    from scipy import stats  # slow to import: collecting tests does without
+
     error = sums.standard_error
     if math.isnan(error):
         return None

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import pandas as pd
-
 NONE = "–"
 
 
@@ -20,6 +18,8 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], text_columns: i
     Cells are Markdown already (escape user text with :func:`escape` or :func:`code`).
     """
     # Headers go to tabulate apart: the article's speed table repeats its column names.
+    import pandas as pd  # slow to import: collecting tests does without
+
     frame = pd.DataFrame([list(row) for row in rows], dtype="object")
     alignment = ["left"] * text_columns + ["right"] * (len(headers) - text_columns)
     return str(

@@ -13,8 +13,6 @@ import statistics as stdlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy import stats
-
 from harness.results.gate_rules import metric_value
 from harness.results.intervals import Interval
 from harness.results.markdown import NONE, code, escape, fixed, percent, table
@@ -93,6 +91,8 @@ def _values(runs: Sequence[StoredRun], variant: str, metric: str) -> list[float]
 
 
 def _interval(deltas: Sequence[float]) -> Interval | None:
+    from scipy import stats  # slow to import: collecting tests does without
+
     if len(deltas) < MIN_SEEDS:
         return None
     mean = stdlib.mean(deltas)

@@ -13,7 +13,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
 
 from harness.results.intervals import Floats, Interval, TableSums, chunk_sizes
 
@@ -56,6 +55,8 @@ def sign_flip(differences: Floats, seed: int = 0, flips: int = FLIPS) -> float:
 
 def mcnemar(fixed: int, broken: int) -> float:
     """Exact two-sided McNemar p from the two discordant counts; 1 when there are none."""
+    from scipy import stats  # slow to import: collecting tests does without
+
     discordant = fixed + broken
     if discordant == 0:
         return 1.0
@@ -85,6 +86,8 @@ def minimum_detectable(
     effect of the tables (never below 1); with one example a table that is the usual McNemar
     formula. None when nothing differed: then the data say nothing about the spread.
     """
+    from scipy import stats  # slow to import: collecting tests does without
+
     n = float(sums.weights.sum())
     error = sums.standard_error
     if discordant is None:
@@ -110,6 +113,8 @@ def ratio_interval(a: Sequence[float], b: Sequence[float], paired: bool) -> Inte
 
     ``paired`` takes trials i of both as one interleaved block; otherwise Welch's t.
     """
+    from scipy import stats  # slow to import: collecting tests does without
+
     if min(len(a), len(b)) < 2 or min(*a, *b) <= 0 or (paired and len(a) != len(b)):
         return None
     log_a, log_b = np.log(np.asarray(a, float)), np.log(np.asarray(b, float))

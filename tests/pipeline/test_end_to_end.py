@@ -28,7 +28,7 @@ class Bench:
     folder: Path
 
     def run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`pytest suites/ --model=tiny --limit 20 --set iters=4 ...`."""
+        """`pytest suites/ --model=tiny --limit 8 --set iters=4 ...`."""
         return subprocess.run(
             [
                 sys.executable,
@@ -36,7 +36,7 @@ class Bench:
                 "pytest",
                 "suites/",
                 "--model=tiny",
-                "--limit=20",
+                "--limit=8",
                 "--set",
                 "iters=4",
                 f"--results-dir={self.folder / 'runs'}",
@@ -92,7 +92,7 @@ def test_the_curve_starts_at_the_base_and_ends_at_the_last(first: dict[str, Any]
 
 def test_limited_runs_say_n_of_m(first: dict[str, Any]) -> None:
     execution = first["variants"]["lora"]["execution"]
-    assert (execution["n"], execution["of"]) == (20, 200)
+    assert (execution["n"], execution["of"]) == (8, 200)
 
 
 def test_the_last_checkpoint_is_the_adapter(first: dict[str, Any]) -> None:
@@ -114,7 +114,7 @@ def test_the_files_of_a_run(bench: Bench, first: dict[str, Any]) -> None:
     for variant in ("lora", "qlora"):
         rows = read_run(folder).predictions(variant)
         assert rows is not None
-        assert len(rows) == 20
+        assert len(rows) == 8
 
 
 def test_the_same_command_again_trains_and_times_nothing(
@@ -186,6 +186,7 @@ def test_a_results_folder_that_cannot_be_written_is_refused_first(bench: Bench) 
     assert "--results-dir" in done.stderr
 
 
+@pytest.mark.slow
 def test_remeasure_takes_only_the_timings_again(bench: Bench, first: dict[str, Any]) -> None:
     done = bench.run("remeasured", "--variant=lora,qlora", "--remeasure", *SAME, "-k", "throughput")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -196,6 +197,7 @@ def test_remeasure_takes_only_the_timings_again(bench: Bench, first: dict[str, A
         assert variant["throughput"]["measured_at"] != then
 
 
+@pytest.mark.slow
 def test_keep_fused_leaves_models_that_load(bench: Bench, first: dict[str, Any]) -> None:
     done = bench.run("kept", "--variant=lora", "--keep-fused", *SAME, "-k", "fuse")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -225,7 +227,7 @@ def test_the_readme_s_own_suite_runs(bench: Bench, first: dict[str, Any], tmp_pa
     suite = tmp_path / "test_mine.py"
     suite.write_text(code.replace(">= 0.2", ">= 0.0").replace("> 5", "> 0"))
     command = [sys.executable, "-m", "pytest", str(suite), "-c", str(ROOT / "pyproject.toml")]
-    command += ["-p", "harness.plugin", f"--rootdir={ROOT}", "--model=tiny", "--limit=20"]
+    command += ["-p", "harness.plugin", f"--rootdir={ROOT}", "--model=tiny", "--limit=8"]
     command += ["--variant=lora,qlora", "--set", "iters=4", *SAME]
     command += [f"--results-dir={bench.folder / 'runs'}", "--run-name=mine"]
     done = subprocess.run(
@@ -255,6 +257,7 @@ def test_unselected_suites_are_null_and_listed(bench: Bench, first: dict[str, An
     assert only["variants"]["lora"]["execution"] is None
 
 
+@pytest.mark.slow
 def test_two_seeds_give_two_runs_and_a_summary(bench: Bench, first: dict[str, Any]) -> None:
     done = bench.run("seeds", "--variant=lora", "--seeds=0,1", "-k", "loss or execution")
     assert done.returncode == 0, done.stdout + done.stderr
