@@ -7,7 +7,7 @@ VARIANT ?= qlora
 .PHONY: test test-all lint bench clean
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest tests -q --durations=10
+	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --durations=10
 
 test-all: $(VENV)/.ready
 	$(BIN)/python -m pytest tests -q -m "" --durations=20

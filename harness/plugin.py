@@ -63,8 +63,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[WRITTEN] = []
     if config.option.help:
         return
-    if getattr(config.option, "numprocesses", None):
-        raise pytest.UsageError("tunebench measures one thing at a time: run it without xdist (-n)")
     with _usage():
         command = shlex.join(["pytest", *config.invocation_params.args])
         config.stash[SESSION] = Session(option_table.read(config), command)
@@ -118,6 +116,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     if config.option.collectonly or not any("variant" in _fixtures(i) for i in session.items):
         return
+    if hasattr(config, "workerinput"):
+        raise pytest.UsageError("tunebench measures one thing at a time: run it without xdist (-n)")
     config.stash[PROGRESS] = TerminalProgress(_uncaptured_stderr(config))
     tunebench = config.stash[SESSION]
     tunebench.timed = {

@@ -46,12 +46,15 @@ def gate(
     gates: Annotated[
         Path | None, typer.Option(help="Thresholds (default: fixtures/gates.toml).")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="An inconclusive gate fails too.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Exit 0 when no metric regressed, 1 on a regression, 2 when runs cannot be compared."""
     from harness.results.commands import gate_command
 
-    value, text, status = gate_command(run, baseline, gates)
+    value, text, status = gate_command(run, baseline, gates, strict)
     answer(json, value, text)
     if status:
         raise typer.Exit(status)
