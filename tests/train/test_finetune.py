@@ -14,6 +14,7 @@ from training_rows import make_variant
 import harness.train.session as session_module
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
+from harness.models.accelerate import Acceleration, accelerate
 from harness.models.backend import mx
 from harness.models.load import LoadedModel, load
 from harness.train.adapt import apply_variant, build_optimizer, trainable
@@ -59,8 +60,10 @@ def test_the_base_is_validated_at_0_and_nothing_is_compiled_into_the_rates(
     loader: Loader, rows: Rows, valid: Rows, out: Path
 ) -> None:
     variant = make_variant("article/lora")
-    base = mean_loss(loader(variant).model, validation_rows(valid, 8, 0), 4)
     _, result = run(loader, variant, rows, valid, out)
+    plain = loader(variant).model
+    accelerate(plain, result.acceleration, hold=False)  # the same kernels: another rounds otherwise
+    base = mean_loss(plain, validation_rows(valid, 8, 0), 4)
     first, second, *rest = result.curve
     assert (first.iteration, first.train_loss, first.val_loss) == (0, None, base)
     assert first.tokens_per_s is None
@@ -90,9 +93,16 @@ def test_train_loss_is_token_weighted_since_the_previous_row(
 
 
 def test_an_update_equals_adam_on_the_mean_over_its_targets(
-    loader: Loader, rows: Rows, valid: Rows, out: Path
+    loader: Loader, rows: Rows, valid: Rows, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One accumulated update against plain gradients of all its rows at once."""
+    """One accumulated update against plain gradients of all its rows at once.
+
+    On MLX's own kernels: those chosen by measuring may differ between the batch sizes, and Adam
+    makes much of a last digit where a gradient is nearly zero.
+    """
+    monkeypatch.setattr(
+        "harness.train.finetune.accelerate", lambda model, choice, hold: Acceleration("cpu")
+    )
     from mlx.utils import tree_flatten
 
     from harness.models.backend import nn
