@@ -20,7 +20,7 @@ def options() -> list[str]:
 
 
 def fixtures() -> list[str]:
-    text = (ROOT / "harness" / "plugin.py").read_text(encoding="utf-8")
+    text = (ROOT / "harness" / "suite_fixtures.py").read_text(encoding="utf-8")
     found = re.findall(r'@pytest.fixture\(scope="session"\)\ndef (\w+)', text)
     return [name for name in found if name not in ("seed_run", "strict_gates")]
 
