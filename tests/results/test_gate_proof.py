@@ -45,28 +45,28 @@ def test_the_proof_holds_every_case_of_both_variants() -> None:
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 1_000_000
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("method", VARIANTS)
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_checkpoint_damaged_on_purpose_fails(variant: str, damage: str) -> None:
-    verdicts = gate(read_case(variant, damage), read_case(variant, "seed0"))
+def test_a_checkpoint_damaged_on_purpose_fails(method: str, damage: str) -> None:
+    verdicts = gate(read_case(method, damage), read_case(method, "seed0"))
     assert failed(list(verdicts.values())), told(verdicts)
     assert verdicts["completion_loss"].verdict == "fail", told(verdicts)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("method", VARIANTS)
 @pytest.mark.parametrize(("old", "new"), itertools.permutations(SEEDS, 2))
-def test_the_same_variant_of_another_seed_does_not_fail(variant: str, old: str, new: str) -> None:
-    verdicts = gate(read_case(variant, new), read_case(variant, old))
+def test_the_same_variant_of_another_seed_does_not_fail(method: str, old: str, new: str) -> None:
+    verdicts = gate(read_case(method, new), read_case(method, old))
     assert not failed(list(verdicts.values())), told(verdicts)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("method", VARIANTS)
 @pytest.mark.parametrize("metric", ["ex", "ex_hardened"])
-def test_a_small_true_loss_is_inconclusive_not_passed(variant: str, metric: str) -> None:
-    old = read_case(variant, "seed0")
-    graded = [row for row in old.rows.predictions[variant] if row.ex is not None]
+def test_a_small_true_loss_is_inconclusive_not_passed(method: str, metric: str) -> None:
+    old = read_case(method, "seed0")
+    graded = [row for row in old.rows.predictions[method] if row.ex is not None]
     count = round(0.8 * QUALITY[metric].absolute * len(graded))
-    verdict = gate(degraded(old, variant, metric, count), old)[metric]
+    verdict = gate(degraded(old, method, metric, count), old)[metric]
     assert verdict.baseline is not None
     assert verdict.value is not None
     assert verdict.baseline - verdict.value == pytest.approx(count / len(graded))
@@ -75,9 +75,9 @@ def test_a_small_true_loss_is_inconclusive_not_passed(variant: str, metric: str)
     assert not failed([verdict])
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_untouched_checkpoint_passes(variant: str) -> None:
-    verdicts = gate(read_case(variant, "seed0"), read_case(variant, "seed0"))
+@pytest.mark.parametrize("method", VARIANTS)
+def test_the_untouched_checkpoint_passes(method: str) -> None:
+    verdicts = gate(read_case(method, "seed0"), read_case(method, "seed0"))
     assert {result.verdict for result in verdicts.values()} == {"pass"}
 
 
