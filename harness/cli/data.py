@@ -23,6 +23,12 @@ def describe(
     from harness.pipeline.grading import gold_problems
 
     data = resolve_dataset(dataset)
+    if not data.has_tables:
+        from harness.data.describe_texts import describe_texts, render_texts
+
+        texts = describe_texts(data)
+        answer(json, texts.model_dump(mode="json"), render_texts(texts))
+        return
     found = stage.describe(data)
     problems = {split.name: gold_problems(split) for split in (data.train, data.valid, data.test)}
     value = {

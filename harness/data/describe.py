@@ -7,14 +7,13 @@ a callable, since running queries is `harness.sql`'s and nothing here may import
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import combinations
 
 from pydantic import BaseModel
 
 from harness.data.records import AGGREGATIONS, OPERATORS, Dataset, Example, Split, Table
+from harness.data.repeats import Leakage, leakage, repeated
 
 GoldCheck = Callable[[Example, Table], str | None]
 """What is wrong with one gold result: None, `"empty"`, `"null"`, or why it does not run."""
@@ -81,13 +80,6 @@ class SplitDescription(BaseModel):
         return (self.gold_empty + self.gold_null) / self.examples
 
 
-class Leakage(BaseModel):
-    """What any two splits have in common."""
-
-    shared_tables: int
-    shared_questions: int
-
-
 class Description(BaseModel):
     """What `describe` prints; JSON with `model_dump()`."""
 
@@ -114,32 +106,11 @@ def describe(dataset: Dataset, gold_check: GoldCheck | None = None) -> Descripti
     )
 
 
-def leakage(dataset: Dataset) -> Leakage:
-    """How many tables (by id or by equal contents) and questions (by their words) two splits
-    share; one shared by three counts once."""
-    splits = (dataset.train, dataset.valid, dataset.test)
-    tables = [{t.id for t in s.tables.values()} for s in splits]
-    contents = [{(t.header, t.rows): t.id for t in s.tables.values()} for s in splits]
-    questions = [{normalized(e.question) for e in s.examples} for s in splits]
-    shared_ids: set[str] = set()
-    shared_questions: set[str] = set()
-    for a, b in combinations(range(3), 2):
-        shared_ids |= tables[a] & tables[b]
-        shared_ids |= {contents[a][same] for same in contents[a].keys() & contents[b].keys()}
-        shared_questions |= questions[a] & questions[b]
-    return Leakage(shared_tables=len(shared_ids), shared_questions=len(shared_questions))
-
-
-def normalized(question: str) -> str:
-    """A question's words alone: lower case, single spaces, no end mark."""
-    return re.sub(r"[\s?.!]+", " ", question.lower()).strip()
-
-
 def _describe_split(split: Split, gold_check: GoldCheck | None) -> SplitDescription:
     examples, tables = split.examples, list(split.tables.values())
     columns = sum(len(t.header) for t in tables)
     lengths = Counter(len(e.gold.conds) for e in examples)
-    duplicates, conflicts = _repeats(examples)
+    found = repeated(examples)
     described = SplitDescription(
         name=split.name,
         examples=len(examples),
@@ -151,8 +122,8 @@ def _describe_split(split: Split, gold_check: GoldCheck | None) -> SplitDescript
         operators=_counts(Counter(c.operator for e in examples for c in e.gold.conds), 3),
         conditions=_counts(lengths, max(4, *lengths) + 1),
         other_case=sum(_other_case(e, split.tables[e.table_id]) for e in examples) / len(examples),
-        duplicates=duplicates,
-        conflicts=conflicts,
+        duplicates=found.equal,
+        conflicts=found.conflicting,
     )
     if gold_check is not None:
         results = [(e.id, gold_check(e, split.tables[e.table_id])) for e in examples]
@@ -165,18 +136,6 @@ def _describe_split(split: Split, gold_check: GoldCheck | None) -> SplitDescript
 
 def _counts(counter: Counter[int], size: int) -> tuple[int, ...]:
     return tuple(counter[index] for index in range(size))
-
-
-def _repeats(examples: Sequence[Example]) -> tuple[int, int]:
-    golds: dict[tuple[str, str], list[object]] = defaultdict(list)
-    duplicates = conflicts = 0
-    for example in examples:
-        earlier = golds[example.table_id, normalized(example.question)]
-        if earlier:
-            duplicates += example.gold in earlier
-            conflicts += example.gold not in earlier
-        earlier.append(example.gold)
-    return duplicates, conflicts
 
 
 def _other_case(example: Example, table: Table) -> bool:

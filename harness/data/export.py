@@ -34,8 +34,14 @@ def export(
         tokenizer: needed for the `chat` style only, whose template is the model's.
 
     Raises:
-        UserError: `chat` without a tokenizer, or the folder cannot be written.
+        UserError: `chat` without a tokenizer, data that mlx-lm reads as it is, or the folder
+            cannot be written.
     """
+    if not dataset.has_tables:
+        raise UserError(
+            f"dataset {dataset.name!r} is in mlx-lm's own format already: give its folder, "
+            f"{dataset.folder}, to mlx_lm.lora --data."
+        )
     if style.chat and tokenizer is None:
         raise UserError(
             "prompt style 'chat' is written with a model's chat template; "

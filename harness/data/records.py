@@ -7,15 +7,19 @@ one table with a logical form ``{sel, agg, conds}``. Nothing here reads files; s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 AGGREGATIONS = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 """WikiSQL's aggregates by index; 0 is none."""
 
 OPERATORS = ("=", ">", "<")
 """WikiSQL's comparison operators by index."""
+
+Form = Literal["tables", "text", "completions", "chat"]
+"""WikiSQL's questions on tables, or one of mlx-lm's own formats: whole texts, prompts with their
+completions, conversations."""
 
 Cell = str | float | int | None
 """A table cell as the file holds it: text, number or NULL."""
@@ -59,6 +63,20 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class TextExample(Example):
+    """A row of mlx-lm's own formats. Nothing is known of a table or a gold query, so ``gold`` is
+    blank and never executed, and ``table_id`` is the row's own: each row is a cluster of one.
+
+    Either ``text`` is the whole of it, or ``messages`` end with the answer.
+    """
+
+    text: str | None = None
+    messages: tuple[Mapping[str, Any], ...] = field(default=())
+    tools: tuple[Any, ...] | None = None
+    """Tool descriptions for the chat template, as mlx-lm passes them on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """One split in file order with the tables it uses."""
 
@@ -77,3 +95,14 @@ class Dataset:
     train: Split
     valid: Split
     test: Split
+    form: Form = "tables"
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether queries can be executed; else the examples are :class:`TextExample`."""
+        return self.form == "tables"
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether it is known where in a text the answer begins."""
+        return self.form != "text"

@@ -1,5 +1,7 @@
 """From a dataset's name to its records: `mini`, `wikisql` or a folder -> `Dataset`.
 
+A folder is in WikiSQL's layout, or in one of mlx-lm's own formats (`texts.py`).
+
 Not covered: downloading (`python -m harness fetch wikisql` prepares the folder read here).
 """
 
@@ -9,6 +11,7 @@ from pathlib import Path
 
 from harness.cache import Cache, default_root
 from harness.data.records import Dataset
+from harness.data.texts import form_of, load_texts
 from harness.data.wikisql import load_dataset
 from harness.errors import UserError, unknown
 
@@ -44,7 +47,9 @@ def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
             f"dataset {name!r} is a file; give the folder that holds it: {folder.parent}"
         )
     if not folder.is_dir() and not _looks_like_path(name):
-        raise unknown("dataset", name, NAMES, "Or give a folder in WikiSQL's layout.")
+        raise unknown("dataset", name, NAMES, "Or give a folder in WikiSQL's or mlx-lm's layout.")
+    if form_of(folder) is not None:
+        return load_texts(folder, folder.resolve().name)
     return load_dataset(folder, folder.resolve().name)
 
 

@@ -120,7 +120,11 @@ def full_text(losses: Sequence[ExampleLoss]) -> LossValue:
 
 
 def completion(losses: Sequence[ExampleLoss]) -> LossValue:
-    """The ``completion`` loss: mean over the SQL and stop tokens of all examples."""
+    """The ``completion`` loss: mean over the SQL and stop tokens of all examples.
+
+    Raises:
+        UserError: no answer is marked in any of them.
+    """
     return _mean(
         math.fsum(loss.completion_nll for loss in losses),
         sum(loss.completion_tokens for loss in losses),
@@ -170,7 +174,8 @@ def mlx_lm_compat(losses: Sequence[ExampleLoss], settings: CompatSettings) -> Lo
 def _example_loss(example: TokenizedExample, nll: TargetNll) -> ExampleLoss:
     # Target i of the row is token i + 1; the last one is the pad token after the end.
     exact, native = nll.exact[:-1], nll.native[:-1]
-    of_completion = exact[max(example.prompt_length - 1, 0) :]
+    start = max(example.prompt_length - 1, 0) if example.has_answer else exact.size
+    of_completion = exact[start:]
     loss = ExampleLoss(
         id=example.id,
         table_id=example.table_id,

@@ -88,7 +88,9 @@ class Grader:
         )
 
     def rate_of_texts(self, texts: Sequence[str], examples: Sequence[Example]) -> float | None:
-        """``ex`` of some answers; None where every gold is degenerate."""
+        """``ex`` of some answers; None where every gold is degenerate, or there are no tables."""
+        if not self._split.tables:
+            return None
         return rate([one.ex for one in self._graded(texts, examples, 0)])
 
     def _graded(

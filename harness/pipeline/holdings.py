@@ -113,7 +113,10 @@ class Holdings:
         return tokenize(examples, tables, self.style, loaded.tokenizer, longest).examples
 
     def prompts(self, examples: Sequence[Example], loaded: LoadedModel) -> list[list[int]]:
-        """Prompts of test examples, as tokens."""
+        """Prompts of test examples, as tokens; of whole texts, their first halves."""
+        if not self.dataset.has_tables:
+            rows = self.rows(examples, loaded)
+            return [list(row.tokens[: row.prompt_length]) for row in rows]
         tables = self.dataset.test.tables
         return [
             encode_prompt(loaded.tokenizer, self.style, e.question, tables[e.table_id])

@@ -95,6 +95,16 @@ def check_checkpoints(variant: Variant, wanted: Checkpoints) -> None:
         )
 
 
+def check_answers(variant: Variant, dataset: Dataset) -> None:
+    """Refuse to mask prompts where nothing says where they end, as mlx-lm does."""
+    if variant.trains and variant.mask_prompt and not dataset.has_answers:
+        raise UserError(
+            f"variant {variant.name!r} sets mask_prompt, but dataset {dataset.name!r} holds whole "
+            "texts, which do not say where an answer begins. Use --set mask_prompt=false, or "
+            "data with prompt and completion, or with messages."
+        )
+
+
 def check_baseline(
     baseline: StoredRun, base: BaseModel, dataset: Dataset, protocols: Protocols, examples: int
 ) -> None:
@@ -106,6 +116,8 @@ def check_baseline(
         "protocols.loss": (then.protocols.loss, protocols.loss),
         "protocols.execution": (then.protocols.execution, protocols.execution),
     }
+    if then.protocols.prompt is not None:
+        sides["protocols.prompt"] = (then.protocols.prompt, protocols.prompt)
     for name, variant in then.variants.items():
         sample = variant.execution or variant.loss
         if sample is not None:

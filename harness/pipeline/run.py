@@ -16,9 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.data.describe import leakage
 from harness.data.prompts import PromptStyle
-from harness.data.records import Example
+from harness.data.records import Dataset, Example
+from harness.data.repeats import leakage, repeats
 from harness.pipeline import speed
 from harness.pipeline.grading import EXECUTION_PROTOCOL
 from harness.pipeline.payloads import Speeds
@@ -36,6 +36,7 @@ from harness.results.schema import (
     Leakage,
     Model,
     Protocols,
+    Repeats,
     Results,
     Run,
     SplitCounts,
@@ -184,7 +185,7 @@ class SeedRun:
         dataset = self.setting.dataset
         base = self.setting.base
         splits = (dataset.train, dataset.valid, dataset.test)
-        shared = leakage(dataset)
+        shared, repeated = leakage(dataset), repeats(dataset)
         return Results(
             run=self._run(),
             model=Model(
@@ -201,12 +202,14 @@ class SeedRun:
                     valid=len(dataset.valid.examples),
                     test=len(dataset.test.examples),
                 ),
+                form=dataset.form,
                 tables=len({id for split in splits for id in split.tables}),
+                repeats=Repeats(equal=repeated.equal, conflicting=repeated.conflicting),
                 leakage=Leakage(
                     shared_tables=shared.shared_tables, shared_questions=shared.shared_questions
                 ),
             ),
-            protocols=protocols(self.setting.style),
+            protocols=protocols(self.setting.style, dataset),
             variants={name: v.result() for name, v in self.variants.items() if v.touched},
             comparisons=[],
             gates=gate_results,
@@ -241,23 +244,27 @@ class SeedRun:
 
     def _partial(self) -> list[str]:
         """Suites that did not measure every variant."""
+        # What the data cannot have is no choice of the user's.
+        impossible = set() if self.setting.dataset.has_tables else {"execution"}
         missing = {
             suite
             for section, suite in SUITES.items()
             for variant in self.variants.values()
-            if section not in variant.touched
+            if section not in variant.touched and section not in impossible
         }
         return sorted(missing)
 
 
-def protocols(style: PromptStyle) -> Protocols:
+def protocols(style: PromptStyle, dataset: Dataset) -> Protocols:
     """The names of the definitions that this version of tunebench measures by."""
-    told = f"({style.name}@{style.version})"
+    # Texts of the user's own are taken as they are, whatever the style.
+    told = f"({style.name}@{style.version})" if dataset.has_tables else f"({dataset.form} as given)"
     return Protocols(
         loss=f"{LOSS_PROTOCOL} {told}",
         execution=f"{EXECUTION_PROTOCOL} {told}",
         throughput=speed.PROTOCOL,
         memory=MEMORY_PROTOCOL,
+        prompt=f"{style.name}@{style.version} sha256:{style.sha256}",
     )
 
 

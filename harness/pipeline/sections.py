@@ -108,6 +108,7 @@ class VariantRun:
             contended=done.contended,
             measured_at=done.measured_at,
             cached=self.stages.was_cached,
+            truncated=done.truncated,
         )
 
     @cached_property
@@ -126,11 +127,14 @@ class VariantRun:
             full_text=self._loss_value(
                 [row.full_nll for row in rows], [row.full_tokens for row in rows], tables
             ),
+            # Plain texts do not say where an answer begins.
             completion=self._loss_value(
                 [row.completion_nll for row in rows],
                 [row.completion_tokens for row in rows],
                 tables,
-            ),
+            )
+            if self.stages.setting.dataset.has_answers
+            else None,
             mlx_lm_compat=self.losses.mlx_lm_compat,
         )
 
@@ -168,12 +172,12 @@ class VariantRun:
     def _checkpoint(self, iteration: int) -> CheckpointResult:
         adapter = self.stages.adapter_folder(iteration)
         rows = self.stages.losses(self._ids, adapter).rows
-        graded = self._grader.grade(self.stages.answers(self._ids, adapter), self.examples)
-        return CheckpointResult(
-            iteration=iteration,
-            loss=sum(row.full_nll for row in rows) / sum(row.full_tokens for row in rows),
-            ex=grading.rate([row.ex for row in graded]),
-        )
+        ex = None
+        if self.stages.setting.dataset.has_tables:
+            answers = self.stages.answers(self._ids, adapter)
+            ex = grading.rate([row.ex for row in self._grader.grade(answers, self.examples)])
+        loss = sum(row.full_nll for row in rows) / sum(row.full_tokens for row in rows)
+        return CheckpointResult(iteration=iteration, loss=loss, ex=ex)
 
     # --- cost ---------------------------------------------------------------------------------
 

@@ -104,6 +104,7 @@ class Session:
         for variant in next(iter(self._variants.values())):
             check_against(variant, dict(base.config))
             preflight.check_checkpoints(variant, options.checkpoints)
+            preflight.check_answers(variant, dataset)
         setting = Setting(
             base, dataset, options.dataset, self.style, cache, options.trust_remote_code
         )
@@ -113,7 +114,7 @@ class Session:
         chosen = sorted(sample, key=lambda example: example.id)
         if self.baseline is not None:
             preflight.check_baseline(
-                self.baseline, base, dataset, protocols(self.style), len(chosen)
+                self.baseline, base, dataset, protocols(self.style, dataset), len(chosen)
             )
         for seed, variants in self._variants.items():
             self.runs[seed] = SeedRun(

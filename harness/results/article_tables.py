@@ -137,7 +137,8 @@ def evaluation_loss(entries: Sequence[Entry], article: Article | None = None) ->
         cells = [escape(entry.label), count(entry.iterations)]
         for value in (loss.full_text, loss.completion, loss.mlx_lm_compat):
             cells += _loss_cells(value)
-        cells += [interval(loss.full_text.ci95), interval(loss.completion.ci95)]
+        answer = loss.completion
+        cells += [interval(loss.full_text.ci95), interval(answer.ci95 if answer else None)]
         rows.append(cells)
     if article is not None:
         for name, column in article.variants.items():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from harness.errors import UserError
 from harness.results.intervals import Interval
-from harness.results.pairing import PRIMARY, Pair, Side, pairs, require_alike
+from harness.results.pairing import Pair, Side, pairs, primary_of, require_alike
 from harness.results.schema import CompareVerdict, Comparison
 from harness.results.statistics import (
     ALPHA,
@@ -64,7 +64,7 @@ def compare_sides(a: Side, b: Side, seed: int = 0) -> PairComparison:
             f"nothing to compare between {a.label(b)} and {b.label(a)}: neither losses.*.jsonl "
             "nor predictions.*.jsonl lies in both runs' folders."
         )
-    family = [pair for pair in found if pair.metric in PRIMARY]
+    family = primary_of(found)
     label_a, label_b = a.label(b), b.label(a)
     intervals = {pair.metric: pair.interval(seed) for pair in found}
     p_values = [sign_flip(pair.sums.numerators, seed) for pair in family]
@@ -87,7 +87,7 @@ def compare_sides(a: Side, b: Side, seed: int = 0) -> PairComparison:
                 pair.n,
             )
             for pair in found
-            if pair.metric not in PRIMARY
+            if pair.metric not in {tested.metric for tested in family}
         ],
     )
 

@@ -105,9 +105,8 @@ def metric_value(result: VariantResult, metric: str) -> float | None:
     """The stored value of a metric; None when it was not measured."""
     loss, execution = result.loss, result.execution
     if metric in ("completion_loss", "full_text_loss"):
-        if loss is None:
-            return None
-        return (loss.completion if metric == "completion_loss" else loss.full_text).loss
+        scored = loss and (loss.completion if metric == "completion_loss" else loss.full_text)
+        return scored.loss if scored else None
     if metric in _PAIRED:
         return None if execution is None else getattr(execution, metric)
     if metric.endswith("_memory_bytes"):

@@ -16,7 +16,7 @@ from harness.results.blessing import bless
 from harness.results.entries import sample_note, sample_size
 from harness.results.gate_rules import METRICS, GateRule, load_gates, metric_value
 from harness.results.intervals import Interval
-from harness.results.pairing import Pair, Side, pairs, require_alike
+from harness.results.pairing import RATE_METRICS, Pair, Side, pairs, require_alike
 from harness.results.schema import GateResult, GateVerdict
 from harness.results.speeds import MIN_TRIALS, same_machine
 from harness.results.statistics import ratio_interval, sign_flip
@@ -97,7 +97,7 @@ def _judge(
     value = metric_value(new.run.results.variants[new.variant], metric)
     baseline = metric_value(old.run.results.variants[old.variant], metric)
     kind = METRICS[metric].kind
-    reason = _why_skip(kind, new, old)
+    reason = _why_skip(kind, new, old) or _impossible(metric, new)
     if reason:
         return _result(metric, new.variant, rule, (baseline, value), "skipped", reason)
     if value is None or baseline is None:
@@ -166,6 +166,16 @@ def _timing_evidence(metric: str, value: float, baseline: float, new: Side, old:
     significant = ratio is not None and not ratio[0] <= 1.0 <= ratio[1]
     basis = f"{len(trials[1])} trials against {len(trials[0])}"
     return Evidence(value, baseline, interval, significant, basis)
+
+
+def _impossible(metric: str, new: Side) -> str:
+    """Why the data cannot have the metric at all; empty where it can."""
+    form = new.run.results.dataset.form
+    if form != "tables" and metric in RATE_METRICS:
+        return "the data has no tables to run queries on"
+    if form == "text" and metric == "completion_loss":
+        return "the data does not say where an answer begins"
+    return ""
 
 
 def _why_skip(kind: str, new: Side, old: Side) -> str:

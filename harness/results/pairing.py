@@ -21,6 +21,9 @@ from harness.results.store import StoredRun
 PRIMARY = ("completion_loss", "ex", "ex_hardened")
 """The primary family: Holm runs over these, and only these get a verdict."""
 
+STAND_IN = "full_text_loss"
+"""Takes the place of the family where there is neither an answer to score nor one to execute."""
+
 DESCRIPTIVE = ("full_text_loss", "ex_official", "ex_strict", "lf", "valid")
 
 RATE_METRICS = ("ex", "ex_hardened", "ex_official", "ex_strict", "lf", "valid")
@@ -81,6 +84,8 @@ def unlike_fields(a: StoredRun, b: StoredRun) -> dict[str, tuple[object, object]
         "protocols.loss": (x.protocols.loss, y.protocols.loss),
         "protocols.execution": (x.protocols.execution, y.protocols.execution),
     }
+    if x.protocols.prompt is not None and y.protocols.prompt is not None:
+        sides["protocols.prompt"] = (x.protocols.prompt, y.protocols.prompt)
     return {name: pair for name, pair in sides.items() if pair[0] != pair[1]}
 
 
@@ -110,6 +115,12 @@ def pairs(a: Side, b: Side) -> list[Pair]:
     return sorted(found, key=lambda pair: order[pair.metric])
 
 
+def primary_of(found: Sequence[Pair]) -> list[Pair]:
+    """The pairs of the primary family; of plain texts, whose answers are not marked, full_text."""
+    family = [pair for pair in found if pair.metric in PRIMARY]
+    return family or [pair for pair in found if pair.metric == STAND_IN]
+
+
 def _loss_pairs(a: Side, b: Side) -> list[Pair]:
     rows_a, rows_b = a.run.losses(a.variant), b.run.losses(b.variant)
     if rows_a is None or rows_b is None:
@@ -129,9 +140,9 @@ def _loss_pairs(a: Side, b: Side) -> list[Pair]:
                 f"{a.label(b)} and {b.label(a)} scored different tokens for {metric}: another "
                 "tokenizer or maximum length. Measure both with the same settings."
             )
-        sums = table_sums(y[:, 0] - x[:, 0], tables, x[:, 1])
         weight = float(x[:, 1].sum())
         if weight:
+            sums = table_sums(y[:, 0] - x[:, 0], tables, x[:, 1])
             values = float(x[:, 0].sum()) / weight, float(y[:, 0].sum()) / weight
             made.append(
                 Pair(metric, "lower", sums, *values, len(tables), None, None, _same_weights(a, b))

@@ -112,7 +112,7 @@ def _sample(run: StoredRun, topic: str) -> str:
     notes = sorted({sample_note(run, result) for result in results if sample_size(result)})
     if not notes:
         return ""
-    tokens = sorted({r.loss.completion.tokens for r in results if r.loss})
+    tokens = sorted({r.loss.completion.tokens for r in results if r.loss and r.loss.completion})
     sample = f"n = {' / '.join(notes)} test examples"
     if topic == "loss" and tokens:
         sample += f", {', '.join(f'{t:,}' for t in tokens)} completion tokens"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from harness.errors import UserError
 from harness.results import article_tables, comparison_tables, question_tables, tables
 from harness.results.article import Article
+from harness.results.caveats import not_measurable, warnings
 from harness.results.compare import PairComparison, compare_sides
 from harness.results.entries import (
     CHARTS,
@@ -95,6 +96,8 @@ def terminal_summary(run: StoredRun) -> str:
         parts.append(comparison_tables.gates(run.results.gates))
     if run.results.run.partial:
         parts.append(f"Partial run, suites not selected: {', '.join(run.results.run.partial)}.")
+    if missing := not_measurable(run):
+        parts.append(missing)
     if run.results.run.contended:
         parts.append("Timings are contended: the machine was busy with other work.")
     parts.append(f"Written: {run.folder / 'report.md'}")
@@ -151,28 +154,9 @@ def _head(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> str:
             f"examples, seed {results.run.seed}, "
             f"{results.run.started} to {results.run.finished}."
         )
-        lines += _warnings(run)
+        lines += warnings(run)
     lines.append(_with_provenance(tables.summary(entries), runs, "summary"))
     return "\n\n".join(_drop_empty(lines))
-
-
-def _warnings(run: StoredRun) -> list[str]:
-    warnings = []
-    record = run.results.run
-    if record.partial:
-        missing = escape(", ".join(record.partial))
-        warnings.append(f"> Partial: not selected were {missing}. Not for publication.")
-    if record.contended:
-        warnings.append("> Contended: the machine was busy; its timings enter no comparison.")
-    if record.git.dirty:
-        warnings.append("> Dirty: tracked files differed from the commit. Not for publication.")
-    leak = run.results.dataset.leakage
-    if leak.shared_tables or leak.shared_questions:
-        warnings.append(
-            f"> Leakage: the test split shares {leak.shared_tables:,} tables and "
-            f"{leak.shared_questions:,} questions with training."
-        )
-    return warnings
 
 
 def _charts(entries: Sequence[Entry]) -> str:

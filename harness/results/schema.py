@@ -15,6 +15,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from harness.data.records import Form
 from harness.results.variant_schema import Record, VariantResult
 
 SCHEMA_VERSION = 1
@@ -86,6 +87,13 @@ class Leakage(Record):
     shared_questions: int = Field(ge=0, description="Questions both in train and in test.")
 
 
+class Repeats(Record):
+    """Questions asked more than once on one table, over all splits."""
+
+    equal: int = Field(ge=0, description="Asked before with the same gold query.")
+    conflicting: int = Field(ge=0, description="Asked before with another gold query.")
+
+
 class DatasetInfo(Record):
     """The data."""
 
@@ -94,6 +102,12 @@ class DatasetInfo(Record):
     splits: SplitCounts = Field(description="Counts by split.")
     tables: int = Field(ge=0, description="Tables over all splits.")
     leakage: Leakage = Field(description="Overlap of train and test.")
+    form: Form = Field(
+        default="tables", description="WikiSQL's tables, or a format of mlx-lm's without tables."
+    )
+    repeats: Repeats | None = Field(
+        default=None, description="Repeated questions; null in runs that did not count them."
+    )
 
 
 class Protocols(Record):
@@ -103,6 +117,11 @@ class Protocols(Record):
     execution: str = Field(description="How text is generated, read, run and compared.")
     throughput: str = Field(description="How speed trials are made.")
     memory: str = Field(description="How memory is sampled.")
+    prompt: str | None = Field(
+        default=None,
+        description="The template that made the texts, as `name@version sha256:…` (32 digits); "
+        "null in runs that did not record it.",
+    )
 
 
 class Comparison(Record):

@@ -30,16 +30,20 @@ AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 def summary(entries: Sequence[Entry]) -> str:
     """The one table of the README and the terminal: quality, speed, memory, size, time."""
     rows = []
+    # Plain texts do not say where an answer begins: there the loss is that of the whole text.
+    losses = [e.result.loss for e in _stored(entries) if e.result and e.result.loss]
+    whole = bool(losses) and not any(loss.completion for loss in losses)
     for entry in _stored(entries):
         result = entry.result
         if result is None or entry.run is None:
             continue
         loss, execution, speed = result.loss, result.execution, result.throughput
+        shown = loss and (loss.full_text if whole else loss.completion)
         hardened = execution.ex_hardened if execution else None
         rows.append(
             [
                 escape(entry.label),
-                fixed(loss.completion.loss) if loss else NONE,
+                fixed(shown.loss) if shown else NONE,
                 percent(execution.ex if execution else None),
                 percent_interval(execution.clustered_ci95 or execution.ci95) if execution else NONE,
                 percent(hardened),
@@ -52,7 +56,7 @@ def summary(entries: Sequence[Entry]) -> str:
         )
     headers = [
         "Variant",
-        "Completion loss",
+        "Full-text loss" if whole else "Completion loss",
         "ex",
         "ex 95%",
         "ex hardened",

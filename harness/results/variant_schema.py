@@ -62,6 +62,9 @@ class Finetune(Record):
     contended: bool = Field(description="Whether others kept the machine busy while training.")
     measured_at: str = Field(description="When (UTC, ISO 8601) and on which machine.")
     cached: bool = Field(description="Whether the timing comes from an earlier run's cache.")
+    truncated: int | None = Field(
+        default=None, ge=0, description="Training rows cut at the maximum length."
+    )
 
 
 class CheckpointResult(Record):
@@ -87,7 +90,9 @@ class Loss(Record):
     n: int = Field(ge=0, description="Examples that were scored.")
     of: int = Field(ge=0, description="Examples in the split; n < of under --limit.")
     full_text: LossValue = Field(description="Prompt, SQL and stop token.")
-    completion: LossValue = Field(description="SQL and stop token only.")
+    completion: LossValue | None = Field(
+        description="SQL and stop token only; null where texts do not mark the answer."
+    )
     mlx_lm_compat: LossValue | None = Field(description="What `mlx_lm.lora --test` reports.")
 
 

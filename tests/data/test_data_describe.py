@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.describe import describe, leakage, render
+from harness.data.describe import describe, render
 from harness.data.export import export, reconcile_command
 from harness.data.prompts import style
 from harness.data.records import Condition, Dataset, Example, LogicalForm, Split, Table
+from harness.data.repeats import leakage
 from harness.errors import UserError
 
 TABLE = Table("t1", ("Name", "Pts"), ("text", "real"), (("Ana", 1), ("Bo", 2)))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data.describe import PUBLISHED_TEST, normalized
+from harness.data.describe import PUBLISHED_TEST
 from harness.data.mini import (
     topics_civic,
     topics_machines,
@@ -26,6 +26,7 @@ from harness.data.mini.rng import Rng
 from harness.data.mini.surface import fill, spoken_value, untidy
 from harness.data.mini.tables import BuiltTable, build_table, table_id
 from harness.data.records import Condition, Example, LogicalForm, Split
+from harness.data.repeats import normalized
 from harness.data.wikisql import example_to_json, table_to_json
 from harness.files import write_jsonl
 
