@@ -2,7 +2,8 @@
 
 Input and output: pydantic models <-> JSONL. `losses.<variant>.jsonl` and
 `predictions.<variant>.jsonl` are what stored runs are compared on, example by example;
-`trials.<variant>.jsonl` is what speeds are compared on.
+`trials.<variant>.jsonl` is what speeds are compared on, `checkpoints.<variant>.jsonl` what saved
+checkpoints are (--checkpoints).
 """
 
 from __future__ import annotations
@@ -40,6 +41,22 @@ class PredictionRow(Record):
     failure: str | None = Field(description="Kind of failure.")
     query: dict[str, Any] | None = Field(description="The logical form that was read.")
     sql: str | None = Field(description="The single-query rendering for DuckDB.")
+
+
+class CheckpointRow(Record):
+    """One test example under one saved checkpoint: its losses and its graded answer."""
+
+    iteration: int = Field(ge=0, description="Completed iterations of the checkpoint.")
+    id: int = Field(ge=0, description="0-based line of the split.")
+    table_id: str = Field(description="The example's table: the cluster.")
+    full_nll: float = Field(description="Summed over prompt, SQL and stop token.")
+    full_tokens: int = Field(ge=0, description="Targets in full_nll.")
+    completion_nll: float = Field(description="Summed over SQL and stop token.")
+    completion_tokens: int = Field(ge=0, description="Targets in completion_nll.")
+    text: str | None = Field(description="What the model wrote; null where nothing was asked.")
+    ex: bool | None = Field(description="Result match; null on a degenerate gold.")
+    ex_hardened: bool | None = Field(description="ex on perturbed tables; null if not asked.")
+    failure: str | None = Field(description="Kind of failure.")
 
 
 class TrialRow(Record):

@@ -1,9 +1,10 @@
 """The store: a run's folder on disk, the only module that writes result files.
 
-Input: :class:`Results`, rows of losses, predictions and speed trials, the report and its charts
--> output: `<results-dir>/<run-name>/`; and back, as a :class:`StoredRun` whose row files are read
-when asked for. A new folder is filled beside its place and then renamed into it, so a run is whole
-or absent. Not covered: what the fields mean (``schema``) and how they read in words (``report``).
+Input: :class:`Results`, rows of losses, predictions, speed trials and checkpoints, the report and
+its charts -> output: `<results-dir>/<run-name>/`; and back, as a :class:`StoredRun` whose row
+files are read when asked for. A new folder is filled beside its place and then renamed into it, so
+a run is whole or absent. Not covered: what the fields mean (``schema``) and how they read in
+words (``report``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pydantic import ValidationError
 
 from harness import files
 from harness.errors import UserError, unknown
-from harness.results.rows import LossRow, PredictionRow, TrialRow
+from harness.results.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
 from harness.results.schema import SCHEMA_VERSION, Results
 from harness.results.variant_schema import Record
 
@@ -37,6 +38,7 @@ class RunRows:
     losses: Mapping[str, Sequence[LossRow]] = field(default_factory=dict)
     predictions: Mapping[str, Sequence[PredictionRow]] = field(default_factory=dict)
     trials: Mapping[str, Sequence[TrialRow]] = field(default_factory=dict)
+    checkpoints: Mapping[str, Sequence[CheckpointRow]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class StoredRun:
         """Speed trials; None when the run has no such file."""
         return _read_rows(self.folder / row_file("trials", variant), TrialRow)
 
+    def checkpoints(self, variant: str) -> list[CheckpointRow] | None:
+        """Every example under every evaluated checkpoint; None when the run has no such file."""
+        return _read_rows(self.folder / row_file("checkpoints", variant), CheckpointRow)
+
 
 def file_name(variant: str) -> str:
     """A variant's name as part of a file name: `article/lora` -> `article__lora`."""
@@ -76,7 +82,7 @@ def file_name(variant: str) -> str:
 
 
 def row_file(kind: str, variant: str) -> str:
-    """The file of ``kind`` (losses, predictions, trials) for a variant."""
+    """The file of ``kind`` (losses, predictions, trials, checkpoints) for a variant."""
     return f"{kind}.{file_name(variant)}.jsonl"
 
 
@@ -234,12 +240,13 @@ def _write_rows(folder: Path, rows: RunRows) -> None:
         ("losses", rows.losses),
         ("predictions", rows.predictions),
         ("trials", rows.trials),
+        ("checkpoints", rows.checkpoints),
     )
     for kind, by_variant in kinds:
         for variant, items in by_variant.items():
             dumped = [item.model_dump(mode="json") for item in items]
             if kind != "trials":
-                dumped.sort(key=lambda row: int(row["id"]))
+                dumped.sort(key=lambda row: (row.get("iteration", 0), int(row["id"])))
             files.write_jsonl(folder / row_file(kind, variant), dumped)
 
 

@@ -54,7 +54,7 @@ def test_a_checkpoint_damaged_on_purpose_fails(method: str, damage: str) -> None
 
 
 @pytest.mark.parametrize("method", VARIANTS)
-@pytest.mark.parametrize(("old", "new"), itertools.permutations(SEEDS, 2))
+@pytest.mark.parametrize(("old", "new"), list(itertools.permutations(SEEDS, 2)))
 def test_the_same_variant_of_another_seed_does_not_fail(method: str, old: str, new: str) -> None:
     verdicts = gate(read_case(method, new), read_case(method, old))
     assert not failed(list(verdicts.values())), told(verdicts)
