@@ -50,10 +50,7 @@ def edges_of(tokenizer: Any, style: PromptStyle) -> Edges:
             "this tokenizer has no end-of-text token (eos_token), so an answer could never stop. "
             "Set eos_token in the model's tokenizer_config.json."
         )
-    # Only mlx-lm's wrapper knows several; Hugging Face gives the one EOS under this name too.
-    known = getattr(tokenizer, "eos_token_ids", None)
-    several = known if isinstance(known, set | frozenset | list | tuple) else ()
-    stops = frozenset({int(eos), *map(int, several)})
+    stops = stop_tokens(tokenizer)
     stop = int(eos)
     if style.chat and chat_template_of(tokenizer):
         stop = _turn_end(tokenizer, stops, default=stop)
@@ -61,6 +58,14 @@ def edges_of(tokenizer: Any, style: PromptStyle) -> Edges:
     adds_bos = tokenizer.bos_token_id is not None and probe[:1] == [tokenizer.bos_token_id]
     bos = str(tokenizer.bos_token) if adds_bos else None
     return Edges(bos, probe[-1:] == [eos], int(eos), stop, stops)
+
+
+def stop_tokens(tokenizer: Any) -> frozenset[int]:
+    """Every token at which generation stops: the EOS, and what else the model's files name."""
+    # Only mlx-lm's wrapper knows several; Hugging Face gives the one EOS under this name too.
+    known = getattr(tokenizer, "eos_token_ids", None)
+    several = known if isinstance(known, set | frozenset | list | tuple) else ()
+    return frozenset({int(tokenizer.eos_token_id), *map(int, several)})
 
 
 def _turn_end(tokenizer: Any, stops: frozenset[int], default: int) -> int:

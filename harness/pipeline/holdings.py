@@ -104,13 +104,17 @@ class Holdings:
             lora_parameters=self.variant.lora_parameters.model_dump(exclude_none=True),
         )
 
+    def tokenized(self, examples: Sequence[Example], loaded: LoadedModel) -> Tokenized:
+        """Token rows of test examples, and how many were cut."""
+        tables = self.dataset.test.tables
+        longest = min(self.variant.max_seq_length, self.context())
+        return tokenize(examples, tables, self.style, loaded.tokenizer, longest)
+
     def rows(
         self, examples: Sequence[Example], loaded: LoadedModel
     ) -> tuple[TokenizedExample, ...]:
         """Token rows of test examples."""
-        tables = self.dataset.test.tables
-        longest = min(self.variant.max_seq_length, self.context())
-        return tokenize(examples, tables, self.style, loaded.tokenizer, longest).examples
+        return self.tokenized(examples, loaded).examples
 
     def prompts(self, examples: Sequence[Example], loaded: LoadedModel) -> list[list[int]]:
         """Prompts of test examples, as tokens; of whole texts, their first halves."""

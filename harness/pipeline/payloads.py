@@ -52,6 +52,7 @@ class Losses(Record):
     """Loss of a split or of a part of it."""
 
     rows: list[LossRow] = Field(description="One an example, in the order asked.")
+    truncated: int = Field(default=0, description="Rows cut at the maximum length.")
     mlx_lm_compat: LossValue | None = Field(description="Null where mlx-lm refuses the file.")
     memory: PhaseMemory = Field(description="Memory of the pass.")
     wall_s: float = Field(description="Wall time.")

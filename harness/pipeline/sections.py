@@ -136,6 +136,7 @@ class VariantRun:
             if self.stages.setting.dataset.has_answers
             else None,
             mlx_lm_compat=self.losses.mlx_lm_compat,
+            truncated=self.losses.truncated,
         )
 
     def _loss_value(self, nll: list[float], tokens: list[int], tables: list[str]) -> LossValue:

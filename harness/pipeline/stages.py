@@ -156,15 +156,10 @@ class VariantStages:
 
         def train(folder: Path) -> dict[str, Any]:
             if self.variant.trains:
-                told = self.call("estimate")["text"]
-                self._say(f"{self.variant.name}: fine-tuning will take {told}")
+                told = self.call("estimate")
+                self._say(f"{self.variant.name}: {told['checked']}")
+                self._say(f"{self.variant.name}: fine-tuning will take {told['text']}")
             payload = self.call("finetune", work=str(work), out=str(folder))
-            if payload["truncated"]:
-                limit = self.variant.max_seq_length
-                self._say(
-                    f"{self.variant.name}: {payload['truncated']} training rows were cut at "
-                    f"{limit} tokens or the model's context; raise --set max_seq_length"
-                )
             for note in payload["notes"]:
                 self._say(f"{self.variant.name}: {note}")
             return payload

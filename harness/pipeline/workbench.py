@@ -20,6 +20,7 @@ import psutil
 import harness.models.backend as backend
 from harness.cache import Cache
 from harness.data.records import Example
+from harness.data.rowfacts import data_facts, row_facts
 from harness.measure import generate, loss, parity, speed
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
@@ -84,6 +85,8 @@ class Workbench:
         """What fine-tuning will take, before it starts."""
         loaded = self.holdings.model(None)
         rows, _ = self.holdings.training_rows(loaded)
+        limit = min(self.variant.max_seq_length, self.holdings.context())
+        checked = row_facts(rows, loaded.tokenizer).sentence(limit)
         gflops = backend.measured_blas().gflops or 1.0
         found = estimate(
             self.variant,
@@ -94,7 +97,12 @@ class Workbench:
             gflops,
             len(self.holdings.dataset.valid.examples),
         )
-        return {"text": str(found), "seconds": found.total_s, "peak_bytes": found.peak_bytes}
+        return {
+            "text": str(found),
+            "seconds": found.total_s,
+            "peak_bytes": found.peak_bytes,
+            "checked": f"{checked}; {data_facts(self.holdings.dataset)}",
+        }
 
     def finetune(self, work: str, out: str) -> dict[str, Any]:
         """Train in the folder ``work`` (kept when interrupted), leave the adapter in ``out``."""
@@ -138,10 +146,10 @@ class Workbench:
     def losses(self, ids: list[int], adapter: str | None) -> dict[str, Any]:
         """Loss of test examples: the payload `Losses`."""
         loaded = self.holdings.model(adapter)
-        rows = self.holdings.rows(self.holdings.examples(ids), loaded)
+        rows = self.holdings.tokenized(self.holdings.examples(ids), loaded)
         started = time.perf_counter()
         with MemoryPhase() as phase:
-            found = loss.evaluate(loaded.model, rows, LOSS_BATCH, self._progress)
+            found = loss.evaluate(loaded.model, rows.examples, LOSS_BATCH, self._progress)
         compat = loss.mlx_lm_compat(
             found,
             loss.CompatSettings(
@@ -163,6 +171,7 @@ class Workbench:
                 }
                 for row in found
             ],
+            "truncated": rows.truncated,
             "mlx_lm_compat": None if compat is None else {**asdict(compat), "ci95": None},
             "memory": _memory(phase),
             "wall_s": time.perf_counter() - started,

@@ -51,8 +51,19 @@ def warnings(run: StoredRun) -> list[str]:
             f"> Conflicting gold: {repeats.conflicting:,} questions were asked before on the same "
             "table with another answer."
         )
-    cut = {name: r.finetune.truncated for name, r in run.results.variants.items() if r.finetune}
-    for name, rows in cut.items():
-        if rows:
-            found.append(f"> Truncated: {code(name)} trained on {rows:,} rows cut short.")
+    found += _truncated(run)
+    return found
+
+
+def _truncated(run: StoredRun) -> list[str]:
+    found = []
+    for name, result in run.results.variants.items():
+        trained = result.finetune.truncated if result.finetune else None
+        scored = result.loss.truncated if result.loss else None
+        if trained:
+            found.append(f"> Truncated: {code(name)} was trained on {trained:,} rows cut short.")
+        if scored:
+            found.append(
+                f"> Truncated: the loss of {code(name)} is over {scored:,} rows cut short."
+            )
     return found

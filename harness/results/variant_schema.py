@@ -94,6 +94,9 @@ class Loss(Record):
         description="SQL and stop token only; null where texts do not mark the answer."
     )
     mlx_lm_compat: LossValue | None = Field(description="What `mlx_lm.lora --test` reports.")
+    truncated: int | None = Field(
+        default=None, ge=0, description="Test rows cut at the maximum length."
+    )
 
 
 class PhaseMemory(Record):

@@ -1,0 +1,112 @@
+"""`pytest suites/` on data in mlx-lm's own formats: all but execution accuracy, and it says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.data.prompts import style
+from harness.data.records import Dataset
+from harness.data.sources import resolve_dataset
+from harness.errors import UserError
+from harness.pipeline.preflight import check_answers
+from harness.results.compare import compare_within
+from harness.results.store import read_run
+from harness.train.variants import load_variants
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "wikisql" / "mlx-text"
+
+
+def texts_of(dataset: Dataset, folder: Path, form: str, count: int = 40) -> Path:
+    """The first rows of ``dataset`` as `text` or as `prompt` and `completion`."""
+    chosen = style("dialect")
+    folder.mkdir()
+    for name, split in (("train", dataset.train), ("valid", dataset.valid), ("test", dataset.test)):
+        lines = []
+        for example in split.examples[:count]:
+            table = split.tables[example.table_id]
+            asked = chosen.prompt(example.question, table)
+            answer = chosen.completion(example.gold, table)
+            row = {"text": asked + answer}
+            if form == "completions":
+                row = {"prompt": asked, "completion": answer.strip()}
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def bench(
+    folder: Path, data: Path, *options: str
+) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "suites/", "-rs", "--model=tiny"),
+            *("--set", "iters=4", "--limit=12", f"--dataset={data}"),
+            *(f"--results-dir={folder}", "--run-name=texts", *options),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done, json.loads((folder / "texts" / "results.json").read_text("utf-8"))
+
+
+@pytest.mark.slow
+def test_whole_texts_are_measured_in_all_but_what_they_cannot_have(tmp_path: Path) -> None:
+    whole = SHARED.is_dir()
+    data = SHARED if whole else texts_of(resolve_dataset("mini"), tmp_path / "data", "text")
+    done, results = bench(tmp_path, data, "--variant=lora,qlora")
+    assert "without tables no query can be executed" in done.stdout
+    assert "do not say where an answer begins" in done.stdout
+    assert "40 rows" in done.stderr or "1,000 rows" in done.stderr
+    assert "answers not marked" in done.stderr
+    assert results["run"]["partial"] == []
+    assert (results["dataset"]["form"], results["dataset"]["tables"]) == ("text", 0)
+    assert results["protocols"]["loss"] == "loss@1 (text as given)"
+    for found in results["variants"].values():
+        assert found["loss"]["completion"] is None
+        assert found["loss"]["full_text"]["tokens"] > 0
+        assert found["loss"]["mlx_lm_compat"]["loss"] > 0
+        assert found["execution"] is None
+        assert found["fuse"]["fused"]["ppl"] > 1
+        assert found["fuse"]["fused"]["ex"] is None
+        assert found["throughput"]["generation_tokens_per_s"] > 0
+        assert found["memory"]["generate"]["mlx_peak_bytes"] > 0
+        assert len(found["questions"]) == 8
+    run = read_run(tmp_path / "texts")
+    (pair,) = compare_within(run)
+    assert [comparison.metric for comparison in pair.primary] == ["full_text_loss"]
+    report = (tmp_path / "texts" / "report.md").read_text("utf-8")
+    assert "> Not measured: execution accuracy" in report
+    assert "| Full-text loss |" in " ".join(report.split()).replace("  ", " ")
+
+
+@pytest.mark.slow
+def test_prompts_with_completions_have_a_completion_loss(tmp_path: Path) -> None:
+    data = texts_of(resolve_dataset("mini"), tmp_path / "data", "completions")
+    done, results = bench(tmp_path, data, "--variant=lora", "--set", "mask_prompt=true")
+    assert "every prompt a token prefix" in done.stderr
+    found = results["variants"]["lora"]
+    assert 0 < found["loss"]["completion"]["tokens"] < found["loss"]["full_text"]["tokens"]
+    assert found["execution"] is None
+    assert results["run"]["partial"] == []
+
+
+def test_masking_the_prompt_of_whole_texts_is_refused(tmp_path: Path) -> None:
+    mini = resolve_dataset("mini")
+    (lora,) = load_variants(["lora"], {"mask_prompt": "true"})
+    whole = resolve_dataset(str(texts_of(mini, tmp_path / "text", "text", 3)))
+    with pytest.raises(UserError, match=r"where an answer begins. Use --set mask_prompt=false"):
+        check_answers(lora, whole)
+    check_answers(lora, mini)
+    check_answers(lora, resolve_dataset(str(texts_of(mini, tmp_path / "c", "completions", 3))))
