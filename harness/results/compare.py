@@ -17,7 +17,6 @@ from harness.results.pairing import Pair, Side, pairs, primary_of, require_alike
 from harness.results.schema import CompareVerdict, Comparison
 from harness.results.statistics import (
     ALPHA,
-    fewest_flips,
     holm,
     minimum_detectable,
     sign_flip,
@@ -181,8 +180,4 @@ def _verdict(
 def _smallest(pair: Pair, family: int) -> float | None:
     if pair.fixed is None or pair.broken is None:
         return minimum_detectable(pair.sums, family)
-    smallest = minimum_detectable(pair.sums, family, len(pair.fixed) + len(pair.broken))
-    if smallest is None:
-        return None
-    # With few discordant pairs no pattern of signs reaches the first Holm step at all.
-    return min(1.0, max(smallest, fewest_flips(family) / pair.n))
+    return minimum_detectable(pair.sums, family, len(pair.fixed) + len(pair.broken))

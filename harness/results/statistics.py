@@ -4,8 +4,8 @@ Input: differences summed by table -> output: p values and the smallest detectab
 Sources: the sign-flip (one-sample randomization) test of Fisher 1935 with the Monte Carlo p of
 Phipson & Smyth 2010; its single-step maximum over several comparisons (Westfall & Young 1993,
 §2.5, with sign flips as in Nichols & Holmes 2002); McNemar 1947, exact binomial form; Holm 1979;
-the normal approximation to McNemar's power (Connor 1987, under the null variance); Welch's t on
-logarithms for a ratio of speeds. Intervals are in ``intervals``; what is compared, and in which
+the power of McNemar's test under the null variance (Connor 1987), on tables as clusters; Welch's t
+on logarithms for a ratio of speeds. Intervals are in ``intervals``; what is compared, and in which
 words, in ``compare``.
 """
 
@@ -113,27 +113,53 @@ def minimum_detectable(
 ) -> float | None:
     """Smallest true |mean difference| that the first Holm step finds with ``power``.
 
-    ``(z(1 - alpha/2m) + z(power)) * se``. For a loss ``se`` is the standard error over tables.
-    For right/wrong pairs it is ``sqrt(d / n)`` with the observed share ``d`` of ``discordant``
-    pairs, the standard error without a true difference, times the square root of the design
-    effect of the tables (never below 1); with one example a table that is the usual McNemar
-    formula. None when nothing differed: then the data say nothing about the spread.
+    :func:`detectable_errors` standard errors over tables, with as many degrees of freedom as
+    tables of equal size would give the same precision. For right/wrong pairs the standard error
+    is McNemar's without a true difference, ``sqrt(d / n)`` with the observed share ``d`` of
+    ``discordant`` pairs, times the square root of the design effect of the tables (never below
+    1); half a step of the count is added for its being whole (Edwards 1948), and no fewer pairs
+    must differ than :func:`fewest_differing`. None when nothing differed: then the data say
+    nothing about the spread.
+    """
+    n = float(sums.weights.sum())
+    error = sums.standard_error
+    if math.isnan(error) or n == 0 or discordant == 0 or (discordant is None and error == 0.0):
+        return None
+    tables = n**2 / float(np.square(sums.weights).sum())  # Kish 1965: effective number
+    errors = detectable_errors(max(1.0, tables - 1.0), ALPHA / family, power)
+    if discordant is None:
+        return errors * error
+    alone = (discordant / n - sums.estimate**2) / n
+    effect = max(1.0, error**2 / alone) if alone > 0 else 1.0
+    found = errors * math.sqrt(discordant * effect) / n + 1.0 / n
+    moving = np.count_nonzero(sums.numerators)
+    together = float(np.abs(sums.numerators).sum()) / moving if moving else 1.0
+    return min(1.0, max(found, fewest_differing(family, power) * together / n))
+
+
+def detectable_errors(freedom: float, alpha: float, power: float) -> float:
+    """How many standard errors a mean must lie from zero for a two-sided t test to find it.
+
+    Johnson & Welch's 1940 approximation to the noncentral t; tends to z + z for many tables.
+    """
+    from scipy import special, stats  # slow to import: collecting tests does without
+
+    critical = float(stats.t.ppf(1 - alpha / 2, freedom))
+    bias = math.sqrt(2 / freedom) * math.exp(
+        special.gammaln((freedom + 1) / 2) - special.gammaln(freedom / 2)
+    )
+    spread = math.sqrt(1 + critical**2 * (1 - bias**2))
+    return critical * bias + float(stats.norm.ppf(power)) * spread
+
+
+def fewest_differing(family: int, power: float = POWER) -> float:
+    """Tables expected to differ so that, with ``power``, :func:`fewest_flips` of them do.
+
+    Counts taken as Poisson: half a quantile of chi-squared (Garwood 1936).
     """
     from scipy import stats  # slow to import: collecting tests does without
 
-    n = float(sums.weights.sum())
-    error = sums.standard_error
-    if discordant is None:
-        spread = 0.0 if math.isnan(error) else error
-    else:
-        spread = math.sqrt(discordant) / n if n else 0.0
-        share = discordant / n if n else 0.0
-        alone = (share - sums.estimate**2) / n if n else 0.0
-        if alone > 0 and not math.isnan(error):
-            spread *= math.sqrt(max(1.0, error**2 / alone))
-    if spread == 0.0:
-        return None
-    return float(stats.norm.ppf(1 - ALPHA / (2 * family)) + stats.norm.ppf(power)) * spread
+    return float(stats.chi2.ppf(power, 2 * fewest_flips(family))) / 2
 
 
 def fewest_flips(family: int) -> int:

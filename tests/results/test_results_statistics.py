@@ -19,12 +19,15 @@ from harness.results.intervals import (
     without_spread,
 )
 from harness.results.statistics import (
+    detectable_errors,
+    fewest_differing,
     fewest_flips,
     holm,
     mcnemar,
     minimum_detectable,
     ratio_interval,
     sign_flip,
+    sign_flip_largest,
 )
 
 # Darwin's maize, differences in eighths of an inch; Fisher, The Design of Experiments, §21.
@@ -61,6 +64,27 @@ def test_monte_carlo_sign_flip_agrees_with_the_exact_one_and_is_never_zero() -> 
 def test_sign_flip_on_one_example_a_table_is_mcnemar() -> None:
     differences = np.array([1.0] * 10 + [-1.0] * 2)
     assert sign_flip(differences) == pytest.approx(mcnemar(10, 2))
+
+
+def test_the_largest_of_one_column_is_a_one_sided_sign_flip() -> None:
+    column = np.array([3.0, 1.0, 1.0, 0.0])[:, None]
+    assert sign_flip_largest(column, 0) == 1 / 8
+    assert sign_flip_largest(DARWIN[:, None], 0) == 863 / 2**15
+    many = np.random.default_rng(2).normal(0.1, 1.0, (60, 1))
+    assert sign_flip_largest(many, 0) == pytest.approx(sign_flip(many[:, 0]) / 2, abs=0.01)
+
+
+def test_the_largest_of_several_columns_pays_for_the_choice_by_hand() -> None:
+    # Three tables, signs flipped together. Column a sums |3| only for +++ (and -3 for ---);
+    # column b is +--, so -3/sqrt(3) turns to +3/sqrt(3) where a's do not: 2 of 8 reach a's sum.
+    both = np.array([[1.0, 1.0], [1.0, -1.0], [1.0, -1.0]])
+    assert sign_flip_largest(both, 0) == 2 / 8
+    # A column that never differs neither helps nor hurts.
+    padded = np.column_stack([np.zeros(3), both])
+    assert sign_flip_largest(padded, 1) == 2 / 8
+    assert sign_flip_largest(padded, 0) == 1.0
+    twice = np.column_stack([both[:, 0], both[:, 0]])
+    assert sign_flip_largest(twice, 0) == 1 / 8
 
 
 def test_exact_mcnemar_by_hand() -> None:
@@ -173,18 +197,45 @@ def test_token_weighted_loss_interval_holds_the_mean_and_is_seeded() -> None:
     ("n", "discordant", "points"),
     [(100, 5, 6.3), (500, 25, 2.8), (2000, 100, 1.4), (15878, 794, 0.5)],
 )
-def test_minimum_detectable_gives_the_known_sizes(n: int, discordant: int, points: float) -> None:
-    sums = TableSums(np.zeros(n), np.ones(n))  # as many fixed as broken within each table
-    found = minimum_detectable(sums, 1, discordant)
+def test_minimum_detectable_tends_to_the_known_sizes(
+    n: int, discordant: int, points: float
+) -> None:
+    # z(0.975) + z(0.8) = 2.8016 standard errors of sqrt(d / n), one table an example.
+    assert 100 * 2.8016 * (discordant / n / n) ** 0.5 == pytest.approx(points, abs=0.05)
+    differences = np.zeros(n)
+    differences[:discordant] = np.resize([1.0, -1.0], discordant)
+    found = minimum_detectable(TableSums(differences, np.ones(n)), 1, discordant)
     assert found is not None
-    assert 100 * found == pytest.approx(points, abs=0.05)
+    # Whole counts and a minimum of differing tables: larger where little was seen.
+    assert points <= 100 * found + 0.05
+    assert 100 * found == pytest.approx(points, abs=0.05 + 100 / n * (1 if n > 100 else 3))
+
+
+def test_detectable_errors_against_the_noncentral_t() -> None:
+    from scipy import stats
+
+    for freedom in (11.0, 48.0, 5000.0):
+        errors = detectable_errors(freedom, 0.05 / 3, 0.8)
+        critical = stats.t.ppf(1 - 0.05 / 6, freedom)
+        assert stats.nct.sf(critical, freedom, errors) == pytest.approx(0.8, abs=0.005)
+    # z(1 - 0.05/6) + z(0.8) = 2.3940 + 0.8416
+    assert detectable_errors(1e9, 0.05 / 3, 0.8) == pytest.approx(3.2356, abs=1e-3)
+
+
+def test_fewest_differing_by_the_poisson_distribution() -> None:
+    from scipy import stats
+
+    # Seven tables must all differ one way to pass 0.05 / 3; nine are expected then.
+    assert fewest_flips(3) == 7
+    assert fewest_differing(3) == pytest.approx(9.075, abs=1e-3)
+    assert stats.poisson.sf(6, fewest_differing(3)) == pytest.approx(0.8)
 
 
 def test_minimum_detectable_grows_with_the_family_and_with_clustering() -> None:
-    alone = TableSums(np.array([1.0, -1.0] * 10), np.ones(20))
-    together = TableSums(np.array([5.0, -5.0] * 2), np.full(4, 5.0))
-    one, three = minimum_detectable(alone, 1, 20), minimum_detectable(alone, 3, 20)
-    clustered = minimum_detectable(together, 1, 20)
+    alone = TableSums(np.array([1.0, -1.0] * 100), np.ones(200))
+    together = TableSums(np.array([5.0, -5.0] * 20), np.full(40, 5.0))
+    one, three = minimum_detectable(alone, 1, 200), minimum_detectable(alone, 3, 200)
+    clustered = minimum_detectable(together, 1, 200)
     assert one is not None
     assert three is not None
     assert clustered is not None

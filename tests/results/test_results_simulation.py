@@ -1,0 +1,150 @@
+"""Simulated worlds with clustered examples: errors are rare without a difference, and the stated
+smallest one is found. Everything is seeded, so these tests cannot flicker.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from results_sample import MemoryRun, memory_run
+
+from harness.results.compare import compare_within
+from harness.results.intervals import TableSums, studentized
+from harness.results.rows import LossRow, PredictionRow
+from harness.results.schema import Comparison
+from harness.results.statistics import ALPHA, minimum_detectable, sign_flip
+from harness.results.store import RunRows
+
+TABLES = 60
+"""As many as mini's test split has, of one to five questions each."""
+
+DISCORDANT = 0.18
+"""Share of answers that differ in correctness, as lora and qlora do on mini."""
+
+TOGETHER = 0.15
+"""How alike the differences within a table are (1/(1 + concentration) of a Dirichlet)."""
+
+
+def world(
+    seed: int, loss: float = 0.0, ex: float = 0.0
+) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """Tables, loss differences and differences of right answers with these true means."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 6, TABLES)
+    differ = max(DISCORDANT, ex + 0.01)
+    shares = np.array([(differ + ex) / 2, (differ - ex) / 2, 1 - differ])
+    tables: list[int] = []
+    losses: list[float] = []
+    marks: list[int] = []
+    for table, size in enumerate(sizes):
+        tables += [table] * int(size)
+        losses += list(rng.normal(loss, 0.1) + rng.normal(0.0, 0.1, size))
+        own = rng.dirichlet(shares * (1 / TOGETHER - 1))
+        marks += list(rng.choice([1, -1, 0], size=size, p=own))
+    return tables, np.array(losses), np.array(marks)
+
+
+def sums(tables: list[int], values: np.ndarray) -> TableSums:
+    return TableSums(
+        np.bincount(tables, weights=values, minlength=TABLES).astype(float),
+        np.bincount(tables, minlength=TABLES).astype(float),
+    )
+
+
+def found(one: TableSums, family: int = 3) -> bool:
+    """The verdict's two conditions at the first Holm step."""
+    if sign_flip(one.numerators, flips=DRAWS) >= ALPHA / family:
+        return False
+    interval = studentized(one, draws=DRAWS)
+    return interval is not None and not interval[0] <= 0.0 <= interval[1]
+
+
+def pairs_of(seed: int, **true: float) -> dict[str, tuple[TableSums, int | None]]:
+    tables, losses, marks = world(seed, **true)
+    return {
+        "loss": (sums(tables, losses), None),
+        "ex": (sums(tables, marks), int(np.count_nonzero(marks))),
+    }
+
+
+def smallest(metric: str, trials: int) -> float:
+    """The median of what is stated over worlds without a difference."""
+    stated = [
+        minimum_detectable(one, 3, discordant)
+        for one, discordant in (pairs_of(seed)[metric] for seed in range(trials))
+    ]
+    return float(np.median([value for value in stated if value is not None]))
+
+
+def at_most(share: float, trials: int) -> float:
+    """The largest count that binomial error allows for a true share (two standard errors)."""
+    return trials * share + 2 * (trials * share * (1 - share)) ** 0.5
+
+
+@pytest.mark.parametrize("metric", ["loss", "ex"])
+def test_small_simulation_of_errors_and_power(metric: str) -> None:
+    trials = 60
+    errors = sum(found(pairs_of(seed)[metric][0]) for seed in range(trials))
+    assert errors <= at_most(ALPHA / 3, trials)
+    true = {metric: smallest(metric, trials)}
+    seen = sum(found(pairs_of(1000 + seed, **true)[metric][0]) for seed in range(trials))
+    assert 0.70 <= seen / trials <= 0.95
+    half = {metric: 0.5 * true[metric]}
+    less = sum(found(pairs_of(1000 + seed, **half)[metric][0]) for seed in range(trials))
+    assert less < 0.5 * seen
+
+
+def run_of(seed: int, **true: float) -> MemoryRun:
+    """The world as a stored run of two variants."""
+    tables, losses, marks = world(seed, **true)
+    rng = np.random.default_rng(seed)
+    rows: dict[str, list[LossRow]] = {"lora": [], "qlora": []}
+    answers: dict[str, list[PredictionRow]] = {"lora": [], "qlora": []}
+    for i, (table, loss, mark) in enumerate(zip(tables, losses, marks, strict=True)):
+        base, agreed = rng.normal(3.0, 0.3), bool(rng.random() < 0.35)
+        before = {1: False, -1: True, 0: agreed}[int(mark)]
+        after = {1: True, -1: False, 0: agreed}[int(mark)]
+        for name, nll, right in (("lora", base, before), ("qlora", base + loss, after)):
+            rows[name].append(
+                LossRow(
+                    id=i, table_id=f"t{table}", full_nll=1.0, full_tokens=1,
+                    completion_nll=float(nll), completion_tokens=1,
+                )
+            )  # fmt: skip
+            answers[name].append(
+                PredictionRow(
+                    id=i, table_id=f"t{table}", text="x", ex_official=right, lf=right, ex=right,
+                    ex_strict=right, ex_hardened=right, valid=True, failure=None, query=None,
+                    sql=None,
+                )
+            )  # fmt: skip
+    return dataclasses.replace(memory_run(), rows=RunRows(losses=rows, predictions=answers))
+
+
+def family_of(seed: int, **true: float) -> dict[str, Comparison]:
+    return {c.metric: c for c in compare_within(run_of(seed, **true))[0].primary}
+
+
+@pytest.mark.slow
+def test_verdicts_without_a_difference_are_within_five_percent() -> None:
+    trials = 400
+    families = [family_of(seed) for seed in range(trials)]
+    wrong = sum(
+        any(c.verdict != "not distinguishable" for c in family.values()) for family in families
+    )
+    assert wrong <= at_most(ALPHA, trials)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("metric", "verdict"), [("loss", "worse"), ("ex", "better")])
+def test_the_stated_smallest_difference_is_found_in_about_80_percent(
+    metric: str, verdict: str
+) -> None:
+    trials = 300
+    name = {"loss": "completion_loss", "ex": "ex"}[metric]
+    stated = float(np.median([family_of(s)[name].minimum_detectable or 0.0 for s in range(100)]))
+    families = [family_of(5000 + seed, **{metric: stated}) for seed in range(trials)]
+    share = sum(family[name].verdict == verdict for family in families) / trials
+    assert 0.75 <= share <= 0.92
