@@ -27,6 +27,10 @@ TOGETHER = 0.15
 """How alike the differences within a table are (1/(1 + concentration) of a Dirichlet)."""
 
 
+DRAWS = 2_000
+"""A fifth of what a comparison draws: the small simulation has to be quick."""
+
+
 def world(
     seed: int, loss: float = 0.0, ex: float = 0.0
 ) -> tuple[list[int], np.ndarray, np.ndarray]:
