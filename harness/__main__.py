@@ -14,7 +14,10 @@ import typer
 
 from harness.cli import data, machine, runs, scoring
 from harness.errors import UserError
+from harness.files import refusal
 from harness.progress import tell
+
+INTERRUPTED = "tunebench: interrupted; what was there before is as it was"
 
 app = typer.Typer(
     name="tunebench",
@@ -44,9 +47,17 @@ def main() -> None:
         tell(f"tunebench: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        tell("tunebench: interrupted")
+        tell(INTERRUPTED)
         sys.exit(130)
-    except Exception:
+    except SystemExit as end:
+        if end.code == 130:  # typer's way to pass Ctrl-C on
+            tell(INTERRUPTED)
+        raise
+    except Exception as error:
+        told = refusal(error)
+        if told is not None:
+            tell(f"tunebench: {told}")
+            sys.exit(2)
         traceback.print_exc()
         tell("tunebench: this is a bug in tunebench, please report it with the lines above")
         sys.exit(3)

@@ -183,7 +183,7 @@ class Cache:
             if not psutil.pid_exists(int(partial.name.split(".")[-2]))
         ]
         idle = min(limit, time.time() - IDLE_S)
-        for kind in ("training", "downloads"):
+        for kind in ("training", "evaluating", "downloads"):
             found += [path for path in self.root.glob(f"{kind}/*") if path.stat().st_mtime <= idle]
         return found
 

@@ -1,31 +1,68 @@
 """Files that are either whole or absent, and content keys.
 
 Every write goes to a temporary neighbour, is flushed to disk and then renamed over the target,
-so that a crash, a full disk or Ctrl-C leaves the old file or the new one, never a torn one.
+so that a crash, a full disk or Ctrl-C leaves the old file or the new one, never a torn one. A
+process that is killed leaves its neighbour, which the next write to the same place removes.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import glob
 import hashlib
 import json
 import os
+import platform
+import re
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from harness.errors import UserError
+
+_REFUSED = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENOTDIR,
+}
+# What libraries that raise errors of their own say where write(2) failed: DuckDB and safetensors
+# quote the system, MLX 0.32 does not.
+_REFUSALS = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|Read-only file system"
+    r"|Permission denied|Input/output error|Unable to write \d+ bytes",
+    re.IGNORECASE,
+)
+
+_STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically; parent folders are made.
+
+    What is no regular file (a pipe, /dev/stdout) is written to as it is; a link stays a link.
 
     Raises:
         UserError: the folder cannot be written (permission, read-only, disk full); the old
             file, if any, is untouched.
     """
     try:
+        if _is_stream(path):
+            with path.open("wb") as stream:
+                stream.write(data)
+            return
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        remove_abandoned(path.parent, path.name)
+        handle, temporary = tempfile.mkstemp(prefix=temporary_prefix(path.name), dir=path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     try:
@@ -60,6 +97,36 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, "".join(line + "\n" for line in lines))
 
 
+def temporary_prefix(name: str) -> str:
+    """How the temporary neighbour of ``name`` begins: hidden, with the process that makes it."""
+    return f".{name}.{_host()}-{os.getpid()}."
+
+
+def remove_abandoned(folder: Path, name: str) -> None:
+    """Remove temporary neighbours of ``name`` whose processes are gone from this machine."""
+    start = f".{name}.{_host()}-"
+    for found in folder.glob(glob.escape(start) + "*"):
+        process = found.name.removeprefix(start).partition(".")[0]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            if found.is_dir():
+                shutil.rmtree(found, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):  # the write itself will say what is wrong
+                    found.unlink(missing_ok=True)
+
+
+def refusal(error: BaseException) -> str | None:
+    """Why the disk refused, in words, where that is what ``error`` is about; else None.
+
+    Libraries turn a full disk into errors of their own; all of them are the user's to put right.
+    """
+    if isinstance(error, OSError) and error.errno in _REFUSED:
+        place = f": {error.filename}" if error.filename is not None else ""
+        return f"{error.strerror}{place}"
+    found = None if isinstance(error, UserError) else _REFUSALS.search(str(error))
+    return None if found is None else found[0]
+
+
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
@@ -73,3 +140,14 @@ def content_key(*parts: Any) -> str:
     """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False, default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:32]
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether ``path`` leads to something that must not be replaced by a file."""
+    # /dev/stdout may lead to a regular file that others hold open.
+    return path.absolute().parent in _STREAMS or (path.exists() and not path.is_file())
+
+
+def _host() -> str:
+    """This machine's name as part of a file's name: process numbers hold on one machine only."""
+    return re.sub(r"[^A-Za-z0-9]", "_", platform.node())

@@ -32,6 +32,9 @@ pytest_plugins = ["harness.suite_fixtures"]
 
 PROGRESS = pytest.StashKey[TerminalProgress]()
 WRITTEN = pytest.StashKey[list[StoredRun]]()
+INTERRUPTED = pytest.StashKey[bool]()
+INTERRUPTED_STATUS = 130
+"""What a shell expects of a command ended by Ctrl-C; pytest's own is 2."""
 
 JOB_SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 
@@ -47,11 +50,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Check options, variant files, gates and baseline: one line and exit status 4 when wrong."""
     config.stash[WRITTEN] = []
+    config.stash[INTERRUPTED] = False
     if config.option.help:
         return
     with _usage():
         command = shlex.join(["pytest", *config.invocation_params.args])
         config.stash[SESSION] = Session(option_table.read(config), command)
+    config.pluginmanager.register(_Interruption(config), "tunebench-interruption")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -122,13 +127,30 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     tunebench = config.stash.get(SESSION, None)
     if PROGRESS in config.stash:
         config.stash[PROGRESS].close()
-    if tunebench is None or not tunebench.prepared:
+    if tunebench is None or PROGRESS not in config.stash:
         return
+    interrupted = config.stash[INTERRUPTED]
     try:
-        if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        if ended and tunebench.prepared:
             _write_runs(session, tunebench)
+    except KeyboardInterrupt:
+        interrupted = True
     finally:
         tunebench.close()
+    if interrupted:
+        session.exitstatus = INTERRUPTED_STATUS
+        tell(f"\ntunebench: interrupted; {tunebench.kept()}")
+
+
+class _Interruption:
+    """Tells Ctrl-C from pytest's other interruptions, such as errors while collecting."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self._config.stash[INTERRUPTED] = excinfo.type is KeyboardInterrupt
 
 
 def _write_runs(session: pytest.Session, tunebench: Session) -> None:

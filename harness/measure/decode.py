@@ -12,7 +12,7 @@ Stopping, text and order are the caller's (``generate.py``, ``speed.py``).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,11 @@ PREFILL_TOKENS = 2048
 
 CACHE_STEP = 64
 """Columns by which caches grow; mlx-lm's 256 would be mostly empty at the length of our prompts."""
+
+_PROBE = (0, 1, 2, 3, 2, 1, 0)
+_PROBE_LENGTHS = (3, 7, 5)
+_ROUNDING = 0.2
+"""Of the spread of a row's logits: more than low precision makes, less than a wrong mask does."""
 
 
 class BatchDecoder:
@@ -58,9 +63,11 @@ class BatchDecoder:
 
 
 def decoders(
-    model: Any, prompts: Rows, batch_size: int
+    model: Any, prompts: Rows, batch_size: int, done: Container[int] = ()
 ) -> Iterator[tuple[tuple[int, ...], BatchDecoder]]:
     """Every prompt in a batch ready to decode, with the prompts' positions.
+
+    A batch of which every row is ``done`` is left out; the others are the same without it.
 
     Args:
         model: an mlx-lm model in evaluation mode.
@@ -70,12 +77,17 @@ def decoders(
     heads = [prompt[:-1] for prompt in prompts]
     if not _batchable(model):
         for row, head in enumerate(heads):
+            if row in done:
+                continue
             yield (row,), BatchDecoder(model, _single_cache(model, head), [prompts[row][-1]])
             mx.clear_cache()
         return
     for window in plan(heads, batch_size):
+        wanted = [b for b in window.batches if not all(row in done for row in b)]
+        if not wanted:
+            continue
         ahead = _prefix_cache(model, heads, window)
-        for batch in window.batches:
+        for batch in wanted:
             cache = _copy(ahead, [window.starts[row].place for row in batch])
             if cache is None:
                 cache = _empty_cache(model, len(batch))
@@ -143,10 +155,37 @@ def _extend(model: Any, cache: list[Any], rows: Rows) -> None:
 
 
 def _batchable(model: Any) -> bool:
-    """Whether every kind of cache the architecture uses has a batched form."""
-    from mlx_lm.models.cache import make_prompt_cache
+    """Whether the architecture decodes rows of unlike length together, found by trying once."""
+    known = getattr(model, "_tunebench_batchable", None)
+    if known is None:
+        from mlx_lm.models.cache import make_prompt_cache
 
-    return all(hasattr(layer, "merge") for layer in make_prompt_cache(model))
+        merges = all(hasattr(layer, "merge") for layer in make_prompt_cache(model))
+        known = merges and _same_in_company(model)
+        object.__setattr__(model, "_tunebench_batchable", known)
+    return bool(known)
+
+
+def _same_in_company(model: Any) -> bool:
+    """Whether a row's logits are the same alone and beside longer ones, but for rounding.
+
+    mlx-lm's gemma2 lays the mask of a batch over its heads: an error, or wrong numbers in silence
+    where there happen to be as many rows as heads.
+    """
+    prompts = [row[-length:] for row, length in zip([_PROBE] * 3, _PROBE_LENGTHS, strict=True)]
+    try:
+        batch = _empty_cache(model, len(prompts))
+        _extend(model, batch, [row[:-1] for row in prompts])
+        last = mx.array([row[-1:] for row in prompts])
+        together = np.array(model(last, cache=batch)[:, -1, :].astype(mx.float32))
+    except ValueError:  # shapes that do not broadcast
+        return False
+    for row, found in zip(prompts, together, strict=True):
+        logits = model(mx.array([row[-1:]]), cache=_single_cache(model, row[:-1]))
+        alone = np.array(logits[0, -1].astype(mx.float32))
+        if not np.abs(alone - found).max() < _ROUNDING * max(float(alone.std()), 1e-6):
+            return False
+    return True
 
 
 def _single_cache(model: Any, row: Sequence[int]) -> list[Any]:

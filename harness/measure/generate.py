@@ -11,10 +11,11 @@ Reading the texts as SQL is `sql`'s business; the speed of generation is ``speed
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import UserError
+from harness.journal import Journal
 from harness.measure.decode import BatchDecoder, decoders
 from harness.progress import ProgressCallback, silent
 
@@ -62,6 +63,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     protocol: GenerationProtocol | None = None,
     progress: ProgressCallback = silent,
+    kept: Journal | None = None,
 ) -> list[Generation]:
     """Answer every prompt; results in input order, none for no prompts.
 
@@ -70,6 +72,8 @@ def generate(
         prompts: token ids as `data.tokens.encode_prompt` gives them.
         protocol: how; the default is the published one.
         progress: told the answers finished.
+        kept: batches of an earlier, killed process, which are not answered again; new ones are
+            added. The same prompts, model and protocol must have made them.
 
     Raises:
         UserError: a prompt is empty or does not fit the model's context.
@@ -77,7 +81,7 @@ def generate(
     protocol = protocol or GenerationProtocol()
     room = _room(loaded, prompts, protocol.max_new_tokens)
     stops = _Stops(loaded.tokenizer, protocol.stop_at_newline)
-    found: dict[int, Generation] = {}
+    found = {row: Generation(**fields) for row, fields in kept.rows.items()} if kept else {}
 
     def finished(position: int, answer: Generation) -> None:
         found[position] = answer
@@ -89,9 +93,13 @@ def generate(
     loaded.model.eval()
     try:
         with wired_limit(loaded.model):
-            for batch, decoder in decoders(loaded.model, prompts, protocol.batch_size):
+            for batch, decoder in decoders(
+                loaded.model, prompts, protocol.batch_size, frozenset(found)
+            ):
                 limits = [(position, room[position]) for position in batch]
                 _answer_batch(decoder, limits, stops, finished)
+                if kept is not None:
+                    kept.add({position: asdict(found[position]) for position in batch})
     finally:
         loaded.model.train(was_training)
     return [found[position] for position in range(len(prompts))]

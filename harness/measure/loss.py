@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.errors import UserError
+from harness.journal import Journal
 from harness.measure.batches import length_batches
 from harness.measure.entropy import TargetNll
 from harness.measure.forward import split_model, target_nll
@@ -81,6 +82,7 @@ def evaluate(
     examples: Sequence[TokenizedExample],
     batch_size: int = 16,
     progress: ProgressCallback = silent,
+    kept: Journal | None = None,
 ) -> list[ExampleLoss]:
     """Score every example, none dropped; results in input order, the same at any batch size.
 
@@ -89,6 +91,8 @@ def evaluate(
         examples: tokenized texts; no examples give an empty list.
         batch_size: rows in one forward pass.
         progress: told the examples done.
+        kept: batches of an earlier, killed process, which are not scored again; new ones are
+            added.
 
     Raises:
         UserError: a loss is not finite.
@@ -96,16 +100,20 @@ def evaluate(
     was_training = bool(model.training)
     model.eval()
     split = split_model(model) if examples else None
-    found: dict[int, ExampleLoss] = {}
+    found = {row: ExampleLoss(**fields) for row, fields in kept.rows.items()} if kept else {}
     batches = length_batches([len(example.tokens) for example in examples], batch_size)
     try:
         for batch in batches:
+            if all(position in found for position in batch):
+                continue
             rows = [examples[position].tokens for position in batch]
             for position, nll in zip(
                 batch, target_nll(model, split, rows, _MLX_LM_PAD), strict=True
             ):
                 found[position] = _example_loss(examples[position], nll)
             mx.clear_cache()
+            if kept is not None:
+                kept.add({position: asdict(found[position]) for position in batch})
             progress("loss", len(found), len(examples))
     finally:
         model.train(was_training)

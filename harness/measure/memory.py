@@ -61,6 +61,17 @@ class MemoryPhase:
             raise RuntimeError("the phase has not ended; read `measured` after the with block")
         return self._measured
 
+    @property
+    def so_far(self) -> PhaseMemory:
+        """The phase's memory up to now; once it has ended, all of it."""
+        if self._measured is not None:
+            return self._measured
+        return PhaseMemory(
+            mlx_peak_bytes=max(self._active, int(mx.get_peak_memory())),
+            rss_start_bytes=self._start,
+            rss_peak_bytes=max(self._peak, self._rss()),
+        )
+
     def __enter__(self) -> MemoryPhase:
         self._active = int(mx.get_active_memory())
         mx.reset_peak_memory()
@@ -76,11 +87,7 @@ class MemoryPhase:
     ) -> None:
         self._done.set()
         self._thread.join()
-        self._measured = PhaseMemory(
-            mlx_peak_bytes=max(self._active, int(mx.get_peak_memory())),
-            rss_start_bytes=self._start,
-            rss_peak_bytes=max(self._peak, self._rss()),
-        )
+        self._measured = self.so_far
 
     def _rss(self) -> int:
         return int(self._process.memory_info().rss)

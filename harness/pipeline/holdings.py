@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from harness.cache import Cache
 from harness.data.prompts import PromptStyle, style
@@ -41,6 +42,9 @@ class Holdings:
         trust_remote_code: bool,
         progress: ProgressCallback,
     ) -> None:
+        self.kernels: Any = None
+        """The choice of CPU kernels that every stage computes with, also in a later process:
+        other kernels round otherwise. None until the base was described."""
         self.variant = variant
         self.style: PromptStyle = style(prompt_style)
         self.dataset: Dataset = resolve_dataset(dataset)
@@ -56,21 +60,23 @@ class Holdings:
         if self._loaded is None or self._adapter != adapter:
             self.release()
             self._loaded = load(self.base, None if adapter is None else Path(adapter))
-            accelerate(self._loaded.model)
+            accelerate(self._loaded.model, self.kernels)
             self._adapter = adapter
         return self._loaded
 
     def hold(self, loaded: LoadedModel) -> Acceleration:
         """Keep a base that was just loaded, accelerated; what was chosen."""
         self._loaded, self._adapter = loaded, None
-        return accelerate(loaded.model)
+        chosen = accelerate(loaded.model)
+        self.kernels = chosen.to_json()
+        return chosen
 
     def fused(self, folder: Path) -> LoadedModel:
         """A fused model from its folder, in the place of the variant's own."""
         self.release()
         self._loaded = load(resolve(str(folder), Cache(folder.parent / "cache")))
         self._adapter = str(folder)
-        accelerate(self._loaded.model)
+        accelerate(self._loaded.model, self.kernels)
         return self._loaded
 
     def release(self) -> None:

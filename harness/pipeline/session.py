@@ -146,6 +146,15 @@ class Session:
             where = f", the old one kept in {kept}" if kept is not None else ""
             tell(f"tunebench: {written[-1].id} is the baseline now{where}")
 
+    def kept(self) -> str:
+        """What an interrupted run leaves, and how to go on."""
+        if not self.options.use_cache:
+            return "with --no-cache nothing is kept"
+        return (
+            "finished stages, training and answers so far are kept in "
+            f"{Cache().root}. The same command goes on from there."
+        )
+
     def close(self) -> None:
         """End every model process."""
         for run in self.runs.values():

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from harness.cache import Cache
 from harness.data.prompts import PromptStyle
@@ -24,6 +25,7 @@ from harness.errors import UserError
 from harness.files import content_key, sha256_file, write_json
 from harness.models.resolve import BaseModel
 from harness.pipeline import keys
+from harness.pipeline.adapter_source import AdapterSource, given_adapter
 from harness.pipeline.payloads import Answers, Description, Finetuned, Fused, Losses
 from harness.pipeline.worker import Worker, WorkerError
 from harness.progress import ProgressCallback
@@ -46,16 +48,6 @@ class Setting:
     style: PromptStyle
     cache: Cache
     trust_remote_code: bool = False
-
-
-@dataclass(frozen=True)
-class AdapterSource:
-    """The adapter that is measured: ``path`` None is the base itself."""
-
-    path: Path | None
-    sha256: str | None
-    iterations: int | None
-    source: Literal["trained", "cached", "given"]
 
 
 class VariantStages:
@@ -92,10 +84,17 @@ class VariantStages:
                     "prompt_style": self.setting.style.name,
                     "cache_root": str(self.setting.cache.root),
                     "trust_remote_code": self.setting.trust_remote_code,
+                    "kernels": self._kernels,
                 },
                 self._progress,
             )
         return self._worker
+
+    @property
+    def _kernels(self) -> Any:
+        """The kernel choice that belongs to this variant's numbers, once it is known."""
+        known = self.__dict__.get("description")
+        return None if known is None else known.acceleration
 
     def close(self) -> None:
         """End the process; a later stage starts a new one."""
@@ -123,13 +122,13 @@ class VariantStages:
         """The base as this variant uses it."""
         # The record names the machine, so another machine takes it anew.
         parts = (platform.node(),)
-        return self._cached("describe", parts, Description, lambda _: self.call("describe"))
+        return self._cached("describe", parts, Description, lambda *_: self.call("describe"))
 
     @cached_property
     def adapter(self) -> AdapterSource:
         """The adapter to measure, trained first if need be."""
         if self._given_adapter is not None:
-            return self._given(self._given_adapter)
+            return given_adapter(self._given_adapter)
         if not self.variant.trains:
             return AdapterSource(None, None, 0, "cached")
         iterations = self.finetuned.iterations
@@ -152,14 +151,13 @@ class VariantStages:
         if self._given_adapter is not None:
             raise UserError("--adapter-path evaluates a given adapter: there is no fine-tuning")
         _ = self.was_cached  # asked before it is made
-        work = self.setting.cache.root / "training" / self._finetune_key
 
-        def train(folder: Path) -> dict[str, Any]:
+        def train(folder: Path, work: str) -> dict[str, Any]:
             if self.variant.trains:
                 told = self.call("estimate")
                 self._say(f"{self.variant.name}: {told['checked']}")
                 self._say(f"{self.variant.name}: fine-tuning will take {told['text']}")
-            payload = self.call("finetune", work=str(work), out=str(folder))
+            payload = self.call("finetune", work=work, out=str(folder))
             for note in payload["notes"]:
                 self._say(f"{self.variant.name}: {note}")
             return payload
@@ -179,7 +177,7 @@ class VariantStages:
             "loss",
             parts,
             Losses,
-            lambda _: self.call("losses", ids=list(ids), adapter=_text(adapter)),
+            lambda _, work: self.call("losses", ids=list(ids), adapter=_text(adapter), work=work),
         )
 
     def answers(self, ids: Sequence[int], adapter: Path | None) -> Answers:
@@ -189,7 +187,7 @@ class VariantStages:
             "generate",
             parts,
             Answers,
-            lambda _: self.call("answers", ids=list(ids), adapter=_text(adapter)),
+            lambda _, work: self.call("answers", ids=list(ids), adapter=_text(adapter), work=work),
         )
 
     def fused(self, ids: Sequence[int], keep: Path | None) -> Fused:
@@ -198,11 +196,11 @@ class VariantStages:
         if adapter is None:
             raise UserError(f"variant {self.variant.name} has no adapter to fuse")
 
-        def fuse(_: Path) -> dict[str, Any]:
+        def fuse(*_: Any) -> dict[str, Any]:
             return self.call("fuse", ids=list(ids), adapter=str(adapter), keep=_text(keep))
 
         if keep is not None:
-            return Fused.model_validate(fuse(keep))
+            return Fused.model_validate(fuse())
         longest = self.variant.max_seq_length
         parts = (list(ids), self._data_key, longest, keys.adapter_key(adapter))
         fused = self._cached("fuse", parts, Fused, fuse)
@@ -217,11 +215,12 @@ class VariantStages:
 
         files = [sha256_file(path) for path in sorted(STUDENTS_FOLDER.glob("*.jsonl"))]
         adapter = self.adapter.path
+        parts = ("students", files, self.setting.style.sha256, keys.adapter_key(adapter))
         return self._cached(
             "generate",
-            ("students", files, self.setting.style.sha256, keys.adapter_key(adapter)),
+            parts,
             Answers,
-            lambda _: self.call("question_answers", adapter=_text(adapter)),
+            lambda _, work: self.call("question_answers", adapter=_text(adapter), work=work),
         )
 
     # --- keys --------------------------------------------------------------------------------
@@ -262,32 +261,22 @@ class VariantStages:
         stage: str,
         parts: Any,
         kind: type[Payload],
-        run: Callable[[Path], dict[str, Any]],
+        run: Callable[[Path, str], dict[str, Any]],
     ) -> Payload:
         key = self._finetune_key if stage == "finetune" else self._key(stage, parts)
+        kept = "training" if stage == "finetune" else "evaluating"
+        work = self.setting.cache.root / kept / key
 
         def make(folder: Path) -> None:
             if stage != "describe":
                 # First in a fresh process, so that its memory is that of loading alone.
                 _ = self.description
-            write_json(folder / PAYLOAD_FILE, run(folder))
+            write_json(folder / PAYLOAD_FILE, run(folder, str(work)))
 
         folder = self.setting.cache.build(stage, key, make)
+        # Only now is nothing lost with what was kept until all of it was done.
+        shutil.rmtree(work, ignore_errors=True)
         return kind.model_validate(json.loads((folder / PAYLOAD_FILE).read_text("utf-8")))
-
-    def _given(self, folder: Path) -> AdapterSource:
-        file = folder / keys.ADAPTER_FILE
-        if not file.is_file():
-            raise UserError(
-                f"--adapter-path {folder}: no {keys.ADAPTER_FILE} there. Give a folder that "
-                "mlx_lm.lora or tunebench wrote."
-            )
-        try:
-            config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
-            iterations = config.get("iters")
-        except (OSError, ValueError, AttributeError):
-            iterations = None  # loading names what is wrong with the configuration
-        return AdapterSource(folder, sha256_file(file), iterations, "given")
 
 
 PAYLOAD_FILE = "payload.json"

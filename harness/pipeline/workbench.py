@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
 from harness.models.device import device, measured_at
 from harness.models.load import LoadedModel, load
+from harness.pipeline.attempts import KeptRows, larger, phase_memory
 from harness.pipeline.holdings import Holdings
 from harness.progress import ProgressCallback
 from harness.train.estimate import estimate
@@ -52,8 +54,9 @@ class Workbench:
         prompt_style: str,
         cache_root: str,
         trust_remote_code: bool,
+        kernels: Any = None,
     ) -> dict[str, Any]:
-        """Say what the process works on; nothing is loaded yet."""
+        """Say what the process works on, and how it computes; nothing is loaded yet."""
         self.variant = Variant.model_validate(variant)
         self.holdings = Holdings(
             model,
@@ -64,6 +67,7 @@ class Workbench:
             trust_remote_code,
             self._progress,
         )
+        self.holdings.kernels = kernels
         return {}
 
     def describe(self) -> dict[str, Any]:
@@ -78,7 +82,7 @@ class Workbench:
             "base_bytes": _weight_bytes(self.holdings.base.path),
             "parameters": self.holdings.counts().to_json(),
             "acceleration": acceleration.to_json(),
-            "load": _memory(phase),
+            "load": phase_memory(phase),
         }
 
     def estimate(self) -> dict[str, Any]:
@@ -105,7 +109,8 @@ class Workbench:
         }
 
     def finetune(self, work: str, out: str) -> dict[str, Any]:
-        """Train in the folder ``work`` (kept when interrupted), leave the adapter in ``out``."""
+        """Train in the folder ``work``, which is the caller's to remove once the copy of the
+        adapter in ``out`` is safe: an interrupted training goes on in it."""
         self.holdings.release()
         loaded = load(self.holdings.base)
         train, valid = self.holdings.training_rows(loaded)
@@ -115,6 +120,9 @@ class Workbench:
             phases[name].append(MemoryPhase())
             return phases[name][-1]
 
+        def cost() -> dict[str, Any]:
+            return {name: phase_memory(*parts) for name, parts in phases.items()}
+
         with Contention(root=os.getppid()) as contention:
             result = finetune(
                 loaded,
@@ -123,7 +131,7 @@ class Workbench:
                 valid.examples,
                 Path(work),
                 self.variant.seed,
-                Watch(self._progress, phase),
+                Watch(self._progress, phase, self.holdings.kernels, cost),
             )
         payload = {
             "curve": [asdict(point) for point in result.curve],
@@ -132,24 +140,25 @@ class Workbench:
             "iterations": self.variant.iters if self.variant.trains else 0,
             "checkpoints": [checkpoint.iteration for checkpoint in result.checkpoints],
             "truncated": train.truncated,
-            "train": _memory(*phases["train"]),
-            "validation": _memory(*phases["validate"]),
+            "train": reduce(larger, (cost["train"] for cost in result.costs), None),
+            "validation": reduce(larger, (cost["validate"] for cost in result.costs), None),
             "contended": contention.contended,
             "measured_at": measured_at(),
             "notes": list(result.notes),
         }
         if result.adapter is not None:
             shutil.copytree(result.adapter, out, dirs_exist_ok=True)
-            shutil.rmtree(work)
         return payload
 
-    def losses(self, ids: list[int], adapter: str | None) -> dict[str, Any]:
-        """Loss of test examples: the payload `Losses`."""
+    def losses(self, ids: list[int], adapter: str | None, work: str) -> dict[str, Any]:
+        """Loss of test examples: the payload `Losses`; finished batches are kept in ``work``."""
         loaded = self.holdings.model(adapter)
         rows = self.holdings.tokenized(self.holdings.examples(ids), loaded)
-        started = time.perf_counter()
         with MemoryPhase() as phase:
-            found = loss.evaluate(loaded.model, rows.examples, LOSS_BATCH, self._progress)
+            kept = KeptRows(Path(work), self.holdings.kernels, phase)
+            found = loss.evaluate(
+                loaded.model, rows.examples, LOSS_BATCH, self._progress, kept.journal
+            )
         compat = loss.mlx_lm_compat(
             found,
             loss.CompatSettings(
@@ -173,21 +182,21 @@ class Workbench:
             ],
             "truncated": rows.truncated,
             "mlx_lm_compat": None if compat is None else {**asdict(compat), "ci95": None},
-            "memory": _memory(phase),
-            "wall_s": time.perf_counter() - started,
+            **kept.cost(),
         }
 
-    def answers(self, ids: list[int], adapter: str | None) -> dict[str, Any]:
-        """Greedy answers to test questions: the payload `Answers`."""
+    def answers(self, ids: list[int], adapter: str | None, work: str) -> dict[str, Any]:
+        """Greedy answers to test questions: the payload `Answers`; finished batches are kept in
+        ``work``."""
         loaded = self.holdings.model(adapter)
         examples = self.holdings.examples(ids)
-        return self._answer(loaded, ids, self.holdings.prompts(examples, loaded))
+        return self._answer(loaded, ids, self.holdings.prompts(examples, loaded), work)
 
-    def question_answers(self, adapter: str | None) -> dict[str, Any]:
+    def question_answers(self, adapter: str | None, work: str) -> dict[str, Any]:
         """Answers to the students questions: the payload `Answers`."""
         loaded = self.holdings.model(adapter)
         prompts = self.holdings.student_prompts(loaded)
-        return self._answer(loaded, list(range(len(prompts))), prompts)
+        return self._answer(loaded, list(range(len(prompts))), prompts, work)
 
     def fuse(self, ids: list[int], adapter: str, keep: str | None) -> dict[str, Any]:
         """The tuned model as adapter, fused and dequantized: the payload `Fused`."""
@@ -240,18 +249,17 @@ class Workbench:
         return {"trials": trials}
 
     def _answer(
-        self, loaded: LoadedModel, ids: Sequence[int], prompts: list[list[int]]
+        self, loaded: LoadedModel, ids: Sequence[int], prompts: list[list[int]], work: str
     ) -> dict[str, Any]:
-        started = time.perf_counter()
         with MemoryPhase() as phase:
-            found = generate.generate(loaded, prompts, progress=self._progress)
+            kept = KeptRows(Path(work), self.holdings.kernels, phase)
+            found = generate.generate(loaded, prompts, progress=self._progress, kept=kept.journal)
         return {
             "rows": [
                 {"id": id, "text": answer.text, "tokens": answer.tokens}
                 for id, answer in zip(ids, found, strict=True)
             ],
-            "memory": _memory(phase),
-            "wall_s": time.perf_counter() - started,
+            **kept.cost(),
         }
 
     def _write_fused(self, adapter: str, folder: Path, dequantize: bool) -> FusedSize:
@@ -280,17 +288,3 @@ def _no_room(holdings: Holdings, root: Path) -> str | None:
 
 def _weight_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob(WEIGHT_FILES))
-
-
-def _memory(*phases: MemoryPhase) -> dict[str, Any] | None:
-    """A phase that may come in several parts: the first start, the largest peaks."""
-    if not phases:
-        return None
-    parts = [phase.measured for phase in phases]
-    return {
-        "mlx_peak_bytes": max(part.mlx_peak_bytes for part in parts),
-        "rss_start_bytes": parts[0].rss_start_bytes,
-        "rss_peak_bytes": max(part.rss_peak_bytes for part in parts),
-        # Each variant has a process of its own.
-        "shared_process": False,
-    }

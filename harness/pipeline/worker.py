@@ -3,20 +3,19 @@
 Calls go down as JSON lines and come back as JSON lines (progress, then one result), so that the
 main process never imports MLX, memory is measured per variant, and a crash of native code is a
 message instead of a dead session. The child is ``harness.pipeline.worker_main``; what it prints
-goes to a log file whose end is shown when it dies.
+goes to a nameless log whose end is shown when it dies. Killing this process ends the child too,
+which sees its input close.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from harness.errors import UserError
 from harness.progress import ProgressCallback, silent
@@ -31,17 +30,15 @@ class Worker:
 
     def __init__(self, label: str) -> None:
         self.label = label
-        handle, log = tempfile.mkstemp(prefix="tunebench-worker-", suffix=".log")
-        self._log = Path(log)
-        with os.fdopen(handle, "wb") as stream:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.pipeline.worker_main"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                text=True,
-                encoding="utf-8",
-            )
+        self._log = _open_log()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "harness.pipeline.worker_main"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            encoding="utf-8",
+        )
 
     def call(
         self, method: str, parameters: dict[str, Any], progress: ProgressCallback = silent
@@ -76,7 +73,8 @@ class Worker:
 
     def _death(self, method: str) -> WorkerError:
         status = self._process.wait()
-        tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+        self._log.seek(0)
+        tail = "\n".join(self._log.read().decode(errors="replace").splitlines()[-15:])
         why = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         hint = (
             " (the system may have run out of memory: try a smaller batch_size or max_seq_length "
@@ -89,7 +87,7 @@ class Worker:
         )
 
     def close(self) -> None:
-        """End the process and remove its log."""
+        """End the process; its log goes with it."""
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -100,7 +98,7 @@ class Worker:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
-        self._log.unlink(missing_ok=True)
+        self._log.close()
 
     def __enter__(self) -> Worker:
         return self
@@ -112,3 +110,14 @@ class Worker:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _open_log() -> IO[bytes]:
+    """A file without a name: nothing is left of it, however the processes end."""
+    try:
+        return tempfile.TemporaryFile(prefix="tunebench-worker-")
+    except OSError as error:
+        raise UserError(
+            f"cannot write a log in {tempfile.gettempdir()}: {error.strerror or error}. Free space "
+            "there, or set TMPDIR to another folder."
+        ) from error

@@ -1,13 +1,17 @@
 """The model process: reads calls from standard input, answers on the original standard output.
 
 Everything that libraries print (mlx-lm draws tables) goes to standard error, which the parent
-keeps as a log. The process ends when its input closes or its parent is gone.
+keeps as a log. The process ends as soon as its input closes, whatever it is computing: that is
+how it learns that its parent was killed. Ctrl-C, which a terminal sends to every process of the
+command, is the parent's business.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import queue
+import signal
 import sys
 import threading
 import time
@@ -15,20 +19,23 @@ import traceback
 from typing import Any, TextIO
 
 from harness.errors import UserError
+from harness.files import refusal
 
 PROGRESS_INTERVAL_S = 0.2
 
 
 def main() -> None:
     """Serve calls until the input closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    calls: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(calls,), daemon=True).start()
     from harness.pipeline.workbench import Workbench
 
     bench = Workbench(_Progress(channel))
-    for line in sys.stdin:
-        call = json.loads(line)
+    while True:
+        call = json.loads(calls.get())
         try:
             answer = {
                 "kind": "result",
@@ -36,8 +43,11 @@ def main() -> None:
             }
         except UserError as error:
             answer = {"kind": "user_error", "text": str(error)}
-        except Exception:  # the boundary of the process: the parent raises it again as its own
+        except Exception as error:  # the boundary of the process: the parent raises it as its own
+            told = refusal(error)
             answer = {"kind": "error", "text": traceback.format_exc()}
+            if told is not None:
+                answer = {"kind": "user_error", "text": f"{call['method']}: cannot write: {told}"}
         _send(channel, answer)
 
 
@@ -63,12 +73,11 @@ def _send(channel: TextIO, message: dict[str, Any]) -> None:
     channel.flush()
 
 
-def _end_with_parent() -> None:
-    # A parent that was killed cannot say so, and a long computation never reads its input.
-    parent = os.getppid()
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
+def _read(calls: queue.SimpleQueue[str]) -> None:
+    """Hand on calls; end the process with its input, for a long computation never looks at it."""
+    for line in sys.stdin:
+        calls.put(line)
+    os._exit(0)
 
 
 if __name__ == "__main__":

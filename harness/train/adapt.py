@@ -129,6 +129,13 @@ def save_adapter(model: nn.Module, variant: Variant, base: str, folder: Path) ->
     return folder
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Remove what a killed training was writing; the caller holds the training's lock."""
+    for file in folder.rglob(".*"):
+        if file.is_file():
+            file.unlink()
+
+
 def save_arrays(
     path: Path, arrays: dict[str, mx.array], metadata: dict[str, str] | None = None
 ) -> None:

@@ -5,6 +5,7 @@ mlx-lm's own name, ``0000020_adapters.safetensors``, beside the adapter. The res
 weights, optimizer state, random state, curve and iteration (which is the data position too, see
 ``batches.py``) in one safetensors file, written whole, then announced with its checksum by a
 second file. Two generations are kept: a damaged one is moved aside, named, and the older is used.
+A state vouches for the checkpoints before it, which nothing else would ever write again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ import numpy as np
 
 from harness.files import sha256_file, write_json
 from harness.models.backend import mx, nn
-from harness.train.adapt import WEIGHTS, save_adapter, save_arrays, trainable
+from harness.train.adapt import CONFIG, WEIGHTS, save_adapter, save_arrays, trainable
 from harness.train.variant import Variant
 
 _KEPT = 2
@@ -54,6 +56,15 @@ def checkpoints_in(out: Path) -> list[Checkpoint]:
     return [Checkpoint(int(f.name), f) for f in folders if (f / WEIGHTS).is_file()]
 
 
+def damaged_files(folder: Path, told: dict[str, str]) -> list[str]:
+    """Those of ``told`` (name -> SHA-256) that are not in ``folder`` as they were written."""
+    return [
+        name
+        for name, digest in told.items()
+        if not (folder / name).is_file() or sha256_file(folder / name) != digest
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class ResumeState:
     """What was restored beside weights, optimizer and random state."""
@@ -64,6 +75,8 @@ class ResumeState:
     """Wall time of the run that was cut off, up to this state."""
     acceleration: Any
     """The kernel choice it computed with."""
+    costs: list[Any] = field(default_factory=list)
+    """What each process so far said of its phases (``Watch.cost``)."""
 
 
 class StateStore:
@@ -78,6 +91,8 @@ class StateStore:
         self.fingerprint = fingerprint
         self.notes: list[str] = []
         """What the user should know: states that were damaged or belonged to something else."""
+        self.vouched: dict[str, str] = {}
+        """SHA-256 of the checkpoints' files, by their path from the training's folder."""
         self._enabled = mx.distributed.init().size() == 1
         self._path = folder
         self.newest = self._newest() if self._enabled else None
@@ -92,17 +107,17 @@ class StateStore:
         arrays = {f"weights.{name}": array for name, array in trainable(model).items()}
         arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(optimizer.state)}
         arrays["random"] = _random_key()
-        meta = {
-            "fingerprint": self.fingerprint,
-            "iteration": state.iteration,
-            "curve": state.curve,
-            "elapsed_s": state.elapsed_s,
-            "acceleration": state.acceleration,
-        }
+        meta = {"fingerprint": self.fingerprint, "checkpoints": self.vouched, **asdict(state)}
         path = self.folder / f"state-{state.iteration:07d}.safetensors"
         save_arrays(path, arrays, {"tunebench": json.dumps(meta)})
         write_json(path.with_suffix(".json"), {"sha256": sha256_file(path)})
         self._forget(self._announced()[_KEPT:])
+
+    def vouch(self, checkpoint: Checkpoint) -> None:
+        """Have the next states tell whether ``checkpoint`` is still what was written."""
+        for file in (checkpoint.path / WEIGHTS, checkpoint.path / CONFIG):
+            name = file.relative_to(self.folder.parent).as_posix()
+            self.vouched[name] = sha256_file(file)
 
     def restore(self, model: nn.Module, optimizer: Any) -> None:
         """Put weights, optimizer state and random state of :attr:`newest` in place."""
@@ -131,10 +146,27 @@ class StateStore:
                 self.notes.append(f"{path.name} belongs to other settings or versions: not used")
                 self._forget([announcement])
                 continue
-            self._path = path
-            keys = ("iteration", "curve", "elapsed_s", "acceleration")
-            return ResumeState(**{key: meta[key] for key in keys})
+            vouched = meta.pop("checkpoints", {})
+            if not self._whole(vouched, path.name):
+                self._forget([announcement])
+                continue
+            self._path, self.vouched = path, vouched
+            del meta["fingerprint"]
+            return ResumeState(**meta)
         return None
+
+    def _whole(self, vouched: dict[str, str], state: str) -> bool:
+        """Whether every checkpoint before a state is undamaged; one that is not is moved aside."""
+        for name in damaged_files(self.folder.parent, vouched):
+            folder = (self.folder.parent / name).parent
+            if folder.is_dir():
+                folder.rename(self.folder / f"{folder.name}.damaged-{time.time_ns()}")
+            self.notes.append(
+                f"{name} is damaged (checksum): moved aside, and {state}, which follows it, is "
+                "not used"
+            )
+            return False
+        return True
 
     def _announced(self) -> list[Path]:
         return sorted(self.folder.glob("state-*.json"), reverse=True)

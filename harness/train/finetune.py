@@ -19,13 +19,19 @@ from typing import Any
 
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
-from harness.files import content_key, write_json
+from harness.files import content_key, sha256_file, write_json
 from harness.models.accelerate import accelerate
 from harness.models.backend import mx
 from harness.models.load import LoadedModel
 from harness.progress import ProgressCallback, silent
-from harness.train.adapt import WEIGHTS, apply_variant, save_adapter
-from harness.train.checkpoints import Checkpoint, StateStore, checkpoints_in
+from harness.train.adapt import (
+    CONFIG,
+    WEIGHTS,
+    apply_variant,
+    remove_temporaries,
+    save_adapter,
+)
+from harness.train.checkpoints import Checkpoint, StateStore, checkpoints_in, damaged_files
 from harness.train.curve import Curve, CurvePoint
 from harness.train.session import Session, Watch
 from harness.train.validate import mean_loss, validation_rows
@@ -54,6 +60,8 @@ class FinetuneResult:
     """Time in mlx-lm's steps."""
     acceleration: Any = None
     """How the CPU kernels were chosen."""
+    costs: tuple[Any, ...] = ()
+    """What each process that took part said of its phases (``Watch.cost``)."""
     notes: tuple[str, ...] = ()
     """What a user should know, e.g. a damaged resume state that was passed over."""
 
@@ -90,11 +98,15 @@ def finetune(
     if not variant.trains:
         return _base_only(loaded, variant, subset, watch)
     fingerprint = _fingerprint(loaded, variant, train, subset, seed)
+    if mx.distributed.init().rank() == 0:
+        remove_temporaries(out)
     finished = read_result(out, fingerprint)
     store = StateStore(out / "state", fingerprint)
+    if finished is None:
+        store.notes += _damage(out)
     earlier = finished or store.newest
     # What was chosen by measuring is kept: other kernels round otherwise.
-    chosen = earlier.acceleration if earlier is not None else None
+    chosen = earlier.acceleration if earlier is not None else watch.kernels
     acceleration = accelerate(loaded.model, chosen, hold=False).to_json()
     apply_variant(loaded.model, variant, seed)
     if finished is not None:
@@ -113,11 +125,12 @@ def finetune(
         overhead_s=session.overhead_s,
         step_s=session.step_s,
         acceleration=acceleration,
+        costs=(*session.costs, watch.cost()),
         notes=tuple(store.notes),
     )
     if mx.distributed.init().rank() == 0:
         save_adapter(loaded.model, variant, loaded.base.id, out)
-        _write_result(out, result, fingerprint)
+        _write_result(out, result, fingerprint, store.vouched)
         store.clear()
     return result
 
@@ -137,7 +150,7 @@ def _base_only(
     loaded: LoadedModel, variant: Variant, subset: Sequence[TokenizedExample], watch: Watch
 ) -> FinetuneResult:
     started = time.perf_counter()
-    acceleration = accelerate(loaded.model, hold=False).to_json()
+    acceleration = accelerate(loaded.model, watch.kernels, hold=False).to_json()
     apply_variant(loaded.model, variant, seed=0)
     label, curve = f"validate {variant.name}", Curve()
     with watch.phase("validate"):
@@ -150,6 +163,7 @@ def _base_only(
         adapter=None,
         resumed_from=None,
         acceleration=acceleration,
+        costs=(watch.cost(),),
     )
 
 
@@ -172,12 +186,27 @@ def _fingerprint(
     )
 
 
-def _write_result(out: Path, result: FinetuneResult, fingerprint: str) -> None:
+def _write_result(
+    out: Path, result: FinetuneResult, fingerprint: str, checkpoints: dict[str, str]
+) -> None:
     """``finetune.json``: written last, so that its presence says the training is whole."""
     record = asdict(result)
     for key in ("adapter", "checkpoints"):
         del record[key]  # found again from the folder, which may be moved
-    write_json(out / RESULT, {"fingerprint": fingerprint} | record)
+    files = checkpoints | {name: sha256_file(out / name) for name in (WEIGHTS, CONFIG)}
+    write_json(out / RESULT, {"fingerprint": fingerprint, "files": files} | record)
+
+
+def _damage(out: Path) -> list[str]:
+    """What is wrong with the result of a finished training in ``out``, in words."""
+    try:
+        told = json.loads((out / RESULT).read_text(encoding="utf-8"))["files"]
+        damaged = damaged_files(out, told)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [f"{out / RESULT} is damaged: trained again"]
+    return [f"{out / name} is damaged (checksum): trained again" for name in damaged]
 
 
 def read_result(out: Path, fingerprint: str | None = None) -> FinetuneResult | None:
@@ -192,8 +221,8 @@ def read_result(out: Path, fingerprint: str | None = None) -> FinetuneResult | N
         if fingerprint not in (None, record.pop("fingerprint")):
             return None
         curve = [CurvePoint(**point) for point in record.pop("curve")]
-        notes = tuple(record.pop("notes"))
-        if not (out / WEIGHTS).is_file():
+        notes, record["costs"] = tuple(record.pop("notes")), tuple(record.get("costs", ()))
+        if not (out / WEIGHTS).is_file() or damaged_files(out, record.pop("files", {})):
             return None
         return FinetuneResult(
             curve=curve, checkpoints=checkpoints_in(out), adapter=out, notes=notes, **record

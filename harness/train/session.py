@@ -20,6 +20,7 @@ from typing import Any
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
 from harness.models.backend import mx, nn
+from harness.models.fast_loss import prepare
 from harness.progress import ProgressCallback, silent
 from harness.train.adapt import build_optimizer
 from harness.train.batches import BatchIterator, Schedule
@@ -37,12 +38,16 @@ _STATE_SHARE = 50
 
 @dataclass(frozen=True)
 class Watch:
-    """Who looks on while a variant is trained."""
+    """What surrounds a training: who looks on, and what was settled before it."""
 
     progress: ProgressCallback = silent
     """Told after every iteration and validation batch."""
     phase: Callable[[str], AbstractContextManager[object]] = lambda name: nullcontext()
     """Entered as ``phase("train")`` and ``phase("validate")`` in turn, for memory by phase."""
+    kernels: Any = None
+    """The kernel choice to compute with; None, or what it does not know, is chosen by measuring."""
+    cost: Callable[[], Any] = lambda: None
+    """JSON about the phases so far, kept with each resume state and given back after a kill."""
 
 
 class Session:
@@ -56,6 +61,8 @@ class Session:
         self.overhead_s = 0.0
         self.step_s = 0.0
         self.acceleration: Any = None
+        self.costs: list[Any] = []
+        self._cost = watch.cost
         self._model = model
         self._variant = variant
         self._base = base
@@ -102,6 +109,7 @@ class Session:
         self._batches.given = self._given
         self._first = start + 1
         mx.eval(self._model.parameters(), self._optimizer.state)
+        prepare(self._model)
         with self._training, errors_explained(variant):
             if start < variant.iters:
                 train_with_mlx_lm(
@@ -155,7 +163,9 @@ class Session:
             self._row(done)
         if done and (done % self._variant.save_every == 0 or done == self._variant.iters):
             if self._world.rank() == 0:
-                write_checkpoint(self._model, self._variant, self._base, self._out, done)
+                self._store.vouch(
+                    write_checkpoint(self._model, self._variant, self._base, self._out, done)
+                )
             self._save_state(done)
         elif self._state_is_due(done):
             self._save_state(done)
@@ -188,7 +198,8 @@ class Session:
         if not boundary or done == self._variant.iters:
             return
         begun = time.perf_counter()
-        state = ResumeState(done, self.curve.state(), self.elapsed_s(), self.acceleration)
+        costs = [*self.costs, self._cost()]
+        state = ResumeState(done, self.curve.state(), self.elapsed_s(), self.acceleration, costs)
         self._store.save(self._model, self._optimizer, state)
         self._saved = time.perf_counter()
         self._save_cost_s = self._saved - begun
@@ -202,6 +213,7 @@ class Session:
         self._store.restore(self._model, self._optimizer)
         self.curve = Curve.restored(state.curve, self._variant.grad_accumulation_steps)
         self._earlier_s = state.elapsed_s
+        self.costs = state.costs
         self.resumed_from = self._restored_at = state.iteration
         return state.iteration
 

@@ -51,6 +51,7 @@ def without_times(result: FinetuneResult) -> FinetuneResult:
         adapter=None,
         checkpoints=[],
         resumed_from=None,
+        costs=(),
         notes=(),
     )
 
