@@ -179,6 +179,11 @@ class SeedRun:
             losses={n: v.loss_rows() for n, v in touched.items() if "loss" in v.touched},
             predictions={n: v.predictions for n, v in touched.items() if "execution" in v.touched},
             trials={n: v.trials for n, v in touched.items() if "throughput" in v.touched},
+            checkpoints={
+                n: v.checkpoint_rows
+                for n, v in touched.items()
+                if "checkpoints" in v.touched and v.checkpoint_rows
+            },
         )
 
     def _results(self, gate_results: list[GateResult]) -> Results:

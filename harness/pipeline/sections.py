@@ -18,18 +18,18 @@ from harness.data.sampling import stratified
 from harness.data.students import load_students
 from harness.options import Checkpoints
 from harness.pipeline import grading
+from harness.pipeline.checkpoint_rows import checkpoint_results, checkpoint_rows
+from harness.pipeline.fuse_section import fuse_section
 from harness.pipeline.keys import ADAPTER_FILE
 from harness.pipeline.stages import PARITY_EXAMPLES, VariantStages
 from harness.results import intervals
-from harness.results.rows import LossRow, PredictionRow, TrialRow
+from harness.results.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
 from harness.results.variant_schema import (
     Adapter,
     CheckpointResult,
     Execution,
     Finetune,
-    Flips,
     Fuse,
-    FuseForm,
     Loss,
     LossValue,
     Memory,
@@ -162,23 +162,26 @@ class VariantRun:
         return self._grader.execution(self.answers, self.examples, of, self.seed)
 
     @cached_property
-    def checkpoints(self) -> list[CheckpointResult]:
-        """Saved checkpoints by loss and execution accuracy; the last one is the adapter."""
+    def checkpoint_rows(self) -> list[CheckpointRow]:
+        """Every example under every checkpoint asked for; the last one is the adapter."""
         if not self.stages.variant.trains:
             return []
         done = self.stages.finetuned
         wanted = done.checkpoints if self._checkpoints == "all" else list(self._checkpoints or ())
-        return [self._checkpoint(iteration) for iteration in wanted]
+        return [row for iteration in wanted for row in self._checkpoint(iteration)]
 
-    def _checkpoint(self, iteration: int) -> CheckpointResult:
+    def _checkpoint(self, iteration: int) -> list[CheckpointRow]:
         adapter = self.stages.adapter_folder(iteration)
-        rows = self.stages.losses(self._ids, adapter).rows
-        ex = None
-        if self.stages.setting.dataset.has_tables:
-            answers = self.stages.answers(self._ids, adapter)
-            ex = grading.rate([row.ex for row in self._grader.grade(answers, self.examples)])
-        loss = sum(row.full_nll for row in rows) / sum(row.full_tokens for row in rows)
-        return CheckpointResult(iteration=iteration, loss=loss, ex=ex)
+        losses = self.stages.losses(self._ids, adapter).rows
+        if not self.stages.setting.dataset.has_tables:
+            return checkpoint_rows(iteration, losses, None)
+        graded = self._grader.grade(self.stages.answers(self._ids, adapter), self.examples)
+        return checkpoint_rows(iteration, losses, graded)
+
+    @cached_property
+    def checkpoints(self) -> list[CheckpointResult]:
+        """Saved checkpoints by loss and execution accuracy."""
+        return checkpoint_results(self.checkpoint_rows)
 
     # --- cost ---------------------------------------------------------------------------------
 
@@ -223,29 +226,10 @@ class VariantRun:
         """Quality of the adapter, the fused and the dequantized form; None without an adapter."""
         if not self.has_adapter:
             return None
-        fused, subset = self._fused, self._parity_examples
-        texts = [fused.adapter.texts, fused.fused.texts]
-        grade = self._grader.rate_of_texts
-        forms = [
-            FuseForm(ppl=fused.adapter.ppl, ex=grade(fused.adapter.texts, subset)),
-            FuseForm(ppl=fused.fused.ppl, ex=grade(fused.fused.texts, subset)),
-        ]
-        dequantized, flipped = None, None
-        if fused.dequantized is not None:
-            texts.append(fused.dequantized.texts)
-            dequantized = FuseForm(
-                ppl=fused.dequantized.ppl, ex=grade(fused.dequantized.texts, subset)
-            )
-            flipped = grading.flips(texts[0], texts[2])
-        return Fuse(
-            adapter=forms[0],
-            fused=forms[1],
-            dequantized=dequantized,
-            skipped=fused.skipped,
-            flips=Flips(
-                fused=grading.flips(texts[0], texts[1]), dequantized=flipped, of=len(subset)
-            ),
-        )
+        subset = self._parity_examples
+        if not self.stages.setting.dataset.has_tables:
+            return fuse_section(self._fused, lambda _: None)
+        return fuse_section(self._fused, lambda texts: self._grader.rate_of_texts(texts, subset))
 
     # --- speed --------------------------------------------------------------------------------
 
@@ -288,7 +272,7 @@ class VariantRun:
             adapter=None
             if source.path is None or source.sha256 is None
             else Adapter(
-                path=str(source.path),
+                path=shown_path(source.path),
                 sha256=source.sha256,
                 iterations=source.iterations,
                 source=source.source,
@@ -308,3 +292,9 @@ class VariantRun:
     @cached_property
     def _grader(self) -> grading.Grader:
         return grading.Grader(self.stages.setting.dataset.test, self.stages.setting.cache)
+
+
+def shown_path(path: Path) -> str:
+    """A path as a published record may hold it: `~` for the user's home."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

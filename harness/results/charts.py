@@ -1,8 +1,9 @@
-"""Charts as SVG: loss curves, accuracy with intervals, quality against memory and speed.
+"""Charts as SVG: loss curves and accuracy with intervals; every chart by its file name.
 
 Input: stored runs -> output: file name -> SVG text, the same bytes for the same store. Figures are
-made without pyplot, so that no global state or display is touched. Failure kinds, speeds and
-checkpoints are in ``detail_charts``, the common look in ``chart_style``.
+made without pyplot, so that no global state or display is touched. Quality against cost is in
+``tradeoff_chart``, failure kinds, speeds and checkpoints in ``detail_charts``, the common look in
+``chart_style``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.results import detail_charts
+from harness.results import detail_charts, tradeoff_chart
 from harness.results.chart_style import INK, MARKERS, PAPER, STYLE, finish, look, to_svg
 from harness.results.entries import CHARTS, Entry, available_charts, run_entries
 from harness.results.intervals import Interval, clustered_rate
@@ -42,7 +44,7 @@ def figure(name: str, entries: Sequence[Entry]) -> Figure:
     draw: dict[str, Callable[[Sequence[Entry]], Figure]] = {
         "loss.svg": loss_figure,
         "accuracy.svg": accuracy_figure,
-        "tradeoff.svg": tradeoff_figure,
+        "tradeoff.svg": tradeoff_chart.tradeoff_figure,
         "failures.svg": detail_charts.failure_figure,
         "speed.svg": detail_charts.speed_figure,
         "checkpoints.svg": detail_charts.checkpoint_figure,
@@ -51,11 +53,20 @@ def figure(name: str, entries: Sequence[Entry]) -> Figure:
 
 
 def loss_figure(entries: Sequence[Entry]) -> Figure:
-    """Validation (solid) and train loss (dashed) by iteration, variants overlaid."""
-    made = Figure(figsize=(8.0, 4.2), layout="constrained")
+    """Validation (solid) and train loss (dashed) by iteration, the test loss of checkpoints as
+    rings; a variant that trains nothing is a dotted level."""
+    made = Figure(figsize=(8.6, 4.2), layout="constrained")
     axes = made.add_subplot()
     for place, entry in enumerate(entries):
         colour, marker = look(place)
+        if len(entry.curve) == 1 and entry.curve[0].val_loss is not None:
+            axes.axhline(
+                entry.curve[0].val_loss,
+                linestyle=":",
+                color=colour,
+                label=f"{entry.label}, validation",
+            )
+            continue
         for field, line in (("val_loss", "-"), ("train_loss", "--")):
             points = [
                 (point.iteration, getattr(point, field))
@@ -72,11 +83,27 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
                     fillstyle="full" if line == "-" else "none",
                     label=f"{entry.label}, {'validation' if line == '-' else 'train'}",
                 )
+        _checkpoint_rings(axes, entry, colour)
     axes.set_xlabel("Iteration (micro-batches)")
     axes.set_ylabel("Loss (nats per token, full text)")
     finish(axes)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return made
+
+
+def _checkpoint_rings(axes: Axes, entry: Entry, colour: str) -> None:
+    found = (entry.result.checkpoints if entry.result else None) or []
+    points = [(c.iteration, c.loss) for c in found if c.loss is not None]
+    if points:
+        axes.plot(
+            *zip(*points, strict=True),
+            linestyle="none",
+            color=colour,
+            marker="o",
+            markersize=12,
+            fillstyle="none",
+            label=f"{entry.label}, test at checkpoint",
+        )
 
 
 def accuracy_figure(entries: Sequence[Entry]) -> Figure:
@@ -109,10 +136,18 @@ def accuracy_figure(entries: Sequence[Entry]) -> Figure:
                 markerfacecolor=colour if step == 0 else PAPER,
                 linestyle="none",
             )
+            axes.annotate(
+                f"{100 * rate:.1f}",
+                (100 * (interval[1] if interval else rate), height),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
     axes.set_yticks(range(len(shown)), [entry.label for _, entry in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlim(-2, 102)
-    axes.set_xlabel("Right answers (%), 95% over tables")
+    axes.set_xlim(-2, 108)
+    axes.set_xlabel("Right answers (%), bars: 95% over tables")
     finish(axes)
     axes.grid(visible=False, axis="y")
     handles = [
@@ -132,54 +167,6 @@ def accuracy_figure(entries: Sequence[Entry]) -> Figure:
     return made
 
 
-def tradeoff_figure(entries: Sequence[Entry]) -> Figure:
-    """ex against training memory, generation memory and speed; filled where not dominated."""
-    panels: tuple[tuple[str, bool, Callable[[Entry], float | None]], ...] = (
-        ("MLX peak memory, training (GB)", False, lambda entry: _memory(entry, "train")),
-        ("MLX peak memory, generating (GB)", False, lambda entry: _memory(entry, "generate")),
-        ("Generation speed (tokens/s)", True, _generation_speed),
-    )
-    made = Figure(figsize=(10.0, 3.8), layout="constrained")
-    row = made.subplots(1, len(panels), sharey=True)
-    for axes, (title, more_is_better, value) in zip(row, panels, strict=True):
-        points = [
-            (place, entry, x, 100 * execution.ex)
-            for place, entry in enumerate(entries)
-            if (execution := _execution(entry))
-            and execution.ex is not None
-            and (x := value(entry)) is not None
-        ]
-        for place, _, x, y in points:
-            colour, marker = look(place)
-            sign = 1 if more_is_better else -1
-            beaten = any(
-                (sign * u >= sign * x and v >= y) and (u != x or v != y) for _, _, u, v in points
-            )
-            axes.plot(
-                [x],
-                [y],
-                marker=marker,
-                markersize=9,
-                color=colour,
-                markerfacecolor=PAPER if beaten else colour,
-                linestyle="none",
-            )
-        axes.set_xlabel(f"{title}\n{'right' if more_is_better else 'left'} is better")
-        axes.margins(0.3)
-        finish(axes)
-        if points:
-            axes.set_xlim(left=0, right=1.35 * max(point[2] for point in points))
-        axes.set_ylim(0, 105)
-    row[0].set_ylabel("Execution accuracy (%)")
-    made.suptitle("Hollow: another variant is as good or better on both axes", fontsize=10)
-    handles = [
-        Line2D([], [], marker=marker, color=colour, linestyle="none", markersize=9, label=label)
-        for label, (colour, marker) in ((e.label, look(i)) for i, e in enumerate(entries))
-    ]
-    made.legend(handles=handles, loc="outside right center")
-    return made
-
-
 def _execution(entry: Entry) -> Execution | None:
     return entry.result.execution if entry.result else None
 
@@ -195,14 +182,3 @@ def _rate(entry: Entry, metric: str) -> tuple[float, Interval | None] | None:
     graded = [row for row in rows if getattr(row, metric) is not None]
     marks = [float(getattr(row, metric)) for row in graded]
     return rate, clustered_rate(marks, [row.table_id for row in graded]) if graded else None
-
-
-def _memory(entry: Entry, phase: str) -> float | None:
-    memory = entry.result.memory if entry.result else None
-    found = memory.phase(phase) if memory else None
-    return found.mlx_peak_bytes / 1e9 if found else None
-
-
-def _generation_speed(entry: Entry) -> float | None:
-    speed = entry.result.throughput if entry.result else None
-    return speed.generation_tokens_per_s if speed else None

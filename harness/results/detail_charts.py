@@ -7,11 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.results.chart_style import finish, look
+from harness.results.checkpoint_tables import entry_qualities
+from harness.results.checkpoints import Quality
 from harness.results.entries import Entry
-from harness.results.variant_schema import CheckpointResult
+from harness.results.intervals import Interval
+
+Panel = tuple[
+    str,
+    Callable[[Quality], float | None],
+    Callable[[Quality], Interval | None],
+    Callable[[list[float]], float],
+]
+"""Axis title, value, interval, and which value is best."""
 
 SHOWN_KINDS = 12
 """Failure kinds drawn; the rest are summed as `other`."""
@@ -31,7 +42,7 @@ def failure_figure(entries: Sequence[Entry]) -> Figure:
     ranked = sorted(totals, key=lambda kind: (-totals[kind], kind))
     kinds = ranked[:SHOWN_KINDS]
     rows = [*kinds, "other"] if len(ranked) > SHOWN_KINDS else kinds
-    made = Figure(figsize=(8.0, 1.2 + 0.22 * len(rows) * (len(shown) + 1)), layout="constrained")
+    made = Figure(figsize=(8.0, 1.2 + 0.17 * len(rows) * (len(shown) + 1)), layout="constrained")
     axes = made.add_subplot()
     height = 0.8 / len(shown)
     for order, (place, entry, execution) in enumerate(shown):
@@ -46,7 +57,7 @@ def failure_figure(entries: Sequence[Entry]) -> Figure:
             color=look(place)[0],
             label=entry.label,
         )
-        axes.bar_label(bars, [str(number) for number in counts], padding=3, fontsize=8)
+        axes.bar_label(bars, [str(n) if n else "" for n in counts], padding=3, fontsize=8)
     axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("Answers that failed (% of those asked; counts beside the bars)")
@@ -96,24 +107,71 @@ def speed_figure(entries: Sequence[Entry]) -> Figure:
 
 
 def checkpoint_figure(entries: Sequence[Entry]) -> Figure:
-    """Loss and execution accuracy of every evaluated checkpoint."""
-    panels: tuple[tuple[str, Callable[[CheckpointResult], float | None]], ...] = (
-        ("Loss (nats per token, full text)", lambda c: c.loss),
-        ("Execution accuracy (%)", lambda c: None if c.ex is None else 100 * c.ex),
+    """Loss and execution accuracy of every evaluated checkpoint; the best of each is ringed."""
+    found = [
+        (place, entry, qualities)
+        for place, entry in enumerate(entries)
+        if (qualities := entry_qualities(entry))
+    ]
+    scored = all(q.completion_loss is not None for _, _, each in found for q in each)
+    loss: Panel = (
+        ("Completion loss (nats per token)", _completion, _completion_interval, min)
+        if scored
+        else ("Loss (nats per token, full text)", lambda q: q.full_text_loss, lambda q: None, min)
     )
-    made = Figure(figsize=(9.0, 3.6), layout="constrained")
+    made = Figure(figsize=(9.0, 3.8), layout="constrained")
     pair = made.subplots(1, 2)
-    for axes, (title, value) in zip(pair, panels, strict=True):
-        for place, entry in enumerate(entries):
-            found = (entry.result.checkpoints if entry.result else None) or []
-            points = [(c.iteration, y) for c in found if (y := value(c)) is not None]
-            if points:
-                colour, marker = look(place)
-                xs, ys = zip(*points, strict=True)
-                axes.plot(xs, ys, color=colour, marker=marker, label=entry.label)
+    ex: Panel = ("Execution accuracy (%)", _percent, _percent_interval, max)
+    for axes, panel in zip(pair, (loss, ex), strict=True):
+        for order, (place, entry, qualities) in enumerate(found):
+            # Bars of variants at one iteration stand side by side.
+            beside = 0.012 * (order - (len(found) - 1) / 2)
+            _checkpoint_line(axes, (place, beside), entry.label, qualities, panel)
         axes.set_xlabel("Iteration (micro-batches)")
-        axes.set_ylabel(title)
+        axes.set_ylabel(panel[0])
+        axes.margins(x=0.1)
         finish(axes)
     handles, labels = pair[0].get_legend_handles_labels()
     made.legend(handles, labels, loc="outside right center")
+    made.suptitle("Ringed: the best checkpoint. Bars: 95% over tables", fontsize=10)
     return made
+
+
+def _checkpoint_line(
+    axes: Axes,
+    position: tuple[int, float],
+    label: str,
+    qualities: Sequence[Quality],
+    panel: Panel,
+) -> None:
+    _, value, interval, better = panel
+    place, beside = position
+    colour, marker = look(place)
+    shown = [(q.iteration, y, interval(q)) for q in qualities if (y := value(q)) is not None]
+    if not shown:
+        return
+    shift = beside * max(x for x, _, _ in shown)
+    xs, ys = [x + shift for x, _, _ in shown], [y for _, y, _ in shown]
+    for x, (_, _, bounds) in zip(xs, shown, strict=True):
+        if bounds:
+            axes.plot([x, x], bounds, color=colour, linewidth=1.2, alpha=0.7)
+    axes.plot(xs, ys, color=colour, marker=marker, label=label)
+    if len(ys) > 1:
+        best = ys.index(better(ys))
+        axes.plot(xs[best], ys[best], color=colour, marker="o", markersize=14, fillstyle="none")
+
+
+def _completion(q: Quality) -> float | None:
+    return q.completion_loss
+
+
+def _completion_interval(q: Quality) -> Interval | None:
+    return q.completion_ci95
+
+
+def _percent(q: Quality) -> float | None:
+    return None if q.ex is None else 100 * q.ex
+
+
+def _percent_interval(q: Quality) -> Interval | None:
+    return None if q.ex_ci95 is None else (100 * q.ex_ci95[0], 100 * q.ex_ci95[1])

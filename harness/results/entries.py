@@ -18,7 +18,7 @@ from harness.results.variant_schema import PhaseMemory, VariantResult
 CHARTS = {
     "loss.svg": "Loss by iteration",
     "accuracy.svg": "Execution accuracy with 95% intervals",
-    "tradeoff.svg": "Quality against memory and speed",
+    "tradeoff.svg": "Quality against memory, size and speed",
     "failures.svg": "Failed answers by kind",
     "speed.svg": "Speed of every trial",
     "checkpoints.svg": "Checkpoints by loss and execution accuracy",

@@ -11,7 +11,13 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from harness.errors import UserError
-from harness.results import article_tables, comparison_tables, question_tables, tables
+from harness.results import (
+    article_tables,
+    checkpoint_tables,
+    comparison_tables,
+    question_tables,
+    tables,
+)
 from harness.results.article import Article
 from harness.results.caveats import not_measurable, warnings
 from harness.results.compare import PairComparison, compare_sides
@@ -131,7 +137,7 @@ def _beyond_the_article(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> 
         _section("By definition", tables.execution(entries), runs, "execution"),
         _section("Failures by kind", tables.failures(entries), runs, "execution"),
         _section("By kind of question", "\n\n".join(_drop_empty(groups)), runs, "execution"),
-        _section("Checkpoints", tables.checkpoints(entries), runs, "checkpoints"),
+        _section("Checkpoints", checkpoint_tables.checkpoints(entries), runs, "checkpoints"),
         "## Fuse parity",
         _section("Adapter, fused and dequantized", parity, runs, "fuse"),
         "## Comparisons",

@@ -136,26 +136,6 @@ def by_conditions(entries: Sequence[Entry]) -> str:
     )
 
 
-def checkpoints(entries: Sequence[Entry]) -> str:
-    """Every evaluated checkpoint; the best by each metric in bold."""
-    rows = []
-    for entry in _stored(entries):
-        found = (entry.result.checkpoints if entry.result else None) or []
-        losses = [c.loss for c in found if c.loss is not None]
-        rates = [c.ex for c in found if c.ex is not None]
-        for c in found:
-            loss, rate = fixed(c.loss), percent(c.ex)
-            rows.append(
-                [
-                    escape(entry.label),
-                    str(c.iteration),
-                    f"**{loss}**" if losses and c.loss == min(losses) else loss,
-                    f"**{rate}**" if rates and c.ex == max(rates) else rate,
-                ]
-            )
-    return table(["Variant", "Iteration", "full_text loss", "ex"], rows) if rows else ""
-
-
 def fuse_parity(entries: Sequence[Entry]) -> str:
     """PPL and accuracy of adapter, fused and dequantized, and answers that flipped."""
     rows = []

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.pipeline.checkpoint_rows import checkpoint_results, checkpoint_rows
 from harness.results.intervals import clustered_rate, token_weighted_loss, wilson
-from harness.results.rows import LossRow, PredictionRow, TrialRow
+from harness.results.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
 from harness.results.schema import Results
 from harness.results.store import RunRows, StoredRun, write_run
 
@@ -96,12 +97,26 @@ def trial_rows(variant: str, factor: float = 1.0) -> list[TrialRow]:
     ]
 
 
+def saved_rows(variant: str) -> list[CheckpointRow]:
+    """Checkpoints at 20, 30 (a little better than the end) and 40, which is the variant itself."""
+    level = SKILL.get(variant, 0.5)
+    saved = {20: (0.2, 0.3), 30: (-0.02, level + 0.04), 40: (0.0, level)}
+    return [
+        row
+        for iteration, (shift, skill) in saved.items()
+        for row in checkpoint_rows(
+            iteration, loss_rows(variant, shift), prediction_rows(variant, skill)
+        )
+    ]
+
+
 def sample_rows(variants: tuple[str, ...] = ("base", "lora", "qlora")) -> RunRows:
     """The row files of the sample run."""
     return RunRows(
         {name: loss_rows(name) for name in variants},
         {name: prediction_rows(name) for name in variants},
         {name: trial_rows(name) for name in variants},
+        {name: saved_rows(name) for name in variants if name != "base"},
     )
 
 
@@ -185,11 +200,8 @@ def variant_section(name: str, rows: RunRows) -> dict[str, Any]:
             "packed_per_ten_thousand": (192.0 if quantized else 34.139) if tuned else 0.0,
         },
         "finetune": _finetune(NLL.get(name, 0.5)) if tuned else None,
-        "checkpoints": [
-            {"iteration": 20, "loss": loss["full_text"]["loss"] + 0.2, "ex": 0.3},
-            {"iteration": 40, "loss": loss["full_text"]["loss"], "ex": SKILL[name]},
-        ]
-        if tuned
+        "checkpoints": [one.model_dump() for one in checkpoint_results(rows.checkpoints[name])]
+        if name in rows.checkpoints
         else None,
         "loss": loss,
         "memory": _memory(quantized, tuned),
@@ -407,6 +419,10 @@ class MemoryRun(StoredRun):
 
     def trials(self, variant: str) -> list[TrialRow] | None:
         found = self.rows.trials.get(variant)
+        return None if found is None else list(found)
+
+    def checkpoints(self, variant: str) -> list[CheckpointRow] | None:
+        found = self.rows.checkpoints.get(variant)
         return None if found is None else list(found)
 
 

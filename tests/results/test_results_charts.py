@@ -35,13 +35,15 @@ def test_the_same_store_gives_the_same_bytes(charts: dict[str, str]) -> None:
 
 def test_axes_name_their_units_and_variants_are_named(charts: dict[str, str]) -> None:
     assert "Loss (nats per token, full text)" in text_of(charts["loss.svg"])
-    assert "Right answers (%)" in text_of(charts["accuracy.svg"])
+    assert "Right answers (%), bars: 95% over tables" in text_of(charts["accuracy.svg"])
     assert "Generation speed (tokens/s)" in text_of(charts["tradeoff.svg"])
     assert "MLX peak memory, training (GB)" in text_of(charts["tradeoff.svg"])
     assert "Generation speed (tokens/s)" in text_of(charts["speed.svg"])
     assert "unknown_column" in text_of(charts["failures.svg"])
-    assert "Loss (nats per token, full text)" in text_of(charts["checkpoints.svg"])
-    for name in ("lora, validation", "qlora, train"):
+    assert "Size on disk, base and adapter (GB)" in text_of(charts["tradeoff.svg"])
+    assert "Completion loss (nats per token)" in text_of(charts["checkpoints.svg"])
+    assert "Execution accuracy (%)" in text_of(charts["checkpoints.svg"])
+    for name in ("lora, validation", "qlora, train", "lora, test at"):
         assert name in text_of(charts["loss.svg"])
 
 
