@@ -28,7 +28,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from harness.errors import UserError
-from harness.files import sha256_file, write_json
+from harness.files import refusal, sha256_file, write_json
 
 MANIFEST = ".manifest.json"
 # Hashing a 500 MB model at each start would cost seconds; above this size an unchanged size and
@@ -92,7 +92,14 @@ class Cache:
                 os.utime(folder / MANIFEST)
             return folder
         aside = folder.with_name(f"{folder.name}.damaged-{time.time_ns()}")
-        folder.rename(aside)
+        try:
+            folder.rename(aside)
+        except OSError as error:
+            raise UserError(
+                f"cache entry {kind}/{key} {damage}, and it cannot be moved aside: "
+                f"{error.strerror or error}. Remove {folder}, or set XDG_CACHE_HOME to a folder "
+                "you can write."
+            ) from error
         print(f"tunebench: cache entry {kind}/{key} {damage}; moved to {aside}", file=sys.stderr)
         return None
 
@@ -114,16 +121,22 @@ class Cache:
             for stale in folder.parent.glob(f".{key}.*.partial"):
                 shutil.rmtree(stale, ignore_errors=True)
             partial = folder.with_name(f".{key}.{os.getpid()}.partial")
-            partial.mkdir()
             try:
+                partial.mkdir()
                 make(partial)
                 write_json(partial / MANIFEST, {"files": _describe(partial)})
                 if folder.exists():  # a folder without a manifest was never published
                     shutil.rmtree(folder)
                 partial.rename(folder)
-            except BaseException:
+            except BaseException as error:
                 shutil.rmtree(partial, ignore_errors=True)
-                raise
+                told = refusal(error)
+                if told is None:
+                    raise
+                raise UserError(
+                    f"cannot write cache entry {kind}/{key} under {self.root}: {told}. Free space "
+                    "(python -m harness cache prune), or set XDG_CACHE_HOME to another folder."
+                ) from error
             return folder
 
     def lock(self, kind: str, key: str) -> FileLock:
@@ -204,7 +217,13 @@ class _AnnouncedLock(FileLock):
                 waited = time.monotonic() - started
                 print(f"tunebench: waiting {waited:.0f} s for {who}", file=sys.stderr)
                 wait_s = min(60.0, wait_s * 2)
-        holder.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            except OSError as error:
+                raise UserError(
+                    f"cannot write the cache folder {holder.parent}: {error.strerror or error}. "
+                    "Set XDG_CACHE_HOME to a folder you can write, or use --no-cache."
+                ) from error
+        with contextlib.suppress(OSError):  # a full disk; the lock holds all the same
+            holder.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         return proxy
 
 

@@ -38,7 +38,8 @@ _REFUSED = {
 # quote the system, MLX 0.32 does not.
 _REFUSALS = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|Read-only file system"
-    r"|Permission denied|Input/output error|Unable to write \d+ bytes",
+    r"|Permission denied|Input/output error|Unable to write \d+ bytes"
+    r"|\[save_\w+\] Failed to open",
     re.IGNORECASE,
 )
 

@@ -4,7 +4,8 @@ Started by sandbox.py as ``python -I -E worker.py DATABASE``; it uses only DuckD
 library. Requests arrive on one pipe as JSON lines, answers leave on another; the standard
 streams lead nowhere, so native prints cannot corrupt the protocol. The database file is opened
 read-only, external access is off, the configuration is locked, and the process has given up the
-right to write files, open many of them, gain privileges, or grow. What it does not do: decide
+right to write files, open many of them, gain privileges, or grow. It ends as soon as its input
+closes, so a parent that is killed leaves none behind. What it does not do: decide
 what may run. Only SQL that render.py or batch.py wrote reaches it. Measured basis: DUCKDB.md of
 the project's notes (short SELECTs can crash DuckDB or never return; hence a process).
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import queue
 import resource
 import signal
 import sys
@@ -46,10 +48,9 @@ _CONFIG: dict[str, Any] = {
 
 
 def _give_up_rights() -> None:
-    """Nothing written, no core, few files, no privileges, dead with the parent, bounded memory."""
+    """Nothing written, no core, few files, no privileges, bounded memory."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(1, signal.SIGKILL, 0, 0, 0)
         libc.prctl(38, 1, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -138,8 +139,20 @@ def _parse(cursor: Any, text: str) -> str | None:
     return str(tree)
 
 
+def _read(incoming: Any, requests: queue.SimpleQueue[str]) -> None:
+    """Hand on requests; end the process with its input, also while a query runs.
+
+    Not PR_SET_PDEATHSIG: it watches the thread that started the worker, which may end early.
+    """
+    for line in incoming:
+        requests.put(line)
+    os._exit(0)
+
+
 def main() -> None:
     """Serve requests until the pipe closes."""
+    # Ctrl-C reaches every process of a terminal; what it means is the parent's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     incoming = os.fdopen(int(sys.argv[2]), "r", encoding="utf-8", newline="\n")
     outgoing = os.fdopen(int(sys.argv[3]), "w", encoding="utf-8", newline="\n")
     connection = duckdb.connect(sys.argv[1], read_only=True, config=_CONFIG)
@@ -149,8 +162,10 @@ def main() -> None:
     watchdog = _Watchdog()
     outgoing.write('{"ready":true}\n')
     outgoing.flush()
-    for line in incoming:
-        answer = _run(connection, json.loads(line), watchdog)
+    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(incoming, requests), daemon=True).start()
+    while True:
+        answer = _run(connection, json.loads(requests.get()), watchdog)
         outgoing.write(json.dumps(answer) + "\n")
         outgoing.flush()
         if answer.get("last"):
