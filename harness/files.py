@@ -103,11 +103,17 @@ def temporary_prefix(name: str) -> str:
     return f".{name}.{_host()}-{os.getpid()}."
 
 
-def remove_abandoned(folder: Path, name: str) -> None:
-    """Remove temporary neighbours of ``name`` whose processes are gone from this machine."""
-    start = f".{name}.{_host()}-"
-    for found in folder.glob(glob.escape(start) + "*"):
-        process = found.name.removeprefix(start).partition(".")[0]
+def remove_abandoned(folder: Path, name: str | None = None) -> None:
+    """Remove what processes that are gone from this machine left beside ``name`` in ``folder``.
+
+    Args:
+        folder: where a write takes place.
+        name: the file or folder that is written; None stands for all of them.
+    """
+    mark = f".{_host()}-"
+    start = "." + ("*" if name is None else glob.escape(name))
+    for found in folder.glob(f"{start}{mark}*"):
+        process = found.name.rpartition(mark)[2].partition(".")[0]
         if process.isdigit() and not psutil.pid_exists(int(process)):
             if found.is_dir():
                 shutil.rmtree(found, ignore_errors=True)

@@ -21,8 +21,10 @@ from pydantic import ValidationError
 
 from harness import files
 from harness.errors import UserError, unknown
+from harness.results import checksums
 from harness.results.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
 from harness.results.schema import SCHEMA_VERSION, Results
+from harness.results.upgrades import UPGRADES, upgrade
 from harness.results.variant_schema import Record
 
 RESULTS_FILE = "results.json"
@@ -116,7 +118,9 @@ def write_run(results_dir: Path, results: Results, rows: RunRows | None = None) 
     _check_file_names(results)
     try:
         results_dir.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{results.run.id}.", dir=results_dir))
+        files.remove_abandoned(results_dir)
+        prefix = files.temporary_prefix(results.run.id)
+        work = Path(tempfile.mkdtemp(prefix=prefix, dir=results_dir))
     except OSError as error:
         raise UserError(f"cannot write {results_dir}: {error.strerror or error}") from error
     try:
@@ -124,6 +128,7 @@ def write_run(results_dir: Path, results: Results, rows: RunRows | None = None) 
         results = _with_comparisons(StoredRun(work, results))
         files.write_json(work / RESULTS_FILE, dump(results))
         write_report(StoredRun(work, results))
+        checksums.write_checksums(work)
         work.chmod(0o755)
         # rename() onto a folder that appeared meanwhile fails unless that folder is empty.
         work.rename(folder)
@@ -191,16 +196,22 @@ def _split_variant(text: str) -> tuple[Path, str | None]:
 
 
 def _parse_results(file: Path) -> Results:
-    remedy = "Restore the file (git checkout, a backup) or make the run again."
+    checksums.check(file)
+    remedy = checksums.REMEDY
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raw = upgrade(raw, SCHEMA_VERSION) if isinstance(raw, dict) else raw
+    except (OSError, ValueError) as error:
         raise UserError(f"{file} is damaged: {error}. {remedy}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        told = f"it lacks what its schema_version has ({error})"
+        raise UserError(f"{file} is damaged: {told}. {remedy}") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(
-            f"{file} has schema_version {version!r}; this tunebench reads {SCHEMA_VERSION}. "
-            "Read it with the version that wrote it (run.versions), or make the run again."
+            f"{file} has schema_version {version!r}; this tunebench reads {min(UPGRADES)} to "
+            f"{SCHEMA_VERSION}. Read it with the version that wrote it (run.versions), or make "
+            "the run again."
         )
     try:
         return Results.model_validate(raw)
@@ -253,6 +264,7 @@ def _write_rows(folder: Path, rows: RunRows) -> None:
 def _read_rows(file: Path, kind: type[Row]) -> list[Row] | None:
     if not file.is_file():
         return None
+    checksums.check(file)
     rows = []
     with file.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):
