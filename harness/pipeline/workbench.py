@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -198,12 +197,15 @@ class Workbench:
         prompts = self.holdings.student_prompts(loaded)
         return self._answer(loaded, list(range(len(prompts))), prompts, work)
 
-    def fuse(self, ids: list[int], adapter: str, keep: str | None) -> dict[str, Any]:
-        """The tuned model as adapter, fused and dequantized: the payload `Fused`."""
+    def fuse(self, ids: list[int], adapter: str, folder: str, keep: bool) -> dict[str, Any]:
+        """The tuned model as adapter, fused and dequantized: the payload `Fused`; the models lie
+        in ``folder`` meanwhile, and stay there under ``keep``."""
         examples = self.holdings.examples(ids)
         forms: dict[str, Any] = {"adapter": self._form(self.holdings.model(adapter), examples)}
-        with tempfile.TemporaryDirectory(prefix="tunebench-fused-") as temporary:
-            root = Path(keep) if keep is not None else Path(temporary)
+        root = Path(folder)
+        if not keep:
+            shutil.rmtree(root, ignore_errors=True)  # what a killed process left
+        try:
             fused = self._write_fused(adapter, root / "fused", dequantize=False)
             forms["fused"] = self._form(self.holdings.fused(root / "fused"), examples)
             forms["dequantized"], skipped = None, _no_room(self.holdings, root)
@@ -211,12 +213,15 @@ class Workbench:
                 self._write_fused(adapter, root / "plain", dequantize=True)
                 forms["dequantized"] = self._form(self.holdings.fused(root / "plain"), examples)
             self.holdings.release()
+        finally:
+            if not keep:
+                shutil.rmtree(root, ignore_errors=True)
         return {
             **forms,
             "skipped": skipped,
             "fused_bytes": fused.bytes,
             "fused_by_dtype": dict(fused.by_dtype),
-            "kept": keep,
+            "kept": folder if keep else None,
         }
 
     def speed_round(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from harness.errors import UserError
-from harness.progress import ProgressCallback, silent
+from harness.progress import ProgressCallback, silent, tell
 
 
 class WorkerError(RuntimeError):
@@ -31,6 +32,7 @@ class Worker:
     def __init__(self, label: str) -> None:
         self.label = label
         self._log = _open_log()
+        self._relayed = 0
         self._process = subprocess.Popen(
             [sys.executable, "-m", "harness.pipeline.worker_main"],
             stdin=subprocess.PIPE,
@@ -58,6 +60,7 @@ class Worker:
         except BrokenPipeError as error:
             raise self._death(method) from error
         for line in self._process.stdout:
+            self._relay()
             message = json.loads(line)
             kind = message["kind"]
             if kind == "progress":
@@ -70,6 +73,16 @@ class Worker:
             else:
                 raise WorkerError(f"{self.label}: {method} failed\n{message['text']}")
         raise self._death(method)
+
+    def _relay(self) -> None:
+        """Pass on the child's own messages (a damaged cache entry, a lock it waits for)."""
+        # pread: the child writes at the offset that both share.
+        text = os.pread(self._log.fileno(), 1 << 20, self._relayed)
+        whole = text[: text.rfind(b"\n") + 1]
+        self._relayed += len(whole)
+        for line in whole.decode(errors="replace").splitlines():
+            if line.startswith("tunebench: "):
+                tell(line)
 
     def _death(self, method: str) -> WorkerError:
         status = self._process.wait()
