@@ -75,7 +75,7 @@ def decoders(
         batch_size: rows decoded together; one, where the architecture's caches hold no batch.
     """
     heads = [prompt[:-1] for prompt in prompts]
-    if not _batchable(model):
+    if not batchable(model):
         for row, head in enumerate(heads):
             if row in done:
                 continue
@@ -102,7 +102,7 @@ def decoder_of(model: Any, prompts: Rows) -> BatchDecoder:
     Raises:
         UserError: several prompts, and the architecture's caches hold no batch.
     """
-    if not _batchable(model):
+    if not batchable(model):
         if len(prompts) > 1:
             raise UserError(
                 f"mlx-lm cannot decode several prompts at once with {type(model).__module__}: its "
@@ -154,7 +154,7 @@ def _extend(model: Any, cache: list[Any], rows: Rows) -> None:
         mx.eval([layer.state for layer in cache])
 
 
-def _batchable(model: Any) -> bool:
+def batchable(model: Any) -> bool:
     """Whether the architecture decodes rows of unlike length together, found by trying once."""
     known = getattr(model, "_tunebench_batchable", None)
     if known is None:

@@ -86,7 +86,8 @@ def quantized(
     for (a 4-bit model from the hub).
 
     Raises:
-        UserError: the base is quantized otherwise, or a layer's width is no multiple of the group.
+        UserError: the base is quantized otherwise, or a layer's width is no multiple of the group
+            where a smaller group would do.
     """
     if spec is None:
         return base
@@ -126,11 +127,14 @@ def _convert(base: BaseModel, spec: QuantizeSpec, folder: Path) -> None:
     if refused:
         widths = sorted(set(refused.values()))
         fitting = [g for g in _ALLOWED[spec.mode][1] if all(w % g == 0 for w in widths)]
-        raise UserError(
+        told = (
             f"model {base.id!r}: {len(refused)} layers of width {_list(widths)} cannot be "
-            f"quantized in groups of {spec.group_size} (the first is {next(iter(refused))}). "
-            f"Allowed: {_list(fitting) or 'none for this mode'}."
+            f"quantized in groups of {spec.group_size} (the first is {next(iter(refused))})"
         )
+        if fitting:
+            raise UserError(f"{told}. Allowed: {_list(fitting)}.")
+        # No group fits them (a state-space model's narrow projections), so they stay as they are.
+        print(f"tunebench: {told}, nor in smaller ones: left as they are", file=sys.stderr)
     own = getattr(model, "quant_predicate", None)
 
     def predicate(path: str, module: nn.Module) -> bool | dict[str, Any]:

@@ -49,13 +49,18 @@ def apply_variant(model: nn.Module, variant: Variant, seed: int) -> None:
             block.unfreeze()
     else:
         parameters = variant.lora_parameters.model_dump()
-        linear_to_lora_layers(
-            model, variant.num_layers, parameters, use_dora=variant.fine_tune_type == "dora"
-        )
+        dora = variant.fine_tune_type == "dora"
+        try:
+            linear_to_lora_layers(model, variant.num_layers, parameters, use_dora=dora)
+        except ValueError as error:  # a kind of layer that has no such adapter, e.g. experts
+            raise UserError(
+                f"variant {variant.name!r} does not suit this model: {error} Use fine_tune_type: "
+                f"lora, or name plain layers in lora_parameters.keys ({_linear(model)})."
+            ) from error
     if not trainable(model):
         raise UserError(
             f"variant {variant.name!r}: lora_parameters.keys {_listed(variant)} match no layer of "
-            f"this model. Its blocks hold: {', '.join(_linear_names(model))}."
+            f"this model. Its blocks hold: {_linear(model)}."
         )
     if variant.resume_adapter_file is not None:
         _start_from(model, Path(variant.resume_adapter_file))
@@ -73,14 +78,14 @@ def _listed(variant: Variant) -> str:
     return ", ".join(variant.lora_parameters.keys or ("(all linear layers)",))
 
 
-def _linear_names(model: nn.Module) -> list[str]:
+def _linear(model: nn.Module) -> str:
     names = {
         name
         for block in model.layers
         for name, module in block.named_modules()
         if isinstance(module, (nn.Linear, nn.QuantizedLinear))
     }
-    return sorted(names)
+    return ", ".join(sorted(names))
 
 
 def _start_from(model: nn.Module, path: Path) -> None:
