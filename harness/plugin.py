@@ -25,10 +25,10 @@ from harness.progress import TerminalProgress, tell
 from harness.results.gates import failed
 from harness.results.report import terminal_summary
 from harness.results.store import StoredRun
-from harness.stash import SESSION
+from harness.stash import SESSION, TEAM
 
 # Loaded with this plugin, however that was loaded.
-pytest_plugins = ["harness.suite_fixtures"]
+pytest_plugins = ["harness.suite_fixtures", "harness.several_ranks"]
 
 PROGRESS = pytest.StashKey[TerminalProgress]()
 WRITTEN = pytest.StashKey[list[StoredRun]]()
@@ -118,7 +118,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     }
     with _usage():
         progress = config.stash[PROGRESS]
-        tunebench.prepare(progress, progress.say)
+        tunebench.prepare(progress, progress.say, config.stash.get(TEAM, None))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -132,7 +132,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     interrupted = config.stash[INTERRUPTED]
     try:
         ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if ended and tunebench.prepared:
+        team = config.stash.get(TEAM, None)
+        whole = team is None or team.failure is None
+        if ended and whole and tunebench.prepared:
             _write_runs(session, tunebench)
     except KeyboardInterrupt:
         interrupted = True

@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 
 from harness.pipeline.session import Session
+from harness.pipeline.team import Team
 
 SESSION = pytest.StashKey[Session]()
 """The session that the command line asked for."""
+
+TEAM = pytest.StashKey[Team]()
+"""The other ranks, on rank 0 of several."""

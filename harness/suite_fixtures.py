@@ -17,6 +17,7 @@ from harness.pipeline.payloads import Answer
 from harness.pipeline.run import SeedRun
 from harness.pipeline.sections import VariantRun
 from harness.pipeline.session import Case
+from harness.pipeline.team import RankError
 from harness.pipeline.worker import WorkerError
 from harness.results.rows import PredictionRow
 from harness.results.schema import GateResult
@@ -164,10 +165,15 @@ def _section(variant: VariantRun, name: str) -> Any:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """User errors and a dead model process become a failed test with one message."""
+    """User errors and a dead model process become a failed test with one message.
+
+    A rank that failed ends the session: nothing more can be computed.
+    """
     told = None
     try:
         yield
+    except RankError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.TESTS_FAILED)
     except (UserError, WorkerError) as error:
         told = str(error)
     if told is not None:

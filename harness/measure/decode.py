@@ -12,6 +12,7 @@ Stopping, text and order are the caller's (``generate.py``, ``speed.py``).
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
@@ -20,9 +21,13 @@ import numpy as np
 from harness.errors import UserError
 from harness.measure.prefixes import Rows, Window, plan
 from harness.models.backend import mx
+from harness.models.share import ALONE, Share
 
 PREFILL_TOKENS = 2048
 """Positions of each row in one forward pass of a long prompt."""
+
+_WINDOWS_A_RANK = 4
+# With fewer windows a rank, single batches are shared out: else one has a window more to do.
 
 CACHE_STEP = 64
 """Columns by which caches grow; mlx-lm's 256 would be mostly empty at the length of our prompts."""
@@ -63,7 +68,11 @@ class BatchDecoder:
 
 
 def decoders(
-    model: Any, prompts: Rows, batch_size: int, done: Container[int] = ()
+    model: Any,
+    prompts: Rows,
+    batch_size: int,
+    done: Container[int] = (),
+    share: Share = ALONE,
 ) -> Iterator[tuple[tuple[int, ...], BatchDecoder]]:
     """Every prompt in a batch ready to decode, with the prompts' positions.
 
@@ -73,17 +82,28 @@ def decoders(
         model: an mlx-lm model in evaluation mode.
         prompts: token ids, each at least one long.
         batch_size: rows decoded together; one, where the architecture's caches hold no batch.
+        done: positions that need no decoding.
+        share: of several ranks, which batches are this one's: whole windows in turn where there
+            are many, so that a window's prefixes are computed once.
     """
     heads = [prompt[:-1] for prompt in prompts]
     if not batchable(model):
         for row, head in enumerate(heads):
-            if row in done:
+            if row in done or not share.takes(row):
                 continue
             yield (row,), BatchDecoder(model, _single_cache(model, head), [prompts[row][-1]])
             mx.clear_cache()
         return
-    for window in plan(heads, batch_size):
-        wanted = [b for b in window.batches if not all(row in done for row in b)]
+    windows = plan(heads, batch_size)
+    by_window = len(windows) >= _WINDOWS_A_RANK * share.size
+    numbers = itertools.count()
+    for position, window in enumerate(windows):
+        ours = [
+            batch
+            for batch, number in zip(window.batches, numbers, strict=False)
+            if share.takes(position if by_window else number)
+        ]
+        wanted = [b for b in ours if not all(row in done for row in b)]
         if not wanted:
             continue
         ahead = _prefix_cache(model, heads, window)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.errors import UserError
 from harness.journal import Journal
 from harness.measure.decode import BatchDecoder, decoders
+from harness.models.share import ALONE, Share
 from harness.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def generate(
     protocol: GenerationProtocol | None = None,
     progress: ProgressCallback = silent,
     kept: Journal | None = None,
+    share: Share = ALONE,
 ) -> list[Generation]:
     """Answer every prompt; results in input order, none for no prompts.
 
@@ -74,6 +76,7 @@ def generate(
         progress: told the answers finished.
         kept: batches of an earlier, killed process, which are not answered again; new ones are
             added. The same prompts, model and protocol must have made them.
+        share: of several ranks, which batches are this one's; all get every answer.
 
     Raises:
         UserError: a prompt is empty or does not fit the model's context.
@@ -85,7 +88,7 @@ def generate(
 
     def finished(position: int, answer: Generation) -> None:
         found[position] = answer
-        progress("generate", len(found), len(prompts))
+        progress("generate", share.of_all(len(found), len(prompts)), len(prompts))
 
     from mlx_lm.generate import wired_limit
 
@@ -94,7 +97,7 @@ def generate(
     try:
         with wired_limit(loaded.model):
             for batch, decoder in decoders(
-                loaded.model, prompts, protocol.batch_size, frozenset(found)
+                loaded.model, prompts, protocol.batch_size, frozenset(found), share
             ):
                 limits = [(position, room[position]) for position in batch]
                 _answer_batch(decoder, limits, stops, finished)
@@ -102,6 +105,8 @@ def generate(
                     kept.add({position: asdict(found[position]) for position in batch})
     finally:
         loaded.model.train(was_training)
+    for ours in share.gather([[row, asdict(answer)] for row, answer in found.items()]):
+        found.update({row: Generation(**fields) for row, fields in ours})
     return [found[position] for position in range(len(prompts))]
 
 

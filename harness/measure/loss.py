@@ -24,6 +24,7 @@ from harness.measure.batches import length_batches
 from harness.measure.entropy import TargetNll
 from harness.measure.forward import split_model, target_nll
 from harness.models.backend import mx
+from harness.models.share import ALONE, Share
 from harness.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def evaluate(
     batch_size: int = 16,
     progress: ProgressCallback = silent,
     kept: Journal | None = None,
+    share: Share = ALONE,
 ) -> list[ExampleLoss]:
     """Score every example, none dropped; results in input order, the same at any batch size.
 
@@ -93,6 +95,7 @@ def evaluate(
         progress: told the examples done.
         kept: batches of an earlier, killed process, which are not scored again; new ones are
             added.
+        share: of several ranks, which batches are this one's; all get every result.
 
     Raises:
         UserError: a loss is not finite.
@@ -103,8 +106,8 @@ def evaluate(
     found = {row: ExampleLoss(**fields) for row, fields in kept.rows.items()} if kept else {}
     batches = length_batches([len(example.tokens) for example in examples], batch_size)
     try:
-        for batch in batches:
-            if all(position in found for position in batch):
+        for number, batch in enumerate(batches):
+            if not share.takes(number) or all(position in found for position in batch):
                 continue
             rows = [examples[position].tokens for position in batch]
             for position, nll in zip(
@@ -114,9 +117,11 @@ def evaluate(
             mx.clear_cache()
             if kept is not None:
                 kept.add({position: asdict(found[position]) for position in batch})
-            progress("loss", len(found), len(examples))
+            progress("loss", share.of_all(len(found), len(examples)), len(examples))
     finally:
         model.train(was_training)
+    for ours in share.gather([[row, asdict(loss)] for row, loss in found.items()]):
+        found.update({row: ExampleLoss(**fields) for row, fields in ours})
     return [found[position] for position in range(len(examples))]
 
 

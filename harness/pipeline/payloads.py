@@ -25,7 +25,7 @@ class Description(Record):
     """The base as a variant uses it, before any adapter."""
 
     device: Device = Field(description="The machine that loaded it.")
-    distributed_size: int = Field(description="Ranks that took part.")
+    distributed_size: int = Field(description="Always 1: the base is described by one process.")
     base_bytes: int = Field(description="Weights on disk, quantized as the variant asks.")
     parameters: Parameters = Field(description="Counts with the variant's adapter.")
     acceleration: dict[str, Any] = Field(description="Kernels chosen by measuring.")
@@ -46,6 +46,7 @@ class Finetuned(Record):
     contended: bool = Field(description="Whether others kept the machine busy.")
     measured_at: str = Field(description="When (UTC) it ended and on which machine.")
     notes: list[str] = Field(description="What a user should know, e.g. a damaged state.")
+    ranks: int = Field(default=1, description="Processes that shared the training.")
 
 
 class Losses(Record):

@@ -224,7 +224,7 @@ class SeedRun:
         first = next((v for v in self.variants.values() if v.touched), None)
         if first is None:  # a gate asked of a run that measured nothing
             first = next(iter(self.variants.values()))
-        description = first.stages.description
+        description, team = first.stages.description, self.setting.team
         timed = [v for v in self.variants.values() if "throughput" in v.touched]
         trained = [v for v in self.variants.values() if "finetune" in v.touched]
         return Run(
@@ -239,7 +239,7 @@ class SeedRun:
             git=self._git(),
             versions=versions(),
             device=description.device,
-            distributed=Distributed(size=description.distributed_size),
+            distributed=Distributed(size=1 if team is None else team.size),
         )
 
     def _git(self) -> Git:

@@ -1,8 +1,7 @@
 """The sections of `results.json` for one variant, computed when first asked for.
 
 Stage payloads (`stages.py`) and graded answers -> stored records (`results/variant_schema`). Each
-property below is a section or a row file; `touched` remembers which were asked for, so that a run
-of some suites only stores what those measured.
+property is a section or a row file; `touched` remembers which a run shall store.
 """
 
 from __future__ import annotations
@@ -108,6 +107,7 @@ class VariantRun:
             contended=done.contended,
             measured_at=done.measured_at,
             cached=self.stages.was_cached,
+            ranks=done.ranks,
             truncated=done.truncated,
         )
 

@@ -21,6 +21,7 @@ from harness.options import Options
 from harness.pipeline import preflight
 from harness.pipeline.run import SeedRun, protocols
 from harness.pipeline.stages import Setting
+from harness.pipeline.team import Team
 from harness.progress import ProgressCallback, silent, tell
 from harness.results import checkout, gates, store
 from harness.results.seeds import seed_summary
@@ -76,9 +77,12 @@ class Session:
         return bool(self.runs)
 
     def prepare(
-        self, progress: ProgressCallback = silent, say: Callable[[str], None] = tell
+        self,
+        progress: ProgressCallback = silent,
+        say: Callable[[str], None] = tell,
+        team: Team | None = None,
     ) -> None:
-        """Check names, data, adapter and base; nothing is loaded into memory yet.
+        """Check names, data, adapter, base and the other ranks; nothing is loaded yet.
 
         Raises:
             UserError: whatever is wrong, in one message.
@@ -106,8 +110,11 @@ class Session:
             preflight.check_checkpoints(variant, options.checkpoints)
             preflight.check_answers(variant, dataset)
         setting = Setting(
-            base, dataset, options.dataset, self.style, cache, options.trust_remote_code
+            base, dataset, options.dataset, self.style, cache, options.trust_remote_code, team
         )
+        if team is not None:
+            team.assemble()
+            say(f"{team.size} ranks: this one and {', '.join(team.names)}")
         limit = -1 if options.limit is None else options.limit
         # One sample for all seeds: else their spread would be that of the sample too.
         sample = stratified(dataset.test, limit, options.seeds[0])

@@ -27,6 +27,8 @@ from harness.models.resolve import BaseModel
 from harness.pipeline import keys
 from harness.pipeline.adapter_source import AdapterSource, given_adapter
 from harness.pipeline.payloads import Answers, Description, Finetuned, Fused, Losses
+from harness.pipeline.ranked import RankedWorker
+from harness.pipeline.team import Team
 from harness.pipeline.worker import Worker, WorkerError
 from harness.progress import ProgressCallback
 from harness.results.variant_schema import Record
@@ -48,6 +50,8 @@ class Setting:
     style: PromptStyle
     cache: Cache
     trust_remote_code: bool = False
+    team: Team | None = None
+    """The other ranks, where the command was launched on several."""
 
 
 class VariantStages:
@@ -66,15 +70,17 @@ class VariantStages:
         self._given_adapter = given_adapter
         self._progress = progress
         self._say = say
-        self._worker: Worker | None = None
+        self._worker: Worker | RankedWorker | None = None
+        self._trained_here = False
 
     # --- the model process -------------------------------------------------------------------
 
     @property
-    def worker(self) -> Worker:
+    def worker(self) -> Worker | RankedWorker:
         """The variant's process, started on first use."""
         if self._worker is None:
-            self._worker = Worker(self.variant.name)
+            team, name = self.setting.team, self.variant.name
+            self._worker = Worker(name) if team is None else RankedWorker(team, name)
             self._worker.call(
                 "open",
                 {
@@ -136,10 +142,11 @@ class VariantStages:
         digest = sha256_file(path / keys.ADAPTER_FILE)
         return AdapterSource(path, digest, iterations, "cached" if self.was_cached else "trained")
 
-    @cached_property
+    @property
     def was_cached(self) -> bool:
-        """Whether the fine-tuning was in the cache before this run asked for it."""
-        return self.setting.cache.find("finetune", self._finetune_key) is not None
+        """Whether the fine-tuning came from the cache: from an earlier run, or one beside us."""
+        _ = self.finetuned
+        return not self._trained_here
 
     @cached_property
     def finetuned(self) -> Finetuned:
@@ -150,13 +157,14 @@ class VariantStages:
         """
         if self._given_adapter is not None:
             raise UserError("--adapter-path evaluates a given adapter: there is no fine-tuning")
-        _ = self.was_cached  # asked before it is made
 
         def train(folder: Path, work: str) -> dict[str, Any]:
+            self._trained_here = True
             if self.variant.trains:
                 told = self.call("estimate")
                 self._say(f"{self.variant.name}: {told['checked']}")
-                self._say(f"{self.variant.name}: fine-tuning will take {told['text']}")
+                shared = "" if self._ranks == 1 else f" on one rank, less on {self._ranks}"
+                self._say(f"{self.variant.name}: fine-tuning will take {told['text']}{shared}")
             payload = self.call("finetune", work=work, out=str(folder))
             for note in payload["notes"]:
                 self._say(f"{self.variant.name}: {note}")
@@ -250,7 +258,12 @@ class VariantStages:
             self._base_key,
             self.variant.training_config(),
             self._data_key,
+            *([] if self._ranks == 1 else [f"{self._ranks} ranks"]),  # they round otherwise
         )
+
+    @property
+    def _ranks(self) -> int:
+        return 1 if self.setting.team is None else self.setting.team.size
 
     def _key(self, stage: str, parts: Any) -> str:
         config = self.variant.config()

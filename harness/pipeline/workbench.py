@@ -15,8 +15,6 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 import harness.models.backend as backend
 from harness.cache import Cache
 from harness.data.records import Example
@@ -26,8 +24,10 @@ from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
 from harness.models.device import device, measured_at
 from harness.models.load import LoadedModel, load
+from harness.models.share import ALONE, Share
 from harness.pipeline.attempts import KeptRows, larger, phase_memory
 from harness.pipeline.holdings import Holdings
+from harness.pipeline.room import no_room, weight_bytes
 from harness.progress import ProgressCallback
 from harness.train.estimate import estimate
 from harness.train.finetune import finetune
@@ -36,7 +36,6 @@ from harness.train.session import Watch
 from harness.train.variant import Variant
 
 LOSS_BATCH = 16
-WEIGHT_FILES = "*.safetensors"
 
 
 class Workbench:
@@ -44,6 +43,7 @@ class Workbench:
 
     def __init__(self, progress: ProgressCallback) -> None:
         self._progress = progress
+        self._share = ALONE
 
     def open(
         self,
@@ -69,6 +69,18 @@ class Workbench:
         self.holdings.kernels = kernels
         return {}
 
+    def facts(self) -> dict[str, Any]:
+        """What the other ranks need to compute as this one does."""
+        base, dataset = self.holdings.base, self.holdings.dataset
+        alike = {"base model": base.sha256, "dataset": dataset.sha256}
+        return {"alike": alike, "kernels": self.holdings.kernels}
+
+    def join(self, size: int, variables: dict[str, str]) -> dict[str, Any]:
+        """Connect with the other ranks' model processes; ``variables`` say how."""
+        os.environ.update(variables)
+        self._share = Share.of_the_group(size)
+        return {}
+
     def describe(self) -> dict[str, Any]:
         """Load the base and say what it is: the payload `Description`."""
         self.holdings.release()
@@ -77,8 +89,8 @@ class Workbench:
         acceleration = self.holdings.hold(loaded)
         return {
             "device": device(),
-            "distributed_size": backend.mx.distributed.init().size(),
-            "base_bytes": _weight_bytes(self.holdings.base.path),
+            "distributed_size": 1,
+            "base_bytes": weight_bytes(self.holdings.base.path),
             "parameters": self.holdings.counts().to_json(),
             "acceleration": acceleration.to_json(),
             "load": phase_memory(phase),
@@ -95,7 +107,7 @@ class Workbench:
             self.variant,
             dict(self.holdings.base.config),
             self.holdings.counts(),
-            _weight_bytes(self.holdings.base.path),
+            weight_bytes(self.holdings.base.path),
             [len(row.tokens) for row in rows.examples],
             gflops,
             len(self.holdings.dataset.valid.examples),
@@ -143,6 +155,7 @@ class Workbench:
             "validation": reduce(larger, (cost["validate"] for cost in result.costs), None),
             "contended": contention.contended,
             "measured_at": measured_at(),
+            "ranks": self._share.size,
             "notes": list(result.notes),
         }
         if result.adapter is not None:
@@ -156,7 +169,7 @@ class Workbench:
         with MemoryPhase() as phase:
             kept = KeptRows(Path(work), self.holdings.kernels, phase)
             found = loss.evaluate(
-                loaded.model, rows.examples, LOSS_BATCH, self._progress, kept.journal
+                loaded.model, rows.examples, LOSS_BATCH, self._progress, kept.journal, self._share
             )
         compat = loss.mlx_lm_compat(
             found,
@@ -189,7 +202,8 @@ class Workbench:
         ``work``."""
         loaded = self.holdings.model(adapter)
         examples = self.holdings.examples(ids)
-        return self._answer(loaded, ids, self.holdings.prompts(examples, loaded), work)
+        prompts = self.holdings.prompts(examples, loaded)
+        return self._answer(loaded, ids, prompts, work, self._share)
 
     def question_answers(self, adapter: str | None, work: str) -> dict[str, Any]:
         """Answers to the students questions: the payload `Answers`."""
@@ -208,7 +222,7 @@ class Workbench:
         try:
             fused = self._write_fused(adapter, root / "fused", dequantize=False)
             forms["fused"] = self._form(self.holdings.fused(root / "fused"), examples)
-            forms["dequantized"], skipped = None, _no_room(self.holdings, root)
+            forms["dequantized"], skipped = None, no_room(self.holdings.counts().total, root)
             if skipped is None:
                 self._write_fused(adapter, root / "plain", dequantize=True)
                 forms["dequantized"] = self._form(self.holdings.fused(root / "plain"), examples)
@@ -254,11 +268,18 @@ class Workbench:
         return {"trials": trials}
 
     def _answer(
-        self, loaded: LoadedModel, ids: Sequence[int], prompts: list[list[int]], work: str
+        self,
+        loaded: LoadedModel,
+        ids: Sequence[int],
+        prompts: list[list[int]],
+        work: str,
+        share: Share = ALONE,
     ) -> dict[str, Any]:
         with MemoryPhase() as phase:
             kept = KeptRows(Path(work), self.holdings.kernels, phase)
-            found = generate.generate(loaded, prompts, progress=self._progress, kept=kept.journal)
+            found = generate.generate(
+                loaded, prompts, progress=self._progress, kept=kept.journal, share=share
+            )
         return {
             "rows": [
                 {"id": id, "text": answer.text, "tokens": answer.tokens}
@@ -277,19 +298,3 @@ class Workbench:
             loaded, self.holdings.rows(examples, loaded), None, LOSS_BATCH, self._progress
         )
         return {"ppl": found.ppl, "texts": [answer.text for answer in found.answers]}
-
-
-def _no_room(holdings: Holdings, root: Path) -> str | None:
-    """Why the dequantized form is skipped, or None when there is room for it."""
-    root.mkdir(parents=True, exist_ok=True)
-    # float32 at the most; once for the model, once for what writing and measuring it takes.
-    needed = 2 * 4 * holdings.counts().total
-    memory, disk = psutil.virtual_memory().available, shutil.disk_usage(root).free
-    for what, room in (("memory", memory), ("disk", disk)):
-        if needed > room:
-            return f"would need {needed / 1e9:.1f} GB of {what}, {room / 1e9:.1f} are free"
-    return None
-
-
-def _weight_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob(WEIGHT_FILES))

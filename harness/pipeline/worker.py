@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO, Any
 
@@ -26,11 +27,27 @@ class WorkerError(RuntimeError):
     """The model process failed in a way that is not the user's mistake."""
 
 
-class Worker:
-    """A running model process; ``call`` runs one method of its workbench."""
+class WorkerDied(WorkerError):
+    """The model process is gone."""
 
-    def __init__(self, label: str) -> None:
+
+class Worker:
+    """A running model process; ``call`` runs one method of its workbench.
+
+    Args:
+        label: names it in messages.
+        environment: its variables; this process's by default.
+        say: takes what it has to tell the user.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        environment: Mapping[str, str] | None = None,
+        say: Callable[[str], None] = tell,
+    ) -> None:
         self.label = label
+        self._say = say
         self._log = _open_log()
         self._relayed = 0
         self._process = subprocess.Popen(
@@ -38,6 +55,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
+            env=environment,
             text=True,
             encoding="utf-8",
         )
@@ -49,7 +67,8 @@ class Worker:
 
         Raises:
             UserError: the workbench found a mistake of the user's.
-            WorkerError: the process died or raised; the message holds its traceback or log.
+            WorkerDied: the process died; the message holds the end of its log.
+            WorkerError: the process raised; the message holds its traceback.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -82,9 +101,9 @@ class Worker:
         self._relayed += len(whole)
         for line in whole.decode(errors="replace").splitlines():
             if line.startswith("tunebench: "):
-                tell(line)
+                self._say(line)
 
-    def _death(self, method: str) -> WorkerError:
+    def _death(self, method: str) -> WorkerDied:
         status = self._process.wait()
         self._log.seek(0)
         tail = "\n".join(self._log.read().decode(errors="replace").splitlines()[-15:])
@@ -95,9 +114,13 @@ class Worker:
             if status == -9
             else ""
         )
-        return WorkerError(
+        return WorkerDied(
             f"{self.label}: the model process died during {method}, {why}{hint}\n{tail}"
         )
+
+    def kill(self) -> None:
+        """End the process at once, from any thread; whoever waits in ``call`` hears of it."""
+        self._process.kill()
 
     def close(self) -> None:
         """End the process; its log goes with it."""

@@ -62,6 +62,7 @@ class Finetune(Record):
     contended: bool = Field(description="Whether others kept the machine busy while training.")
     measured_at: str = Field(description="When (UTC, ISO 8601) and on which machine.")
     cached: bool = Field(description="Whether the timing comes from an earlier run's cache.")
+    ranks: int = Field(default=1, ge=1, description="Processes that shared the training.")
     truncated: int | None = Field(
         default=None, ge=0, description="Training rows cut at the maximum length."
     )

@@ -82,27 +82,29 @@ class ResumeState:
 class StateStore:
     """Resume states of one training, in ``folder``.
 
-    A state of other data, settings or versions (another ``fingerprint``) is not used. Runs of
-    several ranks keep none: the ranks' folders need not be the same disk.
+    A state of other data, settings or versions (another ``fingerprint``) is not used. Of several
+    ranks the first one saves, and says by ``at`` which iteration's state the others shall use:
+    they hold copies of its states (`pipeline/ranked.py`), not of its checkpoints.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
+    def __init__(self, folder: Path, fingerprint: str, at: int | None = None) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self.notes: list[str] = []
         """What the user should know: states that were damaged or belonged to something else."""
         self.vouched: dict[str, str] = {}
         """SHA-256 of the checkpoints' files, by their path from the training's folder."""
-        self._enabled = mx.distributed.init().size() == 1
+        self._saves = mx.distributed.init().rank() == 0
+        self._at = at
         self._path = folder
-        self.newest = self._newest() if self._enabled else None
+        self.newest = self._newest()
         """The newest undamaged state, as found when the store was opened."""
 
     def save(self, model: nn.Module, optimizer: Any, state: ResumeState) -> None:
         """Store everything as of now; call it at an accumulation boundary only."""
         from mlx.utils import tree_flatten
 
-        if not self._enabled:
+        if not self._saves:
             return
         arrays = {f"weights.{name}": array for name, array in trainable(model).items()}
         arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(optimizer.state)}
@@ -147,7 +149,9 @@ class StateStore:
                 self._forget([announcement])
                 continue
             vouched = meta.pop("checkpoints", {})
-            if not self._whole(vouched, path.name):
+            if self._at is not None and meta["iteration"] != self._at:
+                continue
+            if self._saves and not self._whole(vouched, path.name):
                 self._forget([announcement])
                 continue
             self._path, self.vouched = path, vouched

@@ -23,6 +23,7 @@ from harness.files import content_key, sha256_file, write_json
 from harness.models.accelerate import accelerate
 from harness.models.backend import mx
 from harness.models.load import LoadedModel
+from harness.models.share import Share
 from harness.progress import ProgressCallback, silent
 from harness.train.adapt import (
     CONFIG,
@@ -98,16 +99,19 @@ def finetune(
     if not variant.trains:
         return _base_only(loaded, variant, subset, watch)
     fingerprint = _fingerprint(loaded, variant, train, subset, seed)
-    if mx.distributed.init().rank() == 0:
+    share = Share.of_the_group()
+    if share.rank == 0:
         remove_temporaries(out)
     finished = read_result(out, fingerprint)
-    store = StateStore(out / "state", fingerprint)
+    store, begun = _begun(out, fingerprint, finished is not None, share)
+    if begun == _FINISHED and finished is None:
+        return _NOTHING_LEFT
     if finished is None:
         store.notes += _damage(out)
     earlier = finished or store.newest
     # What was chosen by measuring is kept: other kernels round otherwise.
     chosen = earlier.acceleration if earlier is not None else watch.kernels
-    acceleration = accelerate(loaded.model, chosen, hold=False).to_json()
+    acceleration = _same_kernels(loaded, chosen, share)
     apply_variant(loaded.model, variant, seed)
     if finished is not None:
         loaded.model.load_weights(str(out / WEIGHTS), strict=False)
@@ -128,11 +132,51 @@ def finetune(
         costs=(*session.costs, watch.cost()),
         notes=tuple(store.notes),
     )
-    if mx.distributed.init().rank() == 0:
+    if share.rank == 0:
         save_adapter(loaded.model, variant, loaded.base.id, out)
         _write_result(out, result, fingerprint, store.vouched)
         store.clear()
     return result
+
+
+_FINISHED = -1
+_NOTHING_LEFT = FinetuneResult([], 0.0, [], None, None)
+"""What a rank returns where the first one finds its training finished."""
+
+
+def _begun(out: Path, fingerprint: str, finished: bool, share: Share) -> tuple[StateStore, int]:
+    """The states in ``out``, and the iteration that the first rank goes on from.
+
+    Raises:
+        UserError: another rank lacks that state, or its data differ.
+    """
+    store = StateStore(out / "state", fingerprint) if share.rank == 0 else None
+    start = _start(store) if not finished else _FINISHED
+    start = share.gather(start)[0]
+    if store is None:
+        store = StateStore(out / "state", fingerprint, at=start)
+    if start != _FINISHED:
+        starts = share.gather(_start(store))
+        if starts != [start] * share.size:
+            raise UserError(
+                f"the ranks would go on from iterations {', '.join(map(str, starts))}: their data "
+                "or versions differ. Give all of them the same dataset, model and packages."
+            )
+    return store, start
+
+
+def _start(store: StateStore | None) -> int:
+    return 0 if store is None or store.newest is None else store.newest.iteration
+
+
+def _same_kernels(loaded: LoadedModel, chosen: Any, share: Share) -> Any:
+    """Accelerate as the first rank does, which alone measures."""
+    if share.rank > 0:
+        chosen = share.gather(None)[0]
+        return accelerate(loaded.model, chosen, hold=False).to_json()
+    acceleration = accelerate(loaded.model, chosen, hold=False).to_json()
+    share.gather(acceleration)
+    return acceleration
 
 
 def _require_rows(
@@ -150,7 +194,7 @@ def _base_only(
     loaded: LoadedModel, variant: Variant, subset: Sequence[TokenizedExample], watch: Watch
 ) -> FinetuneResult:
     started = time.perf_counter()
-    acceleration = accelerate(loaded.model, watch.kernels, hold=False).to_json()
+    acceleration = _same_kernels(loaded, watch.kernels, Share.of_the_group())
     apply_variant(loaded.model, variant, seed=0)
     label, curve = f"validate {variant.name}", Curve()
     with watch.phase("validate"):

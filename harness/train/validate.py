@@ -7,6 +7,7 @@ example, is ``measure/loss.py``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from harness.data.records import Example, LogicalForm, Split
 from harness.data.sampling import stratified
 from harness.data.tokens import TokenizedExample
 from harness.models.backend import mx, nn
+from harness.models.share import Share
 from harness.progress import ProgressCallback, silent
 from harness.train.batches import length_order_batches, padded
 from harness.train.objective import span_targets, target_mask, token_nll
@@ -40,20 +42,18 @@ def mean_loss(
 
     Whole batches go to the ranks in turn; every rank gets the same number back.
     """
-    world = mx.distributed.init()
     model.eval()
     batches = length_order_batches([len(row.tokens) for row in rows], batch_size)
+    share = Share.of_the_group()
     nats, targets = 0.0, 0
     for number, batch in enumerate(batches):
-        if number % world.size() == world.rank():
+        if share.takes(number):
             chosen = [rows[at] for at in batch]
             nats += _batch_nats(model, chosen)
             targets += sum(span_targets(0, len(row.tokens)) for row in chosen)
         progress(label, number + 1, len(batches))
-    if world.size() > 1:
-        total: Any = mx.distributed.all_sum(mx.array([nats, float(targets)]), stream=mx.cpu)
-        nats, targets = total[0].item(), int(total[1].item())
-    return nats / max(1, targets)
+    sums = share.gather([nats, targets])
+    return math.fsum(part[0] for part in sums) / max(1, sum(int(part[1]) for part in sums))
 
 
 def _batch_nats(model: nn.Module, rows: Sequence[TokenizedExample]) -> float:
