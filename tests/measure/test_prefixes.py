@@ -8,7 +8,7 @@ import pytest
 from measure_models import TEXT, Loaded, llama
 
 from harness.measure.batches import length_batches
-from harness.measure.decode import decoders
+from harness.measure.decode import batchable, decoders
 from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.prefixes import SharedPrefix, plan, shared_prefixes
 from harness.models.backend import mx
@@ -124,6 +124,7 @@ def test_sharing_works_with_sliding_windows_shorter_than_the_prefix(tiny: Loaded
 def test_a_common_beginning_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     positions = []
     model = llama()
+    assert batchable(model)  # tried here, before positions are counted
     kind = type(model.model)
     call = kind.__call__
 
