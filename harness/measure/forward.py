@@ -1,15 +1,13 @@
 """Negative log-likelihood of given targets: token rows -> one number per target.
 
-The model is split into its backbone and its output layer, so that vocabulary logits exist only
-for real positions and only a chunk at a time (batch x length x vocabulary is the largest array of
-an evaluation). Whether a model may be split is found by trying: both ways must give the same
-logits on a probe. One that may not (an architecture that scales its logits) is called whole.
+The model is cut into its backbone and its output layer (``models/halves.py``), so that vocabulary
+logits exist only for real positions and only a chunk at a time. One that may not be cut is called
+whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,38 +15,12 @@ from numpy.typing import NDArray
 
 from harness.measure.entropy import TargetNll, cross_entropy
 from harness.models.backend import mx
+from harness.models.halves import SplitModel, split_model
+
+__all__ = ["SplitModel", "split_model", "target_nll"]
 
 CHUNK_BYTES = 64 * 2**20
 """Float32 logits alive at once; where MLX takes their log-sum-exp, twice that for a moment."""
-
-_PROBE = (0, 1, 2, 3, 2, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class SplitModel:
-    """A causal model in two halves: ``head(backbone(tokens))`` equals ``model(tokens)``."""
-
-    backbone: Callable[[mx.array], mx.array]
-    head: Callable[[mx.array], mx.array]
-
-
-def split_model(model: Any) -> SplitModel | None:
-    """The two halves of an mlx-lm model, or None if it cannot be split without changing it."""
-    backbone = getattr(model, "model", None)
-    if backbone is None or not callable(backbone):
-        return None
-    head = getattr(model, "lm_head", None)
-    if head is None:
-        head = getattr(getattr(backbone, "embed_tokens", None), "as_linear", None)
-    if head is None:
-        return None
-    probe = mx.array([_PROBE])
-    hidden = backbone(probe)
-    if not isinstance(hidden, mx.array):
-        return None
-    whole, halves = model(probe), head(hidden)
-    same = whole.shape == halves.shape and mx.allclose(whole, halves, rtol=1e-5, atol=1e-5).item()
-    return SplitModel(backbone, head) if same else None
 
 
 def target_nll(

@@ -5,7 +5,7 @@ timings behind it; the same record applies the same choice again (a resumed run,
 Half-precision parameters become float32 (MLX's CPU backend multiplies float16 at 3-4 GFLOP/s);
 layers with quantized weights unpack before multiplying from the number of rows on at which that is
 faster; outside training their float32 copies are kept if that is faster and fits (``generation``);
-SiLU and softmax take a vectorized exponential (``vector_exp.py``).
+SiLU and softmax take a vectorized exponential (``vector_exp.py``), and the loss (``fast_loss.py``).
 Never changes a number beyond rounding. Does nothing on Metal and CUDA.
 """
 
@@ -22,7 +22,8 @@ import psutil
 from harness.models.backend import backend_name, mx, nn  # isort: skip  (the BLAS first)
 from mlx.utils import tree_flatten
 
-from harness.models import fast_llama
+from harness.models import fast_llama, fast_loss
+from harness.models.fast_loss import MLX_LOSS, LossKernel
 from harness.models.unpack import (
     UNPACKERS,
     Format,
@@ -83,6 +84,8 @@ class Acceleration:
     """Why ``generation`` is what it is."""
     exponential: VectorExp | None = None
     """SiLU and attention, where the model has modules that are known; None where it has none."""
+    loss: LossKernel | None = None
+    """Training's cross-entropy; None in records of trainings that took MLX's."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :meth:`from_json` reads it back."""
@@ -94,7 +97,8 @@ class Acceleration:
         kernels = tuple(Kernel(**kernel) for kernel in record.get("kernels", ()))
         known = record.get("exponential")
         exponential = VectorExp.from_json(known) if known else None
-        return cls(**{**record, "kernels": kernels, "exponential": exponential})
+        loss = LossKernel(**record["loss"]) if record.get("loss") else None
+        return cls(**{**record, "kernels": kernels, "exponential": exponential, "loss": loss})
 
 
 def accelerate(
@@ -117,13 +121,14 @@ def accelerate(
     known = Acceleration.from_json(choice) if isinstance(choice, Mapping) else choice
     widened = _widen(model)
     exponential = fast_llama.apply(model, known.exponential if known else None)
+    loss = fast_loss.apply(model, known.loss or MLX_LOSS if known else None)
     layers = [
         module
         for _, module in model.named_modules()
         if isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding)
     ]
     if not layers:
-        return Acceleration(backend, widened, exponential=exponential)
+        return Acceleration(backend, widened, exponential=exponential, loss=loss)
     groups: dict[tuple[int, int, Format], list[Any]] = {}
     for layer in layers:
         groups.setdefault(_key(layer), []).append(layer)
@@ -140,7 +145,7 @@ def accelerate(
         for layer in layers:
             layer.hold()
     return Acceleration(
-        backend, widened, tuple(kernels), generation, held, reason, exponential=exponential
+        backend, widened, tuple(kernels), generation, held, reason, exponential, loss
     )
 
 

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from harness.models.backend import mx, nn
+from harness.models.fast_loss import halves, token_losses, trained_losses
 
 
 def token_nll(model: Any, tokens: mx.array) -> mx.array:
@@ -43,8 +46,36 @@ def training_loss(
     Returns:
         The sum of scored nats over ``denominator``, and the number of scored targets.
     """
+    if halves(model) is not None:
+        total, count = _scored_sum(model, tokens, spans, trained_losses)
+        return total / denominator, count
     nll = token_nll(model, tokens)
     mask = target_mask(spans, nll.shape[1])
     # where(), not a product: an overflowed pad position must not turn 0 * inf into NaN.
     total = mx.where(mask, nll, 0.0).sum()
     return total / denominator, mask.sum()
+
+
+def scored_nats(model: Any, tokens: mx.array, spans: mx.array) -> float:
+    """The sum of scored nats, without a gradient."""
+    if halves(model) is not None:
+        return float(_scored_sum(model, tokens, spans, token_losses)[0])
+    nll = token_nll(model, tokens)
+    return float(mx.where(target_mask(spans, nll.shape[1]), nll, 0.0).sum())
+
+
+def _scored_sum(
+    model: Any, tokens: mx.array, spans: mx.array, losses: Any
+) -> tuple[mx.array, mx.array]:
+    """Sum and number of the scored targets; no other position gets vocabulary logits."""
+    split = halves(model)
+    assert split is not None
+    states = split.backbone(tokens[:, :-1])
+    states = states.reshape(-1, states.shape[-1])
+    # Tokens and spans are data: their values are known while a gradient is traced.
+    scored = np.flatnonzero(np.array(target_mask(spans, tokens.shape[1] - 1)))
+    if scored.size == 0:
+        return (states * 0.0).sum(), mx.array(0)
+    at = mx.array(scored.astype(np.int32))
+    nats = losses(split.head, states[at], tokens[:, 1:].reshape(-1)[at])
+    return nats.sum(), mx.array(scored.size)

@@ -110,7 +110,8 @@ class Session:
         self._first = start + 1
         mx.eval(self._model.parameters(), self._optimizer.state)
         prepare(self._model)
-        with self._training, errors_explained(variant):
+        longest = max(schedule.lengths)
+        with self._training, errors_explained(variant, longest):
             if start < variant.iters:
                 train_with_mlx_lm(
                     self._model,

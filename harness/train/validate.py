@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from harness.data.records import Example, LogicalForm, Split
 from harness.data.sampling import stratified
 from harness.data.tokens import TokenizedExample
 from harness.models.backend import mx, nn
+from harness.models.fast_loss import prepare
 from harness.models.share import Share
 from harness.progress import ProgressCallback, silent
 from harness.train.batches import length_order_batches, padded
-from harness.train.objective import span_targets, target_mask, token_nll
+from harness.train.objective import scored_nats, span_targets
 
 
 def validation_rows(
@@ -43,6 +43,7 @@ def mean_loss(
     Whole batches go to the ranks in turn; every rank gets the same number back.
     """
     model.eval()
+    prepare(model)
     batches = length_order_batches([len(row.tokens) for row in rows], batch_size)
     share = Share.of_the_group()
     nats, targets = 0.0, 0
@@ -57,7 +58,5 @@ def mean_loss(
 
 
 def _batch_nats(model: nn.Module, rows: Sequence[TokenizedExample]) -> float:
-    nll = token_nll(model, mx.array(padded([row.tokens for row in rows])))
-    mask = target_mask(mx.array([(0, len(row.tokens)) for row in rows]), nll.shape[1])
-    nats: Any = mx.where(mask, nll, 0.0).sum().item()
-    return float(nats)
+    spans = mx.array([(0, len(row.tokens)) for row in rows])
+    return scored_nats(model, mx.array(padded([row.tokens for row in rows])), spans)

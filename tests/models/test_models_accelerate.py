@@ -210,9 +210,9 @@ def test_half_precision_is_widened_on_the_cpu(tiny: BaseModel) -> None:
     assert {a.dtype for _, a in tree_flatten(model.parameters())} == {mx.float32}
 
 
-def test_a_float32_model_only_gets_the_exponential(tiny: BaseModel) -> None:
+def test_a_float32_model_only_gets_the_exponential_and_the_loss(tiny: BaseModel) -> None:
     chosen = accelerate(load(tiny).model)
-    assert chosen == Acceleration("cpu", exponential=chosen.exponential)
+    assert chosen == Acceleration("cpu", exponential=chosen.exponential, loss=chosen.loss)
 
 
 def test_nothing_is_done_on_a_gpu(
