@@ -19,10 +19,12 @@ def test_no_regression(
     assert gate, "nothing was measured to hold against the baseline: select the other suites too"
     for verdict in gate:
         record_property(f"gate.{verdict.metric}", verdict.verdict)
+        for name in ("baseline", "value", "threshold"):
+            record_property(name, getattr(verdict, name))
         told = f"{verdict.variant}: {verdict.metric} {verdict.verdict}: {verdict.reason}"
         if verdict.verdict == "fail" or (verdict.verdict == "inconclusive" and strict_gates):
             pytest.fail(told, pytrace=False)
         if verdict.verdict == "inconclusive":
             warnings.warn(told, stacklevel=1)
     if all(verdict.verdict == "skipped" for verdict in gate):
-        pytest.skip(gate[0].reason)
+        pytest.skip(f"{gate[0].metric}: {gate[0].reason}")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.results.compare import PairComparison
 from harness.results.entries import Entry
+from harness.results.gate_words import shown_value
 from harness.results.markdown import (
     NONE,
     code,
@@ -130,9 +131,9 @@ def gates(results: Sequence[GateResult]) -> str:
             code(g.metric),
             f"**{g.verdict}**",
             escape(g.reason),
-            f"{g.baseline:.6g}" if g.baseline is not None else NONE,
-            f"{g.value:.6g}" if g.value is not None else NONE,
-            f"{g.threshold:.6g}" if g.threshold is not None else NONE,
+            shown_value(g.metric, g.baseline),
+            shown_value(g.metric, g.value),
+            shown_value(g.metric, g.threshold),
             g.direction,
         ]
         for g in results

@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.results.blessing import bless
 from harness.results.entries import sample_note, sample_size
 from harness.results.gate_rules import METRICS, GateRule, load_gates, metric_value
+from harness.results.gate_words import shown_evidence
 from harness.results.intervals import Interval
 from harness.results.pairing import RATE_METRICS, Pair, Side, pairs, require_alike
 from harness.results.schema import GateResult, GateVerdict
@@ -117,32 +118,28 @@ def _judge(
     else:
         delta = value - baseline
         evidence = Evidence(value, baseline, (delta, delta), True, "exact")
-    verdict, text = _verdict(rule, evidence)
+    verdict, text = _verdict(metric, rule, evidence)
     return _result(metric, new.variant, rule, (baseline, value), verdict, text)
 
 
-def _verdict(rule: GateRule, evidence: Evidence) -> tuple[GateVerdict, str]:
+def _verdict(metric: str, rule: GateRule, evidence: Evidence) -> tuple[GateVerdict, str]:
     sign = -1.0 if rule.direction == "higher" else 1.0
     worse_by = sign * (evidence.value - evidence.baseline)
     margin = rule.margin(evidence.baseline)
     if evidence.interval is None:
         return "inconclusive", f"no interval from one table or one trial ({evidence.basis})"
     worst = max(sign * edge for edge in evidence.interval)
-    shown = (
-        f"{_worsening(worse_by)}, at worst {_worsening(worst)}, margin {margin:.4g} "
-        f"({evidence.basis})"
-    )
+    values = (evidence.baseline, evidence.value)
+    shown = f"{shown_evidence(metric, values, (worse_by, worst), margin)} ({evidence.basis})"
     if worse_by > margin and evidence.significant:
-        return "fail", f"{shown}: beyond the margin and beyond noise; {rule.reason}"
+        return "fail", f"{shown}: beyond the margin and beyond noise. Margin: {rule.reason}"
     if worst < margin or (margin == 0.0 and worst <= 0.0):
         return "pass", f"{shown}: the interval lies within the margin"
-    return "inconclusive", f"{shown}: too few examples to tell; give more data or widen the margin"
-
-
-def _worsening(amount: float) -> str:
-    if amount == 0.0:
-        return "equal"
-    return f"{'worse' if amount > 0 else 'better'} by {abs(amount):.4g}"
+    return (
+        "inconclusive",
+        f"{shown}: the margin lies within the interval, so neither a pass nor a regression is "
+        "shown; measure more or widen the margin",
+    )
 
 
 def _paired_evidence(pair: Pair, rule: GateRule) -> Evidence:

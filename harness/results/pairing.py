@@ -184,9 +184,14 @@ def _rate_pairs(a: Side, b: Side) -> list[Pair]:
 
 
 def _same_weights(a: Side, b: Side) -> bool:
-    """Whether adapter and quantization agree; the base's weights do, by ``require_alike``."""
+    """Whether adapter, how it is applied, and quantization agree; the base's weights do, by
+    ``require_alike``."""
+    applied = ("fine_tune_type", "num_layers", "lora_parameters", "quantize")
     weights = [
-        (result.adapter.sha256 if result.adapter else None, result.config.get("quantize"))
+        (
+            result.adapter.sha256 if result.adapter else None,
+            [result.config.get(name) for name in applied],
+        )
         for result in (side.run.results.variants[side.variant] for side in (a, b))
     ]
     return weights[0] == weights[1]

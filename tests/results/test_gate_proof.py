@@ -113,7 +113,7 @@ def test_retrained_and_damaged_now_it_is_the_same(tmp_path: Path) -> None:
     for name, option in damaged.items():
         done = bench(tmp_path, name, option, *against)
         assert done.returncode == 1, done.stdout + done.stderr
-        assert "FAILED suites/test_gates.py::test_no_regression[completion_loss-lora]" in (
+        assert "FAILED suites/test_gates.py::test_no_regression[lora-completion_loss]" in (
             done.stdout
         )
         assert "beyond the margin and beyond noise" in done.stdout

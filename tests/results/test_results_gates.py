@@ -111,7 +111,7 @@ def test_eight_equal_answers_of_another_adapter_are_inconclusive() -> None:
     other = judge(eight("new", "ab" * 32), eight("old", "cd" * 32), rule)[0]
     assert other.verdict == "inconclusive"
     # Example 7 is degenerate: seven tables, 1 - 0.05 ** (1/7) = 0.3482.
-    assert "at worst worse by 0.3482" in other.reason
+    assert "at worst worse by 34.8 points" in other.reason
     assert "Clopper-Pearson" in other.reason
     same = judge(eight("new", "ab" * 32), eight("old", "ab" * 32), rule)[0]
     assert same.verdict == "pass"
@@ -257,6 +257,18 @@ def test_a_partial_run_cannot_be_blessed(tmp_path: Path) -> None:
 
 def test_reasons_read_as_words() -> None:
     same = verdicts(changed())["ex"].reason
-    assert same.startswith("equal, at worst equal, margin 0.05")
+    assert same.startswith("53.4% before, 53.4% now: equal; ")
+    assert "points tolerated" in same
     better = verdicts(changed(losses=loss_rows("qlora", shift=-0.2)))["completion_loss"].reason
-    assert better.startswith("better by 0.")
+    assert "now: better by 0.1986 nats a token" in better
+    slow = verdicts(changed(trials=trial_rows("qlora", factor=0.6)))
+    assert "tokens/s tolerated" in slow["generation_tokens_per_s"].reason
+
+
+def test_another_scale_of_the_same_weights_is_another_system() -> None:
+    new, old = eight("new", "ab" * 32), eight("old", "ab" * 32)
+    result = new.results.variants["qlora"]
+    config = {**result.config, "lora_parameters": {"rank": 8, "scale": 40.0}}
+    variants = {"qlora": result.model_copy(update={"config": config})}
+    new = dataclasses.replace(new, results=new.results.model_copy(update={"variants": variants}))
+    assert judge(new, old, {"ex": RULES["ex"]})[0].verdict == "inconclusive"

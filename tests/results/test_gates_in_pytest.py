@@ -1,0 +1,156 @@
+"""`pytest suites/ --baseline=...` for real, on the untrained `tiny` model: which test fails and
+what it says, JUnit properties, the job summary, exit statuses.
+
+The baseline is the run itself with its losses halved, on a chip of another name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.__main__ import app
+from harness.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+MEASURED = ("suites/test_loss.py", "suites/test_gates.py")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A cache, a results folder and a job summary of their own."""
+
+    folder: Path
+
+    def pytest(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Loss of the `base` variant of `tiny` on ten examples."""
+        command = [sys.executable, "-m", "pytest", *MEASURED, "--model=tiny", "--variant=base"]
+        command += ["--limit=10", f"--results-dir={self.folder}", f"--run-name={name}"]
+        return subprocess.run(
+            [*command, *arguments],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "XDG_CACHE_HOME": str(self.folder / "cache"),
+                "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
+    """The first run, and `old`: the same with halved losses on another machine."""
+    made = Work(tmp_path_factory.mktemp("gates"))
+    done = made.pytest("first")
+    assert done.returncode == 0, done.stdout + done.stderr
+    old = made.folder / "old"
+    shutil.copytree(made.folder / "first", old)
+    results = json.loads((old / "results.json").read_text("utf-8"))
+    results["run"]["device"]["chip"] = "Another chip"
+    for part in ("full_text", "completion"):
+        results["variants"]["base"]["loss"][part]["loss"] /= 2
+    (old / "results.json").write_text(json.dumps(results), "utf-8")
+    rows = [
+        json.loads(line)
+        for line in (old / "losses.base.jsonl").read_text("utf-8").split("\n")
+        if line
+    ]
+    for row in rows:
+        row["full_nll"] /= 2
+        row["completion_nll"] /= 2
+    (old / "losses.base.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return made
+
+
+@pytest.fixture(scope="module")
+def failed(work: Work) -> subprocess.CompletedProcess[str]:
+    """The run held against a baseline that is twice as good."""
+    baseline = work.folder / "old" / "results.json"
+    return work.pytest(
+        "new", f"--baseline={baseline}", f"--junitxml={work.folder / 'junit.xml'}", "-rsf"
+    )
+
+
+def outcome(done: subprocess.CompletedProcess[str], metric: str) -> str:
+    """The line of the short summary, or of a skip, that names the metric's gate."""
+    lines = [line for line in done.stdout.splitlines() if f"[base-{metric}]" in line]
+    return "\n".join(lines)
+
+
+def test_the_gate_of_the_worse_metric_fails_in_words(
+    failed: subprocess.CompletedProcess[str],
+) -> None:
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    told = outcome(failed, "completion_loss")
+    assert "FAILED suites/test_gates.py::test_no_regression[base-completion_loss]" in told
+    for words in ("base: completion_loss", "before, ", "now: worse by", "beyond the margin"):
+        assert words in failed.stdout
+    assert "Traceback" not in failed.stdout
+
+
+def test_a_metric_that_was_not_measured_fails_by_name(
+    failed: subprocess.CompletedProcess[str],
+) -> None:
+    assert "FAILED" in outcome(failed, "ex")
+    assert "base: ex fail: not measured in run new" in failed.stdout
+
+
+def test_timings_of_another_machine_are_skipped_and_named(
+    failed: subprocess.CompletedProcess[str],
+) -> None:
+    assert "FAILED" not in outcome(failed, "generation_tokens_per_s")
+    skips = [line for line in failed.stdout.splitlines() if line.startswith("SKIPPED")]
+    assert any("generation_tokens_per_s" in s and "Another chip" in s for s in skips), skips
+
+
+def test_junit_holds_the_metrics_as_properties(
+    work: Work, failed: subprocess.CompletedProcess[str]
+) -> None:
+    cases = {
+        case.get("name"): case for case in ET.parse(work.folder / "junit.xml").iter("testcase")
+    }
+    gate = cases["test_no_regression[base-completion_loss]"]
+    found = {p.get("name"): p.get("value") for p in gate.iter("property")}
+    assert found["gate.completion_loss"] == "fail"
+    assert float(found["value"] or 0) == pytest.approx(2 * float(found["baseline"] or 0))
+    failure = gate.find("failure")
+    assert failure is not None
+    assert "beyond the margin and beyond noise" in (failure.get("message") or "")
+    loss = {p.get("name") for p in cases["test_loss_on_the_completion[base]"].iter("property")}
+    assert "completion_loss" in loss
+
+
+def test_the_summary_goes_to_the_jobs_page(
+    work: Work, failed: subprocess.CompletedProcess[str]
+) -> None:
+    summary = (work.folder / "summary.md").read_text("utf-8")
+    assert "## tunebench: new" in summary
+    assert "| `base`" in summary
+    assert "**fail**" in summary
+
+
+def test_the_command_gives_the_same_verdict_without_a_model(
+    work: Work, failed: subprocess.CompletedProcess[str]
+) -> None:
+    new, old = str(work.folder / "new"), str(work.folder / "old")
+    command = ["gate", new, "--baseline", old]
+    assert CliRunner().invoke(app, command).exit_code == 1
+    mine = work.folder / "mine.toml"
+    mine.write_text('[completion_loss]\ndirection = "lower"\nrelative = 9.0\nreason = "mine"\n')
+    own = CliRunner().invoke(app, [*command, "--gates", str(mine)])
+    assert own.exit_code == 0
+    assert "No regression" in own.stdout
+    lost = CliRunner().invoke(app, ["gate", new, "--baseline", str(work.folder / "nothing")])
+    assert isinstance(lost.exception, UserError)  # which `main` turns into exit status 2
