@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,10 +24,11 @@ from typing import Any
 
 import platformdirs
 import psutil
-from filelock import FileLock, Timeout
 
 from harness.errors import UserError
 from harness.files import refusal, sha256_file, write_json
+from harness.locks import AnnouncedLock
+from harness.progress import tell
 
 MANIFEST = ".manifest.json"
 # Hashing a 500 MB model at each start would cost seconds; above this size an unchanged size and
@@ -60,6 +60,8 @@ class Cache:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root if root is not None else default_root()
+        self.say: Callable[[str], None] = tell
+        """Takes a line for the user: a damaged entry, whom we wait for."""
 
     @classmethod
     def temporary(cls) -> Cache:
@@ -100,7 +102,7 @@ class Cache:
                 f"{error.strerror or error}. Remove {folder}, or set XDG_CACHE_HOME to a folder "
                 "you can write."
             ) from error
-        print(f"tunebench: cache entry {kind}/{key} {damage}; moved to {aside}", file=sys.stderr)
+        self.say(f"tunebench: cache entry {kind}/{key} {damage}; moved to {aside}")
         return None
 
     def build(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
@@ -139,7 +141,7 @@ class Cache:
                 ) from error
             return folder
 
-    def lock(self, kind: str, key: str) -> FileLock:
+    def lock(self, kind: str, key: str) -> AnnouncedLock:
         """The lock of one key, for work that spans several entries."""
         return self._lock(kind, key)
 
@@ -148,7 +150,7 @@ class Cache:
         with self._lock(kind, key):
             shutil.rmtree(self.path(kind, key), ignore_errors=True)
 
-    def _lock(self, kind: str, key: str) -> FileLock:
+    def _lock(self, kind: str, key: str) -> AnnouncedLock:
         folder = self.root / kind
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +159,9 @@ class Cache:
                 f"cannot write the cache folder {folder}: {error.strerror}. "
                 "Set XDG_CACHE_HOME to a folder you can write, or use --no-cache."
             ) from error
-        return _AnnouncedLock(str(folder / f".{key}.lock"))
+        lock = AnnouncedLock(str(folder / f".{key}.lock"))
+        lock.say = self.say
+        return lock
 
     def entries(self) -> list[Entry]:
         """Every published entry, oldest use first."""
@@ -199,32 +203,6 @@ class Cache:
         for kind in ("training", "evaluating", "downloads"):
             found += [path for path in self.root.glob(f"{kind}/*") if path.stat().st_mtime <= idle]
         return found
-
-
-class _AnnouncedLock(FileLock):
-    """A file lock that says on standard error whom it waits for, and for how long it has."""
-
-    def acquire(self, *args: Any, **kwargs: Any) -> Any:
-        holder = Path(f"{self.lock_file}.holder")
-        started = time.monotonic()
-        wait_s = 2.0
-        while True:
-            try:
-                proxy = super().acquire(timeout=wait_s)
-                break
-            except Timeout:
-                who = holder.read_text().strip() if holder.exists() else "another process"
-                waited = time.monotonic() - started
-                print(f"tunebench: waiting {waited:.0f} s for {who}", file=sys.stderr)
-                wait_s = min(60.0, wait_s * 2)
-            except OSError as error:
-                raise UserError(
-                    f"cannot write the cache folder {holder.parent}: {error.strerror or error}. "
-                    "Set XDG_CACHE_HOME to a folder you can write, or use --no-cache."
-                ) from error
-        with contextlib.suppress(OSError):  # a full disk; the lock holds all the same
-            holder.write_text(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        return proxy
 
 
 def _describe(folder: Path) -> dict[str, dict[str, Any]]:

@@ -95,6 +95,7 @@ class Session:
             preflight.check_absent(options.results_dir / f"{self._seeds_name()}-seeds.md")
         preflight.check_writable(options.results_dir)
         cache = Cache() if options.use_cache else Cache.temporary()
+        cache.say = say
         # Fetched data are not results: --no-cache reads them where `fetch` left them.
         dataset = resolve_dataset(options.dataset)
         if options.adapter_path is not None:

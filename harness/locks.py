@@ -1,0 +1,94 @@
+"""A file lock between processes that says who holds it and for how long.
+
+Whoever takes it writes a note beside the lock file; whoever waits tells the user what the note
+says. Not covered: machines that share a network disk, where file locks may not hold: let each
+machine have a cache of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from harness.errors import UserError
+from harness.progress import tell
+
+FIRST_WORD_S = 2.0
+"""A wait this long is told; then at twice the distance each time, up to a minute."""
+
+
+class AnnouncedLock(FileLock):
+    """Waiting for this lock is told to :attr:`say`."""
+
+    say: Callable[[str], None] = staticmethod(tell)
+    """Takes a line for the user."""
+
+    def acquire(self, *args: Any, **kwargs: Any) -> Any:
+        """Wait without end, telling whom for.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        holder = Path(f"{self.lock_file}.holder")
+        started = time.monotonic()
+        wait_s = FIRST_WORD_S
+        while True:
+            try:
+                proxy = super().acquire(timeout=wait_s)
+                break
+            except Timeout:
+                waited = duration(time.monotonic() - started)
+                self.say(f"tunebench: waiting {waited} for {_told(holder)}")
+                wait_s = min(60.0, wait_s * 2)
+            except OSError as error:
+                raise UserError(
+                    f"cannot write the cache folder {holder.parent}: {error.strerror or error}. "
+                    "Set XDG_CACHE_HOME to a folder you can write, or use --no-cache."
+                ) from error
+        with contextlib.suppress(OSError):  # a full disk; the lock holds all the same
+            holder.write_text(_note(), encoding="utf-8")
+        return proxy
+
+
+def this_command() -> str:
+    """The command line of this process, short: `pytest suites/ --variant=lora`."""
+    program = Path(sys.argv[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return shlex.join([name or "python", *sys.argv[1:]])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `5 s`, `3 min 10 s`, `2 h 5 min`."""
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _note() -> str:
+    note = {"pid": os.getpid(), "host": platform.node(), "command": this_command()}
+    return json.dumps({**note, "since": time.time()})
+
+
+def _told(holder: Path) -> str:
+    """Who holds the lock, as far as its note says."""
+    try:
+        note = json.loads(holder.read_text(encoding="utf-8"))
+        held = duration(max(0.0, time.time() - note["since"]))
+        who = f"process {note['pid']} on {note['host']} ({note['command']})"
+        key = holder.name.removesuffix(".lock.holder").removeprefix(".")
+        return f"{who}: it has held {holder.parent.name}/{key[:12]} for {held}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

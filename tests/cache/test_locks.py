@@ -1,0 +1,84 @@
+"""Two processes on one cache: one makes an entry, the other is told who does and waits."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from harness.cache import Cache
+from harness.locks import duration
+
+MAKER = """
+import sys, time
+from pathlib import Path
+import harness.locks
+from harness.cache import Cache
+harness.locks.FIRST_WORD_S = 0.2
+root, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+def make(folder):
+    (root / name).touch()
+    time.sleep(seconds)
+    (folder / "who.txt").write_text(name)
+print((Cache(root / "cache").build("finetune", "abc", make) / "who.txt").read_text())
+"""
+
+
+def start(folder: Path, name: str, seconds: float) -> subprocess.Popen[str]:
+    script = folder / "train.py"
+    script.write_text(MAKER, encoding="utf-8")
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder), name, str(seconds)],
+        env={"PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(file: Path) -> None:
+    limit = time.monotonic() + 60
+    while not file.exists():
+        assert time.monotonic() < limit, f"{file} was never made"
+        time.sleep(0.02)
+
+
+def test_the_second_waits_is_told_for_whom_and_makes_nothing(tmp_path: Path) -> None:
+    first = start(tmp_path, "first", 3.0)
+    wait_for(tmp_path / "first")
+    second = start(tmp_path, "second", 0.0)
+    told, errors = second.communicate(timeout=60)
+    assert told == "first\n"
+    assert not (tmp_path / "second").exists()
+    assert first.communicate(timeout=60)[0] == "first\n"
+    waiting = re.search(
+        rf"waiting \d+ s for process {first.pid} on {re.escape(platform.node())} "
+        r"\(train\.py (\S+) first 3\.0\): it has held finetune/abc for \d+ s",
+        errors,
+    )
+    assert waiting, errors
+
+
+def test_when_the_holder_is_killed_the_one_that_waits_makes_it(tmp_path: Path) -> None:
+    first = start(tmp_path, "first", 60.0)
+    wait_for(tmp_path / "first")
+    second = start(tmp_path, "second", 0.0)
+    time.sleep(0.5)
+    first.kill()
+    first.wait()
+    assert second.communicate(timeout=60)[0] == "second\n"
+    entry = Cache(tmp_path / "cache").find("finetune", "abc")
+    assert entry is not None
+    assert not list(entry.parent.glob(".*.partial"))
+
+
+def test_durations_are_told_in_words() -> None:
+    assert [duration(s) for s in (0.4, 59.9, 190, 7500)] == [
+        "0 s",
+        "59 s",
+        "3 min 10 s",
+        "2 h 5 min",
+    ]
