@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 INK, GRID, PAPER = "#1f2328", "#d1d9e0", "#ffffff"
 DARK_INK, DARK_GRID, DARK_PAPER = "#e6edf3", "#3d444d", "#0d1117"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DARK_BLUE = "#4ea3dd"
+"""Stands in for the first colour on a dark page, where that one is faint."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 STYLE: dict[str, Any] = {
@@ -53,7 +55,12 @@ def to_svg(made: Figure, title: str) -> str:
 def _dark_style() -> str:
     rules = "".join(
         f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
-        for light, dark in ((INK, DARK_INK), (GRID, DARK_GRID), (PAPER, DARK_PAPER))
+        for light, dark in (
+            (INK, DARK_INK),
+            (GRID, DARK_GRID),
+            (PAPER, DARK_PAPER),
+            (COLOURS[0], DARK_BLUE),
+        )
         for kind in ("fill", "stroke")
     )
     return f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>\n "

@@ -161,9 +161,57 @@ def test_the_page_works_in_a_browser(browser: Any, page: str, tmp_path: Path, sc
     assert tab.evaluate("document.activeElement.id") == "example-56"
     tab.keyboard.press("/")
     assert tab.evaluate("document.activeElement.id") == "search"
+    tab.keyboard.press("Escape")
+    tab.select_option("#view", "table")
+    assert tab.locator("#lines tbody tr").count() == 50
+    tab.locator("#lines a", has_text="#3").first.click()
+    tab.wait_for_function("document.activeElement.id === 'example-3'")
+    assert tab.input_value("#view") == "cards"
     background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")
     assert faults == []
+
+
+STATES = {
+    "fixed": (False, True),
+    "broken": (True, False),
+    "both-wrong": (False, False),
+    "both-right": (True, True),
+}
+
+
+@pytest.mark.slow
+def test_every_filter_shows_what_the_data_say(browser: Any, page: str, tmp_path: Path) -> None:
+    file = tmp_path / "index.html"
+    file.write_text(page, encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto(file.as_uri())
+    examples = data_of(page)["examples"]
+    tab.select_option("#from", label="lora")
+
+    def counted(**chosen: str) -> int:
+        for name, value in chosen.items():
+            tab.select_option(f"#{name}", value)
+        shown = int(tab.locator("#count").inner_text().split(" of ")[0])
+        for name in chosen:
+            tab.select_option(f"#{name}", "all" if name == "show" else "")
+        return shown
+
+    for name, (before, after) in STATES.items():
+        wanted = [e for e in examples if (e["v"][1]["ok"], e["v"][2]["ok"]) == (before, after)]
+        assert counted(show=name) == len(wanted), name
+    pairs = [(e, {v.get("fail") for v in e["v"][1:]}) for e in examples]
+    for kind in ("unknown_column", "not_a_query"):
+        assert counted(failure=kind) == sum(kind in fails for _, fails in pairs) > 0
+    for aggregate in {e["agg"] for e in examples}:
+        assert counted(agg=aggregate) == sum(e["agg"] == aggregate for e in examples)
+    for number in {e["conds"] for e in examples}:
+        assert counted(conds=str(number)) == sum(e["conds"] == number for e in examples)
+    both = [e for e in examples if e["agg"] == "none" and e["conds"] == 1]
+    assert counted(agg="none", conds="1") == len(both)
+    word = examples[4]["q"].split()[-1].strip("?").upper()
+    tab.fill("#search", word)
+    assert "#example-4" in [f"#{a.get_attribute('id')}" for a in tab.locator("article").all()]
 
 
 @pytest.mark.slow

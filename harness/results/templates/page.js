@@ -6,8 +6,8 @@
   const STEP = 50;
   const byId = (id) => document.getElementById(id);
   const list = byId("list"), more = byId("more"), count = byId("count");
-  const controls = ["search", "from", "to", "show", "failure", "agg", "conds"].map(byId);
-  const [search, from, to, show, failure, agg, conds] = controls;
+  const controls = ["search", "from", "to", "show", "failure", "agg", "conds", "view"].map(byId);
+  const [search, from, to, show, failure, agg, conds, view] = controls;
   let found = [], drawn = 0;
 
   function make(tag, text, className) {
@@ -124,16 +124,47 @@
     }
     return card;
   }
+  function line(example) {
+    const row = make("tr");
+    row.id = `example-${example.id}`;
+    row.tabIndex = -1;
+    const link = make("a", `#${example.id}`);
+    link.href = `#example-${example.id}`;
+    const first = make("td");
+    first.append(link);
+    row.append(first, make("td", example.q ?? ""));
+    row.append(make("td", example.agg ?? ""), make("td", example.conds ?? ""));
+    for (const v of example.v) {
+      const kind = !v || v.ok === null ? "ungraded" : v.ok ? "right" : "wrong";
+      const mark = { right: "✓", wrong: "✗", ungraded: "not graded" }[kind];
+      row.append(make("td", v && v.fail ? `${mark} ${v.fail}` : mark, kind));
+    }
+    return row;
+  }
+  function linesTable() {
+    const wide = make("div", null, "wide"), table = make("table"), head = make("tr");
+    for (const name of ["Example", "Question", "Aggregate", "Conditions", ...data.variants]) {
+      head.append(make("th", name));
+    }
+    table.id = "lines";
+    table.append(make("thead"), make("tbody"));
+    table.tHead.append(head);
+    wide.append(table);
+    return wide;
+  }
   function extend(until) {
     const end = Math.min(found.length, Math.max(drawn + STEP, until + 1));
-    list.append(...found.slice(drawn, end).map((place) => draw(data.examples[place])));
+    const lines = view.value === "table";
+    const body = lines ? byId("lines").tBodies[0] : list;
+    const made = found.slice(drawn, end).map((place) => data.examples[place]);
+    body.append(...made.map(lines ? line : draw));
     drawn = end;
     more.hidden = drawn >= found.length;
   }
   function refresh() {
     found = data.examples.flatMap((example, place) => matches(example, place) ? [place] : []);
     drawn = 0;
-    list.replaceChildren();
+    list.replaceChildren(...(view.value === "table" ? [linesTable()] : []));
     count.textContent = `${found.length} of ${data.total} examples`;
     extend(0);
   }
@@ -141,6 +172,10 @@
     const wanted = /^#example-(\d+)$/.exec(location.hash);
     if (!wanted) return;
     const id = Number(wanted[1]);
+    if (view.value === "table") {
+      view.value = "cards";
+      refresh();
+    }
     const seek = () => found.findIndex((place) => data.examples[place].id === id);
     if (seek() < 0) {
       byId("filters").reset();
@@ -156,11 +191,11 @@
   function go(card) {
     for (const other of list.querySelectorAll(".current")) other.classList.remove("current");
     card.classList.add("current");
-    card.scrollIntoView({ block: "start" });
+    card.scrollIntoView({ block: card.tagName === "TR" ? "nearest" : "start" });
     card.focus({ preventScroll: true });
   }
   function step(by) {
-    const cards = [...list.children];
+    const cards = [...list.querySelectorAll("[id^=example-]")];
     const at = cards.findIndex((card) => card.classList.contains("current"));
     const next = cards[Math.min(Math.max(at + by, 0), cards.length - 1)];
     if (next) go(next);
@@ -180,6 +215,10 @@
     if (event.key === "/") { event.preventDefault(); search.focus(); }
     if (event.key === "j") step(1);
     if (event.key === "k") step(-1);
+    if (event.key === "Enter" && event.target.tagName === "TR") {
+      location.hash = event.target.id;
+      follow();
+    }
   });
   refresh();
   follow();
