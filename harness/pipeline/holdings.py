@@ -25,8 +25,12 @@ from harness.models.backend import mx
 from harness.models.load import LoadedModel, load
 from harness.models.quantize import quantized
 from harness.models.resolve import BaseModel, resolve
+from harness.pipeline import workload
 from harness.progress import ProgressCallback
 from harness.train.variant import Variant
+
+LOSS_BATCH = 16
+"""Rows that loss and generation (by its protocol) compute together."""
 
 
 class Holdings:
@@ -49,6 +53,7 @@ class Holdings:
         self.style: PromptStyle = style(prompt_style)
         self.dataset: Dataset = resolve_dataset(dataset)
         original = resolve(model, cache, progress, trust_remote_code)
+        workload.write(workload.loading(original.id, _weight_bytes(original)))
         self.base: BaseModel = quantized(original, variant.quantize, cache, progress)
         self._loaded: LoadedModel | None = None
         self._adapter: str | None = None
@@ -83,6 +88,7 @@ class Holdings:
         """Let go of the model."""
         self._loaded = None
         self._adapter = None
+        workload.write(workload.loading(self.base.id, _weight_bytes(self.base)))
         gc.collect()
         mx.clear_cache()
 
@@ -99,6 +105,7 @@ class Holdings:
             tokenize(split, split.tables, self.style, loaded.tokenizer, longest)
             for split in (self.dataset.train, self.dataset.valid)
         )
+        workload.write(workload.training(self.variant, (row.tokens for row in train.examples)))
         return train, valid
 
     def counts(self) -> parameters.Parameters:
@@ -114,7 +121,10 @@ class Holdings:
         """Token rows of test examples, and how many were cut."""
         tables = self.dataset.test.tables
         longest = min(self.variant.max_seq_length, self.context())
-        return tokenize(examples, tables, self.style, loaded.tokenizer, longest)
+        found = tokenize(examples, tables, self.style, loaded.tokenizer, longest)
+        lengths = (row.tokens for row in found.examples)
+        workload.write(workload.evaluating("scoring test texts", LOSS_BATCH, lengths))
+        return found
 
     def rows(
         self, examples: Sequence[Example], loaded: LoadedModel
@@ -128,17 +138,21 @@ class Holdings:
             rows = self.rows(examples, loaded)
             return [list(row.tokens[: row.prompt_length]) for row in rows]
         tables = self.dataset.test.tables
-        return [
+        found = [
             encode_prompt(loaded.tokenizer, self.style, e.question, tables[e.table_id])
             for e in examples
         ]
+        workload.write(workload.evaluating("answering test prompts", LOSS_BATCH, found))
+        return found
 
     def student_prompts(self, loaded: LoadedModel) -> list[list[int]]:
         """Prompts of the students questions, as tokens."""
-        return [
+        found = [
             encode_prompt(loaded.tokenizer, self.style, q.question, q.table, q.hint)
             for q in load_students()
         ]
+        workload.write(workload.evaluating("answering questions", LOSS_BATCH, found))
+        return found
 
     def speed_prompts(self, loaded: LoadedModel, batch: int) -> list[list[int]]:
         """``batch`` prompts of like length around the split's median, shortest first."""
@@ -149,3 +163,7 @@ class Holdings:
     def context(self) -> int:
         """Longest text the model takes, in tokens."""
         return context_length(dict(self.base.config)) or self.variant.max_seq_length
+
+
+def _weight_bytes(base: BaseModel) -> int:
+    return sum(path.stat().st_size for path in base.path.glob("*.safetensors"))

@@ -25,8 +25,9 @@ from harness.measure.memory import MemoryPhase
 from harness.models.device import device, measured_at
 from harness.models.load import LoadedModel, load
 from harness.models.share import ALONE, Share
+from harness.pipeline import workload
 from harness.pipeline.attempts import KeptRows, larger, phase_memory
-from harness.pipeline.holdings import Holdings
+from harness.pipeline.holdings import LOSS_BATCH, Holdings
 from harness.pipeline.room import no_room, weight_bytes
 from harness.progress import ProgressCallback
 from harness.train.estimate import estimate
@@ -34,8 +35,6 @@ from harness.train.finetune import finetune
 from harness.train.fuse import FusedSize, fuse
 from harness.train.session import Watch
 from harness.train.variant import Variant
-
-LOSS_BATCH = 16
 
 
 class Workbench:
@@ -113,7 +112,7 @@ class Workbench:
             len(self.holdings.dataset.valid.examples),
         )
         return {
-            "text": str(found),
+            "text": f"{found}{workload.shortage(found.peak_bytes)}",
             "seconds": found.total_s,
             "peak_bytes": found.peak_bytes,
             "checked": f"{checked}; {data_facts(self.holdings.dataset)}",

@@ -20,6 +20,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from harness.errors import UserError
+from harness.models.exhausted import may_be_out_of_memory
+from harness.pipeline import workload
 from harness.progress import ProgressCallback, silent, tell
 
 
@@ -106,14 +108,13 @@ class Worker:
     def _death(self, method: str) -> WorkerDied:
         status = self._process.wait()
         self._log.seek(0)
-        tail = "\n".join(self._log.read().decode(errors="replace").splitlines()[-15:])
+        log = self._log.read().decode(errors="replace")
+        tail = "\n".join(workload.without_marks(log).splitlines()[-15:])
         why = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-        hint = (
-            " (the system may have run out of memory: try a smaller batch_size or max_seq_length "
-            "with --set)"
-            if status == -9
-            else ""
-        )
+        working = workload.last_of(log)
+        hint = ""
+        if working is not None and may_be_out_of_memory(status):
+            hint = f"\nMost likely {workload.told(working)}"
         return WorkerDied(
             f"{self.label}: the model process died during {method}, {why}{hint}\n{tail}"
         )

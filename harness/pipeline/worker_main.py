@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from harness.errors import UserError
 from harness.files import refusal
+from harness.models.exhausted import is_out_of_memory
 
 PROGRESS_INTERVAL_S = 0.2
 
@@ -31,6 +32,7 @@ def main() -> None:
     os.dup2(2, 1)
     calls: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(calls,), daemon=True).start()
+    from harness.pipeline import workload
     from harness.pipeline.workbench import Workbench
 
     bench = Workbench(_Progress(channel))
@@ -48,6 +50,8 @@ def main() -> None:
             answer = {"kind": "error", "text": traceback.format_exc()}
             if told is not None:
                 answer = {"kind": "user_error", "text": f"{call['method']}: cannot write: {told}"}
+            elif is_out_of_memory(error):
+                answer = {"kind": "user_error", "text": f"{workload.told()} ({error})"}
         _send(channel, answer)
 
 

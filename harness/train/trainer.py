@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.models.backend import backend_name, mx, nn
+from harness.models.exhausted import is_out_of_memory
 from harness.train.batches import BatchIterator
 from harness.train.objective import training_loss
 from harness.train.variant import Variant
@@ -72,18 +73,22 @@ def train_with_mlx_lm(
 
 
 @contextmanager
-def errors_explained(variant: Variant) -> Iterator[None]:
-    """Turn MLX's errors about memory and disk into messages that say what to do."""
+def errors_explained(variant: Variant, longest: int) -> Iterator[None]:
+    """Turn MLX's errors about memory and disk into messages that say what to do.
+
+    ``longest`` is the length of the longest row in tokens.
+    """
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if "[write]" in str(error):  # mlx-lm's own copy of the last adapter
             raise UserError(f"cannot write the adapter of {variant.name!r}: {error}") from error
-        if not any(word in str(error).lower() for word in ("allocate", "out of memory", "oom")):
+        if not is_out_of_memory(error):
             raise
         raise UserError(
             f"fine-tuning {variant.name!r} ran out of memory at batch_size={variant.batch_size}, "
-            f"max_seq_length={variant.max_seq_length} ({error}). Lower batch_size (and raise "
+            f"max_seq_length={variant.max_seq_length}, the longest row having {longest} tokens "
+            f"({error}). Lower batch_size (and raise "
             "grad_accumulation_steps to keep the updates), lower max_seq_length or num_layers, "
             "set grad_checkpoint=true, or quantize the base."
         ) from error

@@ -1,0 +1,35 @@
+"""Telling want of memory from other errors: an exception or a process's end -> yes or no.
+
+MLX says it in words on Metal and CUDA. Its CPU backend does not look whether the system gave it
+memory (0.32.4) and dies of a segmentation fault; where Linux promises more than there is, the
+kernel kills the process instead. Imports nothing.
+"""
+
+from __future__ import annotations
+
+import signal
+
+_WORDS = (
+    "unable to allocate",  # mlx's CPU and CUDA allocators
+    "attempting to allocate",  # Metal: larger than the largest buffer
+    "cannot allocate memory",
+    "out of memory",  # CUDA
+    "outofmemory",  # Metal: kIOGPUCommandBufferCallbackErrorOutOfMemory
+    "insufficient memory",
+    "bad_alloc",
+)
+
+_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory ran out."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in text for word in _WORDS)
+
+
+def may_be_out_of_memory(status: int) -> bool:
+    """Whether a process that ended with ``status`` (negative: by a signal) may have run out."""
+    return -status in _SIGNALS
