@@ -7,11 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ROOT = Path(__file__).resolve().parents[2]
+
+LIMIT_S = 120.0
 
 TIMES = frozenset(
     {
@@ -94,3 +100,20 @@ def without_times(value: Any) -> Any:
     if isinstance(value, list):
         return [without_times(item) for item in value]
     return value
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Until ``condition`` holds; the process must not end before."""
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert process.poll() is None, "ended before it was interrupted"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def gone(processes: list[psutil.Process], within_s: float = 5.0) -> bool:
+    return not psutil.wait_procs(processes, timeout=within_s)[1]

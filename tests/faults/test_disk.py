@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -210,7 +211,7 @@ def test_a_run_whose_results_do_not_fit_is_not_lost(mount: Mount, tmp_path: Path
     bench = Bench(tmp_path / "bench", ("--variant=base", "--limit=8", "-k", "loss or execution"))
     fits = bench.run("first")
     assert fits[0] == 0, fits[1]
-    (bench.runs / "first").rename(disk / "first")
+    shutil.copytree(bench.runs / "first", disk / "first")
     earlier = {p.name: p.read_bytes() for p in (disk / "first").iterdir()}
     fill(disk)
     status, output = bench.run("second", f"--results-dir={disk}")
