@@ -198,7 +198,7 @@ def _tokenizer_config(metadata: dict[str, Any]) -> dict[str, Any]:
 
 def _end_with_input() -> None:
     """End this process when the one that started it is gone."""
-    sys.stdin.buffer.read()
+    os.read(0, 1)  # no buffered reader: its lock would be held when the interpreter ends
     os._exit(1)
 
 
