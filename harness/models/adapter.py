@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from harness.models.safetensors import Tensor, check_weights, read_header
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapters.safetensors"
-_SHOWN = 8
+
+_PICKLES = (".npz", ".bin", ".pt", ".pth", ".pkl", ".ckpt")
+_LAYER = re.compile(r"\.(\d+)\.")
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:
@@ -65,13 +67,13 @@ def check_adapter(base: BaseModel, folder: Path) -> dict[str, Any]:
     """The adapter's configuration, after checking that it fits ``base``.
 
     Raises:
-        UserError: a file is missing or damaged, or tensors do not fit; all of them are counted
-            and the first few named.
+        UserError: a file is missing or damaged, or tensors do not fit: all of them are told, those
+            that differ in the number of the layer only on one line.
     """
     config = adapter_config(folder)
     path = folder / WEIGHTS
     if not path.is_file():
-        others = sorted(p.name for p in folder.iterdir() if p.suffix in (".npz", ".bin", ".pt"))
+        others = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
         found = f" It holds {', '.join(others)}; only safetensors are read." if others else ""
         raise UserError(f"adapter {folder} has no {WEIGHTS}.{found}")
     layers = config.get("num_layers", -1)
@@ -81,14 +83,53 @@ def check_adapter(base: BaseModel, folder: Path) -> dict[str, Any]:
     weights = check_weights(base.id, base.path)
     faults += _mismatches(read_header(path), weights, base.quantization)
     if faults:
-        listed = "\n".join(f"  {fault}" for fault in faults[:_SHOWN])
-        more = f"\n  and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-        raise UserError(
-            f"adapter {folder} was made for another base than {base.id!r} "
-            f"({len(faults)} mismatches):\n{listed}{more}\n"
-            f"Use the base named in its {CONFIG} ({config.get('model', 'not recorded')!r})."
-        )
+        raise _unfit(base, folder, config, faults)
     return config
+
+
+def check_applied(
+    base: BaseModel, folder: Path, config: Mapping[str, Any], expected: Mapping[str, Any]
+) -> None:
+    """Refuse an adapter that lacks tensors which its own configuration adapts.
+
+    Args:
+        base: the model, for the message.
+        folder: the adapter's.
+        config: its configuration.
+        expected: the names in the model that the adapter fills; the values are not looked at.
+
+    Raises:
+        UserError: every missing tensor; mlx-lm would leave those layers as they are in silence.
+    """
+    held = read_header(folder / WEIGHTS)
+    faults = [f"{name}: missing in {WEIGHTS}" for name in sorted(expected) if name not in held]
+    if faults:
+        raise _unfit(base, folder, config, faults)
+
+
+def _unfit(
+    base: BaseModel, folder: Path, config: Mapping[str, Any], faults: Sequence[str]
+) -> UserError:
+    listed = "\n".join(f"  {line}" for line in _by_layer(faults))
+    return UserError(
+        f"adapter {folder} was made for another base than {base.id!r} "
+        f"({len(faults)} mismatches):\n{listed}\n"
+        f"Use the base named in its {CONFIG} ({config.get('model', 'not recorded')!r})."
+    )
+
+
+def _by_layer(faults: Sequence[str]) -> list[str]:
+    """The faults, those that differ in their first number only as one line with all numbers."""
+    groups: dict[str, list[str]] = {}
+    for fault in faults:
+        found = _LAYER.search(fault)
+        key = _LAYER.sub(".{}.", fault, count=1) if found else fault
+        groups.setdefault(key, []).extend([found[1]] if found else [])
+    lines = []
+    for key, layers in groups.items():
+        shown = layers[0] if len(layers) == 1 else "{" + ",".join(sorted(layers, key=int)) + "}"
+        lines.append(key.replace(".{}.", f".{shown}.", 1) if layers else key)
+    return lines
 
 
 def _mismatches(

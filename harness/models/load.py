@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.models.adapter import check_adapter
+from harness.models.adapter import check_adapter, check_applied
 from harness.models.backend import mx, nn
 from harness.models.resolve import BaseModel
 
@@ -35,7 +35,7 @@ def load(base: BaseModel, adapter_path: Path | None = None) -> LoadedModel:
             once), or the weights do not fit the architecture.
     """
     if adapter_path is not None:
-        check_adapter(base, adapter_path)
+        adapter = check_adapter(base, adapter_path)
     from mlx_lm.utils import load_model
 
     try:
@@ -50,13 +50,23 @@ def load(base: BaseModel, adapter_path: Path | None = None) -> LoadedModel:
 
         try:
             model = load_adapters(model, str(adapter_path))
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UserError(
                 f"adapter {adapter_path} does not fit model {base.id!r}: {error}"
             ) from error
+        check_applied(base, adapter_path, adapter, _adapter_tensors(model))
     model.eval()
     mx.eval(model.parameters())
     return LoadedModel(model, load_tokenizer(base), base)
+
+
+def _adapter_tensors(model: nn.Module) -> dict[str, mx.array]:
+    """Every LoRA or DoRA tensor of a model by name; none where whole blocks were tuned."""
+    from mlx.utils import tree_flatten
+
+    leaves = ("lora_a", "lora_b", "m")
+    found: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
+    return {name: array for name, array in found.items() if name.rsplit(".", 1)[-1] in leaves}
 
 
 def load_tokenizer(base: BaseModel) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,10 +84,71 @@ def test_a_missing_adapter_folder_is_named(tiny: BaseModel, tmp_path: Path) -> N
     assert "is not a directory" in _refusal(tiny, tmp_path / "nowhere")
 
 
-def test_pickled_adapters_are_not_read(tiny: BaseModel, adapter: Writer) -> None:
+class Payload:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.trace,)
+
+
+@pytest.mark.parametrize(
+    "name", ["adapters.npz", "adapter_model.bin", "adapters.pt", "adapters.pkl"]
+)
+def test_pickled_adapters_are_refused_by_name_and_never_opened(
+    tiny: BaseModel, adapter: Writer, tmp_path: Path, name: str
+) -> None:
+    folder, trace = adapter(), tmp_path / "executed"
+    (folder / "adapters.safetensors").unlink()
+    (folder / name).write_bytes(pickle.dumps(Payload(trace)))
+    assert f"{name}; only safetensors are read" in _refusal(tiny, folder)
+    assert not trace.exists()
+
+
+def test_a_pickle_under_the_name_of_safetensors_is_damage_and_not_executed(
+    tiny: BaseModel, adapter: Writer, tmp_path: Path
+) -> None:
+    folder, trace = adapter(), tmp_path / "executed"
+    (folder / "adapters.safetensors").write_bytes(pickle.dumps(Payload(trace)))
+    (folder / "adapter.py").write_text(f"open({str(trace)!r}, 'w')")
+    assert "is not a readable safetensors file" in _refusal(tiny, folder)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"rank": "four", "scale": 20.0, "dropout": 0.0},
+        {"rank": 4},
+        [4],
+        {"rank": 10**9, "scale": 20.0, "dropout": 0.0},
+        {"rank": 10**12, "scale": 20.0, "dropout": 0.0},
+    ],
+)
+def test_settings_that_fit_no_layer_are_told_without_a_traceback(
+    tiny: BaseModel, adapter: Writer, settings: Any
+) -> None:
     folder = adapter()
-    (folder / "adapters.safetensors").rename(folder / "adapters.npz")
-    assert "adapters.npz; only safetensors are read" in _refusal(tiny, folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_parameters": settings}))
+    assert "does not fit model 'tiny'" in _refusal(tiny, folder)
+
+
+def test_tensors_that_the_configuration_promises_and_the_file_lacks_are_all_named(
+    tiny: BaseModel, adapter: Writer
+) -> None:
+    """mlx-lm would evaluate those layers without an adapter and say nothing."""
+    folder = adapter()
+    path = folder / "adapters.safetensors"
+    weights = mx.load(str(path))
+    kept = {name: w for name, w in weights.items() if "q_proj" not in name or "lora_b" in name}
+    mx.save_safetensors(str(path), kept)
+    told = _refusal(tiny, folder)
+    assert "(4 mismatches)" in told
+    line = "model.layers.{12,13,14,15}.self_attn.q_proj.lora_a: missing in adapters.safetensors"
+    assert line in told
 
 
 def test_a_truncated_adapter_is_named(tiny: BaseModel, adapter: Writer) -> None:
@@ -129,4 +191,5 @@ def test_an_adapter_of_another_base_lists_all_mismatches_at_once(
     assert "up_proj.lora_a: width 96, the model has 64" in told
     assert "up_proj.lora_b: width 256, the model has 64" in told
     assert "the model has no model.layers.40.mlp.up_proj" in told
+    assert " more" not in told
     assert "the base named in its adapter_config.json ('tiny')" in told
