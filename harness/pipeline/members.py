@@ -50,7 +50,7 @@ class Members:
 
     Args:
         ranks: rank 0's address.
-        failed: called from a thread when a member answers that it failed, or (True) is gone.
+        failed: called from a thread when a member answers that it failed, or (True) died.
 
     Raises:
         UserError: the port is taken.
@@ -143,7 +143,7 @@ class Members:
                 answer, _ = member.wire.receive()
                 member.answers.put(answer)
                 if answer["kind"] not in ("result", "abandoned"):
-                    self._failed(False)
+                    self._failed(answer["kind"] == "died")
         except (WireLost, ValueError) as lost:
             member.lost = str(lost)
             member.answers.put({"to": None, "kind": "lost", "text": f"gone: {lost}"})

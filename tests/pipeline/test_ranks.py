@@ -1,0 +1,234 @@
+"""Several ranks without a launch: who is who, what they say to one another, who is to blame."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import UserError
+from harness.pipeline import members, wire
+from harness.pipeline.ranks import Ranks, from_environment, launch_variables, without_launch
+from harness.pipeline.team import RankError, Team
+from harness.pipeline.wire import Wire, WireLost
+from harness.pipeline.worker import WorkerDied
+from harness.progress import silent
+
+MPI = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "PMIX_NAMESPACE": "job@1"}
+
+
+def hostfile(folder: Path, nodes: object) -> dict[str, str]:
+    file = folder / "hosts"
+    file.write_text(json.dumps(nodes) if nodes else "\n", encoding="utf-8")
+    return {"MLX_RANK": "1", "MLX_HOSTFILE": str(file)}
+
+
+# --- who is who -------------------------------------------------------------------------------
+
+
+def test_a_plain_process_and_a_launch_of_one_have_no_ranks(tmp_path: Path) -> None:
+    assert from_environment({}) is None
+    assert from_environment(hostfile(tmp_path, None)) is None
+    assert from_environment({**MPI, "OMPI_COMM_WORLD_SIZE": "1"}) is None
+
+
+def test_a_ring_names_rank_0s_address_and_the_port_after_its_own(tmp_path: Path) -> None:
+    nodes = [["10.0.1.1:5000", "10.0.2.1:5001"], ["10.0.1.2:5002", "10.0.2.2:5003"]]
+    found = from_environment(hostfile(tmp_path, nodes))
+    assert found == Ranks(rank=1, size=2, backend="ring", host="10.0.1.1", port=5004)
+
+
+def test_mpi_on_one_machine_agrees_on_a_port_by_the_jobs_name() -> None:
+    local = {**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "4"}
+    first, other = from_environment(local), from_environment({**local, "PMIX_NAMESPACE": "job@2"})
+    assert first is not None
+    assert other is not None
+    assert (first.rank, first.size, first.backend, first.host) == (1, 4, "mpi", "127.0.0.1")
+    assert first.port != other.port
+
+
+def test_mpi_on_several_machines_asks_where_rank_0_is() -> None:
+    apart = {**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
+    with pytest.raises(UserError, match="TUNEBENCH_COORDINATOR=HOST:PORT"):
+        from_environment(apart)
+    found = from_environment({**apart, "TUNEBENCH_COORDINATOR": "mac1.local:32300"})
+    assert found is not None
+    assert (found.host, found.port) == ("mac1.local", 32300)
+
+
+def test_a_hostfile_that_is_none_is_named(tmp_path: Path) -> None:
+    variables = hostfile(tmp_path, [["10.0.1.1"], ["10.0.1.2"]])
+    with pytest.raises(
+        UserError, match=r"MLX_HOSTFILE holds '10\.0\.1\.1', which is not HOST:PORT"
+    ):
+        from_environment(variables)
+
+
+def test_the_variables_of_a_launch_are_told_from_the_users() -> None:
+    told = {"MLX_RANK": "0", "MLX_HOSTFILE": "f", "OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "0"}
+    own = {"PATH": "/bin", "MLX_MAX_OPS_PER_BUFFER": "8"}
+    assert launch_variables({**told, **own}) == told
+    assert without_launch({**told, **own}) == own
+
+
+# --- the wire ---------------------------------------------------------------------------------
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a connection over loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        one = socket.create_connection(server.getsockname())
+        return one, server.accept()[0]
+
+
+def test_messages_and_blocks_arrive_as_sent() -> None:
+    one, other = (Wire(end) for end in pair())
+    block = bytes(range(256)) * 5000
+    one.send({"do": "file", "name": "ä"}, block)
+    one.send({"do": "end"})
+    assert other.receive() == ({"do": "file", "name": "ä"}, block)
+    assert other.receive() == ({"do": "end"}, b"")
+    one.close()
+    with pytest.raises(WireLost, match="closed the connection"):
+        other.receive()
+
+
+def test_a_silent_peer_is_noticed_and_beats_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "SILENCE_S", 0.6)
+    silent_end, watched = pair()
+    with pytest.raises(WireLost, match="silent"):
+        Wire(watched).receive()
+    silent_end.close()
+    monkeypatch.setattr(wire, "BEAT_S", 0.1)
+    beating, other = (Wire(end) for end in pair())
+    threading.Timer(1.5, beating.send, ({"late": True},)).start()
+    assert other.receive()[0] == {"late": True}
+
+
+def test_a_stranger_on_the_port_is_no_rank() -> None:
+    stranger, end = pair()
+    stranger.sendall(b"GET / HTTP/1.1\r\nHost: mac1\r\n\r\n")
+    with pytest.raises(WireLost, match="not a tunebench process"):
+        Wire(end).receive()
+
+
+# --- rank 0 and a rank that a test plays ------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+class Played:
+    """Rank 1's end of the wire."""
+
+    def __init__(self, port: int, mlx: str = "0.32") -> None:
+        self.wire = Wire(socket.create_connection(("127.0.0.1", port)))
+        hello = {"rank": 1, "host": "mac2", "pid": 77, "speaks": {"mlx": mlx}}
+        self.wire.send(hello)
+
+    def answer(self, **answer: Any) -> dict[str, Any]:
+        """Take a question and answer it."""
+        question, _ = self.wire.receive()
+        self.wire.send({"to": question["number"], **answer})
+        return question
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def team(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
+    monkeypatch.setattr(members, "LATE_S", 0.0)
+    made = Team(Ranks(0, 2, "ring", "127.0.0.1", port), {"mlx": "0.32"})
+    yield made
+    made.close()
+
+
+def test_ranks_of_other_versions_are_refused_by_name(team: Team, port: int) -> None:
+    Played(port, mlx="0.31")
+    with pytest.raises(UserError, match=r"rank 1 \(mac2, process 77\) has mlx '0\.31'.*'0\.32'"):
+        team.assemble()
+
+
+def test_a_taken_port_is_refused_with_the_remedy(team: Team, port: int) -> None:
+    with pytest.raises(UserError, match=rf"127\.0\.0\.1:{port}.*--starting-port"):
+        Team(Ranks(0, 2, "ring", "127.0.0.1", port), {})
+
+
+def test_answers_come_back_by_rank_and_errors_by_name(team: Team, port: int) -> None:
+    played = Played(port)
+    team.assemble()
+    asked: list[dict[str, Any]] = []
+    thread = threading.Thread(
+        target=lambda: asked.append(played.answer(kind="result", value={"dataset": "d1"}))
+    )
+    thread.start()
+    assert team.ask("open", label="lora") == [{"dataset": "d1"}]
+    thread.join()
+    assert (asked[0]["do"], asked[0]["label"]) == ("open", "lora")
+    threading.Thread(
+        target=played.answer, kwargs={"kind": "user_error", "text": "no model"}
+    ).start()
+    with pytest.raises(UserError, match=r"rank 1 \(mac2, process 77\): no model"):
+        team.ask("open")
+
+
+class Waiting:
+    """Stands for rank 0's model process in a ring whose other end died: waits until killed."""
+
+    def __init__(self) -> None:
+        self._killed = threading.Event()
+
+    def call(self, method: str, parameters: dict[str, Any], progress: Any) -> dict[str, Any]:
+        assert self._killed.wait(60), "nobody ended it"
+        raise WorkerDied("lora: the model process died during finetune, killed by signal 9")
+
+    def kill(self) -> None:
+        self._killed.set()
+
+
+@pytest.mark.parametrize("how", ["process", "machine"])
+def test_a_rank_that_dies_is_to_blame_and_rank_0_stops_waiting(
+    team: Team, port: int, how: str
+) -> None:
+    played = Played(port)
+    team.assemble()
+    if how == "process":
+        told: dict[str, Any] = {"kind": "died", "text": "killed by signal 9"}
+        threading.Timer(0.3, played.answer, kwargs=told).start()
+    else:
+        threading.Timer(0.3, played.wire.close).start()
+    started = time.monotonic()
+    worker: Any = Waiting()
+    with pytest.raises(RankError, match=r"^rank 1 \(mac2, process 77\): .*during finetune"):
+        team.compute(worker, "finetune", {}, {}, silent)
+    assert time.monotonic() - started < 30
+    with pytest.raises(RankError, match=r"^rank 1 "):
+        team.ask("open")
+    assert "rank 1" in (team.why() or "")
+
+
+def test_files_are_sent_once(team: Team, port: int, tmp_path: Path) -> None:
+    played = Played(port)
+    team.assemble()
+    file = tmp_path / "adapters.safetensors"
+    file.write_bytes(b"weights")
+    team.send_file("key", file)
+    team.send_file("key", file)
+    team.tell("close")
+    received = [played.wire.receive() for _ in range(3)]
+    message = {"do": "file", "folder": "key", "name": file.name}
+    assert received[0] == ({**message, "new": True}, b"")
+    assert received[1] == ({**message, "new": False}, b"weights")
+    assert received[2][0]["do"] == "close"
