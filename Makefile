@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VARIANT ?= qlora
 
-.PHONY: test test-all lint bench clean
+.PHONY: test test-all lint bench perf clean
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --durations=10
@@ -17,6 +17,12 @@ lint: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m pytest suites/ --variant=$(VARIANT) $(ARGS)
+
+# Speed and memory against the alternatives: results/PERFORMANCE.md. About 25 quiet minutes; some
+# rows by ROWS="score or collect", those that a cut-off run lacks by MISSING=1.
+perf: $(VENV)/.ready
+	MISSING=$(MISSING) $(BIN)/python -m pytest tests/perf -o python_files='bench_*.py' -q -s \
+	  $(if $(ROWS),-k "$(ROWS)")
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,171 @@
+"""Rows of `make perf` that time commands and scoring, by pytest-benchmark; no model of size."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench_model import skip_if_there
+from perf_scoring import enlarged, source
+from table import ROOT, Measured, Row, faster, keep
+
+OFFICIAL_MS = 1.16
+"""Milliseconds an example of WikiSQL's evaluator at 2,630 tables, from the issue: not run here."""
+
+EXAMPLES = 8_421  # WikiSQL's dev split: about 2,700 tables
+
+SUITE = ("suites/", "--model=tiny", "--variant=lora,qlora", "--limit=20", "--set", "iters=4")
+
+
+def command(*arguments: str, cache: Path) -> str:
+    """Run `pytest ARGUMENTS` with a cache of its own; what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def timed(benchmark: Any, run: Callable[[], object], rounds: int) -> list[float]:
+    """Seconds of each round."""
+    benchmark.pedantic(run, rounds=rounds, iterations=1)
+    return list(benchmark.stats.stats.data)
+
+
+def test_score(benchmark: Any, tmp_path: Path) -> None:
+    skip_if_there("score")
+    from harness.cache import Cache
+    from harness.sql.command import run_score
+
+    folder, cache = enlarged(tmp_path / "data", EXAMPLES), Cache(tmp_path / "cache")
+
+    def run() -> None:
+        run_score(folder, "test", folder / "predictions.jsonl", "wikisql", cache=cache)
+
+    started = time.perf_counter()
+    run()
+    cold = time.perf_counter() - started
+    seconds = timed(benchmark, run, 5)
+    keep(
+        faster(
+            "score",
+            "score predictions, ms an example",
+            "the official evaluator",
+            [1e3 * value / EXAMPLES for value in seconds],
+            [OFFICIAL_MS],
+            (5, 10),
+            "ms",
+            f"{EXAMPLES} examples of {source()}, files read, all protocols without perturbed "
+            f"copies; gold results kept from before, the first time {1e3 * cold / EXAMPLES:.2f} ms "
+            f"({OFFICIAL_MS * EXAMPLES / 1e3 / cold:.1f}x). The evaluator is not at hand: its "
+            "1.16 ms at 2,630 tables is the project's earlier measurement",
+        )
+    )
+
+
+def test_second_run_and_suite(benchmark: Any) -> None:
+    skip_if_there("second_run")
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(root)
+        number = iter(range(100))
+
+        def run() -> None:
+            results = (f"--results-dir={folder}", f"--run-name=r{next(number)}")
+            command(*SUITE, *results, cache=folder / "cache")
+
+        started = time.perf_counter()
+        run()
+        first = time.perf_counter() - started
+        seconds = timed(benchmark, run, 3)
+    keep(
+        faster(
+            "second_run",
+            "second run of the same command",
+            "the first",
+            seconds,
+            [first],
+            (20, 50),
+            "s",
+            f"`pytest {' '.join(SUITE)}`; the longer the first takes the larger the ratio: with "
+            "smollm2 a second run takes as long as this one's",
+        )
+    )
+    keep(
+        Row(
+            "suite",
+            "`pytest suites/` of tiny, two variants, cold",
+            "the project's own limit",
+            Measured((first,), "s"),
+            None,
+            first,
+            "s",
+            103,
+            60,
+            False,
+            "the first run of the row `second_run`, an empty cache",
+        )
+    )
+
+
+def test_collect(benchmark: Any, tmp_path: Path) -> None:
+    skip_if_there("collect")
+    options = ("suites/", "--collect-only", "-q", "-p", "no:hypothesispytest")
+    seconds = timed(benchmark, lambda: command(*options[:3], cache=tmp_path), 5)
+    plain = timed_once(lambda: command(*options, cache=tmp_path))
+    assert "mlx" not in imported(tmp_path)
+    middle = sorted(seconds)[len(seconds) // 2]
+    keep(
+        Row(
+            "collect",
+            "`pytest suites/ --collect-only`",
+            "",
+            Measured(tuple(seconds), "s"),
+            None,
+            middle,
+            "s",
+            2,
+            1,
+            False,
+            "mlx is not imported; without hypothesis' pytest plugin, which comes with the "
+            f"development extras and loads itself, {plain:.2f} s",
+        )
+    )
+
+
+def timed_once(run: Callable[[], object]) -> float:
+    """The shortest of three."""
+    found = []
+    for _ in range(3):
+        started = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - started)
+    return min(found)
+
+
+def imported(cache: Path) -> set[str]:
+    """Top-level packages that collecting imports."""
+    code = (
+        "import json, sys, pytest; pytest.main(['suites/', '--collect-only', '-q']);"
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))

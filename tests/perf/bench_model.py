@@ -1,0 +1,225 @@
+"""Rows of `make perf` that run a model: training, generation, test loss, memory.
+
+Each side runs in processes of its own (`child.py`), in turns. The stock sides take minutes a step:
+they are run once, and the row says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from table import ROOT, Measured, Row, faster, have, keep, keep_table
+
+ITERATIONS = "16"
+ADAPTER = ROOT / "build" / "perf" / "adapter"
+PROMPTS = 64
+TEST_ROWS = 64
+
+_STEPS: dict[tuple[str, ...], Any] = {}
+
+
+def child(*arguments: str) -> Any:
+    """The JSON that `child.py` prints for these arguments."""
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, str(here / "child.py"), *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{here}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def step(*arguments: str) -> Any:
+    """As ``child("step", ...)``, once a session: speed and memory rows read the same one."""
+    if arguments not in _STEPS:
+        _STEPS[arguments] = child("step", *arguments)
+    return _STEPS[arguments]
+
+
+def skip_if_there(name: str) -> None:
+    """Leave out what a resumed run has."""
+    if have(name):
+        pytest.skip(f"{name} is measured on this commit (MISSING=1)")
+
+
+def test_lora_and_overhead() -> None:
+    skip_if_there("lora")
+    ours, theirs = [], []
+    for _ in range(2):
+        ours.append(child("train", "ours", ITERATIONS))
+        theirs.append(child("train", "mlx_lm", ITERATIONS))
+    keep(
+        faster(
+            "lora",
+            "fine-tune LoRA, float32, CPU",
+            "mlx-lm's trainer, same BLAS",
+            [side["seconds_per_token"] * 1e3 for side in ours],
+            [side["seconds_per_token"] * 1e3 for side in theirs],
+            (1.25, 1.5),
+            "ms a real token",
+            f"smollm2 on mini, batch 4, {ITERATIONS} iterations, the first two left out; "
+            f"validation loss after them {ours[-1]['val_loss']:.3f} against "
+            f"{theirs[-1]['val_loss']:.3f} (other batches: theirs are cut from file order), "
+            f"largest resident set {ours[-1]['peak_rss'] / 1e9:.2f} GB against "
+            f"{theirs[-1]['peak_rss'] / 1e9:.2f}",
+        )
+    )
+    shares = [side["overhead"] for side in ours]
+    keep(
+        Row(
+            "overhead",
+            "overhead of the harness inside training",
+            "the whole",
+            Measured(tuple(100 * share for share in shares), "%"),
+            None,
+            sorted(shares)[len(shares) // 2],
+            "%",
+            0.02,
+            0.005,
+            False,
+            "time in our batches and callbacks over the time of the training loop, validation and "
+            "saving left out; of the row `lora`",
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "limits"),
+    [("lora_stock", "lora", (20, 28)), ("qlora", "qlora", (15, 20))],
+    ids=["lora_stock", "qlora"],
+)
+def test_step(name: str, method: str, limits: tuple[float, float]) -> None:
+    skip_if_there(name)
+    ours, stock = step("ours", method, "6"), step("stock", method, "1")
+    assert ours["loss"] == pytest.approx(stock["loss"], rel=1e-4)
+    keep(
+        faster(
+            name,
+            f"fine-tune {method}: forward and backward of 4 x 83 tokens",
+            "stock mlx-lm as pip installs it",
+            ours["seconds"],
+            stock["seconds"],
+            limits,
+            "s",
+            f"one stock step only, it takes a minute; loss {ours['loss']:.5f} against "
+            f"{stock['loss']:.5f}; BLAS {ours['blas']} against {stock['blas']}",
+        )
+    )
+
+
+def test_memory() -> None:
+    skip_if_there("memory")
+    ours, stock = step("ours", "qlora", "6"), step("stock", "qlora", "1")
+    sides = [Measured((side["mlx_peak_bytes"] / 1e9,), "GB") for side in (ours, stock)]
+    keep(
+        Row(
+            "memory",
+            "peak memory of fine-tuning a quantized base",
+            "stock mlx-lm",
+            *sides,
+            sides[0].median / sides[1].median,
+            "x",
+            1.1,
+            1.0,
+            False,
+            "MLX's peak over the step of the row `qlora`; resident set "
+            f"{ours['peak_rss'] / 1e9:.2f} GB against {stock['peak_rss'] / 1e9:.2f}, in both "
+            "with loading the model and MLX itself",
+        )
+    )
+
+
+def adapter() -> str:
+    """The trained adapter that answers; trained on first use, kept under build/."""
+    ADAPTER.parent.mkdir(parents=True, exist_ok=True)
+    child("adapter", str(ADAPTER))
+    return str(ADAPTER)
+
+
+def test_generation() -> None:
+    skip_if_there("generation")
+    told = child("generation", adapter(), str(PROMPTS))
+    keep(
+        faster(
+            "generation",
+            "generate test SQL, seconds a prompt",
+            "a loop over `mlx_lm.generate`, same BLAS",
+            told["ours"],
+            told["loop"],
+            (6, 10),
+            "s",
+            f"{told['of']} test prompts of mini, the LoRA adapter of 40 iterations, float32; "
+            f"{told['same']} of {told['of']} answers equal, {told['tokens']:.0f} tokens on "
+            "average; ours before and after the loop, the loop's mean over the prompts",
+        )
+    )
+
+
+def test_test_loss() -> None:
+    skip_if_there("test_loss")
+    told = child("test_loss", adapter(), str(TEST_ROWS))
+    assert told["loss"] == pytest.approx(told["their_loss"], abs=1e-5)
+    keep(
+        faster(
+            "test_loss",
+            "test loss and PPL, all three protocols, ms a row",
+            "mlx-lm's `evaluate` (`mlx_lm.lora --test`), same BLAS",
+            [1e3 * seconds for seconds in told["ours"]],
+            [1e3 * seconds for seconds in told["mlx_lm"]],
+            (1.2, 1.35),
+            "ms",
+            f"{TEST_ROWS} test rows of mini in turns; `mlx_lm_compat` {told['loss']:.6f}, "
+            f"theirs {told['their_loss']:.6f}",
+        )
+    )
+
+
+def test_stages_training() -> None:
+    skip_if_there("stages_training")
+    for variant in ("lora", "qlora"):
+        ours = child("training", variant)
+        total = sum(pair[0] for name, pair in ours.items() if "evaluation" not in name)
+        keep_table(
+            "stages_training" if variant == "lora" else "stages_training_qlora",
+            f"Where a {variant} step's time goes",
+            ("stage", "ours", "share", "with MLX's own function"),
+            [
+                (
+                    name,
+                    f"{1e3 * pair[0]:.0f} ms",
+                    "" if "evaluation" in name else f"{100 * pair[0] / total:.0f}%",
+                    f"{1e3 * pair[1]:.0f} ms",
+                )
+                for name, pair in ours.items()
+            ],
+            "A step of 4 x 83 tokens of smollm2 by its parts, each run alone. MLX takes the "
+            "vocabulary's exponentials one scalar at a time, twice. The backbone is the same on "
+            "both sides of this table: our SiLU, softmax and unpacking are in it.",
+        )
+
+
+def test_stages_generation() -> None:
+    skip_if_there("stages_generation")
+    told = child("decoding", adapter())
+    total = sum(told["stages"].values())
+    keep_table(
+        "stages_generation",
+        "Where the time of answering goes",
+        ("stage", "time", "share"),
+        [
+            (name, f"{seconds:.2f} s", f"{100 * seconds / total:.0f}%")
+            for name, seconds in told["stages"].items()
+        ],
+        f"{told['prompts']} prompts, {told['tokens']} tokens in {told['steps']} steps: "
+        f"{1e3 * told['stages']['decoding'] / told['steps']:.0f} ms a step.",
+    )

@@ -1,0 +1,266 @@
+"""Measurements that need MLX, one process each: prints one JSON object on its last line.
+
+Arguments: what to measure, then its own. "ours" is what a run of the harness does; "mlx_lm" is
+mlx-lm's own code on this project's BLAS; "stock" is mlx-lm as pip installs it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROWS, TOKENS = 4, 83  # of the single step
+WARM_UP = 2  # iterations left out: compilation, first touches
+VALIDATED = 24
+
+
+def holdings(variant: str, **changes: Any) -> Any:
+    """The default model and data with ``variant``, its fields changed."""
+    from harness.cache import Cache
+    from harness.pipeline.holdings import Holdings
+    from harness.progress import silent
+    from harness.train.variants import load_variants
+
+    chosen = load_variants([variant])[0].model_copy(update=changes)
+    return Holdings("smollm2", chosen, "mini", "dialect", Cache(), False, silent)
+
+
+def train(side: str, iterations: str) -> dict[str, Any]:
+    """Fine-tune LoRA on the mini corpus; tokens a second and the loss it ends with."""
+    count = int(iterations)
+    held = holdings("lora", iters=count, steps_per_eval=count, steps_per_report=1)
+    from harness.models.load import load
+
+    loaded = load(held.base)
+    rows, valid = held.training_rows(loaded)
+    run = _train_ours if side == "ours" else _train_mlx_lm
+    return run(held.variant, loaded, rows.examples, valid.examples)
+
+
+def _train_ours(variant: Any, loaded: Any, rows: Any, valid: Any) -> dict[str, Any]:
+    from harness.train.finetune import finetune
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = finetune(loaded, variant, rows, valid, Path(folder), 0)
+    timed = [point for point in found.curve if point.iteration > WARM_UP]
+    # Each point is one iteration: its seconds a token, harmonic mean weighted by tokens.
+    whole = found.step_s + found.overhead_s
+    seconds = [1 / point.tokens_per_s for point in timed if point.tokens_per_s]
+    overhead = found.overhead_s / whole
+    return {
+        "seconds_per_token": sum(seconds) / len(seconds) / (1 - overhead),
+        "overhead": overhead,
+        "val_loss": found.curve[-1].val_loss,
+        "peak_rss": _peak_rss(),
+    }
+
+
+def _train_mlx_lm(variant: Any, loaded: Any, rows: Any, valid: Any) -> dict[str, Any]:
+    """mlx-lm's trainer, batches, loss and optimizer, as ``mlx_lm.lora`` puts them together."""
+    import mlx.optimizers as optim
+    from mlx_lm.tuner import trainer
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    from harness.train.validate import mean_loss, validation_rows
+
+    model = loaded.model
+    model.freeze()
+    parameters = variant.lora_parameters.model_dump(exclude_none=True)
+    linear_to_lora_layers(model, variant.num_layers, parameters)
+    marks: list[float] = []
+    tokens: list[int] = []
+
+    def batches(**settings: Any) -> Any:
+        for batch, lengths in trainer.iterate_batches(**settings):
+            marks.append(time.perf_counter())
+            tokens.append(int(lengths[:, 1].sum().item()))
+            yield batch, lengths
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = trainer.TrainingArgs(
+            batch_size=variant.batch_size,
+            iters=variant.iters,
+            steps_per_report=10,
+            steps_per_save=variant.iters + 1,
+            max_seq_length=variant.max_seq_length,
+            adapter_file=str(Path(folder) / "adapters.safetensors"),
+        )
+        trainer.train(
+            model=model,
+            optimizer=optim.Adam(learning_rate=variant.learning_rate),
+            train_dataset=[(row.tokens, 0) for row in rows],
+            val_dataset=None,
+            args=arguments,
+            iterate_batches=batches,
+        )
+    marks.append(time.perf_counter())
+    spent = [after - before for before, after in itertools.pairwise(marks)]
+    pairs = list(zip(spent, tokens, strict=True))[WARM_UP:]
+    subset = validation_rows(valid, VALIDATED, 0)
+    return {
+        "seconds_per_token": sum(s for s, _ in pairs) / sum(n for _, n in pairs),
+        "val_loss": mean_loss(model, subset, 4),
+        "peak_rss": _peak_rss(),
+    }
+
+
+def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
+    """One forward and backward of 4 x 83 tokens, no pad among them: seconds, loss, peak memory."""
+    if side == "stock":
+        os.environ["TUNEBENCH_BLAS"] = "off"
+    held = holdings(variant)
+    from harness.models.accelerate import accelerate
+    from harness.models.backend import blas, mx, nn
+    from harness.models.fast_loss import prepare
+    from harness.models.load import load
+    from harness.train.adapt import apply_variant
+    from harness.train.objective import training_loss
+
+    loaded = load(held.base)
+    train, _ = held.training_rows(loaded)
+    rows = [row.tokens[:TOKENS] for row in train.examples if len(row.tokens) >= TOKENS][:ROWS]
+    if side == "ours":
+        accelerate(loaded.model, hold=False)
+    apply_variant(loaded.model, held.variant, seed=0)
+    if side == "ours":
+        prepare(loaded.model)
+    loaded.model.train()
+    spans = mx.array([(0, TOKENS)] * ROWS)
+
+    def mlx_loss(model: Any, tokens: Any) -> Any:
+        return nn.losses.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:]).mean()
+
+    def our_loss(model: Any, tokens: Any) -> Any:
+        return training_loss(model, tokens, spans, mx.array(float(ROWS * (TOKENS - 1))))[0]
+
+    compute = nn.value_and_grad(loaded.model, our_loss if side == "ours" else mlx_loss)
+    batch, seconds = mx.array(rows), []
+    start = mx.get_active_memory()
+    mx.reset_peak_memory()
+    for _ in range(int(repeats)):
+        started = time.perf_counter()
+        loss, gradients = compute(loaded.model, batch)
+        mx.eval(loss, gradients)
+        seconds.append(time.perf_counter() - started)
+    return {
+        # The first touch is a percent of the minute a stock step takes, but not of ours.
+        "seconds": seconds[1:] or seconds,
+        "loss": loss.item(),
+        "blas": blas.name,
+        "active_bytes": start,
+        "mlx_peak_bytes": mx.get_peak_memory(),
+        "peak_rss": _peak_rss(),
+    }
+
+
+def adapter(folder: str) -> dict[str, Any]:
+    """LoRA as shipped, trained once into ``folder``: what the next two measure."""
+    from harness.train.finetune import finetune, read_result
+
+    out = Path(folder)
+    if read_result(out) is None:
+        held = holdings("lora")
+        from harness.models.load import load
+
+        loaded = load(held.base)
+        rows, valid = held.training_rows(loaded)
+        finetune(loaded, held.variant, rows.examples, valid.examples, out, 0)
+    return {"adapter": folder}
+
+
+def _both_models(folder: str) -> tuple[Any, Any, Any]:
+    """The holdings, the accelerated model and the same model as mlx-lm loads it."""
+    held = holdings("lora")  # before mlx_lm: the BLAS must be loaded before MLX
+    from harness.models.load import load
+
+    return held, held.model(folder), load(held.base, Path(folder))
+
+
+def generation(folder: str, count: str) -> dict[str, Any]:
+    """Seconds a prompt of our batches and of a loop over `mlx_lm.generate`, same prompts.
+
+    Ours answers all of them before and after the loop does.
+    """
+    held, fast, stock = _both_models(folder)
+    from mlx_lm import generate as one_by_one
+
+    from harness.measure.generate import generate
+
+    prompts = held.prompts(held.examples(range(int(count))), fast)
+    generate(fast, prompts[:2])
+    one_by_one(stock.model, stock.tokenizer, prompts[0], max_tokens=4)
+    ours: list[float] = []
+    loop: list[float] = []
+    texts: list[str] = []
+
+    def batches() -> list[Any]:
+        started = time.perf_counter()
+        answers = generate(fast, prompts)
+        ours.append((time.perf_counter() - started) / len(prompts))
+        return answers
+
+    answers = batches()
+    for prompt in prompts:
+        started = time.perf_counter()
+        texts.append(one_by_one(stock.model, stock.tokenizer, prompt, max_tokens=128))
+        loop.append(time.perf_counter() - started)
+    batches()
+    same = sum(a.text == t.split("\n", 1)[0] for a, t in zip(answers, texts, strict=True))
+    # The loop's mean: its total is what is compared, its prompts differ in length.
+    return {
+        "ours": ours,
+        "loop": [sum(loop) / len(loop)],
+        "same": same,
+        "of": len(prompts),
+        "tokens": sum(answer.tokens for answer in answers) / len(answers),
+    }
+
+
+def test_loss(folder: str, count: str) -> dict[str, Any]:
+    """Seconds a test row of our evaluation and of mlx-lm's, in turns; both losses."""
+    held, fast, stock = _both_models(folder)
+    from mlx_lm.tuner.trainer import evaluate as theirs
+
+    from harness.measure.loss import CompatSettings, evaluate, mlx_lm_compat
+    from harness.models.backend import mx
+    from harness.pipeline.workbench import LOSS_BATCH
+
+    rows = held.rows(held.examples(range(int(count))), fast)
+    dataset = [(row.tokens, 0) for row in rows]
+    ours: list[float] = []
+    mlx_lm: list[float] = []
+    for _ in range(4):
+        started = time.perf_counter()
+        found = evaluate(fast.model, rows, LOSS_BATCH)
+        ours.append((time.perf_counter() - started) / len(rows))
+        import numpy as np
+
+        np.random.seed(0)
+        started = time.perf_counter()
+        loss = theirs(stock.model, dataset, batch_size=4, num_batches=-1, max_seq_length=2048)
+        mlx_lm.append((time.perf_counter() - started) / len(rows))
+        mx.clear_cache()
+    compat = mlx_lm_compat(found, CompatSettings(test_batches=-1))
+    assert compat is not None
+    return {"ours": ours[1:], "mlx_lm": mlx_lm[1:], "loss": compat.loss, "their_loss": float(loss)}
+
+
+def _peak_rss() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    from perf_growth import length, prompts, scored, size
+    from perf_stages import decoding, training
+
+    known = (train, step, adapter, generation, test_loss, prompts, length, size, scored)
+    known += (training, decoding)
+    chosen = {function.__name__: function for function in known}[sys.argv[1]]
+    print(json.dumps(chosen(*sys.argv[2:])))
