@@ -15,12 +15,15 @@ RUN_HELP = "A run's folder or its results.json; RUN:variant picks one variant."
 def compare(
     run_a: Annotated[str, typer.Argument(help=RUN_HELP)],
     run_b: Annotated[str, typer.Argument(help=RUN_HELP)],
+    more: Annotated[
+        list[str] | None, typer.Argument(help="Further runs, each beside RUN_A; or more seeds.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Paired comparison of two runs: is b better than a?"""
+    """Paired comparison of runs: is b better than a? Seeds of one setting: across the seeds."""
     from harness.results.commands import compare_command
 
-    value, text = compare_command(run_a, run_b)
+    value, text = compare_command(run_a, run_b, *more or ())
     answer(json, value, text)
 
 

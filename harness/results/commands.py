@@ -6,6 +6,7 @@ exit status for ``gate``). Nothing here knows typer.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,28 +17,45 @@ from harness.errors import UserError
 from harness.results import comparison_tables, gates
 from harness.results.article import load_article
 from harness.results.compare import PairComparison, compare_sides, match_sides
-from harness.results.report import render_comparison, render_reports
+from harness.results.comparison_report import render_comparison, what_may_be_claimed
+from harness.results.pairing import Side
+from harness.results.report import render_reports
+from harness.results.seeds import seed_differences, seed_runs, seed_summary
 from harness.results.speeds import speed_ratios
 from harness.results.store import REPORT_FILE, read_run
 
 PAGE_FILE = "index.html"
 
 
-def compare_command(run_a: str, run_b: str) -> tuple[dict[str, Any], str]:
-    """Paired comparison of two stored runs: is b better than a?
+def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any], str]:
+    """Paired comparison of stored runs: is b (and each further run) better than a?
+
+    Runs that are seeds of one setting are compared within each seed, and then across the seeds.
 
     Raises:
-        UserError: a run is missing or damaged, or the two are not comparable.
+        UserError: a run is missing or damaged, or the runs are not comparable.
     """
-    sides = match_sides(read_run(run_a), read_run(run_b))
+    runs = [read_run(where) for where in (run_a, run_b, *more)]
+    # Two seeds of one variant are two sets of weights; from variants side by side comes more.
+    seeds = seed_runs(runs) if len(runs[0].variants) > 1 else []
+    if seeds:
+        sides = [
+            (Side(run, a), Side(run, b))
+            for run in seeds
+            for a, b in itertools.combinations(run.variants, 2)
+        ]
+    else:
+        sides = [pair for other in runs[1:] for pair in match_sides(runs[0], other)]
     found = [compare_sides(a, b) for a, b in sides]
     ratios = [ratio for a, b in sides for ratio in speed_ratios(a, b)]
     value = {
+        "claim": what_may_be_claimed(seeds, found),
         "comparisons": [c.model_dump(mode="json") for pair in found for c in pair.primary],
         "descriptive": [_descriptive(pair) for pair in found],
+        "seeds": [asdict(difference) for difference in seed_differences(seeds)] if seeds else [],
         "speeds": [asdict(ratio) for ratio in ratios],
     }
-    return value, render_comparison(found, ratios)
+    return value, render_comparison(found, ratios, seed_summary(seeds))
 
 
 def report_command(

@@ -15,7 +15,10 @@ from harness.results.store import StoredRun
 INTERVALS = {
     "curve": "validation after the iteration's update; train loss since the row before",
     "loss": "95% bootstrap over tables, of the test loss",
-    "seeds": "95%: Student's t over seeds, of the per-seed differences",
+    "seeds": (
+        "95% and p: Student's t over seeds, of the per-seed differences; Holm over completion "
+        "loss, ex and ex_hardened of each pair"
+    ),
     "comparisons": (
         "sign-flip test over tables, Holm over completion loss, ex and ex_hardened of each pair, "
         "95% studentized interval over tables, for a rate that no table changes the "

@@ -2,7 +2,7 @@
 
 Input: stored runs -> output: one Markdown page, a pure function of the store (the same files give
 the same bytes). Every table is followed by where its numbers come from. Not covered: charts
-(``charts``), the words of verdicts (``verdicts``).
+(``charts``), comparisons (``comparison_report``).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 
-from harness.errors import UserError
 from harness.results import (
     article_tables,
     checkpoint_tables,
@@ -20,7 +19,11 @@ from harness.results import (
 )
 from harness.results.article import Article
 from harness.results.caveats import not_measurable, warnings
-from harness.results.compare import PairComparison, compare_sides
+from harness.results.comparison_report import (
+    all_pairs,
+    comparisons_section,
+    what_may_be_claimed,
+)
 from harness.results.entries import (
     CHARTS,
     Entry,
@@ -29,13 +32,12 @@ from harness.results.entries import (
     run_entries,
 )
 from harness.results.markdown import code, escape
-from harness.results.pairing import Side, pairs, unlike_fields
+from harness.results.pairing import Side
 from harness.results.provenance import provenance
 from harness.results.question_tables import ArticleGrades
-from harness.results.seeds import seed_runs, seed_summary
-from harness.results.speeds import SpeedRatio, speed_ratios
+from harness.results.seeds import seed_summary
+from harness.results.speeds import speed_ratios
 from harness.results.store import StoredRun
-from harness.results.verdicts import claim, descriptive_sentence, sentence
 
 
 def render_report(
@@ -54,8 +56,9 @@ def render_reports(
     entries = run_entries(runs)
     published = article_entries(article) if article else []
     both = [*entries, *published]
+    found, refused = all_pairs(runs)
     sections = [
-        _head(runs, entries),
+        _head(runs, entries, what_may_be_claimed(runs, found)),
         _charts(entries),
         "## Fine-tuning",
         _section("Loss by iteration", article_tables.loss_by_iteration(both), runs, "curve"),
@@ -88,7 +91,7 @@ def render_reports(
             "questions",
         ),
         _speeds(both, runs, article),
-        *_beyond_the_article(runs, entries),
+        *_beyond_the_article(runs, entries, _drop_empty([comparisons_section(found), *refused])),
         _published_note(article),
     ]
     return "\n\n".join(_drop_empty(sections)) + "\n"
@@ -97,7 +100,7 @@ def render_reports(
 def terminal_summary(run: StoredRun) -> str:
     """What the terminal shows at the end: the summary table, the claims, the gates, the path."""
     parts = [tables.summary(run_entries([run]))]
-    parts += [f"- {claim(pair.primary)}" for pair in _pairs([run])[0]]
+    parts.append(what_may_be_claimed([run], all_pairs([run])[0]))
     if run.results.gates:
         parts.append(comparison_tables.gates(run.results.gates))
     if run.results.run.partial:
@@ -110,27 +113,11 @@ def terminal_summary(run: StoredRun) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def render_comparison(found: Sequence[PairComparison], ratios: Sequence[SpeedRatio]) -> str:
-    """The Markdown of `compare`: table, sentences, descriptive differences, speeds, examples."""
-    sections = ["# Comparison", comparison_tables.comparisons(found)]
-    for pair in found:
-        lines = [f"## {code(pair.b)} beside {code(pair.a)}", f"**{claim(pair.primary)}**"]
-        lines.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
-        lines += _examples(pair)
-        if pair.descriptive:
-            listed = [f"- {descriptive_sentence(pair, d)}" for d in pair.descriptive]
-            lines.append("Descriptive, not tested:\n\n" + "\n".join(listed))
-        sections += lines
-    speed_table = comparison_tables.speed_comparisons(ratios)
-    sections += ["## Speed", speed_table] if speed_table else []
-    return "\n\n".join(_drop_empty(sections)) + "\n"
-
-
-def _beyond_the_article(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> list[str]:
-    found, refused = _pairs(runs)
+def _beyond_the_article(
+    runs: Sequence[StoredRun], entries: Sequence[Entry], compared: Sequence[str]
+) -> list[str]:
     parity = tables.fuse_parity(entries)
     groups = [tables.by_aggregate(entries), tables.by_conditions(entries)]
-    compared = "\n\n".join(_drop_empty([_comparisons(found), *refused]))
     gate_results = [gate for run in runs for gate in run.results.gates]
     return [
         "## Execution accuracy",
@@ -141,14 +128,14 @@ def _beyond_the_article(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> 
         "## Fuse parity",
         _section("Adapter, fused and dequantized", parity, runs, "fuse"),
         "## Comparisons",
-        _section("Paired, on the same examples", compared, runs, "comparisons"),
+        _section("Paired, on the same examples", "\n\n".join(compared), runs, "comparisons"),
         _section("Across seeds", seed_summary(runs), runs, "seeds"),
         "## Gates",
         _section("Against the baseline", comparison_tables.gates(gate_results), runs, "gates"),
     ]
 
 
-def _head(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> str:
+def _head(runs: Sequence[StoredRun], entries: Sequence[Entry], claimed: str) -> str:
     names = ", ".join(run.id for run in runs)
     lines = [f"# {escape(names)}"]
     for run in runs:
@@ -162,6 +149,7 @@ def _head(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> str:
         )
         lines += warnings(run)
     lines.append(_with_provenance(tables.summary(entries), runs, "summary"))
+    lines.append(f"**What may be claimed.** {claimed}" if claimed else "")
     return "\n\n".join(_drop_empty(lines))
 
 
@@ -188,58 +176,6 @@ def _speeds(entries: Sequence[Entry], runs: Sequence[StoredRun], article: Articl
     timed = [trials, comparison_tables.speed_comparisons(ratios) if trials else ""]
     measured = _section("Speed trials", "\n\n".join(_drop_empty(timed)), runs, "throughput")
     return "\n\n".join(_drop_empty([asked, measured]))
-
-
-def _pairs(runs: Sequence[StoredRun]) -> tuple[list[PairComparison], list[str]]:
-    """Every pair of variants, and why some could not be compared.
-
-    Runs that are seeds of one setting are compared within each seed only: across seeds the
-    per-seed differences speak (``seeds``).
-    """
-    sides = [Side(run, name) for run in runs for name in run.variants]
-    seeds = bool(seed_runs(runs))
-    found, refused = [], []
-    for a, b in itertools.combinations(sides, 2):
-        if seeds and a.run is not b.run:
-            continue
-        unlike = unlike_fields(a.run, b.run)
-        if unlike:
-            refused.append(
-                f"{code(a.label(b))} and {code(b.label(a))} are not compared: "
-                f"{escape(', '.join(unlike))} differ."
-            )
-            continue
-        try:
-            if pairs(a, b):
-                found.append(compare_sides(a, b, a.run.results.run.seed))
-        except UserError as error:
-            refused.append(escape(str(error)))
-    return found, refused
-
-
-def _comparisons(found: Sequence[PairComparison]) -> str:
-    if not found:
-        return ""
-    parts = [comparison_tables.comparisons(found)]
-    for pair in found:
-        parts.append(f"**{claim(pair.primary)}**")
-        parts.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
-        parts += _examples(pair)
-    return "\n\n".join(parts)
-
-
-def _examples(pair: PairComparison) -> list[str]:
-    """Ids of the examples that ex fixed and broke, the first forty of each."""
-    lines = []
-    for c in pair.primary:
-        if c.metric != "ex":
-            continue
-        for word, ids in (("fixed", c.fixed or []), ("broken", c.broken or [])):
-            if ids:
-                more = f" and {len(ids) - 40} more" if len(ids) > 40 else ""
-                listed = ", ".join(map(str, ids[:40]))
-                lines.append(f"Examples {word} by {code(c.b)}: {listed}{more}.")
-    return lines
 
 
 def _section(title: str, body: str, runs: Sequence[StoredRun], topic: str) -> str:

@@ -2,7 +2,8 @@
 
 Input: runs of the same setting with different seeds -> output: Markdown. A seed is one draw of the
 method, so a statement about methods rests on the per-seed differences: their mean with Student's t
-over seeds. Fewer than three seeds give no such statement.
+over seeds, Holm over the primary family of each pair. Fewer than three seeds give no such
+statement.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import itertools
 import math
 import statistics as stdlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.results.gate_rules import metric_value
 from harness.results.intervals import Interval
-from harness.results.markdown import NONE, code, escape, fixed, percent, table
+from harness.results.markdown import NONE, code, escape, fixed, p_value, percent, table
 from harness.results.pairing import PRIMARY, RATE_METRICS, unlike_fields
+from harness.results.statistics import ALPHA, holm
 from harness.results.store import StoredRun
-from harness.results.verdicts import metric_name, show_delta, show_delta_interval
+from harness.results.verdicts import listed, metric_name, show_delta, show_delta_interval
 
 MIN_SEEDS = 3
 """Seeds from which a difference may be said of methods rather than of adapters (DESIGN §5)."""
@@ -36,11 +38,19 @@ class SeedDifference:
     spread: float
     ci95: Interval | None
     """Student's t over seeds; None below three seeds."""
+    p: float | None
+    """Two-sided, of Student's t; None below three seeds."""
+    p_holm: float | None
 
     @property
     def exceeds(self) -> bool:
         """Whether the difference is beyond the spread between seeds."""
-        return self.ci95 is not None and not self.ci95[0] <= 0.0 <= self.ci95[1]
+        return self.p_holm is not None and self.p_holm < ALPHA
+
+    @property
+    def better(self) -> bool:
+        """Whether b is the better one, real or not."""
+        return (self.mean > 0) == (self.metric in RATE_METRICS)
 
 
 def seed_runs(runs: Sequence[StoredRun]) -> list[StoredRun]:
@@ -57,14 +67,44 @@ def seed_differences(runs: Sequence[StoredRun]) -> list[SeedDifference]:
     """Every pair of variants on every primary metric that all runs have."""
     made = []
     for a, b in itertools.combinations(_common(runs), 2):
+        family = []
         for metric in PRIMARY:
             before, after = _values(runs, a, metric), _values(runs, b, metric)
-            if before is None or after is None:
-                continue
-            deltas = [y - x for x, y in zip(before, after, strict=True)]
-            mean, spread = stdlib.mean(deltas), stdlib.stdev(deltas)
-            made.append(SeedDifference(a, b, metric, deltas, mean, spread, _interval(deltas)))
+            if before is not None and after is not None:
+                deltas = [y - x for x, y in zip(before, after, strict=True)]
+                family.append(_difference(a, b, metric, deltas))
+        adjusted = iter(holm([d.p for d in family if d.p is not None]))
+        made += [d if d.p is None else replace(d, p_holm=next(adjusted)) for d in family]
     return made
+
+
+def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
+    """One sentence over all pairs: what may be said of the methods; empty without a pair."""
+    if not differences:
+        return ""
+    if seeds < MIN_SEEDS:
+        return (
+            f"Nothing may be claimed of the methods: {seeds} seeds are too few, {MIN_SEEDS} are "
+            "needed."
+        )
+    won: dict[tuple[str, str], list[str]] = {}
+    within: dict[tuple[str, str], list[str]] = {}
+    for d in differences:
+        if d.exceeds:
+            pair = (d.b, d.a) if d.better else (d.a, d.b)
+            won.setdefault(pair, []).append(metric_name(d.metric))
+        else:
+            within.setdefault((d.a, d.b), []).append(metric_name(d.metric))
+    parts = [
+        f"{code(x)} is better than {code(y)} on {listed(metrics)} by more than seeds differ"
+        for (x, y), metrics in won.items()
+    ]
+    parts += [
+        f"{code(a)} and {code(b)} differ on {listed(metrics)} by no more than seeds do, which is "
+        "not evidence that they are equal"
+        for (a, b), metrics in within.items()
+    ]
+    return f"Over {seeds} seeds, with this model and data: {'; '.join(parts)}."
 
 
 def seed_summary(runs: Sequence[StoredRun]) -> str:
@@ -75,6 +115,7 @@ def seed_summary(runs: Sequence[StoredRun]) -> str:
     parts = [_spread_table(found)]
     differences = seed_differences(found)
     if differences:
+        parts.append(f"**{seed_claim(differences, len(found))}**")
         parts.append(_difference_table(differences, len(found)))
         parts.append("\n".join(f"- {_sentence(d, len(found))}" for d in differences))
     return "\n\n".join(parts)
@@ -90,15 +131,18 @@ def _values(runs: Sequence[StoredRun], variant: str, metric: str) -> list[float]
     return known if len(known) == len(found) else None
 
 
-def _interval(deltas: Sequence[float]) -> Interval | None:
+def _difference(a: str, b: str, metric: str, deltas: list[float]) -> SeedDifference:
     from scipy import stats  # slow to import: collecting tests does without
 
+    mean, spread = stdlib.mean(deltas), stdlib.stdev(deltas)
     if len(deltas) < MIN_SEEDS:
-        return None
-    mean = stdlib.mean(deltas)
-    reach = float(stats.t.ppf(0.975, len(deltas) - 1))
-    reach *= stdlib.stdev(deltas) / math.sqrt(len(deltas))
-    return mean - reach, mean + reach
+        return SeedDifference(a, b, metric, deltas, mean, spread, None, None, None)
+    error = spread / math.sqrt(len(deltas))
+    freedom = len(deltas) - 1
+    reach = float(stats.t.ppf(0.975, freedom)) * error
+    # Without spread every seed gave one difference: a real one, or none at all.
+    p = 2 * float(stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0.0)
+    return SeedDifference(a, b, metric, deltas, mean, spread, (mean - reach, mean + reach), p, p)
 
 
 def _spread_table(runs: Sequence[StoredRun]) -> str:
@@ -131,12 +175,16 @@ def _difference_table(differences: Sequence[SeedDifference], seeds: int) -> str:
             metric_name(d.metric),
             *(show_delta(d.metric, delta) for delta in d.deltas),
             show_delta(d.metric, d.mean),
+            show_delta(d.metric, d.spread).lstrip("+"),
             show_delta_interval(d.metric, d.ci95) if d.ci95 else NONE,
+            p_value(d.p),
+            p_value(d.p_holm),
         ]
         for d in differences
     ]
     by_seed = [f"Seed {place + 1} of {seeds}" for place in range(seeds)]
-    return table(["Pair", "Metric", *by_seed, "Mean", "95% over seeds"], rows, text_columns=2)
+    headers = ["Pair", "Metric", *by_seed, "Mean", "Standard deviation", "95% over seeds"]
+    return table([*headers, "p", "p Holm"], rows, text_columns=2)
 
 
 def _sentence(difference: SeedDifference, seeds: int) -> str:
@@ -146,9 +194,9 @@ def _sentence(difference: SeedDifference, seeds: int) -> str:
         return f"{pair}: {seeds} seeds are too few to speak of methods (three are needed)."
     if not d.exceeds:
         return f"{pair} differ by no more than seeds do ({show_delta(d.metric, d.mean)})."
-    better = (d.mean > 0) == (d.metric in RATE_METRICS)
     return (
-        f"On {metric_name(d.metric)}, {code(d.b)} is {'better' if better else 'worse'} than "
+        f"On {metric_name(d.metric)}, {code(d.b)} is {'better' if d.better else 'worse'} than "
         f"{code(d.a)} beyond the spread between {seeds} seeds "
-        f"({show_delta(d.metric, d.mean)}, 95% {show_delta_interval(d.metric, d.ci95)})."
+        f"({show_delta(d.metric, d.mean)}, 95% {show_delta_interval(d.metric, d.ci95)}, "
+        f"p {p_value(d.p_holm)} after Holm)."
     )

@@ -15,6 +15,11 @@ from harness.results.pairing import RATE_METRICS
 from harness.results.schema import Comparison
 from harness.results.statistics import mcnemar
 
+ONE_SEED = (
+    "for these sets of weights, on this data; a claim about the methods needs three seeds or more"
+)
+"""What a comparison of single trainings is about."""
+
 NAMES = {
     "completion_loss": "completion loss",
     "full_text_loss": "full-text loss",
@@ -78,8 +83,11 @@ def sentence(comparison: Comparison) -> str:
     return text
 
 
-def claim(comparisons: Sequence[Comparison], seeds: int = 1) -> str:
-    """One sentence over the whole family of a pair: what a reader may claim."""
+def claim(comparisons: Sequence[Comparison]) -> str:
+    """One sentence over the whole family of a pair: what a reader may claim.
+
+    Two sets of weights were compared; what seeds allow to say of methods is in ``seeds``.
+    """
     if not comparisons:
         return "Nothing was compared."
     a, b = code(comparisons[0].a), code(comparisons[0].b)
@@ -88,24 +96,18 @@ def claim(comparisons: Sequence[Comparison], seeds: int = 1) -> str:
     open_ = [metric_name(c.metric) for c in comparisons if c.verdict == "not distinguishable"]
     parts = []
     if better:
-        parts.append(f"{b} is better than {a} on {_listed(better)}")
+        parts.append(f"{b} is better than {a} on {listed(better)}")
     if worse:
-        parts.append(f"{b} is worse than {a} on {_listed(worse)}")
+        parts.append(f"{b} is worse than {a} on {listed(worse)}")
     if open_ and (better or worse):
-        parts.append(f"no difference is shown on {_listed(open_)}")
+        parts.append(f"no difference is shown on {listed(open_)}")
     if not parts:
         parts.append(
-            f"no difference between {a} and {b} is shown on {_listed(open_)}, which is not "
+            f"no difference between {a} and {b} is shown on {listed(open_)}, which is not "
             "evidence that they are equal"
         )
-    scope = (
-        f"over {seeds} seeds"
-        if seeds >= 3
-        else "for these two sets of weights, on this data; a claim about the methods needs three "
-        "seeds or more"
-    )
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]} ({scope})."
+    return f"{text[0].upper()}{text[1:]} ({ONE_SEED})."
 
 
 def descriptive_sentence(pair: PairComparison, difference: Difference) -> str:
@@ -124,5 +126,6 @@ def _smallest(comparison: Comparison) -> str:
     return f"a true difference below about {size} would mostly go unseen here"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

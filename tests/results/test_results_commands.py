@@ -45,6 +45,19 @@ def test_compare_two_variants_of_one_run(stored: StoredRun) -> None:
     assert value["speeds"][1]["metric"] == "generation_tokens_per_s"
 
 
+def test_compare_takes_several_seeds(stored: StoredRun) -> None:
+    folders = [str(stored.folder), *(str(copy(stored, f"s{seed}", seed=seed)) for seed in (1, 2))]
+    value, text = compare_command(*folders)
+    assert "## Across seeds" in text
+    assert value["claim"].startswith("Over 3 seeds")
+    assert len(value["seeds"]) == 9  # three pairs of variants, three metrics
+    assert len(value["comparisons"]) == 27
+    one, two, three = (f"{folder}:lora" for folder in folders)
+    alone, _ = compare_command(one, two, three)
+    assert alone["seeds"] == []
+    assert [c["b"] for c in alone["comparisons"]] == ["s1:lora"] * 3 + ["s2:lora"] * 3
+
+
 def test_report_without_out_prints_and_writes_nothing(stored: StoredRun) -> None:
     before = sorted(stored.folder.iterdir())
     value, text = report_command([str(stored.folder)])

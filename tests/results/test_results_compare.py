@@ -8,11 +8,12 @@ import pytest
 from results_sample import MemoryRun, loss_rows, memory_run, prediction_rows, sample_rows
 
 from harness.errors import UserError
+from harness.results.claims import overall_claim
 from harness.results.compare import compare_runs, compare_sides, compare_within, match_sides
 from harness.results.pairing import Side
 from harness.results.rows import PredictionRow
 from harness.results.store import RunRows
-from harness.results.verdicts import claim, sentence
+from harness.results.verdicts import ONE_SEED, claim, sentence
 
 
 def answers(marks: list[bool], tables: list[str]) -> list[PredictionRow]:
@@ -146,11 +147,34 @@ def test_labels_carry_the_run_where_two_runs_are_compared() -> None:
     assert (found[0].a, found[0].b) == ("a:base", "b:base")
 
 
-def test_claims_are_about_these_weights_until_three_seeds() -> None:
+def test_claims_are_about_these_weights() -> None:
     primary = compare_within(memory_run())[2].primary
-    assert "three seeds or more" in claim(primary)
-    assert "over 3 seeds" in claim(primary, seeds=3)
+    assert "needs three seeds or more" in claim(primary)
     assert claim(primary).startswith("`qlora` is worse than `lora` on")
+
+
+def test_one_sentence_over_all_pairs_names_winners_and_what_is_open() -> None:
+    found = compare_within(memory_run())
+    assert overall_claim(found) == (
+        "`lora` is better than `base` and `qlora` on completion loss, execution accuracy and "
+        "hardened execution accuracy; `qlora` is better than `base` on completion loss, execution "
+        f"accuracy and hardened execution accuracy ({ONE_SEED})."
+    )
+    open_ = dataclasses.replace(
+        found[2],
+        primary=[
+            c.model_copy(update={"verdict": "not distinguishable"}) if "ex" in c.metric else c
+            for c in found[2].primary
+        ],
+    )
+    assert overall_claim([found[0], open_]) == (
+        "`lora` is better than `base` on completion loss, execution accuracy and hardened "
+        "execution accuracy; `lora` is better than `qlora` on completion loss; no difference is "
+        "shown between `lora` and `qlora` on execution accuracy and hardened execution accuracy, "
+        f"which is not evidence of none ({ONE_SEED})."
+    )
+    assert overall_claim(found[2:]) == claim(found[2].primary)
+    assert overall_claim([]) == ""
 
 
 def test_losses_share_their_examples_in_the_sample() -> None:

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 from results_sample import MemoryRun, memory_run
 
-from harness.results.seeds import seed_differences, seed_runs, seed_summary
+from harness.results.report import render_reports
+from harness.results.seeds import seed_claim, seed_differences, seed_runs, seed_summary
 
 
 def run_of(seed: int, lora: float, qlora: float) -> MemoryRun:
@@ -29,6 +30,11 @@ def test_per_seed_differences_by_hand() -> None:
     assert ex.spread == pytest.approx(0.02)
     # t(0.975, 2) = 4.302653; half width 4.302653 * 0.02 / sqrt(3) = 0.04968
     assert ex.ci95 == pytest.approx((-0.08 - 0.049683, -0.08 + 0.049683), abs=1e-5)
+    # t = -0.08 / (0.02 / sqrt(3)) = -6.9282; for two degrees of freedom the two-sided p is
+    # 1 - |t| / sqrt(2 + t**2) = 1 - 6.9282 / 7.0711.
+    assert ex.p == pytest.approx(0.02020, abs=1e-4)
+    # The other two metrics are those of one store: without spread, p 0, ahead of ex in Holm.
+    assert ex.p_holm == ex.p
     assert ex.exceeds
     assert "`qlora` is worse than `lora` beyond the spread between 3 seeds" in seed_summary(runs)
 
@@ -50,3 +56,24 @@ def test_only_seeds_of_one_setting_are_summarized() -> None:
     assert seed_runs([run_of(0, 0.6, 0.5), run_of(0, 0.6, 0.5)]) == []
     ordered = seed_runs([run_of(2, 0.6, 0.5), run_of(1, 0.6, 0.5)])
     assert [run.results.run.seed for run in ordered] == [1, 2]
+
+
+def test_one_sentence_says_what_may_be_said_of_methods() -> None:
+    runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.56), run_of(2, 0.64, 0.56)]
+    both = [d for d in seed_differences(runs) if "base" not in (d.a, d.b)]
+    assert seed_claim([d for d in both if d.metric == "ex"], 3) == (
+        "Over 3 seeds, with this model and data: `lora` is better than `qlora` on execution "
+        "accuracy by more than seeds differ."
+    )
+    within = [run_of(0, 0.60, 0.50), run_of(1, 0.50, 0.60), run_of(2, 0.55, 0.56)]
+    ex = [d for d in seed_differences(within) if d.metric == "ex" and "base" not in (d.a, d.b)]
+    assert "by no more than seeds do, which is not evidence" in seed_claim(ex, 3)
+    assert "2 seeds are too few" in seed_claim(seed_differences(runs[:2]), 2)
+    assert seed_claim([], 3) == ""
+
+
+def test_a_report_over_seeds_claims_of_methods_and_compares_within_seeds() -> None:
+    runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.56), run_of(2, 0.64, 0.56)]
+    report = render_reports(runs)
+    assert "**What may be claimed.** Over 3 seeds, with this model and data:" in report
+    assert "`r-seed0:qlora` − `r-seed1" not in report

@@ -1,0 +1,106 @@
+"""Comparisons in Markdown: `compare`, and the report's section on pairs of variants.
+
+Input: stored runs, or pairs already compared -> output: tables, one sentence over all, sentences
+a metric, the examples that changed. The statistics are in ``compare``, the words in ``verdicts``,
+``claims`` and ``seeds``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from harness.errors import UserError
+from harness.results import comparison_tables
+from harness.results.claims import overall_claim
+from harness.results.compare import PairComparison, compare_sides
+from harness.results.markdown import code, escape
+from harness.results.pairing import Side, pairs, unlike_fields
+from harness.results.seeds import seed_claim, seed_differences, seed_runs
+from harness.results.speeds import SpeedRatio
+from harness.results.store import StoredRun
+from harness.results.verdicts import claim, descriptive_sentence, sentence
+
+
+def what_may_be_claimed(runs: Sequence[StoredRun], found: Sequence[PairComparison]) -> str:
+    """One sentence over a whole report: of methods where the runs are seeds, else of weights."""
+    seeds = seed_runs(runs)
+    if seeds:
+        return seed_claim(seed_differences(seeds), len(seeds))
+    return overall_claim(found)
+
+
+def render_comparison(
+    found: Sequence[PairComparison], ratios: Sequence[SpeedRatio], over_seeds: str = ""
+) -> str:
+    """The Markdown of `compare`: the claim over all, table, sentences, descriptive differences,
+    examples, seeds, speeds."""
+    sections = ["# Comparison"]
+    if over_seeds:
+        sections += ["## Across seeds", over_seeds]
+    elif len(found) > 1:
+        sections.append(f"**{overall_claim(found)}**")
+    sections.append(comparison_tables.comparisons(found))
+    for pair in found:
+        lines = [f"## {code(pair.b)} beside {code(pair.a)}", f"**{claim(pair.primary)}**"]
+        lines.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
+        lines += _examples(pair)
+        if pair.descriptive:
+            listed = [f"- {descriptive_sentence(pair, d)}" for d in pair.descriptive]
+            lines.append("Descriptive, not tested:\n\n" + "\n".join(listed))
+        sections += lines
+    speed_table = comparison_tables.speed_comparisons(ratios)
+    sections += ["## Speed", speed_table] if speed_table else []
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def all_pairs(runs: Sequence[StoredRun]) -> tuple[list[PairComparison], list[str]]:
+    """Every pair of variants, and why some could not be compared.
+
+    Runs that are seeds of one setting are compared within each seed only: across seeds the
+    per-seed differences speak (``seeds``).
+    """
+    sides = [Side(run, name) for run in runs for name in run.variants]
+    seeds = bool(seed_runs(runs))
+    found, refused = [], []
+    for a, b in itertools.combinations(sides, 2):
+        if seeds and a.run is not b.run:
+            continue
+        unlike = unlike_fields(a.run, b.run)
+        if unlike:
+            refused.append(
+                f"{code(a.label(b))} and {code(b.label(a))} are not compared: "
+                f"{escape(', '.join(unlike))} differ."
+            )
+            continue
+        try:
+            if pairs(a, b):
+                found.append(compare_sides(a, b, a.run.results.run.seed))
+        except UserError as error:
+            refused.append(escape(str(error)))
+    return found, refused
+
+
+def comparisons_section(found: Sequence[PairComparison]) -> str:
+    if not found:
+        return ""
+    parts = [comparison_tables.comparisons(found)]
+    for pair in found:
+        parts.append(f"**{claim(pair.primary)}**")
+        parts.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
+        parts += _examples(pair)
+    return "\n\n".join(parts)
+
+
+def _examples(pair: PairComparison) -> list[str]:
+    """Ids of the examples that ex fixed and broke, the first forty of each."""
+    lines = []
+    for c in pair.primary:
+        if c.metric != "ex":
+            continue
+        for word, ids in (("fixed", c.fixed or []), ("broken", c.broken or [])):
+            if ids:
+                more = f" and {len(ids) - 40} more" if len(ids) > 40 else ""
+                listed = ", ".join(map(str, ids[:40]))
+                lines.append(f"Examples {word} by {code(c.b)}: {listed}{more}.")
+    return lines
