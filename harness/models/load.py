@@ -39,8 +39,7 @@ def load(base: BaseModel, adapter_path: Path | None = None) -> LoadedModel:
     from mlx_lm.utils import load_model
 
     try:
-        # Foreign code was refused or allowed when the model was resolved.
-        model, _ = load_model(base.path, lazy=True, trust_remote_code=True)
+        model, _ = load_model(base.path, lazy=True, trust_remote_code=base.trusted)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"model {base.id!r}: its weights do not fit architecture {base.architecture!r}: {error}"
@@ -75,4 +74,16 @@ def load_tokenizer(base: BaseModel) -> Any:
     from mlx_lm.utils import load_tokenizer as from_folder
 
     # mlx-lm's reader: generation_config.json may name more stop tokens than config.json.
-    return from_folder(base.path, eos_token_ids=load_config(base.path).get("eos_token_id"))
+    stops = load_config(base.path).get("eos_token_id")
+    try:
+        # Said outright, for transformers asks on standard input when it is left open.
+        return from_folder(base.path, {"trust_remote_code": base.trusted}, eos_token_ids=stops)
+    except (ValueError, OSError, ImportError, KeyError, TypeError) as error:
+        raise UserError(
+            f"model {base.id!r}: its tokenizer cannot be read: {_first_line(error)}. Copy the "
+            "tokenizer files of the original model beside its weights."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

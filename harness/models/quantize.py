@@ -101,7 +101,7 @@ def quantized(
         progress(f"quantize {base.id} to {spec.bits} bits", 1, 1)
 
     folder = cache.build("quantized", key, make)
-    return inspect(base.id, folder, cache, base.revision, trust_remote_code=True)
+    return inspect(base.id, folder, cache, base.revision, base.trusted)
 
 
 def _already(base: BaseModel, spec: QuantizeSpec) -> BaseModel:
@@ -122,7 +122,7 @@ def _convert(base: BaseModel, spec: QuantizeSpec, folder: Path) -> None:
     from harness.models.backend import nn  # isort: skip  (the BLAS first)
     from mlx_lm.utils import load_model, quantize_model, save_config, save_model
 
-    model, config = load_model(base.path, lazy=True, trust_remote_code=True)
+    model, config = load_model(base.path, lazy=True, trust_remote_code=base.trusted)
     refused = _indivisible(model, spec, nn)
     if refused:
         widths = sorted(set(refused.values()))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,15 +21,19 @@ from harness.cache import Cache
 from harness.errors import UserError, unknown
 from harness.files import content_key, sha256_file, write_json
 from harness.models import smollm2, tiny
+from harness.models.hub import snapshot
 from harness.models.safetensors import Tensor, check_weights
 from harness.progress import ProgressCallback, silent
 
 EMBEDDED = ("smollm2", "tiny")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-_HUB_FILES = ("*.json", "model*.safetensors", "*.py", "*.txt", "*.jsonl", "*.jinja", "*.model")
 # What decides a model's numbers; a README or a download's leftovers do not.
-_HASHED = ("config.json", "generation_config.json", "*.safetensors", "tokenizer*", "*.jinja")
+_HASHED = (
+    *("config.json", "generation_config.json", "*.safetensors", "tokenizer*", "*.jinja"),
+    *("vocab.json", "merges.txt", "*.tiktoken", "*.py"),
+)
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class BaseModel:
     """``model_type`` of its configuration."""
     config: Mapping[str, Any]
     """Its ``config.json``."""
+    trusted: bool = False
+    """Whether Python code that lies in its folder may run (--trust-remote-code)."""
 
     @property
     def layers(self) -> int:
@@ -99,7 +105,7 @@ def resolve(
             f"model*.safetensors, a hub id, {', '.join(EMBEDDED)}."
         )
     if _HUB_ID.fullmatch(name) and not name.startswith((".", "/")):
-        folder = _snapshot(name)
+        folder = snapshot(name)
         return inspect(name, folder, cache, folder.name, trust_remote_code)
     if "/" in name or name.startswith("."):
         raise UserError(
@@ -120,12 +126,31 @@ def inspect(
     config = _config(name, folder)
     architecture = architecture_of(name, config, trust_remote_code)
     config = _note_unquantized(config, check_weights(name, folder))
-    if not any((folder / f).is_file() for f in ("tokenizer.json", "tokenizer.model")):
+    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZERS):
         raise UserError(
             f"model {name!r}: {folder} has no tokenizer.json or tokenizer.model. Copy the "
             "tokenizer files of the original model beside its weights."
         )
-    return BaseModel(name, folder, revision, _sha256(folder, cache), architecture, config)
+    _refuse_tokenizer_code(name, folder, trust_remote_code)
+    digest = _sha256(folder, cache)
+    return BaseModel(name, folder, revision, digest, architecture, config, trust_remote_code)
+
+
+def _refuse_tokenizer_code(name: str, folder: Path, trust_remote_code: bool) -> None:
+    """Refuse a tokenizer that is Python code of the model's own, unless it is trusted.
+
+    ``transformers`` would ask on standard input, which in the model process is the pipe of calls.
+    """
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # absent, or its reader says what is wrong
+    own = settings.get("auto_map") if isinstance(settings, dict) else None
+    if own and not trust_remote_code:
+        raise UserError(
+            f"model {name!r} brings a tokenizer of its own code ({own}), which would be run here. "
+            "If you trust its author, add --trust-remote-code."
+        )
 
 
 def _config(name: str, folder: Path) -> dict[str, Any]:
@@ -214,41 +239,8 @@ def find_config(name: str) -> Path:
             _config(name, folder)
         return folder / "config.json"
     if _HUB_ID.fullmatch(name) and not name.startswith((".", "/")):
-        return _snapshot(name, ("config.json",)) / "config.json"
+        return snapshot(name, ("config.json",)) / "config.json"
     raise unknown("model", name, EMBEDDED, "Or give an existing directory or a hub id.")
-
-
-def _snapshot(name: str, files: Sequence[str] = _HUB_FILES) -> Path:
-    """Download a hub model, or find it in the hub's own cache when offline."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    repository, _, revision = name.partition("@")
-    try:
-        return Path(
-            snapshot_download(repository, revision=revision or None, allow_patterns=list(files))
-        )
-    except GatedRepoError as error:
-        why = "is gated. Accept its terms on its page, then run: hf auth login"
-        cause: Exception = error
-    except RevisionNotFoundError as error:
-        why, cause = f"has no revision {revision!r}", error
-    except RepositoryNotFoundError as error:
-        why = "does not exist on the hub, or is private (then run: hf auth login)"
-        cause = error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        why = (
-            "is not in the local cache and the hub cannot be reached. Check the network or "
-            "HF_ENDPOINT, or download it elsewhere and give its directory"
-        )
-        cause = error
-    raise UserError(f"model {repository!r} {why}. Or use {' or '.join(EMBEDDED)}.") from cause
 
 
 def _sha256(folder: Path, cache: Cache) -> str:

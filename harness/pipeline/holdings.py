@@ -79,7 +79,9 @@ class Holdings:
     def fused(self, folder: Path) -> LoadedModel:
         """A fused model from its folder, in the place of the variant's own."""
         self.release()
-        self._loaded = load(resolve(str(folder), Cache(folder.parent / "cache")))
+        cache = Cache(folder.parent / "cache")
+        trusted = self.base.trusted
+        self._loaded = load(resolve(str(folder), cache, trust_remote_code=trusted))
         self._adapter = str(folder)
         accelerate(self._loaded.model, self.kernels)
         return self._loaded

@@ -101,7 +101,7 @@ def _start_from(model: nn.Module, path: Path) -> None:
     if faults:
         raise UserError(
             f"resume_adapter_file {path} does not fit this model and variant "
-            f"({len(faults)} tensors): {'; '.join(faults[:8])}."
+            f"({len(faults)} tensors): {'; '.join(faults)}."
         )
     model.load_weights(list(weights.items()), strict=False)
 
@@ -127,7 +127,12 @@ def build_optimizer(variant: Variant, model: nn.Module) -> Any:
 def save_adapter(model: nn.Module, variant: Variant, base: str, folder: Path) -> Path:
     """Write the adapter files into ``folder`` (atomically each, the configuration last)."""
     save_arrays(folder / WEIGHTS, trainable(model))
-    config = variant.mlx_lm_config() | {"model": base}
+    spec = variant.quantize
+    # `quantize` is ours: which base the adapter fits, since mlx-lm writes only the model's name.
+    config = variant.mlx_lm_config() | {
+        "model": base,
+        "quantize": None if spec is None else spec.model_dump(),
+    }
     if variant.fine_tune_type == "full":
         config["lora_parameters"] = None
     write_json(folder / CONFIG, config)

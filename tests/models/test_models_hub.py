@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ COMMIT = "a" * 40
 
 
 def hub(folder: Path) -> type[BaseHTTPRequestHandler]:
-    """Serves ``folder`` as the model `owner/tiny`; `owner/gated` asks for its terms."""
+    """Serves ``folder`` as the model `owner/tiny`; every other name is trouble of one kind."""
 
     class Hub(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -31,24 +33,36 @@ def hub(folder: Path) -> type[BaseHTTPRequestHandler]:
 
         def answer(self, body: bool) -> None:
             path = self.path.split("?")[0]
-            if "owner/gated" in path:
+            found = re.match(r"(?:/api/models)?/owner/(\w+)/(\w+)/", path)
+            name, action = (found[1], found[2]) if found else ("none", "")
+            if name == "gated":
                 self.send(403, b"{}", {"X-Error-Code": "GatedRepo"}, body)
-            elif path == "/api/models/owner/tiny/revision/main":
-                names = [{"rfilename": f.name} for f in sorted(folder.iterdir())]
-                told = {"id": "owner/tiny", "modelId": "owner/tiny", "sha": COMMIT}
+            elif name == "down":
+                self.send(500, b"{}", {}, body)
+            elif name not in ("tiny", "lacking", "unweighted"):
+                self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
+            elif action in ("revision", "tree") and not path.endswith(("/main", COMMIT)):
+                self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body)
+            elif action == "revision":
+                names = [{"rfilename": f.name} for f in self.listed(name)]
+                told = {"id": f"owner/{name}", "modelId": f"owner/{name}", "sha": COMMIT}
                 self.send(200, json.dumps({**told, "siblings": names}).encode(), {}, body)
-            elif path.startswith("/api/models/owner/tiny/tree/"):
+            elif action == "tree":
                 tree = [
                     {"type": "file", "oid": "0" * 40, "size": f.stat().st_size, "path": f.name}
-                    for f in sorted(folder.iterdir())
+                    for f in self.listed(name)
                 ]
                 self.send(200, json.dumps(tree).encode(), {}, body)
-            elif path.startswith(f"/owner/tiny/resolve/{COMMIT}/"):
+            elif name == "lacking" and path.endswith(".safetensors"):
+                self.send(404, b"{}", {"X-Error-Code": "EntryNotFound"}, body)
+            else:
                 data = (folder / path.rsplit("/", 1)[1]).read_bytes()
                 headers = {"ETag": f'"{len(data)}-{path[-8:]}"', "X-Repo-Commit": COMMIT}
                 self.send(200, data, headers, body)
-            else:
-                self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
+
+        def listed(self, name: str) -> list[Path]:
+            whole = sorted(folder.iterdir())
+            return [f for f in whole if name != "unweighted" or f.suffix != ".safetensors"]
 
         def send(self, status: int, data: bytes, headers: dict[str, str], body: bool) -> None:
             self.send_response(status)
@@ -75,46 +89,85 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.shutdown()
 
 
-def resolve(name: str, endpoint: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """`resolve(name)` in a process whose hub is the local server and whose caches are new."""
-    script = (
-        "import sys\nfrom pathlib import Path\n"
-        "from harness.cache import Cache\nfrom harness.errors import UserError\n"
-        "from harness.models.resolve import resolve\n"
-        "try:\n    found = resolve(sys.argv[1], Cache(Path(sys.argv[2])))\n"
-        "except UserError as error:\n    sys.exit(str(error))\n"
-        "print(found.architecture, found.revision, found.layers)\n"
-    )
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from harness.cache import Cache
+from harness.errors import UserError
+from harness.models.resolve import resolve
+told = {}
+for name in sys.argv[2:]:
+    try:
+        found = resolve(name, Cache(Path(sys.argv[1])))
+        told[name] = [found.architecture, found.revision, found.layers]
+    except UserError as error:
+        told[name] = str(error)
+print(json.dumps(told))
+"""
+
+
+def resolve(folder: Path, endpoint: str, *names: str, **settings: str) -> dict[str, Any]:
+    """What `resolve` gives or says of each name, in a process whose hub is the local server."""
     environment = {
         **os.environ,
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(folder / "hub"),
         "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "2",
         "NO_PROXY": "127.0.0.1",
+        **settings,
     }
-    return subprocess.run(
-        [sys.executable, "-c", script, name, str(folder / "cache")],
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(folder / "cache"), *names],
         cwd=ROOT,
         env=environment,
         capture_output=True,
         text=True,
         check=False,
     )
-
-
-def test_a_hub_model_is_downloaded_and_named_by_its_commit(endpoint: str, tmp_path: Path) -> None:
-    done = resolve("owner/tiny", endpoint, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["llama", COMMIT, "16"]
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
 
 
-@pytest.mark.parametrize(
-    ("name", "told"), [("owner/gated", "gated"), ("owner/none", "does not exist on the hub")]
-)
-def test_hub_trouble_is_one_message_with_a_remedy(
-    endpoint: str, tmp_path: Path, name: str, told: str
+TROUBLE = {
+    "owner/gated": "is gated. Accept its terms on its page, then run: hf auth login",
+    "owner/none": "does not exist on the hub, or is private (then run: hf auth login)",
+    "owner/tiny@nothing": "has no revision 'nothing'",
+    "owner/lacking": "lacks a file that it lists",
+    "owner/unweighted": "has no model*.safetensors",
+    "owner/down": "cannot be had: the hub answered 500. Try again later",
+}
+
+
+@pytest.fixture(scope="module")
+def told(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return resolve(tmp_path_factory.mktemp("hub"), endpoint, "owner/tiny", *TROUBLE)
+
+
+def test_a_hub_model_is_downloaded_and_named_by_its_commit(told: dict[str, Any]) -> None:
+    assert told["owner/tiny"] == ["llama", COMMIT, 16]
+
+
+@pytest.mark.parametrize("name", list(TROUBLE))
+def test_hub_trouble_is_one_message_with_a_remedy(told: dict[str, Any], name: str) -> None:
+    assert TROUBLE[name] in told[name]
+    assert "\n" not in told[name]
+
+
+def test_offline_a_model_in_the_cache_is_used_and_another_says_what_to_do(
+    endpoint: str, tmp_path: Path
 ) -> None:
-    done = resolve(name, endpoint, tmp_path)
-    assert done.returncode == 1
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
+    resolve(tmp_path, endpoint, "owner/tiny")
+    offline = resolve(tmp_path, endpoint, "owner/tiny", "owner/other", HF_HUB_OFFLINE="1")
+    assert offline["owner/tiny"] == ["llama", COMMIT, 16]
+    assert "is not in the local cache, and HF_HUB_OFFLINE is set" in offline["owner/other"]
+
+
+def test_a_hub_cache_that_cannot_be_written_is_not_mistaken_for_the_network(
+    endpoint: str, tmp_path: Path
+) -> None:
+    (tmp_path / "hub").write_text("a file where the folder should be")
+    text = resolve(tmp_path, endpoint, "owner/tiny")["owner/tiny"]
+    assert "cannot be written to the hub's cache" in text
+    assert "set HF_HOME" in text

@@ -12,6 +12,7 @@ import pytest
 from harness.cache import Cache
 from harness.errors import UserError
 from harness.models import smollm2
+from harness.models.load import load_tokenizer
 from harness.models.resolve import BaseModel, known_architectures, resolve
 
 
@@ -120,6 +121,45 @@ def test_code_of_the_models_own_runs_only_when_trusted(copy: Path, cache: Cache)
     (copy / "config.json").write_text(json.dumps({**config, "model_file": "own.py"}))
     assert "--trust-remote-code" in _refusal(str(copy), cache)
     assert resolve(str(copy), cache, trust_remote_code=True).architecture == "llama"
+
+
+OWN_TOKENIZER = """
+from pathlib import Path
+from transformers import PreTrainedTokenizerFast
+Path({trace!r}).touch()
+class Own(PreTrainedTokenizerFast):
+    pass
+"""
+
+
+def test_a_tokenizer_of_the_models_own_code_runs_only_when_trusted(
+    copy: Path, cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers would ask on standard input, which in the model process is a pipe."""
+    # Where it copies the code to; by default in the user's home.
+    modules = tmp_path / "modules"
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(modules))
+    trace = tmp_path / "executed"
+    (copy / "own.py").write_text(OWN_TOKENIZER.format(trace=str(trace)))
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
+    (copy / "tokenizer_config.json").write_text(json.dumps(settings))
+    told = _refusal(str(copy), cache)
+    assert "brings a tokenizer of its own code" in told
+    assert "add --trust-remote-code" in told
+    assert not trace.exists()
+    base = resolve(str(copy), cache, trust_remote_code=True)
+    assert load_tokenizer(base).encode("SELECT") == list(b"SELECT")
+    assert trace.exists()
+
+
+def test_a_tokenizer_that_cannot_be_read_is_told_without_a_traceback(
+    copy: Path, cache: Cache
+) -> None:
+    (copy / "tokenizer.json").write_text("{}")
+    base = resolve(str(copy), cache)
+    with pytest.raises(UserError, match="its tokenizer cannot be read"):
+        load_tokenizer(base)
 
 
 def test_a_config_that_is_not_json_is_named(copy: Path, cache: Cache) -> None:
