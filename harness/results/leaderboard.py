@@ -15,8 +15,10 @@ from harness.errors import UserError
 from harness.results import tables
 from harness.results.article import load_article
 from harness.results.checkout import PROJECT_ROOT
+from harness.results.elsewhere import elsewhere
 from harness.results.entries import Entry, limited, run_entries
-from harness.results.markdown import code, escape, fixed
+from harness.results.grading import grade_article
+from harness.results.markdown import escape
 from harness.results.provenance import provenance
 from harness.results.store import RESULTS_FILE, StoredRun, read_run
 
@@ -62,7 +64,8 @@ def leaderboard(results_dir: Path) -> str:
             entries = run_entries([run])
             parts.append(f"### [{escape(run.id)}]({escape(run.folder.name)}/report.md)")
             parts += _tables(run, entries)
-    parts += ["## Published elsewhere", _article_rows()]
+    article = load_article()
+    parts += ["## Published elsewhere", elsewhere(article, grade_article(article), runs)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -117,20 +120,6 @@ def _tables(run: StoredRun, entries: Sequence[Entry]) -> list[str]:
     part = [entry for entry in entries if entry.result and limited(entry.result)]
     shown = [tables.summary(group) for group in (whole, part) if group]
     return [*(table for table in shown if table), provenance([run], "summary")]
-
-
-def _article_rows() -> str:
-    article = load_article()
-    lines = [
-        f"{escape(article.title)} ({escape(article.caption)}). Another model, machine, protocol "
-        "and loss: its rows are not ranked.",
-    ]
-    lines += [
-        f"- {code(name)}: test loss {fixed(column.test_loss)}, PPL {fixed(column.test_ppl)}, "
-        f"{column.finetune_memory_g:g}G while fine-tuning, fused {column.fused_g:g}G."
-        for name, column in article.variants.items()
-    ]
-    return "\n".join([lines[0], "", *lines[1:]])
 
 
 def main(arguments: Sequence[str]) -> None:

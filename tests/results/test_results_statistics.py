@@ -106,6 +106,14 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
+def test_holm_gives_holms_own_steps() -> None:
+    # Four tests at 0.05: 0.005 <= 0.05/4 and 0.011 <= 0.05/3 are rejected, 0.03 > 0.05/2 is not,
+    # and then neither is 0.04.
+    adjusted = holm([0.03, 0.005, 0.04, 0.011])
+    assert adjusted == pytest.approx([0.06, 0.02, 0.06, 0.033])
+    assert [p < 0.05 for p in adjusted] == [False, True, False, True]
+
+
 def test_holm_agrees_with_statsmodels() -> None:
     from statsmodels.stats.multitest import multipletests
 
@@ -121,6 +129,22 @@ def test_wilson_by_hand_and_at_the_edges() -> None:
     assert zero is not None
     assert zero[0] == 0.0
     assert zero[1] == pytest.approx(0.1611, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("right", "of", "interval"),
+    [
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+    ],
+)
+def test_wilson_gives_newcombes_published_intervals(
+    right: int, of: int, interval: tuple[float, float]
+) -> None:
+    # Newcombe 1998, Statistics in Medicine 17, table I, method 3.
+    assert wilson(right, of) == pytest.approx(interval, abs=5e-5)
 
 
 def test_studentized_interval_of_few_tables_is_students() -> None:
