@@ -2,13 +2,15 @@
 
 Downloaded resumably (`download.py`), verified against its SHA-256, unpacked without trust, every
 split read once to be sure that it is whole, then published as one cache entry: complete or absent.
-Of the archive only the six JSON-lines files are kept; its SQLite copies are of no use here. Not
-covered: what WikiSQL's lines mean (`wikisql.py`). Archive: github.com/salesforce/WikiSQL.
+Of the archive only the six JSON-lines files are kept, byte for byte but compressed; its SQLite
+copies are of no use here. Not covered: what WikiSQL's lines mean (`wikisql.py`). Archive:
+github.com/salesforce/WikiSQL.
 """
 
 from __future__ import annotations
 
 import bz2
+import gzip
 import json
 import os
 import shutil
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from harness.cache import Cache
 from harness.data.download import Source, download
+from harness.data.jsonlines import GZIP
 from harness.data.wikisql import load_split
 from harness.errors import UserError
 from harness.files import write_json
@@ -37,6 +40,7 @@ MAX_TOTAL_BYTES = 1 << 30
 """Caps on one unpacked file and on the whole unpacked stream, far above the official ones."""
 
 _ENTRY = ("datasets", "wikisql")
+_LEVEL = 6
 _ORIGIN = "origin.json"
 _REMEDY = (
     f"Or download {URL} on another machine, unpack it and give its folder: --dataset DIR; or set "
@@ -78,6 +82,7 @@ def fetch_wikisql(
         archive = download(source, cache.root / "downloads", progress)
         unpack(archive, folder, progress)
         _check(archive, folder, progress)
+        _compress(folder, progress)
         write_json(folder / _ORIGIN, {"archive_sha256": wanted, "url": source.url})
 
     return cache.build(*_ENTRY, make)
@@ -184,6 +189,19 @@ def _check(archive: Path, folder: Path, progress: ProgressCallback) -> None:
             told = str(error).replace(f"{folder}{os.sep}", "data/")
             raise UserError(f"{archive} holds damaged data:\n{told}") from error
     progress("check wikisql", len(SPLITS), len(SPLITS))
+
+
+def _compress(folder: Path, progress: ProgressCallback) -> None:
+    """Put a gzip file in the place of each member; the same bytes every time."""
+    for done, name in enumerate(Path(member).name for member in MEMBERS):
+        progress("compress wikisql", done, len(MEMBERS))
+        path, packed = folder / name, folder / f"{name}{GZIP}"
+        try:
+            packed.write_bytes(gzip.compress(path.read_bytes(), _LEVEL, mtime=0))
+        except OSError as error:
+            raise UserError(f"cannot write {packed}: {error.strerror or error}") from error
+        path.unlink()
+    progress("compress wikisql", len(MEMBERS), len(MEMBERS))
 
 
 def _origin(folder: Path) -> str | None:

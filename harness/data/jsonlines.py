@@ -1,12 +1,15 @@
 """JSON-lines files of a dataset's splits: a folder -> the objects of a file, every bad line told.
 
 What the objects mean is the caller's (`wikisql.py`, `texts.py`). All problems of a file are told
-together, each as `file:line: what is wrong`.
+together, each as `file:line: what is wrong`. A file may be compressed, `train.jsonl.gz`; the plain
+one is preferred.
 """
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +17,7 @@ from typing import Any, NoReturn
 from harness.data.checks import Damage, kind_of
 from harness.errors import UserError
 
+GZIP = ".gz"
 _SHOWN = 10
 
 
@@ -24,25 +28,38 @@ def first_existing(folder: Path, names: Sequence[str]) -> Path:
         UserError: it holds none; the splits present are listed.
     """
     for name in names:
-        path = folder / f"{name}.jsonl"
-        if path.is_file():
+        path = existing(folder, f"{name}.jsonl")
+        if path is not None:
             return path
     wanted = " or ".join(f"{name}.jsonl" for name in names)
     if not folder.is_dir():
         raise UserError(f"dataset folder {folder} does not exist; {wanted} should be in it.")
-    present = sorted(
-        p.name.removesuffix(".jsonl")
-        for p in folder.glob("*.jsonl")
-        if not p.name.endswith(".tables.jsonl")
-    )
-    listed = ", ".join(present) or "none"
+    found = {split_of(p) for end in ("", GZIP) for p in folder.glob(f"*.jsonl{end}")}
+    listed = ", ".join(sorted(n for n in found if not n.endswith(".tables"))) or "none"
     raise UserError(f"{folder} holds no {wanted}. Splits present: {listed}.")
 
 
+def existing(folder: Path, name: str) -> Path | None:
+    """The file ``name`` of ``folder``, plain or compressed; None where there is neither."""
+    return next((p for p in (folder / name, folder / f"{name}{GZIP}") if p.is_file()), None)
+
+
+def split_of(path: Path) -> str:
+    """The split's name: the file's without its endings."""
+    return path.name.removesuffix(GZIP).removesuffix(".jsonl")
+
+
 def read_bytes(path: Path) -> bytes:
-    """The whole file; a refusal of the system becomes a :class:`UserError`."""
+    """The whole file, decompressed.
+
+    Raises:
+        UserError: the system refuses it, or a compressed file is damaged.
+    """
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
+        return gzip.decompress(data) if path.suffix == GZIP else data
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is damaged: {error}. Write or download it again.") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.checks import Damage, kind_of
-from harness.data.jsonlines import first_existing, objects, read_bytes, report
+from harness.data.jsonlines import (
+    existing,
+    first_existing,
+    objects,
+    read_bytes,
+    report,
+    split_of,
+)
 from harness.data.records import Dataset, Form, LogicalForm, Split, TextExample
 from harness.errors import UserError
 
@@ -32,14 +39,13 @@ _BLANK = LogicalForm(0, 0, ())
 
 def form_of(folder: Path) -> Form | None:
     """Which of mlx-lm's formats ``folder`` is in; None where it has tables or is neither."""
-    path = folder / "train.jsonl"
-    if not path.is_file() or (folder / "train.tables.jsonl").is_file():
+    path = existing(folder, "train.jsonl")
+    if path is None or existing(folder, "train.tables.jsonl") is not None:
         return None
-    with path.open("rb") as stream:
-        try:
-            first = json.loads(stream.readline())
-        except ValueError:
-            return None
+    try:
+        first = json.loads(read_bytes(path).split(b"\n", 1)[0])
+    except ValueError:
+        return None
     return _form(first) if isinstance(first, dict) else None
 
 
@@ -81,7 +87,7 @@ def _split(path: Path, data: bytes, form: Form, role: str) -> Split:
     report(path, problems)
     if not rows:
         raise UserError(f"{path} is empty: a split needs at least one line.")
-    return Split(path.name.removesuffix(".jsonl"), tuple(rows), {})
+    return Split(split_of(path), tuple(rows), {})
 
 
 def _row(line: int, value: Mapping[str, Any], form: Form, role: str) -> TextExample:

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.checks import Damage, parse_example, parse_table
-from harness.data.jsonlines import first_existing, objects, read_bytes, report
+from harness.data.jsonlines import (
+    existing,
+    first_existing,
+    objects,
+    read_bytes,
+    report,
+    split_of,
+)
 from harness.data.records import Dataset, Example, Split, Table
 from harness.errors import UserError
 
@@ -76,11 +83,12 @@ def table_to_json(table: Table) -> dict[str, Any]:
 
 def _load(folder: Path, names: Sequence[str]) -> tuple[Split, str]:
     examples_path = first_existing(folder, names)
-    name = examples_path.name.removesuffix(".jsonl")
-    tables_path = folder / f"{name}.tables.jsonl"
-    if not tables_path.is_file():
+    name = split_of(examples_path)
+    tables_path = existing(folder, f"{name}.tables.jsonl")
+    if tables_path is None:
+        missing = folder / f"{name}.tables.jsonl"
         text_only = " (text-only data has no tables to run queries on)"
-        raise UserError(f"{tables_path} is missing; {examples_path.name} needs it{text_only}.")
+        raise UserError(f"{missing} is missing; {examples_path.name} needs it{text_only}.")
     table_bytes = read_bytes(tables_path)
     tables = _tables(tables_path, table_bytes)
     example_bytes = read_bytes(examples_path)

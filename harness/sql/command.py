@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.cache import Cache
+from harness.data.jsonlines import existing, read_bytes
 from harness.data.wikisql import load_split
 from harness.errors import UserError
 from harness.files import write_jsonl
@@ -84,5 +85,6 @@ def _no_collection() -> Iterator[None]:
 def _source_key(dataset: Path, split: str) -> str:
     digest = hashlib.sha256()
     for name in (f"{split}.jsonl", f"{split}.tables.jsonl"):
-        digest.update(hashlib.sha256((dataset / name).read_bytes()).digest())
+        path = existing(dataset, name) or dataset / name
+        digest.update(hashlib.sha256(read_bytes(path)).digest())
     return digest.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -29,7 +30,7 @@ def test_the_archive_becomes_the_dataset_called_wikisql(mirror: Mirror, cache: C
     assert (dataset.train, dataset.test) == (mini.train, mini.test)
     assert dataset.valid.examples == mini.valid.examples
     kept = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    assert kept == {Path(name).name for name in archive.MEMBERS} | {"origin.json"}
+    assert kept == {f"{Path(name).name}.gz" for name in archive.MEMBERS} | {"origin.json"}
 
 
 def test_a_second_fetch_asks_the_server_nothing(mirror: Mirror, cache: Cache) -> None:
@@ -65,8 +66,12 @@ def test_real_questions_survive_the_archive(mirror: Mirror, cache: Cache) -> Non
     mirror.body = official(SHARED)
     folder = fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
     for name in (Path(member).name for member in archive.MEMBERS):
-        assert (folder / name).read_bytes() == (SHARED / name).read_bytes()
+        packed = (folder / f"{name}.gz").read_bytes()
+        assert gzip.decompress(packed) == (SHARED / name).read_bytes()
+        assert len(packed) < 0.5 * (SHARED / name).stat().st_size
     dataset = resolve_dataset("wikisql", cache.root)
+    # The same files from disk are the same dataset, so runs on either can be compared.
+    assert dataset.sha256 == resolve_dataset(str(SHARED)).sha256
     sizes = [len(s.examples) for s in (dataset.train, dataset.valid, dataset.test)]
     assert sizes == [1000, 100, 300]
 
@@ -89,13 +94,13 @@ def test_a_flipped_byte_in_the_prepared_folder_is_noticed_and_mended_without_the
     mirror: Mirror, cache: Cache, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
-    path = folder / "test.jsonl"
+    path = folder / "test.jsonl.gz"
     data = bytearray(path.read_bytes())
-    data[data.index(b"question") + 20] ^= 1
+    data[len(data) // 2] ^= 1
     path.write_bytes(data)
     text = complaint(lambda: resolve_dataset("wikisql", cache.root))
     assert "python -m harness fetch wikisql" in text
-    assert "test.jsonl has another checksum; moved to" in capsys.readouterr().err
+    assert "test.jsonl.gz has another checksum; moved to" in capsys.readouterr().err
     fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
     assert resolve_dataset("wikisql", cache.root).test == resolve_dataset("mini").test
     assert mirror.asked == [None]

@@ -1,5 +1,6 @@
 """Reading WikiSQL's files: round trip, and one clear message for every kind of damage."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.data.checks import parse_example, parse_table
 from harness.data.records import Condition, Example, LogicalForm, Table
-from harness.data.sources import resolve_dataset
+from harness.data.sources import MINI_FOLDER, resolve_dataset
 from harness.data.wikisql import example_to_json, load_dataset, load_split, table_to_json
 from harness.errors import UserError
 
@@ -238,3 +239,23 @@ def test_real_questions_are_read_whole() -> None:
     assert (len(dev.examples), len(dev.tables)) == (8421, 2630)
     small = load_dataset(SHARED / "small", "small")
     assert [len(s.examples) for s in (small.train, small.valid, small.test)] == [1000, 100, 300]
+
+
+def test_compressed_files_are_the_same_dataset_and_plain_ones_come_first(tmp_path: Path) -> None:
+    for path in MINI_FOLDER.glob("*.jsonl"):
+        (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    packed, plain = load_dataset(tmp_path, "mini"), load_dataset(MINI_FOLDER, "mini")
+    assert (packed.sha256, packed.train, packed.test) == (plain.sha256, plain.train, plain.test)
+    (tmp_path / "test.jsonl").write_text("{")
+    with pytest.raises(UserError, match=r"test.jsonl:1: not JSON"):
+        load_dataset(tmp_path, "mini")
+
+
+@pytest.mark.parametrize("keep", [0, 9, 400])
+def test_a_cut_compressed_file_is_named(keep: int, tmp_path: Path) -> None:
+    for path in MINI_FOLDER.glob("*.jsonl"):
+        (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    damaged = tmp_path / "test.jsonl.gz"
+    damaged.write_bytes(damaged.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"test.jsonl.gz is (damaged|empty)"):
+        load_dataset(tmp_path, "mini")
