@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from harness.pipeline.sections import VariantRun
+from harness.results.checkpoints import last_beside_best
 from harness.results.variant_schema import CheckpointResult
 
 
-def test_every_checkpoint_is_measured(checkpoints: list[CheckpointResult]) -> None:
-    """Loss and execution accuracy of each."""
+def test_every_checkpoint_is_measured(
+    checkpoints: list[CheckpointResult],
+    variant: VariantRun,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Loss and execution accuracy of each, on every example."""
     iterations = [checkpoint.iteration for checkpoint in checkpoints]
     assert iterations == sorted(set(iterations))
     assert all(checkpoint.loss is not None for checkpoint in checkpoints)
+    assert len(variant.checkpoint_rows) == len(checkpoints) * len(variant.examples)
+    for checkpoint in checkpoints:
+        record_property(f"checkpoint.{checkpoint.iteration}.loss", checkpoint.loss)
+        record_property(f"checkpoint.{checkpoint.iteration}.ex", checkpoint.ex)
+
+
+def test_the_last_checkpoint_beside_the_best(
+    checkpoints: list[CheckpointResult],
+    variant: VariantRun,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """A last checkpoint that is worse than an earlier one is a result, not a failure."""
+    measured = {checkpoint.iteration for checkpoint in checkpoints}
+    for found in last_beside_best(variant.checkpoint_rows, variant.seed):
+        assert {found.best, found.last} <= measured
+        record_property(f"best_by_{found.metric}", found.best)
+        record_property(f"last_worse_by_{found.metric}", found.worse)

@@ -21,7 +21,7 @@ from harness.results.comparison_report import render_comparison, what_may_be_cla
 from harness.results.pairing import Side
 from harness.results.report import render_reports
 from harness.results.seeds import seed_differences, seed_runs, seed_summary
-from harness.results.speeds import speed_ratios
+from harness.results.speeds import memory_ratios, speed_ratios
 from harness.results.store import REPORT_FILE, read_run
 
 PAGE_FILE = "index.html"
@@ -47,15 +47,17 @@ def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any],
     else:
         sides = [pair for other in runs[1:] for pair in match_sides(runs[0], other)]
     found = [compare_sides(a, b) for a, b in sides]
-    ratios = [ratio for a, b in sides for ratio in speed_ratios(a, b)]
+    speeds = [ratio for a, b in sides for ratio in speed_ratios(a, b)]
+    memory = [ratio for a, b in sides for ratio in memory_ratios(a, b)]
     value = {
         "claim": what_may_be_claimed(seeds, found),
         "comparisons": [c.model_dump(mode="json") for pair in found for c in pair.primary],
         "descriptive": [_descriptive(pair) for pair in found],
         "seeds": [asdict(difference) for difference in seed_differences(seeds)] if seeds else [],
-        "speeds": [asdict(ratio) for ratio in ratios],
+        "speeds": [asdict(ratio) for ratio in speeds],
+        "memory": [asdict(ratio) for ratio in memory],
     }
-    return value, render_comparison(found, ratios, seed_summary(seeds))
+    return value, render_comparison(found, speeds, memory, seed_summary(seeds))
 
 
 def report_command(

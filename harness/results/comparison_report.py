@@ -17,7 +17,7 @@ from harness.results.compare import PairComparison, compare_sides
 from harness.results.markdown import code, escape
 from harness.results.pairing import Side, pairs, unlike_fields
 from harness.results.seeds import seed_claim, seed_differences, seed_runs
-from harness.results.speeds import SpeedRatio
+from harness.results.speeds import MemoryRatio, SpeedRatio
 from harness.results.store import StoredRun
 from harness.results.verdicts import claim, descriptive_sentence, sentence
 
@@ -31,10 +31,13 @@ def what_may_be_claimed(runs: Sequence[StoredRun], found: Sequence[PairCompariso
 
 
 def render_comparison(
-    found: Sequence[PairComparison], ratios: Sequence[SpeedRatio], over_seeds: str = ""
+    found: Sequence[PairComparison],
+    speeds: Sequence[SpeedRatio],
+    memory: Sequence[MemoryRatio] = (),
+    over_seeds: str = "",
 ) -> str:
     """The Markdown of `compare`: the claim over all, table, sentences, descriptive differences,
-    examples, seeds, speeds."""
+    examples, seeds, speeds and memory."""
     sections = ["# Comparison"]
     if over_seeds:
         sections += ["## Across seeds", over_seeds]
@@ -49,8 +52,10 @@ def render_comparison(
             listed = [f"- {descriptive_sentence(pair, d)}" for d in pair.descriptive]
             lines.append("Descriptive, not tested:\n\n" + "\n".join(listed))
         sections += lines
-    speed_table = comparison_tables.speed_comparisons(ratios)
+    speed_table = comparison_tables.speed_comparisons(speeds)
     sections += ["## Speed", speed_table] if speed_table else []
+    memory_table = comparison_tables.memory_comparisons(memory)
+    sections += ["## Memory", memory_table] if memory_table else []
     return "\n\n".join(section for section in sections if section) + "\n"
 
 

@@ -16,13 +16,14 @@ from harness.results.markdown import (
     code,
     escape,
     fixed,
+    gigabytes,
     interval,
     p_value,
     percent,
     table,
 )
 from harness.results.schema import GateResult
-from harness.results.speeds import SpeedRatio
+from harness.results.speeds import MemoryRatio, SpeedRatio
 from harness.results.verdicts import (
     mcnemar_text,
     metric_name,
@@ -82,6 +83,20 @@ def speed_comparisons(ratios: Iterable[SpeedRatio]) -> str:
     ]
     headers = ["Pair", "Speed", "Medians", "Ratio", "95%", "Trials"]
     return table(headers, rows, text_columns=2) if rows else ""
+
+
+def memory_comparisons(ratios: Iterable[MemoryRatio]) -> str:
+    """Ratios of MLX's peaks, or why there is none."""
+    rows = [
+        [
+            f"{code(r.b)} / {code(r.a)}",
+            r.phase,
+            f"{gigabytes(r.bytes_b)} / {gigabytes(r.bytes_a)}",
+            f"{fixed(r.ratio, 2)} ×" if r.ratio is not None else f"none: {escape(r.reason)}",
+        ]
+        for r in ratios
+    ]
+    return table(["Pair", "Phase", "MLX peaks", "Ratio"], rows, text_columns=2) if rows else ""
 
 
 def comparisons(pairs: Sequence[PairComparison]) -> str:

@@ -1,8 +1,9 @@
-"""Speeds of two variants, from interleaved trials.
+"""Speeds and memory of two variants.
 
 Input: `trials.<variant>.jsonl` of two sides -> output: median rates and the ratio b/a with its
 interval. Trials of the same blocks (A B A B) are paired. A single trial, a busy machine or
-another machine gives no ratio, and the reason is said instead.
+another machine gives no ratio, and the reason is said instead. Memory is one peak a phase and no
+trial, so its ratio has no interval.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from harness.results.schema import Device
 from harness.results.statistics import ratio_interval
 
 SPEEDS = ("prompt_tokens_per_s", "generation_tokens_per_s")
+PHASES = ("train", "test", "generate")
 MIN_TRIALS = 2
 
 
@@ -35,6 +37,53 @@ class SpeedRatio:
     ci95: Interval | None
     paired: bool
     reason: str
+
+
+@dataclass(frozen=True)
+class MemoryRatio:
+    """MLX's peak of b over a's in one phase; ``ratio`` is None with the ``reason`` why not."""
+
+    phase: str
+    a: str
+    b: str
+    bytes_a: int
+    bytes_b: int
+    ratio: float | None
+    reason: str
+
+
+def memory_ratios(a: Side, b: Side) -> list[MemoryRatio]:
+    """b's peaks over a's, for the phases that both ran."""
+    results = [side.run.results.variants[side.variant].memory for side in (a, b)]
+    if results[0] is None or results[1] is None:
+        return []
+    devices = [side.run.results.run.device for side in (a, b)]
+    protocols = [side.run.results.protocols.memory for side in (a, b)]
+    made = []
+    for phase in PHASES:
+        x, y = results[0].phase(phase), results[1].phase(phase)
+        if x is None or y is None:
+            continue
+        reason = ""
+        if devices[0].backend != devices[1].backend:
+            reason = f"another backend ({devices[0].backend}, {devices[1].backend})"
+        elif protocols[0] != protocols[1]:
+            reason = "another memory protocol"
+        elif x.shared_process or y.shared_process:
+            reason = "shared process"
+        known = not reason and x.mlx_peak_bytes > 0
+        made.append(
+            MemoryRatio(
+                phase,
+                a.label(b),
+                b.label(a),
+                x.mlx_peak_bytes,
+                y.mlx_peak_bytes,
+                y.mlx_peak_bytes / x.mlx_peak_bytes if known else None,
+                reason,
+            )
+        )
+    return made
 
 
 def same_machine(a: Device, b: Device) -> bool:

@@ -43,6 +43,9 @@ def test_compare_two_variants_of_one_run(stored: StoredRun) -> None:
     assert "Examples broken by `qlora`:" in text
     assert "interleaved" in text
     assert value["speeds"][1]["metric"] == "generation_tokens_per_s"
+    # Training peaks: 0.54 + 2.0 GB and 0.09 + 2.0 GB.
+    assert "| `qlora` / `lora` | train    | 2.09 GB / 2.54 GB |  0.82 × |" in text
+    assert value["memory"][0]["ratio"] == pytest.approx(2.09 / 2.54)
 
 
 def test_compare_takes_several_seeds(stored: StoredRun) -> None:
