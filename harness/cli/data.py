@@ -20,7 +20,7 @@ def describe(
     """Counts by split, aggregate, operator and conditions; leakage; gold that cannot be used."""
     from harness.data import describe as stage
     from harness.data.sources import resolve_dataset
-    from harness.pipeline.grading import gold_problems
+    from harness.pipeline.grading import gold_kinds
 
     data = resolve_dataset(dataset)
     if not data.has_tables:
@@ -29,18 +29,23 @@ def describe(
         texts = describe_texts(data)
         answer(json, texts.model_dump(mode="json"), render_texts(texts))
         return
-    found = stage.describe(data)
-    problems = {split.name: gold_problems(split) for split in (data.train, data.valid, data.test)}
-    value = {
-        **found.model_dump(mode="json"),
-        "gold": {name: p.counts() for name, p in problems.items()},
+    splits = (data.train, data.valid, data.test)
+    found = stage.describe(data, {split.name: gold_kinds(split) for split in splits})
+    gold = {
+        split.name: {
+            "examples": split.examples,
+            "degenerate": (split.gold_empty or 0) + (split.gold_null or 0),
+            "failing": len(split.gold_failing),
+        }
+        for split in found.splits
     }
-    text = (
-        stage.render(found)
-        + "\n\n"
-        + "\n".join(f"- {name}: {problem.sentence()}" for name, problem in problems.items())
+    told = "\n".join(
+        f"- {name}: {n['examples']:,} gold queries: {n['failing']:,} do not run, "
+        f"{n['degenerate']:,} are degenerate (no row, or only NULL)"
+        for name, n in gold.items()
     )
-    answer(json, value, text)
+    value = {**found.model_dump(mode="json"), "gold": gold}
+    answer(json, value, f"{stage.render(found)}\n\n{told}")
 
 
 def export(

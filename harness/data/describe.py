@@ -1,27 +1,26 @@
 """What a dataset is made of: `Dataset` -> `Description`, and its Markdown beside WikiSQL's counts.
 
 Counted for each split: aggregates, operators, conditions, tables, duplicates and conflicts; between
-splits: tables and questions in common (leakage). Gold results (degenerate, failing) are counted by
-a callable, since running queries is `harness.sql`'s and nothing here may import it.
+splits: tables and questions in common (leakage). Gold results (degenerate, failing) are given,
+since running queries is `harness.sql`'s and nothing here may import it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
 
 from harness.data.records import AGGREGATIONS, OPERATORS, Dataset, Example, Split, Table
 from harness.data.repeats import Leakage, leakage, repeated
 
-GoldCheck = Callable[[Example, Table], str | None]
-"""What is wrong with one gold result: None, `"empty"`, `"null"`, or why it does not run."""
+GoldKinds = Mapping[str, Sequence[str | None]]
+"""By split, what is wrong with each gold result: None, `"empty"`, `"null"`, or why it does not
+run."""
 
 DEGENERATE = ("empty", "null")
 """Kinds of gold results that say nothing: no row, or NULLs only."""
-
-_SHOWN = 10
 
 
 class Published(BaseModel):
@@ -90,23 +89,25 @@ class Description(BaseModel):
     published: Published = PUBLISHED_TEST
 
 
-def describe(dataset: Dataset, gold_check: GoldCheck | None = None) -> Description:
+def describe(dataset: Dataset, gold: GoldKinds | None = None) -> Description:
     """Count everything in ``dataset``.
 
     Args:
         dataset: any dataset.
-        gold_check: runs one gold query; without it the gold counts are null.
+        gold: results of the gold queries by split; without them the gold counts are null.
     """
     splits = [dataset.train, dataset.valid, dataset.test]
     return Description(
         name=dataset.name,
         sha256=dataset.sha256,
-        splits=[_describe_split(split, gold_check) for split in splits],
+        splits=[
+            _describe_split(split, None if gold is None else gold[split.name]) for split in splits
+        ],
         leakage=leakage(dataset),
     )
 
 
-def _describe_split(split: Split, gold_check: GoldCheck | None) -> SplitDescription:
+def _describe_split(split: Split, gold: Sequence[str | None] | None) -> SplitDescription:
     examples, tables = split.examples, list(split.tables.values())
     columns = sum(len(t.header) for t in tables)
     lengths = Counter(len(e.gold.conds) for e in examples)
@@ -125,8 +126,8 @@ def _describe_split(split: Split, gold_check: GoldCheck | None) -> SplitDescript
         duplicates=found.equal,
         conflicts=found.conflicting,
     )
-    if gold_check is not None:
-        results = [(e.id, gold_check(e, split.tables[e.table_id])) for e in examples]
+    if gold is not None:
+        results = [(e.id, kind) for e, kind in zip(examples, gold, strict=True)]
         described.gold_empty = sum(kind == "empty" for _, kind in results)
         described.gold_null = sum(kind == "null" for _, kind in results)
         failing = [(id, kind) for id, kind in results if kind and kind not in DEGENERATE]
@@ -184,10 +185,8 @@ def render(description: Description) -> str:
         f"{shared.shared_questions} questions.",
     ]
     for split in description.splits:
-        for failing in split.gold_failing[:_SHOWN]:
+        for failing in split.gold_failing:
             lines.append(f"Gold that does not run: {split.name} {failing}")
-        if len(split.gold_failing) > _SHOWN:
-            lines.append(f"… and {len(split.gold_failing) - _SHOWN} more in {split.name}")
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from harness.results.variant_schema import (
 )
 from harness.sql.answer import correct, execute_all
 from harness.sql.failures import Failure
-from harness.sql.gold import open_gold
+from harness.sql.gold import Gold, open_gold
 from harness.sql.predictions import Prediction
 from harness.sql.score import PROTOCOL, Score, score
 from harness.sql.summary import summarize
@@ -190,40 +190,20 @@ def questions(
     return results
 
 
-@dataclass(frozen=True)
-class GoldProblems:
-    """Gold queries of a split that say little or nothing."""
-
-    examples: int
-    degenerate: list[int]
-    failing: list[int]
-
-    def counts(self) -> dict[str, int]:
-        """Numbers for JSON."""
-        return {
-            "examples": self.examples,
-            "degenerate": len(self.degenerate),
-            "failing": len(self.failing),
-        }
-
-    def sentence(self) -> str:
-        """The same in words."""
-        listed = f" (ids {', '.join(map(str, self.failing[:20]))})" if self.failing else ""
-        return (
-            f"{self.examples:,} gold queries: {len(self.failing)} do not run{listed}, "
-            f"{len(self.degenerate)} are degenerate (no row, or only NULL)"
-        )
-
-
-def gold_problems(split: Split) -> GoldProblems:
-    """Run every gold query of a split in DuckDB."""
+def gold_kinds(split: Split) -> list[str | None]:
+    """Run every gold query of a split in DuckDB: None, `empty`, `null`, or why it does not run."""
     if not split.examples:
-        return GoldProblems(0, [], [])
+        return []
     gold = open_gold(split.tables, split.examples)
     try:
-        found = list(zip(split.examples, gold.golds, strict=True))
-        failing = [e.id for e, g in found if isinstance(g.result, Failure)]
-        degenerate = [e.id for e, g in found if g.degenerate and e.id not in failing]
+        return [_kind(found) for found in gold.golds]
     finally:
         gold.close()
-    return GoldProblems(len(split.examples), degenerate, failing)
+
+
+def _kind(gold: Gold) -> str | None:
+    if isinstance(gold.result, Failure):
+        return f"{gold.result.kind} {gold.result.detail}".strip()
+    if not gold.degenerate:
+        return None
+    return "empty" if gold.result.matched == 0 else "null"

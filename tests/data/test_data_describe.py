@@ -65,22 +65,22 @@ def test_leakage_counts_tables_by_id_or_contents_and_questions_by_words() -> Non
     assert found.shared_questions == 1  # "All?" and "all"
 
 
-def test_gold_is_counted_by_the_check_that_was_given() -> None:
-    def check(example: Example, table: Table) -> str | None:
-        return {0: None, 1: "empty", 2: "null", 3: "no such column"}[example.id]
-
-    train = describe(DATASET, check).splits[0]
+def test_gold_is_counted_by_what_running_it_gave() -> None:
+    gold = {"train": [None, "empty", "null", "no such column"], "dev": [None], "test": [None]}
+    train = describe(DATASET, gold).splits[0]
     assert (train.gold_empty, train.gold_null, train.degenerate) == (1, 1, 0.5)
     assert train.gold_failing == ["3: no such column"]
     assert describe(DATASET).splits[0].degenerate is None
 
 
 def test_markdown_sets_wikisql_beside_it_and_lists_gold_that_fails() -> None:
-    text = render(describe(DATASET, lambda example, table: "boom" if example.id == 3 else None))
+    gold = {"train": ["bang", None, None, "boom"], "dev": [None], "test": [None]}
+    text = render(describe(DATASET, gold))
     assert "| | train | dev | test | WikiSQL test |" in text
     assert "| COUNT | 1 (25.0%) | 0 (0.0%) | 0 (0.0%) | 1455 (9.2%) |" in text
     assert "| > | 0 (0.0%) | 1 (50.0%) | 0 (0.0%) | 1927 (8.8%) |" in text
     assert "| degenerate gold | 0.0% | 0.0% | 0.0% | about 8% |" in text
+    assert "Gold that does not run: train 0: bang" in text
     assert "Gold that does not run: train 3: boom" in text
     assert "Shared between splits: 1 tables, 1 questions." in text
 

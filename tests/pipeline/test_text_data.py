@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from harness.data.prompts import style
-from harness.data.records import Dataset
+from harness.data.records import Condition, Dataset, Example, LogicalForm, Split, Table
 from harness.data.sources import resolve_dataset
 from harness.errors import UserError
+from harness.pipeline.grading import gold_kinds
 from harness.pipeline.preflight import check_answers
 from harness.results.compare import compare_within
 from harness.results.store import read_run
@@ -110,3 +111,16 @@ def test_masking_the_prompt_of_whole_texts_is_refused(tmp_path: Path) -> None:
         check_answers(lora, whole)
     check_answers(lora, mini)
     check_answers(lora, resolve_dataset(str(texts_of(mini, tmp_path / "c", "completions", 3))))
+
+
+def test_gold_queries_of_a_split_are_run_and_told_by_kind() -> None:
+    table = Table("t", ("A", "B"), ("text", "real"), (("x", 1), ("y", None)))
+    asked = [
+        LogicalForm(0, 0, (Condition(0, 0, "x"),)),
+        LogicalForm(0, 0, (Condition(0, 0, "nobody"),)),
+        LogicalForm(1, 0, (Condition(0, 0, "y"),)),
+        LogicalForm(0, 3, (Condition(0, 0, "nobody"),)),
+    ]
+    examples = tuple(Example(at, "t", "q", gold) for at, gold in enumerate(asked))
+    assert gold_kinds(Split("train", examples, {"t": table})) == [None, "empty", "null", "empty"]
+    assert gold_kinds(Split("train", (), {})) == []
