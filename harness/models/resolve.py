@@ -253,8 +253,10 @@ def _sha256(folder: Path, cache: Cache) -> str:
     stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     store = cache.root / "fingerprints" / f"{content_key(str(folder.resolve()), stats)}.json"
     try:
-        return str(json.loads(store.read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError):
+        known = json.loads(store.read_text(encoding="utf-8"))
+        if known["sha256"] == _listing_sha256(known["files"]):  # else the record is damaged
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
     files = {path.name: sha256_file(path) for path in paths}
     digest = _listing_sha256(files)

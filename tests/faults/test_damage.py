@@ -149,6 +149,17 @@ def test_a_damaged_model_is_moved_aside_and_made_again(
     assert "cache entry models/tiny-2 is damaged: model.safetensors" in capsys.readouterr().err
 
 
+def test_a_damaged_fingerprint_is_taken_again(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    base = resolve("tiny", cache)
+    (record,) = (tmp_path / "fingerprints").iterdir()
+    whole = record.read_bytes()
+    for seed in range(20):
+        record.write_bytes(flipped(whole, random.Random(seed)))
+        assert resolve("tiny", cache).sha256 == base.sha256
+    assert record.read_bytes() == whole
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_download_is_named_and_never_converted(
     damage: Damage,
