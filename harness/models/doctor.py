@@ -1,8 +1,9 @@
 """What this machine can do for a run, and what to do where it falls short.
 
-Nothing -> :class:`Report`: one :class:`Check` a topic (device, BLAS, threads, memory, cache, disk,
+Nothing -> :class:`Report`: one :class:`Check` a topic (device, BLAS, kernels, memory, cache, disk,
 package index, hub, packages), each with what was found and, for a problem, the remedy. Measures
-the BLAS, asks the package index for one package and the hub for a connection; downloads nothing.
+the BLAS and the kernels, asks the package index for one package and the hub for a connection;
+downloads nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import psutil
 
 from harness.cache import Cache
 from harness.errors import UserError
-from harness.models import smollm2
+from harness.models import blas_advice, fast_loss, smollm2, vector_exp
 from harness.models.backend import BlasInfo, backend_name, measure_gflops, measured_blas, mx
 from harness.models.device import device
 
@@ -74,6 +75,7 @@ def examine(cache: Cache) -> Report:
         _python(),
         _device(),
         _blas(blas),
+        _kernels(),
         *_packages(),
         _memory(),
         _cache(cache),
@@ -125,14 +127,20 @@ def _blas(blas: BlasInfo) -> Check:
         return Check("blas", "warning", found, "slow: is the machine busy, or limited to a share?")
     if os.environ.get("TUNEBENCH_BLAS") == "off":
         return Check("blas", "warning", found, "unset TUNEBENCH_BLAS to use a fast BLAS")
-    return Check(
-        "blas",
-        "warning",
-        found,
-        "training is about 20 times slower than with a fast BLAS. Install one: pip install mkl "
-        "(x86-64), or the system's OpenBLAS (Debian and Ubuntu: apt install libopenblas0-pthread; "
-        "Fedora: dnf install openblas-threads); or set TUNEBENCH_BLAS to a library's path",
-    )
+    return Check("blas", "warning", found, blas_advice.SLOW)
+
+
+def _kernels() -> Check:
+    """What a model's layers would compute with here; a model's own choice is in results.json."""
+    if backend_name() != "cpu":
+        return Check("kernels", "ok", "MLX's own: nothing is replaced on a GPU")
+    loss, functions = fast_loss.measure(), vector_exp.measure()
+    gains = {"loss": loss.stock_s / loss.ours_s if loss.ours else None}
+    for name, (_, many) in functions.timings.items():
+        ours = getattr(functions, f"{name}_min") is not None
+        gains[name] = many.stock_s / many.ours_s if ours else None
+    told = [f"{k} " + ("MLX's" if g is None else f"ours, {g:.1f}x") for k, g in gains.items()]
+    return Check("kernels", "ok", f"chosen by measuring against MLX's: {', '.join(told)}")
 
 
 def _packages() -> Iterator[Check]:

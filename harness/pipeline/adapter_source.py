@@ -14,6 +14,7 @@ from typing import Literal
 from harness.errors import UserError
 from harness.files import sha256_file
 from harness.pipeline.keys import ADAPTER_CONFIG, ADAPTER_FILE
+from harness.results.variant_schema import Adapter
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,17 @@ class AdapterSource:
     sha256: str | None
     iterations: int | None
     source: Literal["trained", "cached", "given"]
+
+    def record(self) -> Adapter | None:
+        """As `results.json` holds it; None for the base itself."""
+        if self.path is None or self.sha256 is None:
+            return None
+        return Adapter(
+            path=shown_path(self.path),
+            sha256=self.sha256,
+            iterations=self.iterations,
+            source=self.source,
+        )
 
 
 def given_adapter(folder: Path) -> AdapterSource:
@@ -44,3 +56,14 @@ def given_adapter(folder: Path) -> AdapterSource:
     except (OSError, ValueError, AttributeError):
         iterations = None  # loading names what is wrong with the configuration
     return AdapterSource(folder, sha256_file(file), iterations, "given")
+
+
+def shown_path(path: Path) -> str:
+    """A path as a published record may hold it: `~` for the user's home."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def path_text(path: Path | None) -> str | None:
+    """A path for JSON."""
+    return None if path is None else str(path)

@@ -24,7 +24,6 @@ from harness.pipeline.stages import PARITY_EXAMPLES, VariantStages
 from harness.results import intervals
 from harness.results.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
 from harness.results.variant_schema import (
-    Adapter,
     CheckpointResult,
     Execution,
     Finetune,
@@ -269,15 +268,9 @@ class VariantRun:
             sections["questions"] = self.questions
         return VariantResult(
             config=self.stages.variant.config(),
-            adapter=None
-            if source.path is None or source.sha256 is None
-            else Adapter(
-                path=shown_path(source.path),
-                sha256=source.sha256,
-                iterations=source.iterations,
-                source=source.source,
-            ),
+            adapter=source.record(),
             parameters=self.stages.description.parameters,
+            acceleration=self.stages.description.acceleration,
             **sections,
         )
 
@@ -292,9 +285,3 @@ class VariantRun:
     @cached_property
     def _grader(self) -> grading.Grader:
         return grading.Grader(self.stages.setting.dataset.test, self.stages.setting.cache)
-
-
-def shown_path(path: Path) -> str:
-    """A path as a published record may hold it: `~` for the user's home."""
-    home = Path.home()
-    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)

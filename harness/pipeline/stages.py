@@ -23,9 +23,10 @@ from harness.data.prompts import PromptStyle
 from harness.data.records import Dataset
 from harness.errors import UserError
 from harness.files import content_key, sha256_file, write_json
+from harness.models import blas_advice
 from harness.models.resolve import BaseModel
 from harness.pipeline import keys
-from harness.pipeline.adapter_source import AdapterSource, given_adapter
+from harness.pipeline.adapter_source import AdapterSource, given_adapter, path_text
 from harness.pipeline.payloads import Answers, Description, Finetuned, Fused, Losses
 from harness.pipeline.ranked import RankedWorker
 from harness.pipeline.team import Team
@@ -128,7 +129,9 @@ class VariantStages:
         """The base as this variant uses it."""
         # The record names the machine, so another machine takes it anew.
         parts = (platform.node(),)
-        return self._cached("describe", parts, Description, lambda *_: self.call("describe"))
+        found = self._cached("describe", parts, Description, lambda *_: self.call("describe"))
+        blas_advice.warn(found.device.blas, self._say)
+        return found
 
     @cached_property
     def adapter(self) -> AdapterSource:
@@ -185,7 +188,9 @@ class VariantStages:
             "loss",
             parts,
             Losses,
-            lambda _, work: self.call("losses", ids=list(ids), adapter=_text(adapter), work=work),
+            lambda _, work: self.call(
+                "losses", ids=list(ids), adapter=path_text(adapter), work=work
+            ),
         )
 
     def answers(self, ids: Sequence[int], adapter: Path | None) -> Answers:
@@ -195,7 +200,9 @@ class VariantStages:
             "generate",
             parts,
             Answers,
-            lambda _, work: self.call("answers", ids=list(ids), adapter=_text(adapter), work=work),
+            lambda _, work: self.call(
+                "answers", ids=list(ids), adapter=path_text(adapter), work=work
+            ),
         )
 
     def fused(self, ids: Sequence[int], keep: Path | None) -> Fused:
@@ -229,7 +236,7 @@ class VariantStages:
             "generate",
             parts,
             Answers,
-            lambda _, work: self.call("question_answers", adapter=_text(adapter), work=work),
+            lambda _, work: self.call("question_answers", adapter=path_text(adapter), work=work),
         )
 
     # --- keys --------------------------------------------------------------------------------
@@ -294,7 +301,3 @@ class VariantStages:
 
 
 PAYLOAD_FILE = "payload.json"
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)

@@ -234,3 +234,6 @@ class VariantResult(Record):
     execution: Execution | None = Field(description="Execution accuracy.")
     fuse: Fuse | None = Field(description="Fuse parity.")
     questions: list[QuestionResult] | None = Field(description="The students questions.")
+    acceleration: dict[str, Any] | None = Field(
+        default=None, description="CPU kernels chosen by measuring, and the times behind them."
+    )

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.cache import Cache
-from harness.models import doctor
-from harness.models.backend import BlasInfo
+from harness.models import blas_advice, doctor
+from harness.models.backend import BlasInfo, backend_name
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +23,8 @@ def test_the_report_is_json_and_has_every_topic(tmp_path: Path) -> None:
     told = json.loads(json.dumps(report.to_json(), allow_nan=False))
     topics = {check["name"] for check in told["checks"]}
     assert topics == {
-        *("python", "device", "blas", "packages", "memory", "cache", "disk", "smollm2", "hub")
+        *("python", "device", "blas", "kernels", "packages", "memory", "cache", "disk"),
+        *("smollm2", "hub"),
     }
     assert told["healthy"] is True
     assert told["blas"]["gflops"] > 0
@@ -53,3 +54,28 @@ def test_an_unreachable_hub_says_what_still_works(monkeypatch: pytest.MonkeyPatc
     assert check.status == "warning"
     assert "127.0.0.1 is not reachable" in check.found
     assert "set HF_ENDPOINT" in check.advice
+
+
+def test_a_run_without_a_fast_blas_says_once_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TUNEBENCH_BLAS", raising=False)
+    said: list[str] = []
+    for blas in ("reference", "reference", "mkl", None):
+        blas_advice.warn(blas, said.append)
+    assert len(said) == 1
+    assert "pip install mkl" in said[0]
+    assert "20 times" in said[0]
+
+
+def test_who_asked_for_mlx_s_own_blas_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUNEBENCH_BLAS", "off")
+    said: list[str] = []
+    blas_advice.warn("reference", said.append)
+    assert said == []
+
+
+def test_the_kernels_chosen_here_are_told() -> None:
+    check = doctor._kernels()
+    assert check.status == "ok"
+    assert ("loss" in check.found) == (backend_name() == "cpu")

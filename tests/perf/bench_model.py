@@ -67,7 +67,7 @@ def test_lora_and_overhead() -> None:
             [side["seconds_per_token"] * 1e3 for side in theirs],
             (1.25, 1.5),
             "ms a real token",
-            f"smollm2 on mini, batch 4, {ITERATIONS} iterations, the first two left out; "
+            f"smollm2 on mini, batch 4, {ITERATIONS} iterations, the first left out; "
             f"validation loss after them {ours[-1]['val_loss']:.3f} against "
             f"{theirs[-1]['val_loss']:.3f} (other batches: theirs are cut from file order), "
             f"largest resident set {ours[-1]['peak_rss'] / 1e9:.2f} GB against "

@@ -1,0 +1,20 @@
+"""What to install where MLX's CPU backend has no fast BLAS, and what it would gain. No MLX here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+
+SLOW = (
+    "training is about 20 times slower than with a fast BLAS. Install one: pip install mkl "
+    "(x86-64), or the system's OpenBLAS (Debian and Ubuntu: apt install libopenblas0-pthread; "
+    "Fedora: dnf install openblas-threads); or set TUNEBENCH_BLAS to a library's path"
+)
+
+
+@lru_cache(maxsize=8)
+def warn(blas: str | None, say: Callable[[str], None]) -> None:
+    """Tell whoever runs on MLX's own BLAS without having asked for it, once a process."""
+    if blas == "reference" and os.environ.get("TUNEBENCH_BLAS") != "off":
+        say(f"MLX's own BLAS is in use: {SLOW}")
