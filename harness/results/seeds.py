@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from harness.results.gate_rules import metric_value
 from harness.results.intervals import Interval
 from harness.results.markdown import NONE, code, escape, fixed, p_value, percent, table
-from harness.results.pairing import PRIMARY, RATE_METRICS, unlike_fields
+from harness.results.pairing import PRIMARY, RATE_METRICS, STAND_IN, unlike_fields
 from harness.results.statistics import ALPHA, holm
 from harness.results.store import StoredRun
 from harness.results.verdicts import listed, metric_name, show_delta, show_delta_interval
@@ -68,7 +68,7 @@ def seed_differences(runs: Sequence[StoredRun]) -> list[SeedDifference]:
     made = []
     for a, b in itertools.combinations(_common(runs), 2):
         family = []
-        for metric in PRIMARY:
+        for metric in _family(runs):
             before, after = _values(runs, a, metric), _values(runs, b, metric)
             if before is not None and after is not None:
                 deltas = [y - x for x, y in zip(before, after, strict=True)]
@@ -125,6 +125,12 @@ def _common(runs: Sequence[StoredRun]) -> list[str]:
     return [name for name in runs[0].variants if all(name in run.variants for run in runs[1:])]
 
 
+def _family(runs: Sequence[StoredRun]) -> tuple[str, ...]:
+    """The primary metrics; of plain texts, which have none of them, the loss of the whole text."""
+    measured = (_values(runs, name, metric) for name in _common(runs) for metric in PRIMARY)
+    return PRIMARY if any(values is not None for values in measured) else (STAND_IN,)
+
+
 def _values(runs: Sequence[StoredRun], variant: str, metric: str) -> list[float] | None:
     found = [metric_value(run.results.variants[variant], metric) for run in runs]
     known = [value for value in found if value is not None]
@@ -148,7 +154,7 @@ def _difference(a: str, b: str, metric: str, deltas: list[float]) -> SeedDiffere
 def _spread_table(runs: Sequence[StoredRun]) -> str:
     rows = []
     for variant in _common(runs):
-        for metric in PRIMARY:
+        for metric in _family(runs):
             values = _values(runs, variant, metric)
             if values is None:
                 continue
