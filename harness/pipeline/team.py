@@ -79,6 +79,11 @@ class Team:
         """
         self._members.assemble(self._speaks)
 
+    @property
+    def computing(self) -> bool:
+        """Whether a shared call is going on: it ends with the error of a rank that fails."""
+        return self._computing is not None
+
     def why(self) -> str | None:
         """Why the launch ends, as far as it is known."""
         lost = [f"{m.name} is gone: {m.lost}" for m in self._members.all if m.lost]
