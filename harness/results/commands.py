@@ -57,7 +57,7 @@ def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any],
         "speeds": [asdict(ratio) for ratio in speeds],
         "memory": [asdict(ratio) for ratio in memory],
     }
-    return value, render_comparison(found, speeds, memory, seed_summary(seeds))
+    return value, render_comparison(runs, found, speeds, memory, seed_summary(seeds))
 
 
 def report_command(

@@ -16,6 +16,7 @@ from harness.results.claims import overall_claim
 from harness.results.compare import PairComparison, compare_sides
 from harness.results.markdown import code, escape
 from harness.results.pairing import Side, pairs, unlike_fields
+from harness.results.provenance import provenance
 from harness.results.seeds import seed_claim, seed_differences, seed_runs
 from harness.results.speeds import MemoryRatio, SpeedRatio
 from harness.results.store import StoredRun
@@ -31,6 +32,7 @@ def what_may_be_claimed(runs: Sequence[StoredRun], found: Sequence[PairCompariso
 
 
 def render_comparison(
+    runs: Sequence[StoredRun],
     found: Sequence[PairComparison],
     speeds: Sequence[SpeedRatio],
     memory: Sequence[MemoryRatio] = (),
@@ -43,7 +45,7 @@ def render_comparison(
         sections += ["## Across seeds", over_seeds]
     elif len(found) > 1:
         sections.append(f"**{overall_claim(found)}**")
-    sections.append(comparison_tables.comparisons(found))
+    sections += [comparison_tables.comparisons(found), provenance(_distinct(runs), "comparisons")]
     for pair in found:
         lines = [f"## {code(pair.b)} beside {code(pair.a)}", f"**{claim(pair.primary)}**"]
         lines.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
@@ -57,6 +59,11 @@ def render_comparison(
     memory_table = comparison_tables.memory_comparisons(memory)
     sections += ["## Memory", memory_table] if memory_table else []
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _distinct(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """Each run once, though two of its variants were picked."""
+    return list({run.folder: run for run in runs}.values())
 
 
 def all_pairs(runs: Sequence[StoredRun]) -> tuple[list[PairComparison], list[str]]:

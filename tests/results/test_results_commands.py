@@ -42,6 +42,7 @@ def test_compare_two_variants_of_one_run(stored: StoredRun) -> None:
     assert "**`qlora` is worse than `lora` on" in text
     assert "Examples broken by `qlora`:" in text
     assert "interleaved" in text
+    assert text.count("`pytest suites/ --variant=base,lora,qlora`") == 1  # one run, two picks
     assert value["speeds"][1]["metric"] == "generation_tokens_per_s"
     # Training peaks: 0.54 + 2.0 GB and 0.09 + 2.0 GB.
     assert "| `qlora` / `lora` | train    | 2.09 GB / 2.54 GB |  0.82 × |" in text
