@@ -196,6 +196,9 @@ def _why_skip(kind: str, new: Side, old: Side) -> str:
             return (
                 f"another backend ({a.run.device.backend}; the baseline's: {b.run.device.backend})"
             )
+        if a.run.distributed.size != b.run.distributed.size:
+            sizes = (a.run.distributed.size, b.run.distributed.size)
+            return f"another number of ranks ({sizes[0]}; the baseline's: {sizes[1]})"
         if a.protocols.memory != b.protocols.memory:
             return "another memory protocol"
     return ""

@@ -117,6 +117,14 @@ def test_eight_equal_answers_of_another_adapter_are_inconclusive() -> None:
     assert same.verdict == "pass"
 
 
+def test_memory_of_another_number_of_ranks_is_skipped_by_name() -> None:
+    new, old = memory_run("new", distributed={"size": 2}), memory_run("old")
+    rules = {"train_memory_bytes": GateRule(direction="lower", relative=0.05, reason="why")}
+    [gate] = [g for g in judge(new, old, rules) if g.variant == "qlora"]
+    assert gate.verdict == "skipped"
+    assert "another number of ranks (2; the baseline's: 1)" in gate.reason
+
+
 def test_timings_of_another_machine_are_skipped_by_name_and_quality_still_gates() -> None:
     new = changed(losses=loss_rows("qlora", shift=0.3))
     device = new.results.run.device.model_copy(update={"chip": "Other CPU"})
