@@ -108,14 +108,20 @@ def _row(
             f"{style.name!r}, so prompt and answer cannot be told apart. "
             "Use another --prompt-style, or report the model."
         )
-    # A chat prompt closes the user's turn with a stop token of its own.
-    checked = tokens[len(prompt) :] if style.chat else tokens
+    # A chat prompt closes the user's turn with a stop token of its own, and one token may serve
+    # as BOS and as EOS.
+    checked = tokens[len(prompt) if style.chat else int(edges.bos is not None) :]
     if edges.stops.intersection(checked):
         raise UserError(
             f"{where}: the text itself contains a stop token of this tokenizer, so generation "
             "would end inside it. Remove the example or the special token's text."
         )
     bos = tokenizer.bos_token_id
+    if edges.bos is not None and not style.chat and tokens.count(bos) > 1:
+        raise UserError(
+            f"{where}: the text itself contains {edges.bos!r}, this tokenizer's token for the "
+            "beginning. Remove the example or the special token's text."
+        )
     if bos is not None and tokens[:2] == [bos, bos]:
         raise UserError(
             f"{where}: two BOS tokens at the start; the chat template adds one too many."

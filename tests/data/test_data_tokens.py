@@ -141,6 +141,21 @@ def test_a_stop_token_inside_the_text_is_refused() -> None:
         tokenize([example("what </s> is", 5)], TABLES, style("dialect"), byte_tokenizer(), 500)
 
 
+def test_a_bos_inside_the_text_is_refused_where_the_tokenizer_adds_one() -> None:
+    asked = [example("what <s> is", 5)]
+    with pytest.raises(UserError, match=r"example 5 .*contains '<s>'"):
+        tokenize(asked, TABLES, style("dialect"), byte_tokenizer(bos=True), 500)
+    assert tokenize(asked, TABLES, style("dialect"), byte_tokenizer(), 500).truncated == 0
+
+
+def test_one_token_may_begin_and_end_a_text() -> None:
+    tokenizer = byte_tokenizer(bos=True)
+    tokenizer.eos_token = "<s>"
+    (row,) = tokenize([example("q")], TABLES, style("dialect"), tokenizer, 500).examples
+    both = tokenizer.bos_token_id
+    assert [at for at, token in enumerate(row.tokens) if token == both] == [0, len(row.tokens) - 1]
+
+
 def test_a_tokenizer_without_eos_is_refused() -> None:
     tokenizer = byte_tokenizer()
     tokenizer.eos_token = None
