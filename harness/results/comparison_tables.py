@@ -139,13 +139,12 @@ def comparisons(pairs: Sequence[PairComparison]) -> str:
 
 
 def gates(results: Sequence[GateResult]) -> str:
-    """Every gate's verdict with its reason."""
+    """Every gate's verdict, and below the table its reason."""
     rows = [
         [
             code(g.variant),
             code(g.metric),
             f"**{g.verdict}**",
-            escape(g.reason),
             shown_value(g.metric, g.baseline),
             shown_value(g.metric, g.value),
             shown_value(g.metric, g.threshold),
@@ -153,8 +152,13 @@ def gates(results: Sequence[GateResult]) -> str:
         ]
         for g in results
     ]
-    headers = ["Variant", "Metric", "Verdict", "Reason", "Baseline", "Value", "Limit", "Better"]
-    return table(headers, rows, text_columns=4) if rows else ""
+    if not rows:
+        return ""
+    headers = ["Variant", "Metric", "Verdict", "Baseline", "Value", "Limit", "Better"]
+    reasons = [
+        f"- {code(g.variant)} {code(g.metric)} **{g.verdict}**: {escape(g.reason)}" for g in results
+    ]
+    return f"{table(headers, rows, text_columns=3)}\n\n" + "\n".join(reasons)
 
 
 def _timing_note(entry: Entry, cached: bool) -> str:
