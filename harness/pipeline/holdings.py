@@ -57,6 +57,7 @@ class Holdings:
         self.base: BaseModel = quantized(original, variant.quantize, cache, progress)
         self._loaded: LoadedModel | None = None
         self._adapter: str | None = None
+        self._by_length: list[list[int]] | None = None
 
     # --- the model ----------------------------------------------------------------------------
 
@@ -158,9 +159,10 @@ class Holdings:
 
     def speed_prompts(self, loaded: LoadedModel, batch: int) -> list[list[int]]:
         """``batch`` prompts of like length around the split's median, shortest first."""
-        prompts = sorted(self.prompts(self.dataset.test.examples, loaded), key=len)
-        start = max(0, (len(prompts) - batch) // 2)
-        return prompts[start : start + batch]
+        if self._by_length is None:  # asked in every round, and the split may be long
+            self._by_length = sorted(self.prompts(self.dataset.test.examples, loaded), key=len)
+        start = max(0, (len(self._by_length) - batch) // 2)
+        return self._by_length[start : start + batch]
 
     def context(self) -> int:
         """Longest text the model takes, in tokens."""
