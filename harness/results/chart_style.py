@@ -8,8 +8,10 @@ hash salt, no date).
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -66,9 +68,31 @@ def _dark_style() -> str:
     return f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>\n "
 
 
-def look(place: int) -> tuple[str, str]:
-    """Colour and marker of the variant at this place in the run."""
-    return COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+def looks(names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Colour and marker of every entry, given as (run, variant).
+
+    Within a run each variant has both to itself. Where runs share variants (seeds), the colour is
+    the variant's and the marker the run's.
+    """
+    variants = list(dict.fromkeys(variant for _, variant in names))
+    runs = list(dict.fromkeys(run for run, _ in names))
+    shared = len(variants) < len(names)
+    found = []
+    for place, (run, variant) in enumerate(names):
+        colour = variants.index(variant) if shared else place
+        marker = runs.index(run) if shared else place
+        found.append((COLOURS[colour % len(COLOURS)], MARKERS[marker % len(MARKERS)]))
+    return found
+
+
+def legend_below(made: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
+    """A legend under the axes, in as many columns as fit, in room of its own."""
+    width, height = made.get_size_inches()
+    longest = max((len(label) for label in labels), default=1)
+    columns = max(1, min(len(labels), int(width / (0.07 * longest + 0.6))))
+    lines = -(-len(labels) // columns)
+    made.set_size_inches(width, height + 0.22 * lines)
+    made.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def finish(axes: Axes) -> None:

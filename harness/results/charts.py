@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.results import detail_charts, tradeoff_chart
-from harness.results.chart_style import INK, MARKERS, PAPER, STYLE, finish, look, to_svg
-from harness.results.entries import CHARTS, Entry, available_charts, run_entries
+from harness.results.chart_style import INK, MARKERS, PAPER, STYLE, finish, legend_below, to_svg
+from harness.results.entries import CHARTS, Entry, available_charts, entry_looks, run_entries
 from harness.results.intervals import Interval, clustered_rate
 from harness.results.rows import PredictionRow
 from harness.results.store import StoredRun
@@ -57,8 +57,7 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
     rings; a variant that trains nothing is a dotted level."""
     made = Figure(figsize=(8.6, 4.2), layout="constrained")
     axes = made.add_subplot()
-    for place, entry in enumerate(entries):
-        colour, marker = look(place)
+    for (colour, marker), entry in zip(entry_looks(entries), entries, strict=True):
         if len(entry.curve) == 1 and entry.curve[0].val_loss is not None:
             axes.axhline(
                 entry.curve[0].val_loss,
@@ -87,7 +86,7 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
     axes.set_xlabel("Iteration (micro-batches)")
     axes.set_ylabel("Loss (nats per token, full text)")
     finish(axes)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    legend_below(made, *axes.get_legend_handles_labels())
     return made
 
 
@@ -108,11 +107,13 @@ def _checkpoint_rings(axes: Axes, entry: Entry, colour: str) -> None:
 
 def accuracy_figure(entries: Sequence[Entry]) -> Figure:
     """Execution, hardened and logical-form accuracy of each variant with intervals."""
-    shown = [(place, entry) for place, entry in enumerate(entries) if _execution(entry)]
+    styles = entry_looks(entries)
+    shown = [
+        (style[0], entry) for style, entry in zip(styles, entries, strict=True) if _execution(entry)
+    ]
     made = Figure(figsize=(8.0, 1.3 + 0.55 * len(shown) * 1.3), layout="constrained")
     axes = made.add_subplot()
-    for row, (place, entry) in enumerate(shown):
-        colour, _ = look(place)
+    for row, (colour, entry) in enumerate(shown):
         for step, (metric, _) in enumerate(RATES):
             found = _rate(entry, metric)
             if found is None:
@@ -163,7 +164,7 @@ def accuracy_figure(entries: Sequence[Entry]) -> Figure:
         )
         for step, (_, title) in enumerate(RATES)
     ]
-    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    legend_below(made, handles, [title for _, title in RATES])
     return made
 
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.results.chart_style import finish, look
+from harness.results.chart_style import finish, legend_below
 from harness.results.checkpoint_tables import entry_qualities
 from harness.results.checkpoints import Quality
-from harness.results.entries import Entry
+from harness.results.entries import Entry, entry_looks
 from harness.results.intervals import Interval
 
 Panel = tuple[
@@ -31,8 +31,8 @@ SHOWN_KINDS = 12
 def failure_figure(entries: Sequence[Entry]) -> Figure:
     """Failed answers by kind in percent of those asked, variants side by side."""
     shown = [
-        (place, entry, entry.result.execution)
-        for place, entry in enumerate(entries)
+        (style, entry, entry.result.execution)
+        for style, entry in zip(entry_looks(entries), entries, strict=True)
         if entry.result and entry.result.execution and entry.result.execution.n
     ]
     totals: dict[str, int] = {}
@@ -45,7 +45,7 @@ def failure_figure(entries: Sequence[Entry]) -> Figure:
     made = Figure(figsize=(8.0, 1.2 + 0.17 * len(rows) * (len(shown) + 1)), layout="constrained")
     axes = made.add_subplot()
     height = 0.8 / len(shown)
-    for order, (place, entry, execution) in enumerate(shown):
+    for order, ((colour, _), entry, execution) in enumerate(shown):
         counts = [execution.failures.get(kind, 0) for kind in kinds]
         if len(rows) > len(kinds):
             counts.append(sum(execution.failures.get(kind, 0) for kind in ranked[SHOWN_KINDS:]))
@@ -54,7 +54,7 @@ def failure_figure(entries: Sequence[Entry]) -> Figure:
             centres,
             [100 * number / execution.n for number in counts],
             height=0.9 * height,
-            color=look(place)[0],
+            color=colour,
             label=entry.label,
         )
         axes.bar_label(bars, [str(n) if n else "" for n in counts], padding=3, fontsize=8)
@@ -64,7 +64,7 @@ def failure_figure(entries: Sequence[Entry]) -> Figure:
     axes.margins(x=0.08)
     finish(axes)
     axes.grid(visible=False, axis="y")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    legend_below(made, *axes.get_legend_handles_labels())
     return made
 
 
@@ -75,15 +75,14 @@ def speed_figure(entries: Sequence[Entry]) -> Figure:
         ("Generation speed (tokens/s)", "generation_tokens_per_s"),
     )
     trials = [
-        (place, entry, rows)
-        for place, entry in enumerate(entries)
+        (style, entry, rows)
+        for style, entry in zip(entry_looks(entries), entries, strict=True)
         if entry.run and (rows := entry.run.trials(entry.name))
     ]
     made = Figure(figsize=(9.0, 1.2 + 0.5 * len(trials)), layout="constrained")
     pair = made.subplots(1, 2, sharey=True)
     for axes, (title, metric) in zip(pair, panels, strict=True):
-        for row, (place, _, found) in enumerate(trials):
-            colour, marker = look(place)
+        for row, ((colour, marker), _, found) in enumerate(trials):
             values = sorted(float(getattr(trial, metric)) for trial in found)
             half = len(values) // 2
             median = (values[half] + values[~half]) / 2
@@ -109,8 +108,8 @@ def speed_figure(entries: Sequence[Entry]) -> Figure:
 def checkpoint_figure(entries: Sequence[Entry]) -> Figure:
     """Loss and execution accuracy of every evaluated checkpoint; the best of each is ringed."""
     found = [
-        (place, entry, qualities)
-        for place, entry in enumerate(entries)
+        (style, entry, qualities)
+        for style, entry in zip(entry_looks(entries), entries, strict=True)
         if (qualities := entry_qualities(entry))
     ]
     scored = all(q.completion_loss is not None for _, _, each in found for q in each)
@@ -123,30 +122,28 @@ def checkpoint_figure(entries: Sequence[Entry]) -> Figure:
     pair = made.subplots(1, 2)
     ex: Panel = ("Execution accuracy (%)", _percent, _percent_interval, max)
     for axes, panel in zip(pair, (loss, ex), strict=True):
-        for order, (place, entry, qualities) in enumerate(found):
+        for order, (style, entry, qualities) in enumerate(found):
             # Bars of variants at one iteration stand side by side.
             beside = 0.012 * (order - (len(found) - 1) / 2)
-            _checkpoint_line(axes, (place, beside), entry.label, qualities, panel)
+            _checkpoint_line(axes, (style, beside), entry.label, qualities, panel)
         axes.set_xlabel("Iteration (micro-batches)")
         axes.set_ylabel(panel[0])
         axes.margins(x=0.1)
         finish(axes)
-    handles, labels = pair[0].get_legend_handles_labels()
-    made.legend(handles, labels, loc="outside right center")
+    legend_below(made, *pair[0].get_legend_handles_labels())
     made.suptitle("Ringed: the best checkpoint. Bars: 95% over tables", fontsize=10)
     return made
 
 
 def _checkpoint_line(
     axes: Axes,
-    position: tuple[int, float],
+    position: tuple[tuple[str, str], float],
     label: str,
     qualities: Sequence[Quality],
     panel: Panel,
 ) -> None:
     _, value, interval, better = panel
-    place, beside = position
-    colour, marker = look(place)
+    (colour, marker), beside = position
     shown = [(q.iteration, y, interval(q)) for q in qualities if (y := value(q)) is not None]
     if not shown:
         return

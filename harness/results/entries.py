@@ -108,6 +108,13 @@ def article_entries(article: Article) -> list[Entry]:
     ]
 
 
+def entry_looks(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """Colour and marker of every entry in all charts."""
+    from harness.results.chart_style import looks  # matplotlib: tables do without
+
+    return looks([(entry.run.id if entry.run else "", entry.name) for entry in entries])
+
+
 def available_charts(entries: Sequence[Entry]) -> list[str]:
     """The charts that these entries have data for; partial runs lack some."""
     results = [entry.result for entry in entries if entry.result]

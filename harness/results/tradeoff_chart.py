@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.results.chart_style import PAPER, finish, look
-from harness.results.entries import Entry
+from harness.results.chart_style import PAPER, finish, legend_below
+from harness.results.entries import Entry, entry_looks
 from harness.results.intervals import Interval
 
 
@@ -23,7 +23,7 @@ from harness.results.intervals import Interval
 class Point:
     """One variant in one panel; ex and its interval in percent."""
 
-    place: int
+    style: tuple[str, str]
     cost: float
     ex: float
     interval: Interval | None
@@ -43,7 +43,7 @@ def tradeoff_figure(entries: Sequence[Entry]) -> Figure:
         points = _points(entries, cost)
         for point in points:
             _draw(axes, point, dominated(point, points, more_is_better))
-        axes.set_xlabel(f"{title}, {'right' if more_is_better else 'left'} is better")
+        axes.set_xlabel(f"{title}\n{'right' if more_is_better else 'left'} is better")
         finish(axes)
         if points:
             axes.set_xlim(left=0, right=1.15 * max(point.cost for point in points))
@@ -54,10 +54,10 @@ def tradeoff_figure(entries: Sequence[Entry]) -> Figure:
     for axes in grid[:, 0]:
         axes.set_ylabel("Execution accuracy (%)")
     handles = [
-        Line2D([], [], marker=marker, color=colour, linestyle="none", markersize=9, label=label)
-        for label, (colour, marker) in ((e.label, look(i)) for i, e in enumerate(entries))
+        Line2D([], [], marker=marker, color=colour, linestyle="none", markersize=9)
+        for colour, marker in entry_looks(entries)
     ]
-    made.legend(handles=handles, loc="outside right upper")
+    legend_below(made, handles, [entry.label for entry in entries])
     made.suptitle(
         "Filled: no other variant is as good on both axes and better on one. Bars: 95% over tables",
         fontsize=10,
@@ -78,19 +78,19 @@ def dominated(point: Point, points: Sequence[Point], more_is_better: bool) -> bo
 
 def _points(entries: Sequence[Entry], cost: Callable[[Entry], float | None]) -> list[Point]:
     points = []
-    for place, entry in enumerate(entries):
+    for style, entry in zip(entry_looks(entries), entries, strict=True):
         execution = entry.result.execution if entry.result else None
         value = cost(entry)
         if execution is None or execution.ex is None or value is None:
             continue
         interval = execution.clustered_ci95 or execution.ci95
         shown = None if interval is None else (100 * interval[0], 100 * interval[1])
-        points.append(Point(place, value, 100 * execution.ex, shown))
+        points.append(Point(style, value, 100 * execution.ex, shown))
     return points
 
 
 def _draw(axes: Axes, point: Point, hollow: bool) -> None:
-    colour, marker = look(point.place)
+    colour, marker = point.style
     if point.interval:
         axes.plot([point.cost, point.cost], point.interval, color=colour, linewidth=1.2, alpha=0.7)
     axes.plot(

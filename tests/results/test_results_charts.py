@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from results_sample import MemoryRun, memory_run
 
-from harness.results.chart_style import COLOURS, DARK_PAPER, PAPER
+from harness.results.chart_style import COLOURS, DARK_PAPER, PAPER, looks
 from harness.results.charts import render_charts
 from harness.results.store import RunRows
 
@@ -69,6 +69,16 @@ def test_every_colour_is_visible_on_both_papers() -> None:
     for colour in COLOURS:
         assert contrast(colour, DARK_PAPER) >= 3
         assert contrast(colour, PAPER) >= 2
+
+
+def test_seeds_of_a_variant_share_its_colour_and_variants_of_a_run_nothing() -> None:
+    one = looks([("r", "base"), ("r", "lora"), ("r", "qlora")])
+    assert len({colour for colour, _ in one}) == len({marker for _, marker in one}) == 3
+    seeds = looks([("s0", "lora"), ("s0", "qlora"), ("s1", "lora"), ("s1", "qlora")])
+    assert seeds[0][0] == seeds[2][0] != seeds[1][0]
+    assert seeds[0][1] == seeds[1][1] != seeds[2][1]
+    two_runs = looks([("s0", "lora"), ("s1", "qlora")])
+    assert two_runs[0][0] != two_runs[1][0]
 
 
 def test_variant_names_are_text_not_markup() -> None:
