@@ -78,7 +78,7 @@ def declare(parser: Any) -> None:
         "--dataset",
         default=DEFAULT_DATASET,
         metavar="NAME|DIR",
-        help="mini, wikisql, or a directory in WikiSQL's layout (default: %(default)s)",
+        help="mini, wikisql, or a directory in WikiSQL's or mlx-lm's layout (default: %(default)s)",
     )
     add(
         "--prompt-style",
