@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import hashlib
 import json
 import os
@@ -111,8 +110,11 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
         name: the file or folder that is written; None stands for all of them.
     """
     mark = f".{_host()}-"
-    start = "." + ("*" if name is None else glob.escape(name))
-    for found in folder.glob(f"{start}{mark}*"):
+    start = "." if name is None else f".{name}{mark}"
+    # Not glob: it would remember every name ever written.
+    for found in folder.iterdir():
+        if not (found.name.startswith(start) and mark in found.name):
+            continue
         process = found.name.rpartition(mark)[2].partition(".")[0]
         if process.isdigit() and not psutil.pid_exists(int(process)):
             if found.is_dir():

@@ -17,8 +17,8 @@ from bench_command import ROOT, Bench
 from harness.data.sources import resolve_dataset
 
 BENCH = ("--variant=base", "--limit=8", "-k", "loss or execution")
-RUNS_IN_ONE, RUNS_IN_MANY = 150, 50
-GROWTH_BYTES = 16e3
+RUNS_IN_ONE, RUNS_IN_MANY = 120, 80
+GROWTH_BYTES = 50e3
 """Most that the resident set may grow in a run, over the last half of the runs."""
 
 
@@ -85,7 +85,7 @@ def test_a_few_runs_in_one_process_leave_nothing_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_150_runs_in_one_process_do_not_grow(tmp_path: Path) -> None:
+def test_120_runs_in_one_process_do_not_grow(tmp_path: Path) -> None:
     prepared(tmp_path)
     held = in_one_process(RUNS_IN_ONE, tmp_path)
     assert len(held) == RUNS_IN_ONE
@@ -100,7 +100,7 @@ def test_150_runs_in_one_process_do_not_grow(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_50_runs_in_processes_of_their_own_leave_nothing(tmp_path: Path) -> None:
+def test_80_runs_in_processes_of_their_own_leave_nothing(tmp_path: Path) -> None:
     prepared(tmp_path)
     cached = {path: path.stat().st_size for path in (tmp_path / "cache").rglob("*")}
     command = [sys.executable, "-m", "harness", "score", "--dataset=fixtures/mini", "--split=test"]
