@@ -13,23 +13,19 @@ import json
 import platform
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.cache import Cache
-from harness.data.prompts import PromptStyle
-from harness.data.records import Dataset
 from harness.errors import UserError
 from harness.files import content_key, sha256_file, write_json
 from harness.models import blas_advice
-from harness.models.resolve import BaseModel
 from harness.pipeline import keys
 from harness.pipeline.adapter_source import AdapterSource, given_adapter, path_text
+from harness.pipeline.once import Once
 from harness.pipeline.payloads import Answers, Description, Finetuned, Fused, Losses
 from harness.pipeline.ranked import RankedWorker
-from harness.pipeline.team import Team
+from harness.pipeline.setting import Setting as Setting
 from harness.pipeline.worker import Worker, WorkerError
 from harness.progress import ProgressCallback
 from harness.results.variant_schema import Record
@@ -39,20 +35,6 @@ PARITY_EXAMPLES = 24
 """Size of the seeded subset on which the fused forms are compared."""
 
 Payload = TypeVar("Payload", bound=Record)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all variants of a run share."""
-
-    base: BaseModel
-    dataset: Dataset
-    dataset_option: str
-    style: PromptStyle
-    cache: Cache
-    trust_remote_code: bool = False
-    team: Team | None = None
-    """The other ranks, where the command was launched on several."""
 
 
 class VariantStages:
@@ -73,6 +55,7 @@ class VariantStages:
         self._say = say
         self._worker: Worker | RankedWorker | None = None
         self._trained_here = False
+        self._once = Once()
 
     # --- the model process -------------------------------------------------------------------
 
@@ -294,7 +277,8 @@ class VariantStages:
                 _ = self.description
             write_json(folder / PAYLOAD_FILE, run(folder, str(work)))
 
-        folder = self.setting.cache.build(stage, key, make)
+        with self._once.attempt((stage, key)):
+            folder = self.setting.cache.build(stage, key, make)
         # Only now is nothing lost with what was kept until all of it was done.
         shutil.rmtree(work, ignore_errors=True)
         return kind.model_validate(json.loads((folder / PAYLOAD_FILE).read_text("utf-8")))

@@ -13,6 +13,7 @@ import pytest
 from harness.errors import UserError
 from harness.models.exhausted import is_out_of_memory, may_be_out_of_memory
 from harness.pipeline import workload
+from harness.pipeline.once import Once
 from harness.pipeline.worker import Worker, WorkerError
 from harness.train.variants import load_variants
 
@@ -87,3 +88,19 @@ def test_what_a_process_was_at_is_the_last_note_of_its_log(
 def test_an_estimate_beyond_the_free_memory_is_warned_of() -> None:
     assert workload.shortage(1) == ""
     assert "lower batch_size" in workload.shortage(10**18)
+
+
+def test_work_that_failed_is_not_tried_again() -> None:
+    once, tried = Once(), []
+
+    def train() -> None:
+        with once.attempt("training"):
+            tried.append("training")
+            raise UserError("no memory")
+
+    for _ in range(2):
+        with pytest.raises(UserError, match="no memory"):
+            train()
+    with once.attempt("loss"):
+        tried.append("loss")
+    assert tried == ["training", "loss"]
