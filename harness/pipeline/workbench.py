@@ -17,9 +17,8 @@ from typing import Any
 
 import harness.models.backend as backend
 from harness.cache import Cache
-from harness.data.records import Example
 from harness.data.rowfacts import data_facts, row_facts
-from harness.measure import generate, loss, parity, speed
+from harness.measure import generate, loss, speed
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
 from harness.models.device import device, measured_at
@@ -27,6 +26,7 @@ from harness.models.load import LoadedModel, load
 from harness.models.share import ALONE, Share
 from harness.pipeline import workload
 from harness.pipeline.attempts import KeptRows, larger, phase_memory
+from harness.pipeline.forms import Forms, same_weights
 from harness.pipeline.holdings import LOSS_BATCH, Holdings
 from harness.pipeline.room import no_room, weight_bytes
 from harness.progress import ProgressCallback
@@ -66,6 +66,7 @@ class Workbench:
             self._progress,
         )
         self.holdings.kernels = kernels
+        self._forms = Forms(self.holdings, LOSS_BATCH, self._progress)
         return {}
 
     def facts(self) -> dict[str, Any]:
@@ -170,6 +171,7 @@ class Workbench:
             found = loss.evaluate(
                 loaded.model, rows.examples, LOSS_BATCH, self._progress, kept.journal, self._share
             )
+        self._forms.saw_losses(adapter, ids, found)
         compat = loss.mlx_lm_compat(
             found,
             loss.CompatSettings(
@@ -202,29 +204,35 @@ class Workbench:
         loaded = self.holdings.model(adapter)
         examples = self.holdings.examples(ids)
         prompts = self.holdings.prompts(examples, loaded)
-        return self._answer(loaded, ids, prompts, work, self._share)
+        found, told = self._answer(loaded, ids, prompts, work, self._share)
+        self._forms.saw_answers(adapter, ids, prompts, found)
+        return told
 
     def question_answers(self, adapter: str | None, work: str) -> dict[str, Any]:
         """Answers to the students questions: the payload `Answers`."""
         loaded = self.holdings.model(adapter)
         prompts = self.holdings.student_prompts(loaded)
-        return self._answer(loaded, list(range(len(prompts))), prompts, work)
+        return self._answer(loaded, list(range(len(prompts))), prompts, work)[1]
 
     def fuse(self, ids: list[int], adapter: str, folder: str, keep: bool) -> dict[str, Any]:
         """The tuned model as adapter, fused and dequantized: the payload `Fused`; the models lie
         in ``folder`` meanwhile, and stay there under ``keep``."""
         examples = self.holdings.examples(ids)
-        forms: dict[str, Any] = {"adapter": self._form(self.holdings.model(adapter), examples)}
+        forms: dict[str, Any] = {"adapter": self._forms.adapter(adapter, examples)}
         root = Path(folder)
         if not keep:
             shutil.rmtree(root, ignore_errors=True)  # what a killed process left
         try:
             fused = self._write_fused(adapter, root / "fused", dequantize=False)
-            forms["fused"] = self._form(self.holdings.fused(root / "fused"), examples)
+            forms["fused"] = self._forms.of(self.holdings.fused(root / "fused"), examples)
             forms["dequantized"], skipped = None, no_room(self.holdings.counts().total, root)
             if skipped is None:
                 self._write_fused(adapter, root / "plain", dequantize=True)
-                forms["dequantized"] = self._form(self.holdings.fused(root / "plain"), examples)
+                forms["dequantized"] = (
+                    forms["fused"]
+                    if same_weights(root / "fused", root / "plain")
+                    else self._forms.of(self.holdings.fused(root / "plain"), examples)
+                )
             self.holdings.release()
         finally:
             if not keep:
@@ -273,27 +281,19 @@ class Workbench:
         prompts: list[list[int]],
         work: str,
         share: Share = ALONE,
-    ) -> dict[str, Any]:
+    ) -> tuple[list[generate.Generation], dict[str, Any]]:
         with MemoryPhase() as phase:
             kept = KeptRows(Path(work), self.holdings.kernels, phase)
             found = generate.generate(
                 loaded, prompts, progress=self._progress, kept=kept.journal, share=share
             )
-        return {
-            "rows": [
-                {"id": id, "text": answer.text, "tokens": answer.tokens}
-                for id, answer in zip(ids, found, strict=True)
-            ],
-            **kept.cost(),
-        }
+        rows = [
+            {"id": id, "text": answer.text, "tokens": answer.tokens}
+            for id, answer in zip(ids, found, strict=True)
+        ]
+        return found, {"rows": rows, **kept.cost()}
 
     def _write_fused(self, adapter: str, folder: Path, dequantize: bool) -> FusedSize:
         """Fused as mlx-lm would: from weights in their stored types, not as accelerated."""
         self.holdings.release()
         return fuse(load(self.holdings.base, Path(adapter)), folder, dequantize)
-
-    def _form(self, loaded: LoadedModel, examples: Sequence[Example]) -> dict[str, Any]:
-        found = parity.measure_form(
-            loaded, self.holdings.rows(examples, loaded), None, LOSS_BATCH, self._progress
-        )
-        return {"ppl": found.ppl, "texts": [answer.text for answer in found.answers]}
