@@ -17,7 +17,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 
 TIMES = frozenset(
     {

@@ -120,7 +120,10 @@ def kill_at(bench: Bench, moments: Sequence[Moment], generator: random.Random) -
                 stages = [moment.stage]
                 break
     running = process.poll() is None
-    kill(process) if running else process.wait()
+    if running:
+        kill(process)
+    else:
+        assert process.wait() == 0, bench.output.read_text("utf-8")
     if (bench.runs / "killed").exists():
         shutil.rmtree(bench.runs / "killed")  # it was quicker
     return stages if running else []

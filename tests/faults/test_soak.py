@@ -18,7 +18,7 @@ from harness.data.sources import resolve_dataset
 
 BENCH = ("--variant=base", "--limit=8", "-k", "loss or execution")
 RUNS_IN_ONE, RUNS_IN_MANY = 120, 80
-GROWTH_BYTES = 50e3
+GROWTH_BYTES = 16e3
 """Most that the resident set may grow in a run, over the last half of the runs."""
 
 
