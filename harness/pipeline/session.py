@@ -24,7 +24,7 @@ from harness.pipeline.stages import Setting
 from harness.pipeline.team import Team
 from harness.progress import ProgressCallback, silent, tell
 from harness.results import checkout, gates, store
-from harness.results.seeds import seed_summary
+from harness.results.comparison_report import render_seeds
 from harness.results.store import StoredRun
 from harness.train.variants import check_against, load_variants
 
@@ -145,9 +145,8 @@ class Session:
         """
         if self.options.many_seeds and written:
             name = self._seeds_name()
-            text = f"# {name}, seeds {', '.join(map(str, self.options.seeds))}\n\n"
-            text += seed_summary(written) + "\n"
-            write_text(self.options.results_dir / f"{name}-seeds.md", text)
+            page = self.options.results_dir / f"{name}-seeds.md"
+            write_text(page, render_seeds(name, written))
         if self.options.bless and self.options.baseline is not None and written:
             target = self.baseline.folder if self.baseline else self.options.baseline
             kept = gates.bless(written[-1], target)

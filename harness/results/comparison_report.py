@@ -17,7 +17,7 @@ from harness.results.compare import PairComparison, compare_sides
 from harness.results.markdown import code, escape
 from harness.results.pairing import Side, pairs, unlike_fields
 from harness.results.provenance import provenance
-from harness.results.seeds import seed_claim, seed_differences, seed_runs
+from harness.results.seeds import seed_claim, seed_differences, seed_runs, seed_summary
 from harness.results.speeds import MemoryRatio, SpeedRatio
 from harness.results.store import StoredRun
 from harness.results.verdicts import claim, descriptive_sentence, sentence
@@ -59,6 +59,13 @@ def render_comparison(
     memory_table = comparison_tables.memory_comparisons(memory)
     sections += ["## Memory", memory_table] if memory_table else []
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def render_seeds(name: str, runs: Sequence[StoredRun]) -> str:
+    """The page `NAME-seeds.md` that `--seeds` leaves beside its runs."""
+    seeds = ", ".join(str(run.results.run.seed) for run in runs)
+    summary = seed_summary(runs) or "The runs share no variant or metric."
+    return f"# {escape(name)}, seeds {seeds}\n\n{summary}\n\n{provenance(runs, 'seeds')}\n"
 
 
 def _distinct(runs: Sequence[StoredRun]) -> list[StoredRun]:

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from results_sample import MemoryRun, memory_run
 
+from harness.results.comparison_report import render_seeds
 from harness.results.report import render_reports
 from harness.results.seeds import seed_claim, seed_differences, seed_runs, seed_summary
 
@@ -77,3 +78,11 @@ def test_a_report_over_seeds_claims_of_methods_and_compares_within_seeds() -> No
     report = render_reports(runs)
     assert "**What may be claimed.** Over 3 seeds, with this model and data:" in report
     assert "`r-seed0:qlora` − `r-seed1" not in report
+
+
+def test_the_page_of_seeds_says_where_its_numbers_come_from() -> None:
+    runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.56), run_of(2, 0.64, 0.56)]
+    page = render_seeds("three", runs)
+    assert page.startswith("# three, seeds 0, 1, 2\n\n| Variant")
+    assert page.count("Student's t over seeds") == 3  # a line a run
+    assert "Sample CPU" in page
