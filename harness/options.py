@@ -156,7 +156,6 @@ def read(config: Any) -> Options:
     if get("--seed") is not None and get("--seeds") is not None:
         raise UserError("--seed and --seeds contradict one another: give one of them")
     many = get("--seeds") is not None
-    raw_seeds = get("--seeds") if many else (get("--seed") or "0")
     options = Options(
         variants=_names(get("--variant")) or DEFAULT_VARIANTS,
         model=get("--model"),
@@ -166,7 +165,7 @@ def read(config: Any) -> Options:
         overrides=_overrides(get("overrides")),
         adapter_path=_path(get("--adapter-path")),
         checkpoints=_checkpoints(get("--checkpoints")),
-        seeds=tuple(_integer("--seeds" if many else "--seed", s, 0) for s in raw_seeds.split(",")),
+        seeds=_seeds(get("--seed"), get("--seeds")),
         many_seeds=many,
         seed_given=many or get("--seed") is not None,
         baseline=_path(get("--baseline")),
@@ -228,6 +227,14 @@ def _integer(option: str, raw: str, least: int) -> int:
     if value < least:
         raise UserError(f"{option} {raw!r} is not a whole number of {least} or more")
     return value
+
+
+def _seeds(one: str | None, several: str | None) -> tuple[int, ...]:
+    if several is not None:
+        return tuple(_integer("--seeds", part, 0) for part in several.split(","))
+    if one is not None and "," in one:
+        raise UserError(f"--seed {one!r} is one seed; several are --seeds {one}")
+    return (_integer("--seed", one or "0", 0),)
 
 
 def _overrides(raw: Sequence[str]) -> dict[str, str]:

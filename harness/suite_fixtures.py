@@ -6,9 +6,8 @@ stored record. A user error or a dead model process becomes a failed test with o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
 
 import pytest
 
@@ -35,10 +34,16 @@ from harness.results.variant_schema import (
 )
 from harness.stash import SESSION
 
+Result = TypeVar("Result")
+
+TOLD = pytest.StashKey[set[str]]()
+
 
 @pytest.fixture(scope="session")
 def variant(request: pytest.FixtureRequest) -> Iterator[VariantRun]:
     """The variant under test; its model process ends when the next variant's turn comes."""
+    if hasattr(request.config, "workerinput"):
+        pytest.fail("tunebench measures one thing at a time: run it without -n", pytrace=False)
     case: Case = request.param
     found = request.config.stash[SESSION].runs[case.seed].variants[case.variant]
     yield found
@@ -70,8 +75,7 @@ def evaluation(variant: VariantRun) -> Loss:
 @pytest.fixture(scope="session")
 def generations(variant: VariantRun) -> list[Answer]:
     """The generated answers to the test questions, in id order."""
-    with _failures():
-        return list(variant.answers.rows)
+    return _told(lambda: list(variant.answers.rows))
 
 
 @pytest.fixture(scope="session")
@@ -98,8 +102,7 @@ def memory(variant: VariantRun) -> Memory:
 @pytest.fixture(scope="session")
 def parameters(variant: VariantRun) -> Parameters:
     """Parameter counts, logical and packed."""
-    with _failures():
-        return variant.stages.description.parameters
+    return _told(lambda: variant.stages.description.parameters)
 
 
 @pytest.fixture(scope="session")
@@ -139,8 +142,7 @@ def throughput(variant: VariantRun) -> Throughput:
 def gate(request: pytest.FixtureRequest, variant: VariantRun) -> list[GateResult]:
     """The verdicts on one metric of this variant against the baseline."""
     session = request.config.stash[SESSION]
-    with _failures():
-        verdicts = session.runs[variant.seed].gate()
+    verdicts = _told(session.runs[variant.seed].gate)
     return [v for v in verdicts if v.metric == request.param and v.variant == variant.name]
 
 
@@ -148,6 +150,21 @@ def gate(request: pytest.FixtureRequest, variant: VariantRun) -> list[GateResult
 def strict_gates(request: pytest.FixtureRequest) -> bool:
     """Whether an inconclusive gate fails (--strict)."""
     return request.config.stash[SESSION].options.strict
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What stops one section of a variant stops all its tests: it is told in full once."""
+    report = yield
+    error = call.excinfo.value if call.excinfo is not None else None
+    if isinstance(error, pytest.fail.Exception) and not error.pytrace:
+        told = item.config.stash.setdefault(TOLD, set())
+        if str(error) in told:
+            report.longrepr = f"as told above: {str(error).splitlines()[0]}"
+        told.add(str(error))
+    return report
 
 
 def _require_tables(variant: VariantRun) -> None:
@@ -159,23 +176,19 @@ def _require_tables(variant: VariantRun) -> None:
 
 
 def _section(variant: VariantRun, name: str) -> Any:
-    with _failures():
-        return variant.section(name)
+    return _told(lambda: variant.section(name))
 
 
-@contextmanager
-def _failures() -> Iterator[None]:
-    """User errors and a dead model process become a failed test with one message.
+def _told(compute: Callable[[], Result]) -> Result:
+    """What ``compute`` gives; user errors and a dead model process fail the test in one message.
 
     A rank that failed ends the session: nothing more can be computed.
     """
-    told = None
     try:
-        yield
+        return compute()
     except RankError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.TESTS_FAILED)
     except (UserError, WorkerError) as error:
         told = str(error)
-    if told is not None:
-        # Out of the except block, so that pytest shows no chain of causes.
-        pytest.fail(told, pytrace=False)
+    # Out of the except block, so that pytest shows no chain of causes.
+    pytest.fail(told, pytrace=False)

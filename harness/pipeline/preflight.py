@@ -8,6 +8,7 @@ checkpoints asked for, the adapter's own configuration.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,17 @@ def as_the_adapter_says(variant: Variant, folder: Path) -> Variant:
 
     The adapter's own configuration decides how mlx-lm applies it, whatever the variant file says;
     counts and the stored configuration follow it.
+
+    Raises:
+        UserError: the adapter is of another method than the variant.
     """
     config = adapter_config(folder)
+    method = config.get("fine_tune_type", "lora")
+    if method != variant.fine_tune_type:
+        raise UserError(
+            f"adapter {folder} is a {method} adapter, variant {variant.name!r} is "
+            f"{variant.fine_tune_type}. Name the variant it was made as with --variant."
+        )
     taken: dict[str, Any] = {
         name: config[name]
         for name in ("fine_tune_type", "num_layers")
@@ -80,6 +90,37 @@ def as_the_adapter_says(variant: Variant, folder: Path) -> Variant:
             f"adapter {folder} does not fit variant {variant.name!r}: {problems}. Name the "
             "variant it was made as with --variant."
         ) from error
+
+
+def check_overrides(overrides: Mapping[str, str], folder: Path) -> None:
+    """Refuse --set of what a given adapter decides."""
+    decided = ("fine_tune_type", "num_layers", "lora_parameters")
+    refused = [key for key in overrides if key.partition(".")[0] in decided]
+    if refused:
+        raise UserError(
+            f"--set {', '.join(refused)}: with --adapter-path the adapter decides "
+            f"({folder / ADAPTER_CONFIG}). Leave it out."
+        )
+
+
+def other_base(variant: Variant, folder: Path) -> str:
+    """A sentence when the adapter was trained on a base in other bits than the variant's.
+
+    Only adapters that say so (tunebench's) can be told; measuring one is allowed, and is another
+    figure than the one on its own base.
+    """
+    config = adapter_config(folder)
+    mine = None if variant.quantize is None else variant.quantize.model_dump()
+    if "quantize" not in config or config["quantize"] == mine:
+        return ""
+    return (
+        f"adapter {folder} was trained on a base {_bits(config['quantize'])}, variant "
+        f"{variant.name!r} puts it on one {_bits(mine)}: measured as asked"
+    )
+
+
+def _bits(spec: Mapping[str, Any] | None) -> str:
+    return "not quantized" if spec is None else f"of {spec.get('bits')} bits"
 
 
 def check_checkpoints(variant: Variant, wanted: Checkpoints) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data.prompts import PromptStyle
@@ -27,6 +26,7 @@ from harness.pipeline.stages import Setting, VariantStages
 from harness.progress import ProgressCallback
 from harness.results import checkout, gates, store
 from harness.results.compare import comparison_records
+from harness.results.layout import fused_folder
 from harness.results.rows import LossRow, PredictionRow, TrialRow
 from harness.results.schema import (
     DatasetInfo,
@@ -227,12 +227,14 @@ class SeedRun:
         description, team = first.stages.description, self.setting.team
         timed = [v for v in self.variants.values() if "throughput" in v.touched]
         trained = [v for v in self.variants.values() if "finetune" in v.touched]
+        drawn = self.session.options.seeds[0]
         return Run(
             id=self.name,
             started=_iso(self.session.started),
             finished=_iso(datetime.datetime.now(datetime.UTC)),
             command=self.session.command,
             seed=self.seed,
+            sample_seed=None if drawn == self.seed else drawn,
             partial=self._partial(),
             contended=any(v.speeds.contended for v in timed)
             or any(v.finetune is not None and v.finetune.contended for v in trained),
@@ -282,8 +284,3 @@ def versions() -> dict[str, str]:
 
 def _iso(moment: datetime.datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def fused_folder(results_dir: Path, name: str) -> Path:
-    """Where `--keep-fused` leaves the fused models of a run."""
-    return results_dir / "fused" / name

@@ -16,6 +16,7 @@ from harness.data.prompts import style
 from harness.data.sampling import stratified
 from harness.data.sources import resolve_dataset
 from harness.files import write_text
+from harness.models.adapter import check_adapter
 from harness.models.resolve import resolve
 from harness.options import Options
 from harness.pipeline import preflight
@@ -25,6 +26,7 @@ from harness.pipeline.team import Team
 from harness.progress import ProgressCallback, silent, tell
 from harness.results import checkout, gates, store
 from harness.results.comparison_report import render_seeds
+from harness.results.layout import check_file_names, check_new
 from harness.results.store import StoredRun
 from harness.train.variants import check_against, load_variants
 
@@ -90,7 +92,8 @@ class Session:
         options = self.options
         names = {seed: self._run_name(seed) for seed in options.seeds}
         for name in names.values():
-            store.check_new(options.results_dir, name)
+            check_new(options.results_dir, name)
+        check_file_names(variant.name for variant in next(iter(self._variants.values())))
         if options.many_seeds:
             preflight.check_absent(options.results_dir / f"{self._seeds_name()}-seeds.md")
         preflight.check_writable(options.results_dir)
@@ -100,12 +103,18 @@ class Session:
         dataset = resolve_dataset(options.dataset)
         if options.adapter_path is not None:
             preflight.check_adapter_folder(options.adapter_path)
+            preflight.check_overrides(options.overrides, options.adapter_path)
             for seed, variants in self._variants.items():
                 self._variants[seed] = [
                     preflight.as_the_adapter_says(variant, options.adapter_path)
                     for variant in variants
                 ]
         base = resolve(options.model, cache, progress, options.trust_remote_code)
+        if options.adapter_path is not None:
+            check_adapter(base, options.adapter_path)
+            for variant in next(iter(self._variants.values())):
+                if told := preflight.other_base(variant, options.adapter_path):
+                    say(told)
         for variant in next(iter(self._variants.values())):
             check_against(variant, dict(base.config))
             preflight.check_checkpoints(variant, options.checkpoints)

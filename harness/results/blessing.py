@@ -10,7 +10,8 @@ import tempfile
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.results.store import RESULTS_FILE, StoredRun
+from harness.results.layout import RESULTS_FILE
+from harness.results.store import StoredRun
 
 
 def bless(run: StoredRun, where: Path) -> Path | None:

@@ -18,11 +18,12 @@ from harness.results import comparison_tables, gates
 from harness.results.article import load_article
 from harness.results.compare import PairComparison, compare_sides, match_sides
 from harness.results.comparison_report import render_comparison, what_may_be_claimed
+from harness.results.layout import REPORT_FILE
 from harness.results.pairing import Side
 from harness.results.report import render_reports
 from harness.results.seeds import seed_differences, seed_runs, seed_summary
 from harness.results.speeds import memory_ratios, speed_ratios
-from harness.results.store import REPORT_FILE, read_run
+from harness.results.store import read_run
 
 PAGE_FILE = "index.html"
 

@@ -150,7 +150,9 @@ def sample_note(run: StoredRun, result: VariantResult) -> str:
     if found is None:
         return NONE
     n, of = found
-    return f"{n:,} of {of:,}, seed {run.results.run.seed}" if n < of else f"{n:,}"
+    record = run.results.run
+    seed = record.seed if record.sample_seed is None else record.sample_seed
+    return f"{n:,} of {of:,}, seed {seed}" if n < of else f"{n:,}"
 
 
 def training_note(result: VariantResult | None, taken: bool = True) -> str:

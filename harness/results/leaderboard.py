@@ -18,9 +18,10 @@ from harness.results.checkout import PROJECT_ROOT
 from harness.results.elsewhere import elsewhere
 from harness.results.entries import Entry, limited, run_entries
 from harness.results.grading import grade_article
+from harness.results.layout import RESULTS_FILE
 from harness.results.markdown import escape
 from harness.results.provenance import provenance
-from harness.results.store import RESULTS_FILE, StoredRun, read_run
+from harness.results.store import StoredRun, read_run
 
 README_FILE = "README.md"
 START, END = "<!-- table -->", "<!-- /table -->"

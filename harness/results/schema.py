@@ -55,6 +55,10 @@ class Run(Record):
     finished: str = Field(description="UTC end, ISO 8601.")
     command: str = Field(description="The command line that made the run.")
     seed: int = Field(description="Seed of training, of the --limit shuffle and of resampling.")
+    sample_seed: int | None = Field(
+        default=None,
+        description="Seed of the --limit shuffle where it is another: the first of --seeds.",
+    )
     partial: list[str] = Field(description="Suites not selected; such a run is not published.")
     contended: bool = Field(description="Whether others kept the machine busy during timings.")
     git: Git = Field(description="State of the checkout that ran.")

@@ -22,13 +22,17 @@ from pydantic import ValidationError
 from harness import files
 from harness.errors import UserError, unknown
 from harness.results import checksums
+from harness.results.layout import (
+    REPORT_FILE,
+    RESULTS_FILE,
+    check_file_names,
+    check_new,
+    row_file,
+)
 from harness.results.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
 from harness.results.schema import SCHEMA_VERSION, Results
 from harness.results.upgrades import UPGRADES, upgrade
 from harness.results.variant_schema import Record
-
-RESULTS_FILE = "results.json"
-REPORT_FILE = "report.md"
 
 Row = TypeVar("Row", bound=Record)
 
@@ -78,36 +82,6 @@ class StoredRun:
         return _read_rows(self.folder / row_file("checkpoints", variant), CheckpointRow)
 
 
-def file_name(variant: str) -> str:
-    """A variant's name as part of a file name: `article/lora` -> `article__lora`."""
-    return variant.replace("/", "__")
-
-
-def row_file(kind: str, variant: str) -> str:
-    """The file of ``kind`` (losses, predictions, trials, checkpoints) for a variant."""
-    return f"{kind}.{file_name(variant)}.jsonl"
-
-
-def check_new(results_dir: Path, name: str) -> Path:
-    """The folder a new run will have; meant to be called before anything is loaded.
-
-    Raises:
-        UserError: the name is taken, or is not one path component.
-    """
-    if not name or name in {".", ".."} or "/" in name or "\\" in name or ":" in name:
-        raise UserError(
-            f"run name {name!r} cannot be a folder's name: leave out '/', '\\' and ':'. "
-            "Choose another with --run-name NAME."
-        )
-    folder = results_dir / name
-    if folder.exists():
-        raise UserError(
-            f"run {name!r} exists already: {folder}. Choose another name with --run-name NAME, "
-            "or remove that folder."
-        )
-    return folder
-
-
 def write_run(results_dir: Path, results: Results, rows: RunRows | None = None) -> StoredRun:
     """Write a new run with its rows, report and charts; the folder appears whole or not at all.
 
@@ -115,7 +89,7 @@ def write_run(results_dir: Path, results: Results, rows: RunRows | None = None) 
         UserError: the name is taken, two variants share a file name, or the disk refuses.
     """
     folder = check_new(results_dir, results.run.id)
-    _check_file_names(results)
+    check_file_names(results.variants)
     try:
         results_dir.mkdir(parents=True, exist_ok=True)
         files.remove_abandoned(results_dir)
@@ -224,17 +198,6 @@ def describe_error(error: ValidationError) -> str:
     faults = error.errors(include_url=False)
     shown = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:3])
     return shown + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
-
-
-def _check_file_names(results: Results) -> None:
-    seen: dict[str, str] = {}
-    for name in results.variants:
-        other = seen.setdefault(file_name(name), name)
-        if other != name:
-            raise UserError(
-                f"variants {other!r} and {name!r} would both be stored as {file_name(name)!r}: "
-                "rename one of them."
-            )
 
 
 def _with_comparisons(run: StoredRun) -> Results:

@@ -153,7 +153,7 @@ def _typed(key: str, text: str) -> Any:
 
 
 def _settable() -> list[str]:
-    keys = [key for key in Variant.model_fields if key not in _OURS]
+    keys = [key for key in Variant.model_fields if key not in _OURS and key != "seed"]
     return keys + [f"{name}.{key}" for name, kind in _SECTIONS.items() for key in kind.model_fields]
 
 

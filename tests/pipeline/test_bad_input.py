@@ -9,7 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
+from harness.errors import UserError
+from harness.pipeline.preflight import as_the_adapter_says, other_base
+from harness.train.variants import load_variants
 
 ROOT = Path(__file__).resolve().parents[2]
 MINI = ROOT / "fixtures" / "mini"
@@ -91,30 +97,89 @@ def test_an_empty_split_is_named(tmp_path: Path) -> None:
     assert "valid.jsonl" in done.stderr
 
 
-def test_an_adapter_of_another_base_is_refused_with_every_mismatch(tmp_path: Path) -> None:
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    adapter = tmp_path / "adapter"
+def written_adapter(folder: Path, layer: str, width: int, **config: object) -> Path:
+    """An adapter folder with one LoRA matrix of ``width`` inputs at ``layer``."""
+    adapter = folder / "adapter"
     adapter.mkdir()
+    name = f"model.layers.{layer}.self_attn.q_proj"
     save_file(
         {
-            "model.layers.0.self_attn.q_proj.lora_a": np.zeros((999, 8), np.float32),
+            f"{name}.lora_a": np.zeros((width, 8), np.float32),
             "model.layers.77.self_attn.q_proj.lora_b": np.zeros((8, 64), np.float32),
         },
         adapter / "adapters.safetensors",
     )
-    config = {
+    settings = {
         "fine_tune_type": "lora",
         "num_layers": 16,
         "lora_parameters": {"rank": 8, "scale": 20.0, "dropout": 0.0},
     }
-    (adapter / "adapter_config.json").write_text(json.dumps(config))
-    done = suites(tmp_path, f"--adapter-path={adapter}")
-    assert done.returncode == 1
-    assert "999" in done.stdout
-    assert "layers.77" in done.stdout
+    (adapter / "adapter_config.json").write_text(json.dumps(settings | config))
+    return adapter
+
+
+def test_an_adapter_of_another_base_is_refused_with_every_mismatch(tmp_path: Path) -> None:
+    done = suites(tmp_path, f"--adapter-path={written_adapter(tmp_path, '0', 999)}")
+    assert done.returncode == 4
+    assert "999" in done.stderr
+    assert "layers.77" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_an_adapter_of_another_method_or_with_overrides_is_refused(tmp_path: Path) -> None:
+    adapter = written_adapter(tmp_path, "0", 64)
+    done = suites(tmp_path, f"--adapter-path={adapter}", "--set", "lora_parameters.rank=32")
+    assert done.returncode == 4
+    assert "the adapter decides" in done.stderr
+    with pytest.raises(UserError, match="is a lora adapter, variant 'dora' is dora"):
+        as_the_adapter_says(load_variants(["dora"])[0], adapter)
+
+
+def test_an_adapter_on_a_base_of_other_bits_is_said(tmp_path: Path) -> None:
+    adapter = written_adapter(tmp_path, "0", 64, quantize=None)
+    assert other_base(load_variants(["lora"])[0], adapter) == ""
+    told = other_base(load_variants(["qlora"])[0], adapter)
+    assert "trained on a base not quantized, variant 'qlora' puts it on one of 4 bits" in told
+
+
+def test_one_error_is_told_in_full_once(tmp_path: Path) -> None:
+    done = suites(tmp_path, "suites/test_execution.py", "--set", "max_seq_length=64")
+    assert done.returncode == 1
+    assert done.stdout.count("as told above") >= 2
+    assert done.stdout.count("During handling") == 0
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_two_variants_of_one_file_name_are_refused_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "article__lora.yaml"
+    file.write_text("fine_tune_type: lora\n")
+    done = suites(tmp_path, "--variant=article/lora", f"--variant={file}")
+    assert done.returncode == 4
+    assert "would both be stored as 'article__lora'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--run-name", "x" * 300], "300 bytes, 200 are allowed"),
+        (["--run-name=fused", "--keep-fused"], "kept for fused models"),
+        (["--seed=0,1"], "several are --seeds 0,1"),
+    ],
+)
+def test_what_would_lose_the_run_at_its_end_is_refused_at_its_start(
+    tmp_path: Path, arguments: list[str], told: str
+) -> None:
+    done = suites(tmp_path, *arguments)
+    assert done.returncode == 4, done.stdout
+    assert told in done.stderr
+    assert "INTERNALERROR" not in done.stdout + done.stderr
+
+
+def test_under_xdist_every_test_says_why_it_does_not_run(tmp_path: Path) -> None:
+    done = suites(tmp_path, "-n", "1")
+    assert done.returncode == 1
+    assert "run it without -n" in done.stdout
+    assert "INTERNALERROR" not in done.stdout
 
 
 def test_a_prompt_longer_than_the_context_is_named(tmp_path: Path) -> None:

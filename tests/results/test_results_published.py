@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.results.checkout import PROJECT_ROOT
+from harness.results.layout import REPORT_FILE
 from harness.results.leaderboard import END, START, leaderboard, published_runs, readme_table
 from harness.results.report import render_report
-from harness.results.store import REPORT_FILE
 
 RESULTS = PROJECT_ROOT / "results"
 REMEDY = "stale: run `python -m harness.results.leaderboard RUN` and commit"

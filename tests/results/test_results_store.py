@@ -13,8 +13,9 @@ from results_sample import sample_results, sample_rows, write_sample
 from harness.errors import UserError
 from harness.results import store
 from harness.results.checkout import git_state
+from harness.results.layout import check_new, row_file
 from harness.results.schema import Results
-from harness.results.store import RunRows, StoredRun, read_run, row_file, write_run
+from harness.results.store import RunRows, StoredRun, read_run, write_run
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_results_json_has_designs_names_and_nesting(stored: StoredRun) -> None:
     lora = raw["variants"]["lora"]
     assert list(lora) == [
         "config", "adapter", "parameters", "finetune", "checkpoints", "loss", "memory", "size",
-        "throughput", "execution", "fuse", "questions",
+        "throughput", "execution", "fuse", "questions", "acceleration",
     ]  # fmt: skip
     assert list(lora["memory"]) == ["load", "train", "validate", "test", "generate"]
     assert list(raw["comparisons"][0]) == [
@@ -73,9 +74,9 @@ def test_a_slash_in_a_variant_becomes_two_underscores() -> None:
 
 def test_an_existing_name_is_refused_before_anything_is_written(stored: StoredRun) -> None:
     with pytest.raises(UserError, match="exists already"):
-        store.check_new(stored.folder.parent, "sample")
+        check_new(stored.folder.parent, "sample")
     with pytest.raises(UserError, match="--run-name"):
-        store.check_new(stored.folder.parent, "a/b")
+        check_new(stored.folder.parent, "a/b")
 
 
 def test_variants_that_share_a_file_name_are_refused(tmp_path: Path) -> None:
