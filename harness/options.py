@@ -258,4 +258,4 @@ def _checkpoints(raw: str | None) -> Checkpoints:
 
 
 def _path(raw: str | None) -> Path | None:
-    return None if raw is None else Path(raw)
+    return None if raw is None else Path(raw).expanduser()
