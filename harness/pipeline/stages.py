@@ -64,7 +64,10 @@ class VariantStages:
         """The variant's process, started on first use."""
         if self._worker is None:
             team, name = self.setting.team, self.variant.name
-            self._worker = Worker(name) if team is None else RankedWorker(team, name)
+            if team is None:
+                self._worker = Worker(name, say=self._say)
+            else:
+                self._worker = RankedWorker(team, name)
             self._worker.call(
                 "open",
                 {
