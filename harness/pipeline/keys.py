@@ -17,10 +17,12 @@ from harness.files import content_key, sha256_file
 
 ADAPTER_FILE = "adapters.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
+# Tokenization decides the rows as much as MLX decides the numbers.
+_COMPUTING = ("mlx", "mlx-lm", "transformers", "tokenizers")
 # What mlx-lm reads of an adapter's configuration when it applies the weights.
 _APPLIED = ("fine_tune_type", "num_layers", "lora_parameters")
 
-STAGE_VERSIONS = {"describe": 2, "finetune": 2, "loss": 2, "generate": 2, "fuse": 2, "speed": 2}
+STAGE_VERSIONS = {"describe": 3, "finetune": 3, "loss": 2, "generate": 2, "fuse": 2, "speed": 2}
 
 
 def machine() -> list[str]:
@@ -51,5 +53,5 @@ def adapter_key(folder: Path | None) -> str | None:
 
 def base_key(base_sha256: str, quantize: Any) -> list[Any]:
     """What decides the loaded base: files, quantization, versions, backend."""
-    packages = [metadata.version(name) for name in ("mlx", "mlx-lm")]
+    packages = [metadata.version(name) for name in _COMPUTING]
     return [base_sha256, quantize, packages, machine()]
