@@ -62,6 +62,11 @@ class Entry:
     result: VariantResult | None = None
 
 
+def distinct(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """Each run once, though several of its variants were picked."""
+    return list({run.folder: run for run in reversed(runs)}.values())[::-1]
+
+
 def run_entries(runs: Sequence[StoredRun]) -> list[Entry]:
     """Every variant in play.
 
@@ -69,12 +74,13 @@ def run_entries(runs: Sequence[StoredRun]) -> list[Entry]:
     0`) where limited and full evaluations would otherwise look alike.
     """
     found = [(run, name, run.results.variants[name]) for run in runs for name in run.variants]
+    several = len(distinct(runs)) > 1
     mixed = len({sample_note(run, result) for run, _, result in found}) > 1
     return [
         _entry(
             run,
             name,
-            (f"{run.id}:{name}" if len(runs) > 1 else name)
+            (f"{run.id}:{name}" if several else name)
             + (f" ({sample_note(run, result)})" if mixed and limited(result) else ""),
         )
         for run, name, result in found
@@ -168,6 +174,14 @@ def training_note(result: VariantResult | None, taken: bool = True) -> str:
     cached = f"cached, taken {escape(finetune.measured_at)}" if taken else "cached"
     notes = [cached] if finetune.cached else []
     return ", ".join([*notes, "contended"] if finetune.contended else notes)
+
+
+def speed_note(entry: Entry) -> str:
+    """`cached` and `contended` where a speed is; else empty."""
+    speed = entry.result.throughput if entry.result else None
+    notes = ["cached"] if speed and speed.cached else []
+    contended = speed and entry.run and entry.run.results.run.contended
+    return ", ".join([*notes, "contended"] if contended else notes)
 
 
 def _entry(run: StoredRun, name: str, label: str) -> Entry:

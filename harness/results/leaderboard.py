@@ -21,7 +21,7 @@ from harness.results.grading import grade_article
 from harness.results.layout import RESULTS_FILE
 from harness.results.markdown import escape
 from harness.results.provenance import provenance
-from harness.results.store import StoredRun, read_run
+from harness.results.store import StoredRun, read_run, write_report
 
 README_FILE = "README.md"
 START, END = "<!-- table -->", "<!-- /table -->"
@@ -124,8 +124,15 @@ def _tables(run: StoredRun, entries: Sequence[Entry]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write results/README.md; with a RUN, the README's table block from it too."""
-    print(write_leaderboard(PROJECT_ROOT / "results"))
+    """Reports and charts of the published runs and results/README.md, from what is stored.
+
+    With a RUN, the README's table block from it too.
+    """
+    results_dir = PROJECT_ROOT / "results"
+    for run in published_runs(results_dir):
+        write_report(run)
+        print(run.folder)
+    print(write_leaderboard(results_dir))
     for where in arguments[:1]:
         readme = PROJECT_ROOT / README_FILE
         table = readme_table(read_run(where))

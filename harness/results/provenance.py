@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.results.entries import sample_note, sample_size
+from harness.results.entries import distinct, sample_note, sample_size
 from harness.results.markdown import code, escape, gigabytes
 from harness.results.store import StoredRun
 
@@ -25,7 +25,10 @@ INTERVALS = {
         "Clopper-Pearson bound over tables; smallest detectable at 80% power"
     ),
     "throughput": "medians; 95% of the ratio: Student's t on logarithms of the trials",
-    "question speeds": "one answer each, one after the other; ratios of means as the article's",
+    "question speeds": (
+        "one trial of 32 new tokens a question, the stop token ignored; ratios of means as the "
+        "article's"
+    ),
     "memory": "one process a variant unless marked shared; RSS sampled every 50 ms",
     "fuse": "on a seeded subset",
     "checkpoints": (
@@ -57,7 +60,8 @@ VERSIONS = ("tunebench", "mlx", "mlx-lm", "duckdb")
 
 def provenance(runs: Sequence[StoredRun], topic: str) -> str:
     """Where the numbers of a table come from, one line a run."""
-    return "<br>".join(_line(run, topic, len(runs) > 1) for run in runs).join(("<sub>", "</sub>"))
+    once = distinct(runs)
+    return "<br>".join(_line(run, topic, len(once) > 1) for run in once).join(("<sub>", "</sub>"))
 
 
 def machine(run: StoredRun) -> str:

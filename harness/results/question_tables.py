@@ -7,11 +7,12 @@ Interleaved speed trials, which a comparison may rest on, are in ``tables``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.results.article import Article, ArticleAnswer
-from harness.results.entries import Entry, Speed
+from harness.results.entries import Entry, Speed, speed_note
 from harness.results.markdown import block, code, escape, fixed, table
 from harness.results.variant_schema import Cell, QuestionResult
 
@@ -92,7 +93,7 @@ def speeds(entries: Sequence[Entry]) -> str:
 
 
 def ratio_lines(entries: Sequence[Entry], article: Article | None = None) -> str:
-    """Each later variant's mean speed over the first's, as the article's closing lines."""
+    """Each later variant's mean speed over an earlier one's, as the article's closing lines."""
     shown = [entry for entry in entries if entry.speeds and entry.run is not None]
     lines = []
     if any(entry.run and entry.run.results.run.contended for entry in shown):
@@ -100,14 +101,19 @@ def ratio_lines(entries: Sequence[Entry], article: Article | None = None) -> str
             "- No ratio: the machine was busy with other work while these timings were taken."
         )
     else:
-        for other in shown[1:]:
-            if _machine(other) != _machine(shown[0]):
+        for first, other in itertools.combinations(shown, 2):
+            if _machine(other) != _machine(first):
                 lines.append(
-                    f"- No ratio of {escape(other.label)} to {escape(shown[0].label)}: "
+                    f"- No ratio of {escape(other.label)} to {escape(first.label)}: "
                     "they were timed on different machines."
                 )
                 continue
-            lines += _ratios(shown[0], other)
+            lines += _ratios(first, other)
+    lines += [
+        f"- {escape(entry.label)}: {note}, taken {escape(entry.result.throughput.measured_at)}."
+        for entry in shown
+        if entry.result and entry.result.throughput and (note := speed_note(entry))
+    ]
     if article is not None:
         printed, computed = article.printed_ratios, article.computed_ratios
         lines += [

@@ -29,6 +29,7 @@ from harness.results.entries import (
     Entry,
     article_entries,
     available_charts,
+    distinct,
     run_entries,
 )
 from harness.results.markdown import code, escape
@@ -136,9 +137,9 @@ def _beyond_the_article(
 
 
 def _head(runs: Sequence[StoredRun], entries: Sequence[Entry], claimed: str) -> str:
-    names = ", ".join(run.id for run in runs)
+    names = ", ".join(run.id for run in distinct(runs))
     lines = [f"# {escape(names)}"]
-    for run in runs:
+    for run in distinct(runs):
         results, splits = run.results, run.results.dataset.splits
         revision = f" ({escape(results.model.revision)})" if results.model.revision else ""
         lines.append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from harness.results.entries import Entry, sample_note, training_note
+from harness.results.entries import Entry, sample_note, speed_note, training_note
 from harness.results.markdown import (
     NONE,
     code,
@@ -48,7 +48,9 @@ def summary(entries: Sequence[Entry]) -> str:
                 percent_interval(execution.clustered_ci95 or execution.ci95) if execution else NONE,
                 percent(hardened),
                 sample_note(entry.run, result),
-                fixed(speed.generation_tokens_per_s if speed else None, 1),
+                _noted(
+                    fixed(speed.generation_tokens_per_s if speed else None, 1), speed_note(entry)
+                ),
                 entry.finetune_memory or NONE,
                 gigabytes(result.size.base_bytes) if result.size else NONE,
                 _duration(result),
@@ -198,5 +200,8 @@ def _groups(
 def _duration(result: VariantResult) -> str:
     if not result.finetune or not result.adapter:
         return NONE
-    note = training_note(result, taken=False)
-    return duration(result.finetune.wall_s) + (f" ({note})" if note else "")
+    return _noted(duration(result.finetune.wall_s), training_note(result, taken=False))
+
+
+def _noted(value: str, note: str) -> str:
+    return f"{value} ({note})" if note else value

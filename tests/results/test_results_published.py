@@ -30,4 +30,4 @@ def test_the_readmes_table_is_generated_from_a_published_run() -> None:
 def test_every_published_report_is_what_its_files_give() -> None:
     for run in published_runs(RESULTS):
         written = (run.folder / REPORT_FILE).read_text(encoding="utf-8")
-        assert written == render_report(run), f"{run.id}: `harness report {run.folder} --out` it"
+        assert written == render_report(run), f"{run.id}: {REMEDY}"

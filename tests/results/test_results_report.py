@@ -137,6 +137,18 @@ def test_cached_and_contended_training_times_are_marked(run: MemoryRun) -> None:
     assert f"- Tokens/s of lora: {note}." in report
 
 
+def test_cached_and_contended_speeds_are_marked(run: MemoryRun) -> None:
+    throughput = run.results.variants["lora"].throughput
+    assert throughput is not None
+    cached = throughput.model_copy(update={"cached": True})
+    report = render_report(
+        only(run, throughput=cached, questions=run.results.variants["lora"].questions)
+    )
+    speed = f"{throughput.generation_tokens_per_s:.1f} (cached)"
+    assert speed in report
+    assert f"- lora: cached, taken {throughput.measured_at}." in report
+
+
 def test_the_interval_that_was_used_is_the_one_named(run: MemoryRun) -> None:
     execution = run.results.variants["lora"].execution
     assert execution is not None
@@ -176,6 +188,14 @@ def test_several_runs_stand_side_by_side_and_unlike_ones_are_not_compared() -> N
     other = dataclasses.replace(b, results=b.results.model_copy(update={"model": model}))
     apart = render_reports([a, other])
     assert "`a:lora` and `b:lora` are not compared: model.sha256 differ." in apart
+
+
+def test_two_variants_picked_of_one_run_are_one_run(run: MemoryRun) -> None:
+    picked = [dataclasses.replace(run, variant=name) for name in ("lora", "qlora")]
+    report = render_reports(picked)
+    assert report.startswith(f"# {run.id}\n")
+    assert f"{run.id}:lora" not in report
+    assert report.count("<br>") == 0
 
 
 def test_numbers_read_as_in_the_published_report() -> None:
