@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.records import Cell, Table
+from harness.interrupts import interrupts_wait
 from harness.sql.values import fold, number
 
 BLOCK_BYTES = "16384"
@@ -93,25 +94,30 @@ def relation_rows(
 
 def build(tables: Sequence[Table], database: Path) -> None:
     """Write the database file of ``tables``; table number i is ``tables[i]``."""
-    import duckdb
-
     source = database.with_suffix(".rows.jsonl")
     with source.open("w", encoding="utf-8") as stream:
         for index, table in enumerate(tables):
             for row in relation_rows(index, table.types, table.rows):
                 stream.write(json.dumps(row, ensure_ascii=True, allow_nan=False) + "\n")
-    config: dict[str, Any] = {"default_block_size": BLOCK_BYTES, "threads": "1"}
     try:
-        with duckdb.connect(str(database), config=config) as connection:
-            connection.execute(
-                "CREATE TABLE cells (t INTEGER, r INTEGER, v VARCHAR[], n DOUBLE[], s DOUBLE[])"
-            )
-            if source.stat().st_size:
-                connection.execute(
-                    "INSERT INTO cells SELECT * FROM read_json(?, format='newline_delimited', "
-                    "columns={t:'INTEGER', r:'INTEGER', v:'VARCHAR[]', n:'DOUBLE[]', "
-                    "s:'DOUBLE[]'}) ORDER BY t, r",
-                    [str(source)],
-                )
+        with interrupts_wait():
+            _write_database(source, database)
     finally:
         source.unlink(missing_ok=True)
+
+
+def _write_database(source: Path, database: Path) -> None:
+    import duckdb
+
+    config: dict[str, Any] = {"default_block_size": BLOCK_BYTES, "threads": "1"}
+    with duckdb.connect(str(database), config=config) as connection:
+        connection.execute(
+            "CREATE TABLE cells (t INTEGER, r INTEGER, v VARCHAR[], n DOUBLE[], s DOUBLE[])"
+        )
+        if source.stat().st_size:
+            connection.execute(
+                "INSERT INTO cells SELECT * FROM read_json(?, format='newline_delimited', "
+                "columns={t:'INTEGER', r:'INTEGER', v:'VARCHAR[]', n:'DOUBLE[]', "
+                "s:'DOUBLE[]'}) ORDER BY t, r",
+                [str(source)],
+            )
