@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +108,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if hasattr(config, "workerinput"):
         return  # under xdist; the fixture `variant` says why nothing runs
-    config.stash[PROGRESS] = TerminalProgress(_uncaptured_stderr(config))
+    stream = _uncaptured_stderr(config)
+    config.add_cleanup(stream.close)
+    config.stash[PROGRESS] = TerminalProgress(stream, lambda: _end_line(config))
     tunebench = config.stash[SESSION]
     tunebench.timed = {
         item.callspec.params["variant"]
@@ -207,10 +208,20 @@ def _fixtures(item: pytest.Item) -> tuple[str, ...]:
     return tuple(getattr(item, "fixturenames", ()))
 
 
+def _end_line(config: pytest.Config) -> None:
+    """End the line of dots that pytest is writing."""
+    reporter = config.pluginmanager.getplugin("terminalreporter")
+    if reporter is not None and reporter.currentfspath:
+        with _uncaptured(config):
+            reporter.ensure_newline()
+
+
 def _uncaptured_stderr(config: pytest.Config) -> Any:
     """Standard error as it was before pytest began to capture it, for progress."""
-    capture = config.pluginmanager.getplugin("capturemanager")
-    if capture is None:
-        return sys.stderr
-    with capture.global_and_fixture_disabled():
+    with _uncaptured(config):
         return os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8")
+
+
+def _uncaptured(config: pytest.Config) -> AbstractContextManager[None]:
+    capture = config.pluginmanager.getplugin("capturemanager")
+    return nullcontext() if capture is None else capture.global_and_fixture_disabled()

@@ -28,10 +28,16 @@ def tell(message: str) -> None:
 
 
 class TerminalProgress:
-    """Shows steps on ``stream`` (standard error): one transient bar a label, or plain lines."""
+    """Shows steps on ``stream`` (standard error): one transient bar a label, or plain lines.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    ``before_line`` is called before a line that stays: it ends what another wrote on that line.
+    """
+
+    def __init__(
+        self, stream: TextIO | None = None, before_line: Callable[[], None] = lambda: None
+    ) -> None:
         self._stream = stream if stream is not None else sys.stderr
+        self._before_line = before_line
         self._bars: _Bars | None = None
         self._lines: dict[str, tuple[float, float]] = {}  # label -> (started, last line)
 
@@ -48,8 +54,7 @@ class TerminalProgress:
     def say(self, message: str) -> None:
         """A line that stays."""
         self.close()
-        self._stream.write(message.rstrip("\n") + "\n")
-        self._stream.flush()
+        self._write(message.rstrip("\n"))
 
     def close(self) -> None:
         """Remove every bar."""
@@ -65,8 +70,12 @@ class TerminalProgress:
         elif now - last >= LINE_INTERVAL_S and done > 0:
             self._lines[label] = (started, now)
             left = (now - started) * (total - done) / done
-            self._stream.write(f"{label}: {done:g}/{total:g}, about {left:.0f} s left\n")
-            self._stream.flush()
+            self._write(f"{label}: {done:g}/{total:g}, about {left:.0f} s left")
+
+    def _write(self, line: str) -> None:
+        self._before_line()
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
 
 
 class _Bars:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from harness.pipeline.keys import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.pipeline.ranks import launch_variables, without_launch
 from harness.pipeline.team import RankError, Team
 from harness.pipeline.worker import Worker, WorkerError
-from harness.progress import ProgressCallback, silent
+from harness.progress import ProgressCallback, silent, tell
 
 SHARED = ("finetune", "losses", "answers")
 """Methods of the workbench that every rank takes part in."""
@@ -31,9 +32,10 @@ JOIN_S = 120.0
 class RankedWorker:
     """One variant's model processes: rank 0's at once, the others' with the first shared call."""
 
-    def __init__(self, team: Team, label: str) -> None:
+    def __init__(self, team: Team, label: str, say: Callable[[str], None] = tell) -> None:
         self._team = team
         self._label = label
+        self._say = say
         self._opening: dict[str, Any] = {}
         self._own: Worker | None = None
 
@@ -85,7 +87,7 @@ class RankedWorker:
     def _process(self, method: str, progress: ProgressCallback) -> Worker:
         """Rank 0's process, started again if another variant took its place in the group."""
         if self._own is None:
-            self._own = Worker(self._label, without_launch(os.environ))
+            self._own = Worker(self._label, without_launch(os.environ), say=self._say)
             if method != "open":
                 self._own.call("open", self._opening, progress)
         return self._own

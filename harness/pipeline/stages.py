@@ -67,7 +67,7 @@ class VariantStages:
             if team is None:
                 self._worker = Worker(name, say=self._say)
             else:
-                self._worker = RankedWorker(team, name)
+                self._worker = RankedWorker(team, name, self._say)
             self._worker.call(
                 "open",
                 {
