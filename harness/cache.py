@@ -84,9 +84,20 @@ class Cache:
         return self.root / kind / key
 
     def find(self, kind: str, key: str) -> Path | None:
-        """The folder of a whole, undamaged entry, else None (a damaged one is moved aside)."""
+        """The folder of a whole, undamaged entry, else None (a damaged one is moved aside).
+
+        Raises:
+            UserError: the cache folder cannot be read.
+        """
         folder = self.path(kind, key)
-        if not (folder / MANIFEST).is_file():
+        try:
+            known = (folder / MANIFEST).is_file()
+        except OSError as error:
+            raise UserError(
+                f"cannot read the cache folder {folder.parent}: {error.strerror}. "
+                "Set XDG_CACHE_HOME to a folder of your own, or use --no-cache."
+            ) from error
+        if not known:
             return None
         damage = _damage(folder)
         if damage is None:

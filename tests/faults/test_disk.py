@@ -123,8 +123,9 @@ for attempt in (
 def test_no_permission_is_one_message(tmp_path: Path) -> None:
     if os.name != "posix" or os.getuid() != 0:
         pytest.skip("only root can become somebody without permission")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)  # pytest's own folders are private
+    private = [p for p in tmp_path.parents if p.name.startswith(("pytest-", "popen-"))]
+    for folder in (tmp_path, *private):
+        folder.chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-c", UNPRIVILEGED, str(tmp_path)],
         cwd=ROOT,
@@ -140,6 +141,26 @@ def test_no_permission_is_one_message(tmp_path: Path) -> None:
     )
     assert third == f"--results-dir {tmp_path / 'runs'} cannot be written: Permission denied"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_read_is_one_message(tmp_path: Path) -> None:
+    if os.name != "posix" or os.getuid() != 0:
+        pytest.skip("only root can become somebody without permission")
+    private = tmp_path / "private"
+    private.mkdir(mode=0o700)
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents:
+        if folder.name.startswith(("pytest-", "popen-")):
+            folder.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", UNPRIVILEGED, str(private)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = f"cannot read the cache folder {private / 'cache' / 'k'}: Permission denied"
+    assert any(line.startswith(told) for line in done.stdout.splitlines()), done.stderr
 
 
 def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
