@@ -18,33 +18,21 @@ from harness.results.checkout import PROJECT_ROOT
 from harness.results.elsewhere import elsewhere
 from harness.results.entries import Entry, limited, run_entries
 from harness.results.grading import grade_article
-from harness.results.layout import RESULTS_FILE
 from harness.results.markdown import escape
 from harness.results.provenance import provenance
+from harness.results.published import published_runs, published_seeds
+from harness.results.seeds import (
+    seed_claim,
+    seed_differences,
+    seed_runs,
+    seed_summary,
+    spread_table,
+)
 from harness.results.store import StoredRun, read_run, write_report
 
 README_FILE = "README.md"
 START, END = "<!-- table -->", "<!-- /table -->"
-
-
-def published_runs(results_dir: Path) -> list[StoredRun]:
-    """The published runs, by name; hidden folders and results/runs/ are not published.
-
-    Raises:
-        UserError: a run is partial or dirty; every such run is named.
-    """
-    runs = [
-        read_run(file)
-        for file in sorted(results_dir.glob(f"*/{RESULTS_FILE}"))
-        if file.parent.name != "runs" and not file.parent.name.startswith(".")
-    ]
-    faults = [fault for run in runs if (fault := _unpublishable(run))]
-    if faults:
-        raise UserError(
-            f"cannot be published: {'; '.join(faults)}. Commit, run all of suites/ again, and "
-            "move the new run's folder into results/."
-        )
-    return runs
+SEEDS_START, SEEDS_END = "<!-- seeds -->", "<!-- /seeds -->"
 
 
 def leaderboard(results_dir: Path) -> str:
@@ -65,6 +53,8 @@ def leaderboard(results_dir: Path) -> str:
             entries = run_entries([run])
             parts.append(f"### [{escape(run.id)}]({escape(run.folder.name)}/report.md)")
             parts += _tables(run, entries)
+    for name, seeds in published_seeds(results_dir).items():
+        parts += [f"## Across seeds: {escape(name)}", seed_summary(seeds), _seed_links(name, seeds)]
     article = load_article()
     parts += ["## Published elsewhere", elsewhere(article, grade_article(article), runs)]
     return "\n\n".join(parts) + "\n"
@@ -75,17 +65,24 @@ def readme_table(run: StoredRun) -> str:
     return "\n\n".join(_tables(run, run_entries([run])))
 
 
-def replace_table(readme: str, table: str) -> str:
-    """``readme`` with the block between its markers replaced.
+def readme_seeds(seeds: Sequence[StoredRun]) -> str:
+    """The README's block on seeds: the spread of each variant, and what may be claimed."""
+    found = seed_runs(seeds)
+    claimed = seed_claim(seed_differences(found), len(found))
+    return "\n\n".join([spread_table(found), claimed, provenance(found, "seeds")])
+
+
+def replace_block(readme: str, block: str, start_mark: str = START, end_mark: str = END) -> str:
+    """``readme`` with the block between two markers replaced.
 
     Raises:
         UserError: the markers are not there.
     """
-    head, start, rest = readme.partition(START)
-    _, end, tail = rest.partition(END)
+    head, start, rest = readme.partition(start_mark)
+    _, end, tail = rest.partition(end_mark)
     if not start or not end:
-        raise UserError(f"README.md lacks the markers {START} and {END} around its table.")
-    return f"{head}{START}\n{table}\n{END}{tail}"
+        raise UserError(f"README.md lacks the markers {start_mark} and {end_mark}.")
+    return f"{head}{start_mark}\n{block}\n{end_mark}{tail}"
 
 
 def write_leaderboard(results_dir: Path) -> Path:
@@ -93,15 +90,6 @@ def write_leaderboard(results_dir: Path) -> Path:
     target = results_dir / README_FILE
     files.write_text(target, leaderboard(results_dir))
     return target
-
-
-def _unpublishable(run: StoredRun) -> str:
-    record = run.results.run
-    if record.partial:
-        return f"{run.id} is partial (not selected: {', '.join(record.partial)})"
-    if record.git.dirty:
-        return f"{run.id} is dirty (tracked files differed from its commit)"
-    return ""
 
 
 def _by_setting(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
@@ -116,6 +104,11 @@ def _by_setting(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
     return groups
 
 
+def _seed_links(name: str, seeds: Sequence[StoredRun]) -> str:
+    links = [f"[{escape(run.id)}]({escape(name)}/{escape(run.id)}/report.md)" for run in seeds]
+    return f"Runs: {', '.join(links)}.\n\n{provenance(seeds, 'seeds')}"
+
+
 def _tables(run: StoredRun, entries: Sequence[Entry]) -> list[str]:
     whole = [entry for entry in entries if entry.result and not limited(entry.result)]
     part = [entry for entry in entries if entry.result and limited(entry.result)]
@@ -126,17 +119,24 @@ def _tables(run: StoredRun, entries: Sequence[Entry]) -> list[str]:
 def main(arguments: Sequence[str]) -> None:
     """Reports and charts of the published runs and results/README.md, from what is stored.
 
-    With a RUN, the README's table block from it too.
+    With a RUN, the README's table block from it too; with a folder of seeds after it, the README's
+    block on seeds.
     """
     results_dir = PROJECT_ROOT / "results"
-    for run in published_runs(results_dir):
+    groups = published_seeds(results_dir)
+    for run in [*published_runs(results_dir), *(run for runs in groups.values() for run in runs)]:
         write_report(run)
         print(run.folder)
     print(write_leaderboard(results_dir))
+    readme = PROJECT_ROOT / README_FILE
+    text = readme.read_text(encoding="utf-8")
     for where in arguments[:1]:
-        readme = PROJECT_ROOT / README_FILE
-        table = readme_table(read_run(where))
-        files.write_text(readme, replace_table(readme.read_text(encoding="utf-8"), table))
+        text = replace_block(text, readme_table(read_run(where)))
+    for where in arguments[1:2]:
+        block = readme_seeds(groups[Path(where).name])
+        text = replace_block(text, block, SEEDS_START, SEEDS_END)
+    if arguments:
+        files.write_text(readme, text)
         print(readme)
 
 

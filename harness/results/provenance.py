@@ -59,9 +59,13 @@ VERSIONS = ("tunebench", "mlx", "mlx-lm", "duckdb")
 
 
 def provenance(runs: Sequence[StoredRun], topic: str) -> str:
-    """Where the numbers of a table come from, one line a run."""
+    """Where the numbers of a table come from: one line a run, one for runs that share it."""
     once = distinct(runs)
-    return "<br>".join(_line(run, topic, len(once) > 1) for run in once).join(("<sub>", "</sub>"))
+    lines: dict[str, list[str]] = {}
+    for run in once:
+        lines.setdefault(_line(run, topic), []).append(code(run.id))
+    named = [f"{', '.join(ids)} · {line}" if len(once) > 1 else line for line, ids in lines.items()]
+    return "<br>".join(named).join(("<sub>", "</sub>"))
 
 
 def machine(run: StoredRun) -> str:
@@ -73,11 +77,10 @@ def machine(run: StoredRun) -> str:
     )
 
 
-def _line(run: StoredRun, topic: str, named: bool) -> str:
+def _line(run: StoredRun, topic: str) -> str:
     results = run.results
     protocols = results.protocols.model_dump()
-    parts = [code(run.id)] if named else []
-    parts += [escape(protocols[name]) for name in PROTOCOLS.get(topic, ())]
+    parts = [escape(protocols[name]) for name in PROTOCOLS.get(topic, ())]
     parts.append(_sample(run, topic))
     parts.append(_intervals(run, topic))
     parts.append(machine(run))

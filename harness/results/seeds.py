@@ -112,11 +112,11 @@ def seed_summary(runs: Sequence[StoredRun]) -> str:
     found = seed_runs(runs)
     if not found:
         return ""
-    parts = [_spread_table(found)]
+    parts = [spread_table(found)]
     differences = seed_differences(found)
     if differences:
         parts.append(f"**{seed_claim(differences, len(found))}**")
-        parts.append(_difference_table(differences, len(found)))
+        parts.append(_difference_table(differences, found))
         parts.append("\n".join(f"- {_sentence(d, len(found))}" for d in differences))
     return "\n\n".join(parts)
 
@@ -151,7 +151,8 @@ def _difference(a: str, b: str, metric: str, deltas: list[float]) -> SeedDiffere
     return SeedDifference(a, b, metric, deltas, mean, spread, (mean - reach, mean + reach), p, p)
 
 
-def _spread_table(runs: Sequence[StoredRun]) -> str:
+def spread_table(runs: Sequence[StoredRun]) -> str:
+    """Every variant's primary metrics by seed, with mean and standard deviation."""
     rows = []
     for variant in _common(runs):
         for metric in _family(runs):
@@ -174,7 +175,7 @@ def _spread_table(runs: Sequence[StoredRun]) -> str:
     return table(headers, rows, text_columns=2)
 
 
-def _difference_table(differences: Sequence[SeedDifference], seeds: int) -> str:
+def _difference_table(differences: Sequence[SeedDifference], runs: Sequence[StoredRun]) -> str:
     rows = [
         [
             f"{code(d.b)} − {code(d.a)}",
@@ -188,7 +189,7 @@ def _difference_table(differences: Sequence[SeedDifference], seeds: int) -> str:
         ]
         for d in differences
     ]
-    by_seed = [f"Seed {place + 1} of {seeds}" for place in range(seeds)]
+    by_seed = [f"seed {run.results.run.seed}" for run in runs]
     headers = ["Pair", "Metric", *by_seed, "Mean", "Standard deviation", "95% over seeds"]
     return table([*headers, "p", "p Holm"], rows, text_columns=2)
 

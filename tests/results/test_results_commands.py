@@ -11,7 +11,15 @@ from results_sample import write_sample
 
 from harness.errors import UserError
 from harness.results.commands import compare_command, gate_command, report_command
-from harness.results.leaderboard import leaderboard, readme_table, replace_table
+from harness.results.leaderboard import (
+    SEEDS_END,
+    SEEDS_START,
+    leaderboard,
+    readme_seeds,
+    readme_table,
+    replace_block,
+)
+from harness.results.published import published_seeds
 from harness.results.store import StoredRun, read_run
 
 
@@ -131,8 +139,22 @@ def test_a_partial_or_dirty_run_cannot_be_published(
 def test_the_readme_block_is_replaced_between_its_markers(stored: StoredRun) -> None:
     block = readme_table(read_run(stored.folder))
     readme = "a\n<!-- table -->\nold\n<!-- /table -->\nb\n"
-    done = replace_table(readme, block)
+    done = replace_block(readme, block)
     assert done == f"a\n<!-- table -->\n{block}\n<!-- /table -->\nb\n"
-    assert replace_table(done, block) == done
+    assert replace_block(done, block) == done
     with pytest.raises(UserError, match="markers"):
-        replace_table("nothing", block)
+        replace_block("nothing", block)
+
+
+def test_seeds_of_one_setting_are_published_together(stored: StoredRun, tmp_path: Path) -> None:
+    for seed in range(3):
+        made = copy(stored, f"three-{seed}", seed=seed, partial=["fuse"])
+        shutil.copytree(made, tmp_path / "three" / f"three-{seed}")
+    text = leaderboard(tmp_path)
+    assert "## Across seeds: three" in text
+    assert "[three-2](three/three-2/report.md)" in text
+    seeds = published_seeds(tmp_path)["three"]
+    block = readme_seeds(seeds)
+    assert "Over 3 seeds" in block
+    readme = replace_block("<!-- seeds -->\n<!-- /seeds -->", block, SEEDS_START, SEEDS_END)
+    assert readme == f"<!-- seeds -->\n{block}\n<!-- /seeds -->"

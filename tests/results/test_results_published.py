@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from harness.results.checkout import PROJECT_ROOT
 from harness.results.layout import REPORT_FILE
-from harness.results.leaderboard import END, START, leaderboard, published_runs, readme_table
+from harness.results.leaderboard import (
+    END,
+    SEEDS_END,
+    SEEDS_START,
+    START,
+    leaderboard,
+    readme_seeds,
+    readme_table,
+)
+from harness.results.published import published_runs, published_seeds
 from harness.results.report import render_report
 
 RESULTS = PROJECT_ROOT / "results"
-REMEDY = "stale: run `python -m harness.results.leaderboard RUN` and commit"
+REMEDY = "stale: run `python -m harness.results.leaderboard RUN SEEDS` and commit"
 
 
 def test_the_leaderboard_is_not_stale() -> None:
@@ -27,7 +36,15 @@ def test_the_readmes_table_is_generated_from_a_published_run() -> None:
         assert block == ""
 
 
+def test_the_readmes_block_on_seeds_is_generated_from_published_seeds() -> None:
+    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.partition(SEEDS_START)[2].partition(SEEDS_END)[0].strip()
+    groups = published_seeds(RESULTS)
+    assert block in {readme_seeds(seeds) for seeds in groups.values()}, REMEDY
+
+
 def test_every_published_report_is_what_its_files_give() -> None:
-    for run in published_runs(RESULTS):
+    seeds = [run for runs in published_seeds(RESULTS).values() for run in runs]
+    for run in [*published_runs(RESULTS), *seeds]:
         written = (run.folder / REPORT_FILE).read_text(encoding="utf-8")
         assert written == render_report(run), f"{run.id}: {REMEDY}"

@@ -84,5 +84,6 @@ def test_the_page_of_seeds_says_where_its_numbers_come_from() -> None:
     runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.56), run_of(2, 0.64, 0.56)]
     page = render_seeds("three", runs)
     assert page.startswith("# three, seeds 0, 1, 2\n\n| Variant")
-    assert page.count("Student's t over seeds") == 3  # a line a run
+    assert page.count("Student's t over seeds") == 1  # one line, as the runs share it
+    assert "<sub>`r-seed0`, `r-seed1`, `r-seed2` · " in page
     assert "Sample CPU" in page
