@@ -148,7 +148,8 @@ class Cache:
                     raise
                 raise UserError(
                     f"cannot write cache entry {kind}/{key} under {self.root}: {told}. Free space "
-                    "(python -m harness cache prune), or set XDG_CACHE_HOME to another folder."
+                    "(python -m harness cache prune --older-than-days 7), or set XDG_CACHE_HOME "
+                    "to another folder."
                 ) from error
             return folder
 
@@ -208,12 +209,20 @@ class Cache:
         found += [
             partial
             for partial in self.root.glob("*/.*.partial")
-            if not psutil.pid_exists(int(partial.name.split(".")[-2]))
+            if (pid := partial.name.split(".")[-2]).isdigit() and not psutil.pid_exists(int(pid))
         ]
         idle = min(limit, time.time() - IDLE_S)
         for kind in ("training", "evaluating", "downloads"):
-            found += [path for path in self.root.glob(f"{kind}/*") if path.stat().st_mtime <= idle]
+            found += [path for path in self.root.glob(f"{kind}/*") if _last_written(path) <= idle]
         return found
+
+
+def _last_written(path: Path) -> float:
+    """When a file, or anything in a folder, was written last; now for what goes meanwhile."""
+    try:
+        return max(each.stat().st_mtime for each in (path, *path.rglob("*")))
+    except FileNotFoundError:
+        return time.time()
 
 
 def _describe(folder: Path) -> dict[str, dict[str, Any]]:

@@ -92,9 +92,10 @@ def _serve(wire: Wire, desk: _Desk) -> None:
                     desk.keep(message, block)
                 else:
                     questions.put(message)
-        except WireLost as lost:
+        except (WireLost, OSError, ValueError, KeyError) as error:
+            # A full disk here must end the launch with our name, not leave rank 0 waiting.
             desk.abandon()
-            questions.put(lost)
+            questions.put(error if isinstance(error, WireLost) else WireLost(str(error)))
 
     threading.Thread(target=listen, daemon=True).start()
     while True:

@@ -37,6 +37,8 @@ def check(file: Path) -> None:
     listed = file.with_name(CHECKSUMS_FILE)
     try:
         told = json.loads(listed.read_text(encoding="utf-8")).get(file.name)
+        if told is not None and not file.is_file():
+            raise UserError(f"{file} is missing, and {CHECKSUMS_FILE} lists it. {REMEDY}")
         found = _describe(file.read_bytes())
         if told is None or found == told:
             return

@@ -74,13 +74,17 @@ def run_entries(runs: Sequence[StoredRun]) -> list[Entry]:
     0`) where limited and full evaluations would otherwise look alike.
     """
     found = [(run, name, run.results.variants[name]) for run in runs for name in run.variants]
-    several = len(distinct(runs)) > 1
+    once = distinct(runs)
+    several = len(once) > 1
+    # In continuous integration two runs may have one name.
+    alike = len({run.id for run in once}) < len(once)
+    where = {run.folder: str(run.folder) if alike else run.id for run in once}
     mixed = len({sample_note(run, result) for run, _, result in found}) > 1
     return [
         _entry(
             run,
             name,
-            (f"{run.id}:{name}" if several else name)
+            (f"{where[run.folder]}:{name}" if several else name)
             + (f" ({sample_note(run, result)})" if mixed and limited(result) else ""),
         )
         for run, name, result in found

@@ -68,7 +68,7 @@ def judge(
         _require_same_limit(new, old)
         paired = {pair.metric: pair for pair in pairs(old, new)}
         results += [_judge(metric, rule, new, old, paired) for metric, rule in rules.items()]
-    if require_all:
+    if require_all and run.variant is None and baseline.variant is None:
         lacking = [name for name in baseline.variants if name not in matched.values()]
         results += [
             _missing(metric, name, rule, f"run {run.id} has no variant {name!r}")
@@ -89,6 +89,8 @@ def _matched(run: StoredRun, baseline: StoredRun) -> dict[str, str | None]:
         picked = run.variant or baseline.variant
         if picked or run.variants == baseline.variants:
             return {run.variants[0]: baseline.variants[0]}
+    if baseline.variant in run.variants:
+        return {baseline.variants[0]: baseline.variants[0]}
     return {name: name if name in baseline.variants else None for name in run.variants}
 
 
@@ -98,7 +100,7 @@ def _judge(
     value = metric_value(new.run.results.variants[new.variant], metric)
     baseline = metric_value(old.run.results.variants[old.variant], metric)
     kind = METRICS[metric].kind
-    reason = _why_skip(kind, new, old) or _impossible(metric, new)
+    reason = _elsewhere(kind, new, old) or _impossible(metric, new)
     if reason:
         return _result(metric, new.variant, rule, (baseline, value), "skipped", reason)
     if value is None or baseline is None:
@@ -106,6 +108,9 @@ def _judge(
         return _result(
             metric, new.variant, rule, (baseline, value), "fail", f"not measured in {where}"
         )
+    reason = _unusable(new, old) if kind == "timing" else ""
+    if reason:
+        return _result(metric, new.variant, rule, (baseline, value), "skipped", reason)
     if kind == "paired":
         pair = paired.get(metric)
         if pair is None:
@@ -175,22 +180,14 @@ def _impossible(metric: str, new: Side) -> str:
     return ""
 
 
-def _why_skip(kind: str, new: Side, old: Side) -> str:
+def _elsewhere(kind: str, new: Side, old: Side) -> str:
+    """Why a timing or a memory peak of these two runs has no common measure, measured or not."""
     a, b = new.run.results, old.run.results
     if kind == "timing":
         if not same_machine(a.run.device, b.run.device):
             return f"another machine ({a.run.device.chip}; the baseline's: {b.run.device.chip})"
-        if a.run.contended or b.run.contended:
-            which = "this run" if a.run.contended else "the baseline"
-            return f"{which} was timed while the machine was busy (contended)"
         if a.protocols.throughput != b.protocols.throughput:
             return "another throughput protocol"
-        if _same_timing(new, old):
-            return "the same measurement"
-        counts = [len(side.run.trials(side.variant) or []) for side in (new, old)]
-        measured = [side.run.results.variants[side.variant].throughput for side in (new, old)]
-        if all(measured) and min(counts) < MIN_TRIALS:
-            return "single timings are not compared"
     if kind == "memory":
         if a.run.device.backend != b.run.device.backend:
             return (
@@ -202,6 +199,18 @@ def _why_skip(kind: str, new: Side, old: Side) -> str:
         if a.protocols.memory != b.protocols.memory:
             return "another memory protocol"
     return ""
+
+
+def _unusable(new: Side, old: Side) -> str:
+    """Why timings that were taken are not compared."""
+    a, b = new.run.results.run, old.run.results.run
+    if a.contended or b.contended:
+        which = "this run" if a.contended else "the baseline"
+        return f"{which} was timed while the machine was busy (contended)"
+    if _same_timing(new, old):
+        return "the same measurement"
+    counts = [len(side.run.trials(side.variant) or []) for side in (new, old)]
+    return "single timings are not compared" if min(counts) < MIN_TRIALS else ""
 
 
 def _same_timing(new: Side, old: Side) -> bool:

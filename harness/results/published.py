@@ -13,6 +13,7 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.results.layout import RESULTS_FILE
+from harness.results.seeds import seed_runs
 from harness.results.store import StoredRun, read_run
 
 OWN_RUNS = "runs"
@@ -34,13 +35,16 @@ def published_seeds(results_dir: Path) -> dict[str, list[StoredRun]]:
     """The folders of seeds, by name, each with its runs.
 
     Raises:
-        UserError: a run is dirty; every such run is named.
+        UserError: a run is dirty, or a folder's runs are not seeds of one setting.
     """
     runs = _read(results_dir.glob(f"*/*/{RESULTS_FILE}"), 1)
     _refuse(_dirty(runs))
     groups: dict[str, list[StoredRun]] = {}
     for run in runs:
         groups.setdefault(run.folder.parent.name, []).append(run)
+    _refuse(
+        [f"{name}/ holds no seeds of one setting" for name, g in groups.items() if not seed_runs(g)]
+    )
     return groups
 
 

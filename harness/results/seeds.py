@@ -100,8 +100,8 @@ def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
         for (x, y), metrics in won.items()
     ]
     parts += [
-        f"{code(a)} and {code(b)} differ on {listed(metrics)} by no more than seeds do, which is "
-        "not evidence that they are equal"
+        f"no difference between {code(a)} and {code(b)} beyond the spread of seeds is shown on "
+        f"{listed(metrics)}, which is not evidence that they are equal"
         for (a, b), metrics in within.items()
     ]
     return f"Over {seeds} seeds, with this model and data: {'; '.join(parts)}."
@@ -200,7 +200,10 @@ def _sentence(difference: SeedDifference, seeds: int) -> str:
     if d.ci95 is None:
         return f"{pair}: {seeds} seeds are too few to speak of methods (three are needed)."
     if not d.exceeds:
-        return f"{pair} differ by no more than seeds do ({show_delta(d.metric, d.mean)})."
+        return (
+            f"{pair} are not shown to differ by more than seeds do "
+            f"({show_delta(d.metric, d.mean)} on average, p {p_value(d.p_holm)} after Holm)."
+        )
     return (
         f"On {metric_name(d.metric)}, {code(d.b)} is {'better' if d.better else 'worse'} than "
         f"{code(d.a)} beyond the spread between {seeds} seeds "

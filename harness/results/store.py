@@ -225,9 +225,9 @@ def _write_rows(folder: Path, rows: RunRows) -> None:
 
 
 def _read_rows(file: Path, kind: type[Row]) -> list[Row] | None:
+    checksums.check(file)
     if not file.is_file():
         return None
-    checksums.check(file)
     rows = []
     with file.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):

@@ -123,7 +123,7 @@ def _smallest(comparison: Comparison) -> str:
     if comparison.minimum_detectable is None:
         return "they did not differ on a single example"
     size = show_delta(comparison.metric, comparison.minimum_detectable).lstrip("+")
-    return f"a true difference below about {size} would mostly go unseen here"
+    return f"only a true difference of about {size} would be seen with 80% probability here"
 
 
 def listed(names: Sequence[str]) -> str:

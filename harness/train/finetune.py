@@ -111,7 +111,8 @@ def finetune(
     earlier = finished or store.newest
     # What was chosen by measuring is kept: other kernels round otherwise.
     chosen = earlier.acceleration if earlier is not None else watch.kernels
-    acceleration = _same_kernels(loaded, chosen, share)
+    # Of a training that was finished already, the other ranks have gone by now.
+    acceleration = _same_kernels(loaded, chosen, Share() if begun == _FINISHED else share)
     apply_variant(loaded.model, variant, seed)
     if finished is not None:
         loaded.model.load_weights(str(out / WEIGHTS), strict=False)

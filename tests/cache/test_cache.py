@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,9 +85,22 @@ def test_an_unwritable_root_is_a_user_error(tmp_path: Path) -> None:
         Cache(tmp_path / "file").build("k", "key", _fill("one"))
 
 
-def test_prune_removes_entries_and_leftovers(tmp_path: Path) -> None:
+def test_prune_removes_entries_and_leftovers_but_not_what_is_being_written(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     cache.build("k", "key", _fill("one"))
     assert [entry.key for entry in cache.entries()] == ["key"]
+    dead, download = (
+        tmp_path / "k" / ".key.999999999.partial",
+        tmp_path / "downloads" / ".a.partial",
+    )
+    live, idle = tmp_path / "evaluating" / "live", tmp_path / "evaluating" / "idle"
+    long_ago = time.time() - 86400
+    for folder in (dead, download, live, idle):
+        folder.mkdir(parents=True)
+        (folder / "rows.journal").write_text("one")
+        for path in (folder / "rows.journal", folder):
+            os.utime(path, (long_ago, long_ago))
+    os.utime(live / "rows.journal")  # appending leaves the folder's own time as it was
     assert [entry.key for entry in cache.prune()] == ["key"]
     assert cache.entries() == []
+    assert [folder.name for folder in (dead, download, live, idle) if folder.exists()] == ["live"]

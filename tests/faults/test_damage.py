@@ -63,6 +63,13 @@ def test_damaged_rows_are_refused(damage: Damage, run: StoredRun) -> None:
         run.predictions("lora")
 
 
+def test_a_row_file_that_is_gone_is_refused_not_passed_over(run: StoredRun) -> None:
+    (run.folder / "predictions.lora.jsonl").unlink()
+    with pytest.raises(UserError, match=r"predictions\.lora\.jsonl is missing, and"):
+        run.predictions("lora")
+    assert run.predictions("base") is None  # never stored
+
+
 def test_damaged_checksums_are_refused(run: StoredRun) -> None:
     for text in ("", "{", "[]", '{"results.json": 1}'):
         (run.folder / "checksums.json").write_text(text)

@@ -158,6 +158,13 @@ def test_a_missing_metric_fails_on_either_side() -> None:
     assert "not measured in the baseline old" in found["completion_loss"].reason
 
 
+def test_a_timing_that_was_not_taken_fails_whatever_the_machine() -> None:
+    run = dataclasses.replace(memory_run("new", contended=True))
+    found = {g.metric: g for g in judge(without(run, "throughput"), memory_run("old"), RULES)}
+    assert found["generation_tokens_per_s"].verdict == "fail"
+    assert found["generation_tokens_per_s"].reason == "not measured in run new"
+
+
 def test_a_missing_variant_fails_on_either_side() -> None:
     lacking = judge(changed(), memory_run("old"), RULES, require_all=True)
     assert {g.variant for g in lacking if g.verdict == "fail"} == {"base", "lora"}
