@@ -65,7 +65,9 @@ def test_the_base_is_validated_at_0_and_nothing_is_compiled_into_the_rates(
     accelerate(plain, result.acceleration, hold=False)  # the same kernels: another rounds otherwise
     base = mean_loss(plain, validation_rows(valid, 8, 0), 4)
     first, second, *rest = result.curve
-    assert (first.iteration, first.train_loss, first.val_loss) == (0, None, base)
+    assert (first.iteration, first.train_loss) == (0, None)
+    # An adapter of zeros adds a rounding in some of the kernels that may have been chosen.
+    assert first.val_loss == pytest.approx(base, rel=1e-6)
     assert first.tokens_per_s is None
     assert second.iteration == 1
     assert second.train_loss is not None
