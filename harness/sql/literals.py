@@ -32,10 +32,11 @@ _TWO_CONDITIONS = {
     )
     for quote in _QUOTES
 }
-# A quote that closes (``Duke' UNION``) and one that opens again (``= 'x``).
+# A quote that closes (``Duke' UNION``) and one that opens again (``= 'x``); the first of the two
+# literals may be empty (``'') OR … IN ('``), and so may the second.
 _TWO_LITERALS = {
     quote: re.compile(
-        rf"[^\s{quote}]{quote}\s*[\s),;|+].*?[\s(,|+=<>]{quote}[^\s{quote}]", re.DOTALL
+        rf"(?:\A|[^\s{quote}]){quote}\s*[\s),;|+].*?[\s(,|+=<>]{quote}(?:\Z|[^\s{quote}])", re.DOTALL
     )
     for quote in _QUOTES
 }
@@ -130,7 +131,7 @@ def _swallows(s: Scanner, start: int, end: int) -> bool:
     if quote in _QUOTES:
         if _TWO_CONDITIONS[quote].search(s.text, start, end):
             return True
-        if _TWO_LITERALS[quote].search(s.text, start, end):
+        if _TWO_LITERALS[quote].search(s.text[start:end]):
             return True
     for match in _CONNECTIVE.finditer(s.text, start, end):
         at = s.skip(match.end())

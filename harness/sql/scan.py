@@ -155,8 +155,8 @@ class Scanner:
         at = self.text.find(closing, start)
         while at >= 0:
             self.step()
-            inner = self.text[start:at]
-            yield inner.replace(closing * 2, closing), at + 1
+            inner = self.text[start:at].replace(closing * 2, closing)
+            yield inner, at + 1
             if self.text[at + 1 : at + 2] != closing and not self._inside_header(inner):
                 return
             at = self.text.find(closing, at + 1)
