@@ -11,7 +11,9 @@ Layout: ``<root>/<kind>/<key>/`` with ``.manifest.json`` beside the content.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -23,20 +25,19 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-import psutil
 
 from harness.errors import UserError
 from harness.files import refusal, sha256_file, write_json
 from harness.locks import AnnouncedLock
 from harness.progress import tell
+from harness.scratch import Scratch
 
 MANIFEST = ".manifest.json"
+USING = ".using"
+"""Under the root: locked, shared, by whoever may have looked up entries that it still needs."""
 # Hashing a 500 MB model at each start would cost seconds; above this size an unchanged size and
 # modification time stand for the content, below it the bytes are hashed every time.
 ALWAYS_HASHED_BYTES = 64 * 1024 * 1024
-
-IDLE_S = 600.0
-"""A training or a download that was not touched for this long is not going on."""
 
 
 def default_root() -> Path:
@@ -62,22 +63,46 @@ class Cache:
         self.root = root if root is not None else default_root()
         self.say: Callable[[str], None] = tell
         """Takes a line for the user: a damaged entry, whom we wait for."""
+        self._using: int | None = None
+        self._scratch: Scratch | None = None
 
     @classmethod
     def temporary(cls) -> Cache:
-        """A cache of this process only, for ``--no-cache``; removed when the process ends."""
-        import atexit
+        """A cache for ``--no-cache``; removed by :meth:`let_go`, else when the process ends, or
+        after it was killed by the next one that starts.
 
-        root = Path(tempfile.mkdtemp(prefix="tunebench-no-cache-"))
-        owner = os.getpid()
+        Raises:
+            UserError: the folder for temporary files cannot be written.
+        """
+        try:
+            scratch = Scratch("no-cache")
+        except OSError as error:
+            raise UserError(
+                f"cannot write in {tempfile.gettempdir()}: {error.strerror or error}. Free space "
+                "there, or set TMPDIR to another folder."
+            ) from error
+        atexit.register(scratch.remove)
+        cache = cls(scratch.path)
+        cache._scratch = scratch
+        return cache
 
-        # A forked or spawned worker shares the folder but must not remove it.
-        def remove() -> None:
-            if os.getpid() == owner:
-                shutil.rmtree(root, ignore_errors=True)
+    def hold(self) -> None:
+        """Keep `cache prune` from removing what this process may have found, until
+        :meth:`let_go` or its end."""
+        with contextlib.suppress(OSError):  # a cache that can only be read is not pruned either
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._using = os.open(self.root / USING, os.O_CREAT | os.O_RDONLY, 0o644)
+            fcntl.flock(self._using, fcntl.LOCK_SH)
 
-        atexit.register(remove)
-        return cls(root)
+    def let_go(self) -> None:
+        """The end of :meth:`hold`, and of a temporary cache."""
+        if self._using is not None:
+            os.close(self._using)
+            self._using = None
+        if self._scratch is not None:
+            self._scratch.remove()
+            atexit.unregister(self._scratch.remove)
+            self._scratch = None
 
     def path(self, kind: str, key: str) -> Path:
         """Where an entry lies, whether or not it exists."""
@@ -91,18 +116,40 @@ class Cache:
         """
         folder = self.path(kind, key)
         try:
-            known = (folder / MANIFEST).is_file()
+            if not (folder / MANIFEST).is_file():
+                return None
+            damage = _damage(folder)
+        except FileNotFoundError:
+            damage = "went away meanwhile"
         except OSError as error:
             raise UserError(
                 f"cannot read the cache folder {folder.parent}: {error.strerror}. "
                 "Set XDG_CACHE_HOME to a folder of your own, or use --no-cache."
             ) from error
-        if not known:
+        if damage is None:
+            self._mark_used(folder)
+            return folder
+        # Another process may be at it: only who holds the lock may touch it.
+        lock = self._lock(kind, key)
+        try:
+            lock.acquire()
+        except UserError as error:
+            raise UserError(
+                f"cache entry {kind}/{key} {damage}, and it cannot be moved aside: {error}"
+            ) from error
+        try:
+            return self._settled(kind, key)
+        finally:
+            lock.release()
+
+    def _settled(self, kind: str, key: str) -> Path | None:
+        """:meth:`find` for who holds the entry's lock: nothing changes meanwhile."""
+        folder = self.path(kind, key)
+        if not (folder / MANIFEST).is_file():
             return None
         damage = _damage(folder)
         if damage is None:
-            with contextlib.suppress(OSError):  # a cache that can only be read serves as well
-                os.utime(folder / MANIFEST)
+            self._mark_used(folder)
             return folder
         aside = folder.with_name(f"{folder.name}.damaged-{time.time_ns()}")
         try:
@@ -116,6 +163,11 @@ class Cache:
         self.say(f"tunebench: cache entry {kind}/{key} {damage}; moved to {aside}")
         return None
 
+    @staticmethod
+    def _mark_used(folder: Path) -> None:
+        with contextlib.suppress(OSError):  # a cache that can only be read serves as well
+            os.utime(folder / MANIFEST)
+
     def build(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
         """The entry's folder; ``make(folder)`` fills a temporary one if it does not exist yet.
 
@@ -127,7 +179,7 @@ class Cache:
         if found is not None:
             return found
         with self._lock(kind, key):
-            found = self.find(kind, key)
+            found = self._settled(kind, key)
             if found is not None:
                 return found
             folder = self.path(kind, key)
@@ -138,8 +190,7 @@ class Cache:
                 partial.mkdir()
                 make(partial)
                 write_json(partial / MANIFEST, {"files": _describe(partial)})
-                if folder.exists():  # a folder without a manifest was never published
-                    shutil.rmtree(folder)
+                remove_whole(folder)  # without a manifest it was never published
                 partial.rename(folder)
             except BaseException as error:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -158,9 +209,23 @@ class Cache:
         return self._lock(kind, key)
 
     def discard(self, kind: str, key: str) -> None:
-        """Remove an entry, if there is one, so that it is built again."""
+        """Remove an entry, if there is one, so that it is built again.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
         with self._lock(kind, key):
-            shutil.rmtree(self.path(kind, key), ignore_errors=True)
+            remove_whole(self.path(kind, key))
+
+    def clear_work(self, kind: str, key: str, work: Path) -> None:
+        """Remove the folder in which an entry was made, unless somebody is making it again."""
+        lock = self._lock(kind, key)
+        with contextlib.suppress(UserError):  # a cache that can only be read
+            if lock.take_if_free():
+                try:
+                    shutil.rmtree(work, ignore_errors=True)
+                finally:
+                    lock.release()
 
     def _lock(self, kind: str, key: str) -> AnnouncedLock:
         folder = self.root / kind
@@ -177,52 +242,34 @@ class Cache:
 
     def entries(self) -> list[Entry]:
         """Every published entry, oldest use first."""
-        found = [
-            Entry(
-                kind=manifest.parent.parent.name,
-                key=manifest.parent.name,
-                path=manifest.parent,
-                bytes=sum(f.stat().st_size for f in manifest.parent.rglob("*") if f.is_file()),
-                used=manifest.stat().st_mtime,
-            )
-            for manifest in self.root.glob(f"*/*/{MANIFEST}")
-        ]
+        found = []
+        for manifest in self.root.glob(f"*/*/{MANIFEST}"):
+            folder = manifest.parent
+            with contextlib.suppress(FileNotFoundError):  # another process removes it
+                size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+                used = manifest.stat().st_mtime
+                found.append(Entry(folder.parent.name, folder.name, folder, size, used))
         return sorted(found, key=lambda entry: entry.used)
 
-    def prune(self, older_than_s: float = 0.0) -> list[Entry]:
-        """Remove entries unused for ``older_than_s`` seconds, and damaged or partial ones."""
-        limit = time.time() - older_than_s
-        removed = [entry for entry in self.entries() if entry.used <= limit]
-        for entry in removed:
-            with self._lock(entry.kind, entry.key):
-                shutil.rmtree(entry.path, ignore_errors=True)
-        for leftover in self._leftovers(limit):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
-        return removed
 
-    def _leftovers(self, limit: float) -> list[Path]:
-        """What interrupted or damaged runs left behind; nothing that a live process may use."""
-        found = list(self.root.glob("*/*.damaged-*"))
-        found += [
-            partial
-            for partial in self.root.glob("*/.*.partial")
-            if (pid := partial.name.split(".")[-2]).isdigit() and not psutil.pid_exists(int(pid))
-        ]
-        idle = min(limit, time.time() - IDLE_S)
-        for kind in ("training", "evaluating", "downloads"):
-            found += [path for path in self.root.glob(f"{kind}/*") if _last_written(path) <= idle]
-        return found
+def remove_whole(folder: Path) -> None:
+    """Remove an entry's folder, under its lock: at any moment it is whole or absent by its name.
 
-
-def _last_written(path: Path) -> float:
-    """When a file, or anything in a folder, was written last; now for what goes meanwhile."""
+    Raises:
+        UserError: the system refuses.
+    """
+    # Named like an unpublished one, which whoever finds it later removes.
+    going = folder.with_name(f".{folder.name}.{time.time_ns()}.{os.getpid()}.partial")
     try:
-        return max(each.stat().st_mtime for each in (path, *path.rglob("*")))
+        folder.rename(going)
     except FileNotFoundError:
-        return time.time()
+        return
+    except OSError as error:
+        raise UserError(
+            f"cannot remove {folder}: {error.strerror or error}. Remove it yourself, or set "
+            "XDG_CACHE_HOME to a folder you can write."
+        ) from error
+    shutil.rmtree(going, ignore_errors=True)
 
 
 def _describe(folder: Path) -> dict[str, dict[str, Any]]:

@@ -32,6 +32,11 @@ _REFUSED = {
     errno.EPERM,
     errno.EIO,
     errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EMFILE,
+    errno.ENFILE,
 }
 # What libraries that raise errors of their own say where write(2) failed: DuckDB and safetensors
 # quote the system, MLX 0.32 does not.

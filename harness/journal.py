@@ -41,7 +41,7 @@ class Journal:
         self._head = json.loads(json.dumps(head))
         if not self._read():
             self.rows, self.notes = {}, []
-            self._write("w", {"head": self._head})
+            self._write("w", [{"head": self._head}])
 
     def add(self, rows: Mapping[int, Any]) -> None:
         """Keep a finished batch.
@@ -50,7 +50,12 @@ class Journal:
             UserError: the disk refuses.
         """
         self.rows.update(rows)
-        self._write("a", {"rows": list(rows.items()), "note": self._note()})
+        note = self._note()
+        if self._path.exists():
+            self._write("a", [{"rows": list(rows.items()), "note": note}])
+        else:  # somebody removed it
+            whole = {"rows": list(self.rows.items()), "note": note}
+            self._write("w", [{"head": self._head}, whole])
 
     def _read(self) -> bool:
         """Take over what is there; whether it goes on here."""
@@ -80,11 +85,11 @@ class Journal:
         """Without what was damaged, so that the next line starts at the beginning of one."""
         write_text(self._path, "".join(_line(c) for c in contents if c is not None))
 
-    def _write(self, mode: str, content: Any) -> None:
+    def _write(self, mode: str, contents: list[Any]) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open(mode, encoding="utf-8") as stream:
-                stream.write(_line(content))
+                stream.write("".join(map(_line, contents)))
         except OSError as error:
             raise UserError(f"cannot write {self._path}: {error.strerror or error}") from error
 

@@ -51,13 +51,31 @@ class AnnouncedLock(FileLock):
                 self.say(f"tunebench: waiting {waited} for {_told(holder)}")
                 wait_s = min(60.0, wait_s * 2)
             except OSError as error:
-                raise UserError(
-                    f"cannot write the cache folder {holder.parent}: {error.strerror or error}. "
-                    "Set XDG_CACHE_HOME to a folder you can write, or use --no-cache."
-                ) from error
+                raise self._unwritable(error) from error
         with contextlib.suppress(OSError):  # a full disk; the lock holds all the same
             holder.write_text(_note(), encoding="utf-8")
         return proxy
+
+    def take_if_free(self) -> bool:
+        """Take the lock without waiting; False where another process holds it.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        try:
+            super().acquire(timeout=0)
+        except Timeout:
+            return False
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return True
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"cannot write the cache folder {Path(self.lock_file).parent}: "
+            f"{error.strerror or error}. Set XDG_CACHE_HOME to a folder you can write, or use "
+            "--no-cache."
+        )
 
 
 def this_command() -> str:

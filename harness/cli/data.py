@@ -144,19 +144,19 @@ def cache_list(json: JsonFlag = False) -> None:
 @cache_app.command("prune")
 def cache_prune(
     older_than_days: Annotated[
-        float, typer.Option(help="Only entries unused for this long; 0 is everything.")
-    ] = 0.0,
+        float | None,
+        typer.Option(min=0.0, help="Also what was not used for this long; 0 is everything."),
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Remove entries, and what interrupted or damaged runs left behind."""
+    """Remove what killed or damaged runs left behind, and entries by age."""
     from harness.cache import Cache
+    from harness.pruning import prune
 
     cache = Cache()
-    removed = cache.prune(older_than_days * 86400.0)
-    freed = sum(entry.bytes for entry in removed)
-    tell(f"removed {len(removed)} entries from {cache.root}")
-    answer(
-        json,
-        {"removed": len(removed), "bytes": freed},
-        f"{freed / 1e6:.1f} MB freed",
-    )
+    pruned = prune(cache, None if older_than_days is None else older_than_days * 86400.0)
+    freed = sum(entry.bytes for entry in pruned.entries)
+    tell(f"removed {len(pruned.entries)} entries and {pruned.leftovers} leftovers of {cache.root}")
+    told = "entries are kept; --older-than-days N removes those that were not used for N days"
+    value = {"removed": len(pruned.entries), "leftovers": pruned.leftovers, "bytes": freed}
+    answer(json, value, told if older_than_days is None else f"{freed / 1e6:.1f} MB freed")

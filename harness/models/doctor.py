@@ -196,7 +196,8 @@ def _disk(cache: Cache) -> Check:
     found = f"{free / 1e9:.1f} GB free at {folder}"
     if free >= _NEEDED_DISK:
         return Check("disk", "ok", found)
-    advice = f"a default run needs about {_NEEDED_DISK / 1e9:.0f} GB: python -m harness cache prune"
+    needed = f"a default run needs about {_NEEDED_DISK / 1e9:.0f} GB"
+    advice = f"{needed}: python -m harness cache prune --older-than-days 7"
     return Check("disk", "warning", found, advice)
 
 

@@ -7,6 +7,7 @@ machine's own cache, and writes nothing else. It prints only why it could not go
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import queue
@@ -25,12 +26,17 @@ from harness.pipeline.ranks import COORDINATOR, Ranks, launch_variables, without
 from harness.pipeline.wire import Wire, WireLost
 from harness.pipeline.worker import Worker, WorkerDied, WorkerError
 from harness.progress import tell
+from harness.scratch import Scratch, sweep
 
 REACH_S = 180.0
 """How long rank 0 may take to start."""
 
 _CALLED = ("join", "finetune", "losses", "answers")
 """What rank 0 may call; nothing else of the workbench can be reached from the network."""
+
+
+class _CannotWrite(Exception):
+    """This rank has no room for what rank 0 sends."""
 
 
 def follow(ranks: Ranks, speaks: dict[str, Any], use_cache: bool) -> int:
@@ -47,20 +53,36 @@ def follow(ranks: Ranks, speaks: dict[str, Any], use_cache: bool) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is rank 0's business: it sends us home
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     wire = Wire(_reach(ranks))
+    sweep()  # what killed ranks left
     cache = Cache() if use_cache else Cache.temporary()
-    with tempfile.TemporaryDirectory(prefix=f"tunebench-rank-{ranks.rank}-") as folder:
-        desk = _Desk(Path(folder), cache)
-        try:
-            hello = {"rank": ranks.rank, "host": platform.node(), "pid": os.getpid()}
-            wire.send({**hello, "speaks": speaks})
-            _serve(wire, desk)
-        except WireLost as lost:
-            tell(f"tunebench, rank {ranks.rank}: rank 0 is gone: {lost}")
-            return 1
-        finally:
-            desk.close()
-            wire.close()
+    cache.hold()
+    own = _own_folder(ranks.rank)
+    desk = _Desk(own.path, cache)
+    try:
+        hello = {"rank": ranks.rank, "host": platform.node(), "pid": os.getpid()}
+        wire.send({**hello, "speaks": speaks})
+        _serve(wire, desk)
+    except _CannotWrite as refused:
+        tell(f"tunebench, rank {ranks.rank}: {refused}")
+        return 1
+    except (WireLost, ValueError, KeyError) as lost:
+        tell(f"tunebench, rank {ranks.rank}: rank 0 is gone: {lost}")
+        return 1
+    finally:
+        desk.close()
+        wire.close()
+        own.remove()
     return 0
+
+
+def _own_folder(rank: int) -> Scratch:
+    try:
+        return Scratch(f"rank-{rank}")
+    except OSError as error:
+        raise UserError(
+            f"rank {rank} cannot write in {tempfile.gettempdir()}: {error.strerror or error}. Free "
+            "space there, or set TMPDIR to another folder."
+        ) from error
 
 
 def _reach(ranks: Ranks) -> socket.socket:
@@ -80,7 +102,7 @@ def _reach(ranks: Ranks) -> socket.socket:
 
 def _serve(wire: Wire, desk: _Desk) -> None:
     """Answer questions in order; a thread listens meanwhile for the end of the one at hand."""
-    questions: queue.Queue[dict[str, Any] | WireLost] = queue.Queue()
+    questions: queue.Queue[dict[str, Any] | Exception] = queue.Queue()
 
     def listen() -> None:
         try:
@@ -93,14 +115,22 @@ def _serve(wire: Wire, desk: _Desk) -> None:
                 else:
                     questions.put(message)
         except (WireLost, OSError, ValueError, KeyError) as error:
-            # A full disk here must end the launch with our name, not leave rank 0 waiting.
+            ended: Exception = error
+            if isinstance(error, OSError):
+                # Ends the launch with our name, instead of leaving rank 0 waiting.
+                ended = _CannotWrite(
+                    f"cannot write in {tempfile.gettempdir()}: {error.strerror or error}. Free "
+                    "space there, or set TMPDIR to another folder"
+                )
+                with contextlib.suppress(WireLost):
+                    wire.send({"to": None, "kind": "died", "text": str(ended)})
             desk.abandon()
-            questions.put(error if isinstance(error, WireLost) else WireLost(str(error)))
+            questions.put(ended)
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
         question = questions.get()
-        if isinstance(question, WireLost):
+        if isinstance(question, Exception):
             raise question
         if question["do"] == "end":
             return

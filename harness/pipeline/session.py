@@ -11,6 +11,7 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness import scratch
 from harness.cache import Cache
 from harness.data.prompts import style
 from harness.data.sampling import stratified
@@ -65,6 +66,7 @@ class Session:
         self.gate_rules = gates.load_gates(options.gates)
         self.baseline = self._read_baseline()
         self.runs: dict[int, SeedRun] = {}
+        self._cache: Cache | None = None
         self.timed: set[Case] = set(self.cases)
         """The cases whose speed is asked for: only those take turns."""
 
@@ -97,8 +99,10 @@ class Session:
         if options.many_seeds:
             preflight.check_absent(options.results_dir / f"{self._seeds_name()}-seeds.md")
         preflight.check_writable(options.results_dir)
-        cache = Cache() if options.use_cache else Cache.temporary()
+        scratch.sweep()  # what killed runs left
+        cache = self._cache = Cache() if options.use_cache else Cache.temporary()
         cache.say = say
+        cache.hold()
         # Fetched data are not results: --no-cache reads them where `fetch` left them.
         dataset = resolve_dataset(options.dataset)
         if options.adapter_path is not None:
@@ -172,9 +176,11 @@ class Session:
         )
 
     def close(self) -> None:
-        """End every model process."""
+        """End every model process, and let go of the cache."""
         for run in self.runs.values():
             run.close()
+        if self._cache is not None:
+            self._cache.let_go()
 
     def _seeds_name(self) -> str:
         return self.options.run_name or f"{self.started:%Y%m%d-%H%M%S}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -283,7 +282,8 @@ class VariantStages:
         with self._once.attempt((stage, key)):
             folder = self.setting.cache.build(stage, key, make)
         # Only now is nothing lost with what was kept until all of it was done.
-        shutil.rmtree(work, ignore_errors=True)
+        if work.exists():
+            self.setting.cache.clear_work(stage, key, work)
         return kind.model_validate(json.loads((folder / PAYLOAD_FILE).read_text("utf-8")))
 
 

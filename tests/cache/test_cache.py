@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from harness import cache as cache_module
 from harness.cache import Cache
 from harness.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _fill(text: str, calls: list[int] | None = None):
@@ -85,22 +88,74 @@ def test_an_unwritable_root_is_a_user_error(tmp_path: Path) -> None:
         Cache(tmp_path / "file").build("k", "key", _fill("one"))
 
 
-def test_prune_removes_entries_and_leftovers_but_not_what_is_being_written(tmp_path: Path) -> None:
+WAITING = """
+import sys
+from pathlib import Path
+from harness import cache as module
+from harness.cache import Cache
+real, folder = module._damage, Path(sys.argv[1])
+def damage(entry):
+    found = real(entry)
+    if found is not None and not (folder / "seen").exists():
+        (folder / "seen").touch()
+        while not (folder / "go").exists():
+            pass
+    return found
+module._damage = damage
+found = Cache(folder / "cache").find("k", "key")
+print("none" if found is None else (found / "a.txt").read_text())
+"""
+
+
+def test_who_saw_damage_late_does_not_move_the_rebuilt_entry_aside(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    folder = cache.build("k", "key", _fill("one"))
+    (folder / "a.txt").write_text("onf")
+    command = [sys.executable, "-c", WAITING, str(tmp_path)]
+    late = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "seen").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    cache.build("k", "key", _fill("two"))
+    (tmp_path / "go").touch()
+    assert late.communicate(timeout=30)[0] == "two\n"
+    assert len(list((tmp_path / "cache").glob("k/key.damaged-*"))) == 1
+
+
+def test_an_entry_that_goes_while_it_is_looked_at_is_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path)
+    folder = cache.build("k", "key", _fill("one"))
+
+    def gone(entry: Path) -> str | None:
+        shutil.rmtree(entry)
+        return real(entry)
+
+    real = cache_module._damage
+    monkeypatch.setattr(cache_module, "_damage", gone)
+    assert cache.find("k", "key") is None
+    assert not folder.exists()
+
+
+DISCARDING = """
+import os, shutil, sys
+from pathlib import Path
+from harness.cache import Cache
+def killed(*_, **__):
+    os.kill(os.getpid(), 9)
+shutil.rmtree = killed
+Cache(Path(sys.argv[1])).discard("k", "key")
+"""
+
+
+def test_a_kill_while_an_entry_is_removed_leaves_none_by_its_name(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     cache.build("k", "key", _fill("one"))
-    assert [entry.key for entry in cache.entries()] == ["key"]
-    dead, download = (
-        tmp_path / "k" / ".key.999999999.partial",
-        tmp_path / "downloads" / ".a.partial",
-    )
-    live, idle = tmp_path / "evaluating" / "live", tmp_path / "evaluating" / "idle"
-    long_ago = time.time() - 86400
-    for folder in (dead, download, live, idle):
-        folder.mkdir(parents=True)
-        (folder / "rows.journal").write_text("one")
-        for path in (folder / "rows.journal", folder):
-            os.utime(path, (long_ago, long_ago))
-    os.utime(live / "rows.journal")  # appending leaves the folder's own time as it was
-    assert [entry.key for entry in cache.prune()] == ["key"]
-    assert cache.entries() == []
-    assert [folder.name for folder in (dead, download, live, idle) if folder.exists()] == ["live"]
+    done = subprocess.run([sys.executable, "-c", DISCARDING, str(tmp_path)], cwd=ROOT)
+    assert done.returncode == -9
+    assert not (tmp_path / "k" / "key").exists()
+    (half,) = (tmp_path / "k").glob(".key.*.partial")
+    assert (cache.build("k", "key", _fill("two")) / "a.txt").read_text() == "two"
+    assert not half.exists()

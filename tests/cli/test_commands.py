@@ -100,6 +100,9 @@ def test_the_cache_can_be_listed_and_emptied(
     listed = json.loads(harness("cache", "list", "--json").stdout)
     assert any(entry["kind"] == "models" for entry in listed["entries"])
     pruned = json.loads(harness("cache", "prune", "--json").stdout)
+    assert pruned == {"removed": 0, "leftovers": 0, "bytes": 0}
+    assert json.loads(harness("cache", "list", "--json").stdout)["entries"] == listed["entries"]
+    pruned = json.loads(harness("cache", "prune", "--older-than-days=0", "--json").stdout)
     assert pruned["removed"] == len(listed["entries"])
     assert json.loads(harness("cache", "list", "--json").stdout)["entries"] == []
 

@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,21 @@ ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--model=tiny", "--variant=base", "--limit=8", "-k", "loss or execution"]
 
 
-def bench(folder: Path, number: int) -> None:
+TRAINED = ["--model=tiny", "--variant=lora", "--limit=4", "--no-cache", "--set", "iters=2"]
+TRAINED += ["--set", "val_batches=1", "-k", "finetune or loss or execution"]
+
+
+def bench(folder: Path, number: int, options: Sequence[str] = OPTIONS) -> None:
     """The documented command on a cache that holds everything."""
-    arguments = [str(ROOT / "suites"), "-q", "-c", str(ROOT / "pyproject.toml"), *OPTIONS]
+    arguments = [str(ROOT / "suites"), "-q", "-c", str(ROOT / "pyproject.toml"), *options]
     arguments += [f"--rootdir={ROOT}", f"--results-dir={folder / 'runs'}"]
     with contextlib.redirect_stdout(io.StringIO()):
         assert pytest.main([*arguments, f"--run-name=soak{number}", "-p", "no:cacheprovider"]) == 0
+
+
+def train(folder: Path, number: int) -> None:
+    """The documented command with nothing in a cache: trained, answered and graded anew."""
+    bench(folder, number, TRAINED)
 
 
 def score(folder: Path, number: int) -> None:
@@ -61,11 +71,12 @@ def held() -> dict[str, Any]:
 
 
 def main() -> None:
-    """COUNT runs of the three kinds in turn, models the rarest."""
+    """COUNT runs of the four kinds in turn, those that start models the rarest."""
     count, folder, output = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     with output.open("w") as stream:
         for number in range(count):
-            kind = model if number % 20 == 10 else (bench, score)[number % 2]
+            rare = {10: model, 3: train, 13: train}.get(number % 20)
+            kind = rare or (bench, score)[number % 2]
             kind(folder, number)
             stream.write(json.dumps({"kind": kind.__name__, **held()}) + "\n")
             stream.flush()

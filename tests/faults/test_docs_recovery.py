@@ -22,6 +22,7 @@ from harness.journal import Journal
 from harness.models import smollm2
 from harness.pipeline.preflight import check_writable
 from harness.pipeline.session import Session
+from harness.pruning import prune
 from harness.results.checksums import write_checksums
 from harness.results.store import read_run
 from harness.train.checkpoints import StateStore
@@ -74,7 +75,10 @@ def of_the_cache(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     Journal(folder / "rows", 1).add({0: "row"})
     spoil(folder / "rows", flipped)
     Journal(folder / "rows", 1)
-    return capsys.readouterr().err.splitlines()
+    cache.hold()
+    in_use = refused(lambda: prune(cache, 0.0))
+    cache.let_go()
+    return [in_use, *capsys.readouterr().err.splitlines()]
 
 
 def of_a_training(folder: Path) -> list[str]:

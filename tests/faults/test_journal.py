@@ -50,3 +50,12 @@ def test_a_flipped_bit_never_gives_another_row(
         assert kept.rows.items() <= expected.items()
         assert len(kept.rows) <= 4 or kept.rows == expected
     assert f"{journal} is damaged in line" in capsys.readouterr().err
+
+
+def test_a_file_that_is_removed_under_it_is_written_anew_with_all_rows(journal: Path) -> None:
+    kept = Journal(journal, {"kernels": 1})
+    journal.unlink()
+    kept.add({6: {"text": "c"}})
+    again = Journal(journal, {"kernels": 1})
+    assert again.rows == kept.rows
+    assert len(again.rows) == 7

@@ -7,12 +7,14 @@ import os
 import statistics
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from bench_command import ROOT, Bench
+from soak_runs import TRAINED
 
 from harness.data.sources import resolve_dataset
 
@@ -96,7 +98,9 @@ def test_120_runs_in_one_process_do_not_grow(tmp_path: Path) -> None:
     print(f"resident: {held[0]['rss'] / 1e6:.1f} MB, {first / 1e6:.1f}, {last / 1e6:.1f}")
     assert last - first < GROWTH_BYTES * (half - quarter)
     # Each run leaves its results, and nothing else in the cache.
-    assert len(list((tmp_path / "runs").iterdir())) == 1 + sum(r["kind"] == "bench" for r in held)
+    kinds = Counter(row["kind"] for row in held)
+    assert kinds["train"] == RUNS_IN_ONE // 10
+    assert len(list((tmp_path / "runs").iterdir())) == 1 + kinds["bench"] + kinds["train"]
 
 
 @pytest.mark.slow
@@ -106,8 +110,9 @@ def test_80_runs_in_processes_of_their_own_leave_nothing(tmp_path: Path) -> None
     command = [sys.executable, "-m", "harness", "score", "--dataset=fixtures/mini", "--split=test"]
     command += [f"--predictions={tmp_path / 'p.jsonl'}", f"--out={tmp_path / 'scores.jsonl'}"]
     for number in range(RUNS_IN_MANY):
-        if number % 5 == 0:
-            process = Bench(tmp_path, BENCH).start(f"soak{number}", **environment(tmp_path))
+        if number % 5 == 0:  # every fourth of these trains and answers anew
+            options = tuple(TRAINED) if number % 20 == 10 else BENCH
+            process = Bench(tmp_path, options).start(f"soak{number}", **environment(tmp_path))
         else:
             process = subprocess.Popen(
                 command,
