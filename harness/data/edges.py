@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from harness.data.prompts import PromptStyle, chat_template_of
+from harness.data.conversation import chat_template_of, conversation
+from harness.data.prompts import PromptStyle
 from harness.errors import UserError
 
 
@@ -72,7 +73,7 @@ def _turn_end(tokenizer: Any, stops: frozenset[int], default: int) -> int:
     """The stop token with which the chat template closes an assistant's turn, if it does."""
     answer = "SELECT 1"
     messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]
-    rendered = str(tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=False))
+    rendered = conversation(tokenizer, messages, answered=True)
     tail = rendered.rpartition(answer)[2]
     tokens = tokenizer.encode(tail, add_special_tokens=False) if tail else []
     return int(tokens[0]) if tokens and int(tokens[0]) in stops else default

@@ -95,22 +95,14 @@ def render_prompt(
     prompt = style.prompt(question, table, hint)
     if not style.chat:
         return prompt
+    from harness.data.conversation import chat_template_of, conversation
+
     if not chat_template_of(tokenizer):
         raise UserError(
             "prompt style 'chat' needs a model whose tokenizer has a chat template, and this one "
             "has none. Use --prompt-style=dialect or sql, or an instruct model."
         )
-    messages = [{"role": "user", "content": prompt}]
-    rendered = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
-    )
-    return str(rendered)
-
-
-def chat_template_of(tokenizer: Any) -> bool:
-    """Whether ``tokenizer`` (mlx-lm's wrapper or Hugging Face's) can render a conversation."""
-    has = getattr(tokenizer, "has_chat_template", None)
-    return bool(getattr(tokenizer, "chat_template", None) if has is None else has)
+    return conversation(tokenizer, [{"role": "user", "content": prompt}], answered=False)
 
 
 def dialect_query(gold: LogicalForm, table: Table) -> str:

@@ -11,10 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
-
+from harness.data.conversation import REFUSALS, chat_template_of, refusal_of
 from harness.data.edges import Edges
-from harness.data.prompts import chat_template_of
 from harness.data.records import TextExample
 from harness.data.rows import TokenizedExample
 from harness.errors import UserError
@@ -68,8 +66,11 @@ def _rendered(example: TextExample, tokenizer: Any, answer: bool) -> list[int]:
         tokens: Sequence[int] = tokenizer.apply_chat_template(
             messages, tools=tools, add_generation_prompt=not answer, return_dict=False
         )
-    except (jinja2.TemplateError, TypeError, KeyError) as error:
+    except REFUSALS as error:
+        roles = ", ".join(str(message["role"]) for message in messages)
         raise UserError(
-            f"row {example.table_id}: the model's chat template refuses it: {error}"
+            f"row {example.table_id}: the model's chat template refuses a conversation of {roles}: "
+            f"{refusal_of(error)}. Take out what it refuses (a system's text may stand before the "
+            'user\'s), use another model, or give whole texts: {"text": …} a line.'
         ) from error
     return [int(token) for token in tokens]

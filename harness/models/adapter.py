@@ -21,6 +21,7 @@ CONFIG = "adapter_config.json"
 WEIGHTS = "adapters.safetensors"
 
 _PICKLES = (".npz", ".bin", ".pt", ".pth", ".pkl", ".ckpt")
+FLOATS = ("F32", "F16", "BF16")
 _LAYER = re.compile(r"\.(\d+)\.")
 
 
@@ -76,45 +77,35 @@ def check_adapter(base: BaseModel, folder: Path) -> dict[str, Any]:
         others = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
         found = f" It holds {', '.join(others)}; only safetensors are read." if others else ""
         raise UserError(f"adapter {folder} has no {WEIGHTS}.{found}")
-    layers = config.get("num_layers", -1)
-    faults = []
-    if isinstance(layers, int) and base.layers and layers > base.layers:
-        faults.append(f"it adapts {layers} layers, the model has {base.layers}")
-    weights = check_weights(base.id, base.path)
-    faults += _mismatches(read_header(path), weights, base.quantization)
-    if faults:
-        raise _unfit(base, folder, config, faults)
+    held, weights = read_header(path), check_weights(base.id, base.path)
+    layers = too_many_layers(config, base)
+    faults = _mismatches(held, weights, base.quantization, _rank(config))
+    if layers or faults:
+        # The list is whole only with what the model would take: it is worth a look at it now.
+        from harness.models.adapted import differences
+
+        whole = differences(base, folder, config)
+        raise unfit(base, folder, config, [*layers, *(faults if whole is None else whole)])
     return config
 
 
-def check_applied(
-    base: BaseModel, folder: Path, config: Mapping[str, Any], expected: Mapping[str, Any]
-) -> None:
-    """Refuse an adapter that lacks tensors which its own configuration adapts.
-
-    Args:
-        base: the model, for the message.
-        folder: the adapter's.
-        config: its configuration.
-        expected: the names in the model that the adapter fills; the values are not looked at.
-
-    Raises:
-        UserError: every missing tensor; mlx-lm would leave those layers as they are in silence.
-    """
-    held = read_header(folder / WEIGHTS)
-    faults = [f"{name}: missing in {WEIGHTS}" for name in sorted(expected) if name not in held]
-    if faults:
-        raise _unfit(base, folder, config, faults)
+def too_many_layers(config: Mapping[str, Any], base: BaseModel) -> list[str]:
+    """The fault of an adapter for more layers than the model has, if it is one."""
+    layers = config.get("num_layers", -1)
+    if isinstance(layers, int) and base.layers and layers > base.layers:
+        return [f"it adapts {layers} layers, the model has {base.layers}"]
+    return []
 
 
-def _unfit(
+def unfit(
     base: BaseModel, folder: Path, config: Mapping[str, Any], faults: Sequence[str]
 ) -> UserError:
+    """The error that tells every fault of an adapter."""
     listed = "\n".join(f"  {line}" for line in _by_layer(faults))
     return UserError(
-        f"adapter {folder} was made for another base than {base.id!r} "
-        f"({len(faults)} mismatches):\n{listed}\n"
-        f"Use the base named in its {CONFIG} ({config.get('model', 'not recorded')!r})."
+        f"adapter {folder} does not fit model {base.id!r} ({len(faults)} mismatches):\n{listed}\n"
+        f"Use the base it was made for (its {CONFIG} names "
+        f"{config.get('model', 'none')!r}), and the {CONFIG} that was written with it."
     )
 
 
@@ -136,15 +127,20 @@ def _mismatches(
     adapter: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],
     quantization: Mapping[str, Any] | None,
+    rank: int | None,
 ) -> list[str]:
     """One line for every adapter tensor that has no place, or another size, in the model."""
     faults = []
     for name, tensor in sorted(adapter.items()):
+        if tensor.dtype not in FLOATS:
+            faults.append(f"{name}: {wrong_type(tensor)}")
+            continue
         module, _, leaf = name.rpartition(".")
         if leaf not in ("lora_a", "lora_b", "m"):
             target = weights.get(name)
             if target is not None and target.shape != tensor.shape:
-                faults.append(f"{name}: {_shape(tensor.shape)}, model {_shape(target.shape)}")
+                told = f"{shape_text(tensor.shape)}, model {shape_text(target.shape)}"
+                faults.append(f"{name}: {told}")
             elif target is None and _named_alike(name, weights):
                 faults.append(f"{name}: the model has no such weight")
             continue
@@ -156,23 +152,29 @@ def _mismatches(
         outputs, inputs = base.shape[-2:]
         if base.dtype == "U32":
             inputs = inputs * 32 // _bits(module, quantization)
-        expected = _expected(leaf, tensor, outputs, inputs, "embed" in module)
+        expected = _expected(leaf, tensor, outputs, inputs, "embed" in module, rank)
         if expected is not None:
             faults.append(f"{name}: {expected}")
     return faults
 
 
-def _expected(leaf: str, tensor: Tensor, outputs: int, inputs: int, embedding: bool) -> str | None:
+def _expected(
+    leaf: str, tensor: Tensor, outputs: int, inputs: int, embedding: bool, rank: int | None
+) -> str | None:
     """What is wrong with a LoRA or DoRA tensor's size, or None. Expert layers are not checked."""
     if len(tensor.shape) != (1 if leaf == "m" else 2):
         return None
     first, last = (outputs, inputs) if embedding else (inputs, outputs)
-    got, wanted = {
-        "lora_a": (tensor.shape[0], first),
-        "lora_b": (tensor.shape[-1], last),
-        "m": (tensor.shape[0], outputs),
-    }[leaf]
-    return None if got == wanted else f"width {got}, the model has {wanted}"
+    wanted = {"lora_a": (first, rank), "lora_b": (rank, last), "m": (outputs,)}[leaf]
+    fits = all(w in (None, got) for got, w in zip(tensor.shape, wanted, strict=True))
+    return None if fits else f"{shape_text(tensor.shape)}, model {shape_text(wanted)}"
+
+
+def _rank(config: Mapping[str, Any]) -> int | None:
+    """The rank that the configuration promises, if it is a number."""
+    settings = config.get("lora_parameters")
+    rank = settings.get("rank") if isinstance(settings, Mapping) else None
+    return rank if isinstance(rank, int) else None
 
 
 def _bits(module: str, quantization: Mapping[str, Any] | None) -> int:
@@ -191,5 +193,11 @@ def _named_alike(name: str, weights: Mapping[str, Tensor]) -> bool:
     return plain and name.startswith("model.layers.")
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
+def shape_text(shape: Sequence[int | None]) -> str:
+    """A shape as people write it: `64x8`; `r` where the rank is not known."""
+    return "x".join("r" if size is None else str(size) for size in shape)
+
+
+def wrong_type(tensor: Tensor) -> str:
+    """The fault of a tensor that is no number with a fraction."""
+    return f"{tensor.dtype}, allowed are {', '.join(FLOATS)}"

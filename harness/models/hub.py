@@ -1,7 +1,8 @@
 """Models from the hub: `owner/name` or `owner/name@revision` -> a folder in the hub's own cache.
 
 Everything that can go wrong ends in one message with the remedy: no such model, gated, no such
-revision or file, offline, no network, no room. Resuming and checksums are `huggingface_hub`'s.
+revision or file, offline, no network, no room. Resuming a connection that broke, and checksums,
+are `huggingface_hub`'s.
 Never imports mlx.
 """
 
@@ -63,10 +64,13 @@ def snapshot(name: str, files: Sequence[str] = FILES) -> Path:
         cause = error
     except HfHubHTTPError as error:
         why, cause = _answered(error) or _offline(), error
-    except Dropped as error:  # a connection that broke during the download
-        why, cause = f"was cut off ({_one_line(error)}). Run it again: it goes on", error
+    except Dropped as error:  # a connection that broke again and again during the download
+        why, cause = _cut_off(error), error
     except OSError as error:
-        why, cause = _refused(error), error
+        inconsistent = error.errno is None and "Consistency check failed" in str(error)
+        why, cause = _cut_off(error) if inconsistent else _refused(error), error
+    except (RuntimeError, ValueError) as error:  # hf_xet's, and a file beyond the hub's own limit
+        why, cause = _cut_off(error), error
     raise UserError(f"model {repository!r} {why}. Or use smollm2 or tiny.") from cause
 
 
@@ -74,6 +78,14 @@ def _answered(error: BaseException | None) -> str | None:
     """What the hub said instead of the model; None where it said nothing."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return None if status is None else f"cannot be had: the hub answered {status}. Try again later"
+
+
+def _cut_off(error: Exception) -> str:
+    # huggingface_hub 2.4 keeps no part of a file for a later call.
+    return (
+        f"was cut off during the download ({_one_line(error)}). Run it again: files that are whole "
+        "are kept, the one that was cut off starts over"
+    )
 
 
 def _offline() -> str:

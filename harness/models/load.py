@@ -7,13 +7,17 @@ with every parameter evaluated (MLX loads lazily). Half-precision weights stay a
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.models.adapter import check_adapter, check_applied
+from harness.models.adapted import UNFIT, apply_adapter
+from harness.models.adapter import WEIGHTS, check_adapter
 from harness.models.backend import mx, nn
+from harness.models.exhausted import is_out_of_memory
 from harness.models.resolve import BaseModel
 
 
@@ -36,36 +40,70 @@ def load(base: BaseModel, adapter_path: Path | None = None) -> LoadedModel:
     """
     if adapter_path is not None:
         adapter = check_adapter(base, adapter_path)
-    from mlx_lm.utils import load_model
-
-    try:
-        model, _ = load_model(base.path, lazy=True, trust_remote_code=base.trusted)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"model {base.id!r}: its weights do not fit architecture {base.architecture!r}: {error}"
-        ) from error
+    model, _ = read_model(base)
     if adapter_path is not None:
-        from mlx_lm.tuner.utils import load_adapters
-
-        try:
-            model = load_adapters(model, str(adapter_path))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise UserError(
-                f"adapter {adapter_path} does not fit model {base.id!r}: {error}"
-            ) from error
-        check_applied(base, adapter_path, adapter, _adapter_tensors(model))
+        with _readable(f"adapter {adapter_path}", [adapter_path / WEIGHTS]):
+            model = apply_adapter(model, base, adapter_path, adapter)
     model.eval()
-    mx.eval(model.parameters())
+    with weights_readable(base):
+        mx.eval(model.parameters())
     return LoadedModel(model, load_tokenizer(base), base)
 
 
-def _adapter_tensors(model: nn.Module) -> dict[str, mx.array]:
-    """Every LoRA or DoRA tensor of a model by name; none where whole blocks were tuned."""
-    from mlx.utils import tree_flatten
+def read_model(base: BaseModel) -> tuple[nn.Module, dict[str, Any]]:
+    """The model of ``base`` without an adapter, its parameters not yet evaluated, and the
+    configuration as mlx-lm reads it.
 
-    leaves = ("lora_a", "lora_b", "m")
-    found: dict[str, mx.array] = dict(tree_flatten(model.parameters()))
-    return {name: array for name, array in found.items() if name.rsplit(".", 1)[-1] in leaves}
+    Raises:
+        UserError: its weights cannot be read, or do not fit the architecture.
+    """
+    from mlx_lm.utils import load_model
+
+    try:
+        with weights_readable(base):
+            read: tuple[nn.Module, dict[str, Any]] = load_model(
+                base.path, lazy=True, trust_remote_code=base.trusted
+            )
+    except UNFIT as error:
+        raise UserError(
+            f"model {base.id!r}: its weights do not fit architecture {base.architecture!r}: "
+            f"{_told(error)}"
+        ) from error
+    return read
+
+
+def weights_readable(base: BaseModel) -> AbstractContextManager[None]:
+    """Within the block, MLX's refusal to read weights is a :class:`UserError` with the file."""
+    return _readable(f"model {base.id!r}", sorted(base.path.glob("model*.safetensors")))
+
+
+@contextmanager
+def _readable(what: str, files: Sequence[Path]) -> Iterator[None]:
+    """Name the file that MLX refuses to read in the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error) or isinstance(error, NotImplementedError):
+            raise
+        file = next(filter(_refused, files), None)
+        if file is None:
+            raise
+        raise UserError(
+            f"{what}: MLX cannot read {file}: {_first_line(error)}. It is damaged, or of a number "
+            "format that MLX does not have: download or write it again, or convert the model with "
+            "mlx_lm.convert."
+        ) from error
+
+
+def _refused(file: Path) -> bool:
+    """Whether MLX fails on the header of ``file`` or on one of its tensors."""
+    try:
+        arrays: dict[str, mx.array] = mx.load(str(file))  # type: ignore[assignment]
+        while arrays:  # one at a time: all of them may not fit in memory twice
+            mx.eval(arrays.popitem()[1])
+    except RuntimeError:
+        return True
+    return False
 
 
 def load_tokenizer(base: BaseModel) -> Any:
@@ -83,6 +121,12 @@ def load_tokenizer(base: BaseModel) -> Any:
             f"model {base.id!r}: its tokenizer cannot be read: {_first_line(error)}. Copy the "
             "tokenizer files of the original model beside its weights."
         ) from error
+
+
+def _told(error: Exception) -> str:
+    """An error's words, with its kind where they would say little: `KeyError: 'rope'`."""
+    plain = isinstance(error, ValueError) and str(error)
+    return str(error) if plain else f"{type(error).__name__}: {error}"
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, model_validator
 from harness.cache import Cache
 from harness.errors import UserError
 from harness.files import content_key
-from harness.models.resolve import BaseModel, inspect
+from harness.models.resolve import TEXT_FILES, BaseModel, files_in, inspect
 from harness.progress import ProgressCallback, silent
 
 Mode = Literal["affine", "mxfp4", "nvfp4", "mxfp8"]
@@ -34,10 +34,6 @@ _ALLOWED: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 }
 _DEFAULTS = {"affine": (4, 64), "mxfp4": (4, 32), "nvfp4": (4, 16), "mxfp8": (8, 32)}
 """Bits and group size by mode: what mlx-lm's conversion takes when none are given."""
-
-# Everything of a model directory that is neither weights nor configuration.
-_COPIED = ("tokenizer*", "*.jinja", "vocab.*", "merges.txt", "*.model", "*.tiktoken", "*.py")
-_COPIED_JSON = ("special_tokens_map.json", "added_tokens.json", "generation_config.json")
 
 
 class QuantizeSpec(Record):
@@ -120,9 +116,11 @@ def _already(base: BaseModel, spec: QuantizeSpec) -> BaseModel:
 
 def _convert(base: BaseModel, spec: QuantizeSpec, folder: Path) -> None:
     from harness.models.backend import nn  # isort: skip  (the BLAS first)
-    from mlx_lm.utils import load_model, quantize_model, save_config, save_model
+    from mlx_lm.utils import quantize_model, save_config, save_model
 
-    model, config = load_model(base.path, lazy=True, trust_remote_code=base.trusted)
+    from harness.models.load import read_model, weights_readable
+
+    model, config = read_model(base)
     refused = _indivisible(model, spec, nn)
     if refused:
         widths = sorted(set(refused.values()))
@@ -147,11 +145,12 @@ def _convert(base: BaseModel, spec: QuantizeSpec, folder: Path) -> None:
         model, config = quantize_model(
             model, config, spec.group_size, spec.bits, mode=spec.mode, quant_predicate=predicate
         )
-    save_model(folder, model, donate_model=True)
+    with weights_readable(base):
+        save_model(folder, model, donate_model=True)
     save_config(config, config_path=folder / "config.json")
-    for pattern in (*_COPIED, *_COPIED_JSON):
-        for path in base.path.glob(pattern):
-            shutil.copy(path, folder / path.name)
+    for name, path in files_in(base.path, (*TEXT_FILES, "generation_config.json")).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(path, folder / name)
 
 
 def _indivisible(model: Any, spec: QuantizeSpec, nn: Any) -> dict[str, int]:

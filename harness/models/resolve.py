@@ -10,29 +10,31 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.cache import Cache
+from harness.cache import ALWAYS_HASHED_BYTES, Cache
 from harness.errors import UserError, unknown
 from harness.files import content_key, sha256_file, write_json
 from harness.models import smollm2, tiny
 from harness.models.hub import snapshot
 from harness.models.safetensors import Tensor, check_weights
-from harness.progress import ProgressCallback, silent
+from harness.progress import ProgressCallback, silent, tell
 
 EMBEDDED = ("smollm2", "tiny")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-# What decides a model's numbers; a README or a download's leftovers do not.
-_HASHED = (
-    *("config.json", "generation_config.json", "*.safetensors", "tokenizer*", "*.jinja"),
-    *("vocab.json", "merges.txt", "*.tiktoken", "*.py"),
+TEXT_FILES = (
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges*"),
+    *("*.model", "*.spm", "*.tiktoken", "tekken.json", "*.jinja", "chat_template*"),
+    *("additional_chat_templates/*.jinja", "*.py"),
 )
+"""What decides a model's tokens and text, in any form that `transformers` and mlx-lm read."""
+
+_NUMBER_FILES = ("config.json", "generation_config.json", "hf_quant_config.json", "*.safetensors")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
 
 
@@ -47,7 +49,7 @@ class BaseModel:
     revision: str | None
     """The hub's commit, or the embedded model's version; None for a directory."""
     sha256: str
-    """Over the files that decide its numbers: configuration, weights and tokenizer."""
+    """Over the files that decide its numbers and texts: configuration, weights, tokenizer."""
     architecture: str
     """``model_type`` of its configuration."""
     config: Mapping[str, Any]
@@ -243,28 +245,41 @@ def find_config(name: str) -> Path:
     raise unknown("model", name, EMBEDDED, "Or give an existing directory or a hub id.")
 
 
+def files_in(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
+    """The files of ``folder`` that match one of ``patterns``, by their path in it."""
+    found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path for path in sorted(found)}
+
+
 def _sha256(folder: Path, cache: Cache) -> str:
     """SHA-256 over names and contents of the deciding files.
 
-    A file's own hash is kept with its size and modification time, so that a model of many GB is
-    read once. In a folder that cannot be cached the files are read each time.
+    Large files' hashes are kept with their size and modification time, so that a model of many GB
+    is read once; small ones are read each time. In a folder that cannot be cached all are.
     """
-    paths = sorted({path for pattern in _HASHED for path in folder.glob(pattern)})
-    stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    files = files_in(folder, (*_NUMBER_FILES, *TEXT_FILES))
+    large = {n: p for n, p in files.items() if p.stat().st_size > ALWAYS_HASHED_BYTES}
+    small = {name: sha256_file(path) for name, path in files.items() if name not in large}
+    return _listing_sha256(small | (_kept_hashes(folder, large, cache) if large else {}))
+
+
+def _kept_hashes(folder: Path, files: Mapping[str, Path], cache: Cache) -> dict[str, str]:
+    """The files' own SHA-256 by name, from the cache where size and time are as they were."""
+    stats = [(name, p.stat().st_size, p.stat().st_mtime_ns) for name, p in files.items()]
     store = cache.root / "fingerprints" / f"{content_key(str(folder.resolve()), stats)}.json"
     try:
         known = json.loads(store.read_text(encoding="utf-8"))
         if known["sha256"] == _listing_sha256(known["files"]):  # else the record is damaged
-            return str(known["sha256"])
+            kept: dict[str, str] = known["files"]
+            return kept
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass
-    files = {path.name: sha256_file(path) for path in paths}
-    digest = _listing_sha256(files)
+    found = {name: sha256_file(path) for name, path in files.items()}
     try:
-        write_json(store, {"sha256": digest, "files": files})
+        write_json(store, {"sha256": _listing_sha256(found), "files": found})
     except UserError as error:
-        print(f"tunebench: {error}; the model is hashed again next time", file=sys.stderr)
-    return digest
+        tell(f"tunebench: {error}; the model is hashed again next time")
+    return found
 
 
 def _listing_sha256(files: Mapping[str, str]) -> str:

@@ -7,13 +7,17 @@ Needs neither mlx nor the safetensors package. Format: github.com/huggingface/sa
 from __future__ import annotations
 
 import json
+import math
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 
 _HEADER_LIMIT = 100 * 1024 * 1024  # the format's own limit
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "BOOL": 1, "C64": 8}
+_BYTES |= {f"{kind}{8 * size}": size for kind in "IU" for size in (1, 2, 4, 8)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +47,13 @@ def read_header(path: Path) -> dict[str, Tensor]:
     try:
         header = json.loads(text)
         tensors = {
-            name: Tensor(
-                entry["dtype"],
-                tuple(entry["shape"]),
-                entry["data_offsets"][1] - entry["data_offsets"][0],
-            )
-            for name, entry in header.items()
-            if name != "__metadata__"
+            name: _tensor(name, entry) for name, entry in header.items() if name != "__metadata__"
         }
         end = max((header[name]["data_offsets"][1] for name in tensors), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        told = f": {error}" if isinstance(error, _Unlike) else ""
         raise UserError(
-            f"{path} is not a readable safetensors file (damaged or truncated). "
+            f"{path} is not a readable safetensors file (damaged or truncated{told}). "
             "Download or write it again."
         ) from error
     if size < 8 + length + end:
@@ -62,6 +61,23 @@ def read_header(path: Path) -> dict[str, Tensor]:
             f"{path} is truncated: {size} bytes of {8 + length + end}. Download it again."
         )
     return tensors
+
+
+class _Unlike(ValueError):
+    """A header that contradicts itself."""
+
+
+def _tensor(name: str, entry: dict[str, Any]) -> Tensor:
+    """A header's entry, whose numbers must fit one another."""
+    start, end = entry["data_offsets"]
+    dtype, shape = str(entry["dtype"]), tuple(entry["shape"])
+    if not all(isinstance(number, int) and number >= 0 for number in (start, end, *shape)):
+        raise _Unlike(f"tensor {name!r} has shape {shape} at {start} to {end}")
+    wanted = math.prod(shape) * _BYTES.get(dtype, 0)
+    # Types that are not known here are left to MLX.
+    if end - start != wanted and dtype in _BYTES:
+        raise _Unlike(f"tensor {name!r} of {dtype} {shape} in {end - start} bytes, not {wanted}")
+    return Tensor(dtype, shape, end - start)
 
 
 def check_weights(name: str, folder: Path) -> dict[str, Tensor]:

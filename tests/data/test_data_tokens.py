@@ -108,6 +108,36 @@ def test_chat_without_a_template_says_what_to_use() -> None:
         tokenize([example("q")], TABLES, style("chat"), byte_tokenizer(), 500)
 
 
+REFUSING = {
+    "says why": (
+        "{{ raise_exception('A system message is required.\\nSee the card') }}",
+        "A system message is required",
+    ),
+    "lacks a variable": ("{{ nothing.upper() }}", "'nothing' is undefined"),
+    "is no template": ("{% for m in messages %}{{ m.content }}", "Unexpected end of template"),
+    "adds what cannot be added": ("{{ messages[0].content + 1 }}", "concatenate str"),
+}
+
+
+@pytest.mark.parametrize(("template", "told"), REFUSING.values(), ids=REFUSING)
+def test_a_template_that_refuses_or_is_broken_is_quoted_on_one_line(
+    template: str, told: str
+) -> None:
+    tokenizer = byte_tokenizer(template=template)
+    attempts = (
+        lambda: tokenize([example("q")], TABLES, style("chat"), tokenizer, 500),
+        lambda: encode_prompt(tokenizer, style("chat"), "q", TABLE),
+    )
+    for attempt in attempts:
+        with pytest.raises(UserError) as caught:
+            attempt()
+        text = str(caught.value)
+        assert text.startswith("prompt style 'chat': the model's chat template refuses")
+        assert told in text
+        assert "--prompt-style=dialect" in text
+        assert "\n" not in text
+
+
 def test_a_long_text_is_cut_and_counted_but_keeps_an_answer_token() -> None:
     tokenizer = byte_tokenizer()
     (full,) = tokenize([example("q")], TABLES, style("dialect"), tokenizer, 500).examples

@@ -112,7 +112,7 @@ def test_a_text_that_writes_the_bos_itself_is_refused_where_the_tokenizer_adds_o
     [
         (None, "this model's tokenizer has none"),
         ("{% if add_generation_prompt %}other{% else %}text{% endif %}", "cannot be told apart"),
-        ("{{ raise_exception('roles must alternate') }}", "refuses it: roles must alternate"),
+        ("{{ raise_exception('roles must alternate') }}", "user, assistant: roles must alternate"),
     ],
 )
 def test_a_template_that_cannot_serve_is_told(
@@ -216,3 +216,18 @@ def test_the_article_s_training_data_is_read() -> None:
     assert isinstance(first, TextExample)
     assert first.text is not None
     assert first.text.startswith("table: 1-10015132-16\n")
+
+
+def test_a_template_that_takes_no_system_turn_says_so_of_the_row(tmp_path: Path) -> None:
+    refusing = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}"
+    )
+    tokenizer = byte_tokenizer(template=refusing + "{% endif %}" + TEMPLATE)
+    dataset = read(tmp_path, ROWS["chat"])
+    with pytest.raises(UserError) as caught:
+        tokenize(dataset.train, {}, style("dialect"), tokenizer, 500)
+    text = str(caught.value)
+    assert "row train:1: the model's chat template refuses a conversation of system, user" in text
+    assert "System role not supported" in text
+    assert "a system's text may stand before the user's" in text
+    assert "\n" not in text

@@ -19,6 +19,12 @@ from harness.models import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "a" * 40
+BREAK_BYTES = 3 << 16
+
+asked: list[tuple[str, str, str | None]] = []
+"""Model, file and Range of every download."""
+mended: set[str] = set()
+"""Models whose downloads no longer break."""
 
 
 def hub(folder: Path) -> type[BaseHTTPRequestHandler]:
@@ -39,7 +45,7 @@ def hub(folder: Path) -> type[BaseHTTPRequestHandler]:
                 self.send(403, b"{}", {"X-Error-Code": "GatedRepo"}, body)
             elif name == "down":
                 self.send(500, b"{}", {}, body)
-            elif name not in ("tiny", "lacking", "unweighted"):
+            elif name not in ("tiny", "lacking", "unweighted", "dropping", "stuck"):
                 self.send(404, b"{}", {"X-Error-Code": "RepoNotFound"}, body)
             elif action in ("revision", "tree") and not path.endswith(("/main", COMMIT)):
                 self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body)
@@ -58,7 +64,27 @@ def hub(folder: Path) -> type[BaseHTTPRequestHandler]:
             else:
                 data = (folder / path.rsplit("/", 1)[1]).read_bytes()
                 headers = {"ETag": f'"{len(data)}-{path[-8:]}"', "X-Repo-Commit": COMMIT}
-                self.send(200, data, headers, body)
+                if body:
+                    asked.append((name, path.rsplit("/", 1)[1], self.headers.get("Range")))
+                breaks = name in ("dropping", "stuck") and path.endswith(".safetensors")
+                if body and breaks and name not in mended:
+                    self.drop(data, headers, 0 if name == "stuck" else BREAK_BYTES)
+                else:
+                    self.send(200, data, headers, body)
+
+        def drop(self, data: bytes, headers: dict[str, str], after: int) -> None:
+            """Hang up after some bytes of what was asked for."""
+            ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
+            start = int(ranged[1]) if ranged else 0
+            self.send_response(206 if ranged else 200)
+            if ranged:
+                headers |= {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+            for name, value in {**headers, "Content-Length": str(len(data) - start)}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data[start : start + after])
+            self.wfile.flush()
+            self.close_connection = True
 
         def listed(self, name: str) -> list[Path]:
             whole = sorted(folder.iterdir())
@@ -90,11 +116,14 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 SCRIPT = """
-import json, sys
+import json, sys, time
 from pathlib import Path
 from harness.cache import Cache
 from harness.errors import UserError
 from harness.models.resolve import resolve
+time.sleep = lambda seconds: None  # huggingface_hub waits a second before it tries again
+from huggingface_hub import constants
+constants.DOWNLOAD_CHUNK_SIZE = 1 << 16  # what it keeps of a broken connection: whole ones of 10 MB
 told = {}
 for name in sys.argv[2:]:
     try:
@@ -171,3 +200,34 @@ def test_a_hub_cache_that_cannot_be_written_is_not_mistaken_for_the_network(
     text = resolve(tmp_path, endpoint, "owner/tiny")["owner/tiny"]
     assert "cannot be written to the hub's cache" in text
     assert "set HF_HOME" in text
+
+
+def test_a_download_that_breaks_is_taken_up_where_it_broke(endpoint: str, tmp_path: Path) -> None:
+    size = (tiny_folder(tmp_path) / "model.safetensors").stat().st_size
+    assert size > 2 * BREAK_BYTES
+    told = resolve(tmp_path, endpoint, "owner/dropping")
+    assert told["owner/dropping"] == ["llama", COMMIT, 16]
+    ranges = [r for name, file, r in asked if (name, file) == ("dropping", "model.safetensors")]
+    assert ranges == [None, *(f"bytes={at}-" for at in range(BREAK_BYTES, size, BREAK_BYTES))]
+
+
+def test_one_that_breaks_for_good_says_what_is_kept_and_goes_on_later(
+    endpoint: str, tmp_path: Path
+) -> None:
+    text = resolve(tmp_path, endpoint, "owner/stuck")["owner/stuck"]
+    assert text.startswith("model 'owner/stuck' was cut off during the download (")
+    assert "Run it again: files that are whole are kept" in text
+    assert "\n" not in text
+    mended.add("stuck")
+    before = len(asked)
+    assert resolve(tmp_path, endpoint, "owner/stuck")["owner/stuck"] == ["llama", COMMIT, 16]
+    again = [file for name, file, _ in asked[before:]]
+    assert again.count("model.safetensors") == 1
+    assert len(again) < len(list(tiny_folder(tmp_path).iterdir()))
+
+
+def tiny_folder(folder: Path) -> Path:
+    """What the server serves."""
+    if not (folder / "tiny").exists():
+        tiny.write(folder / "tiny")
+    return folder / "tiny"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from mlx.utils import tree_flatten
 
 from harness.cache import Cache
 from harness.errors import UserError
+from harness.models.adapter import check_adapter
 from harness.models.backend import mx, nn
 from harness.models.load import load
 from harness.models.quantize import QuantizeSpec, quantized
-from harness.models.resolve import BaseModel
+from harness.models.resolve import BaseModel, resolve
 
 Writer = Callable[..., Path]
 
@@ -186,10 +188,134 @@ def test_an_adapter_of_another_base_lists_all_mismatches_at_once(
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**config, "num_layers": 41}))
     told = _refusal(tiny, folder)
-    assert "made for another base than 'tiny' (4 mismatches)" in told
+    # Three tensors, the number of layers, and 7 matrices by 2 in each of the 12 blocks before.
+    assert f"does not fit model 'tiny' ({4 + 7 * 2 * 12} mismatches)" in told
     assert "it adapts 41 layers, the model has 16" in told
-    assert "up_proj.lora_a: width 96, the model has 64" in told
-    assert "up_proj.lora_b: width 256, the model has 64" in told
-    assert "the model has no model.layers.40.mlp.up_proj" in told
-    assert " more" not in told
-    assert "the base named in its adapter_config.json ('tiny')" in told
+    assert "layers.15.mlp.up_proj.lora_a: 96x4, model 64x4" in told
+    assert "layers.15.mlp.up_proj.lora_b: 4x256, model 4x64" in told
+    assert "layers.40.mlp.up_proj.lora_a: the model has no place for it" in told
+    blocks = ",".join(map(str, range(12)))
+    missing = f"model.layers.{{{blocks}}}.mlp.up_proj.lora_a: missing in adapters.safetensors"
+    assert missing in told
+    assert len(told.splitlines()) == 1 + 4 + 7 * 2 + 1
+    assert "its adapter_config.json names 'tiny'" in told
+
+
+def test_every_kind_of_mismatch_is_told_together_before_the_model_is_loaded(
+    tiny: BaseModel, adapter: Writer
+) -> None:
+    folder = adapter()
+    path = folder / "adapters.safetensors"
+    weights = mx.load(str(path))
+    block = "model.layers.15.self_attn"
+    del weights[f"{block}.q_proj.lora_b"]
+    weights[f"{block}.k_proj.lora_a"] = mx.zeros((64, 7))
+    weights[f"{block}.v_proj.lora_a"] = mx.zeros((64, 4), mx.int32)
+    weights[f"{block}.nothing.lora_a"] = mx.zeros((64, 4))
+    mx.save_safetensors(str(path), weights)
+    with pytest.raises(UserError) as caught:
+        check_adapter(tiny, folder)
+    lines = str(caught.value).splitlines()[1:-1]
+    assert lines == [
+        f"  {block}.k_proj.lora_a: 64x7, model 64x4",
+        f"  {block}.nothing.lora_a: the model has no place for it",
+        f"  {block}.q_proj.lora_b: missing in adapters.safetensors",
+        f"  {block}.v_proj.lora_a: I32, allowed are F32, F16, BF16",
+    ]
+
+
+def test_a_full_adapter_that_lacks_a_tensor_of_its_blocks_is_refused(
+    tiny: BaseModel, tmp_path: Path
+) -> None:
+    model = load(tiny).model
+    weights = dict(tree_flatten(model.parameters()))
+    kept = {
+        n: w for n, w in weights.items() if n.startswith(("model.layers.14", "model.layers.15"))
+    }
+    kept["model.norm.weight"] = weights["model.norm.weight"]
+    folder = tmp_path / "full"
+    folder.mkdir()
+    config = {"fine_tune_type": "full", "num_layers": 2}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    mx.save_safetensors(str(folder / "adapters.safetensors"), kept)
+    assert load(tiny, folder).base is tiny
+    del kept["model.layers.14.mlp.up_proj.weight"]
+    mx.save_safetensors(str(folder / "adapters.safetensors"), kept)
+    told = _refusal(tiny, folder)
+    assert "(1 mismatches)" in told
+    assert "model.layers.14.mlp.up_proj.weight: missing in adapters.safetensors" in told
+
+
+def with_header(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Rewrite a safetensors file's header, its data as they are."""
+    data = file.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+
+
+NORM = "model.norm.weight"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("dtype", "BF16", "tensor 'model.norm.weight' of BF16 (64,) in 256 bytes, not 128"),
+        ("shape", [63], "tensor 'model.norm.weight' of F32 (63,) in 256 bytes, not 252"),
+        ("shape", [-64], "tensor 'model.norm.weight' has shape (-64,)"),
+        ("dtype", "F8_E5M2_OF_TOMORROW", "MLX cannot read"),
+        ("data_offsets", ["a", "b"], "tensor 'model.norm.weight' has shape (64,) at a to b"),
+    ],
+)
+def test_a_header_that_lies_is_one_line_with_the_file_and_the_remedy(
+    copy: Path, cache: Cache, field: str, value: Any, told: str
+) -> None:
+    file = copy / "model.safetensors"
+    with_header(file, lambda header: header[NORM].update({field: value}))
+    with pytest.raises(UserError) as caught:
+        load(resolve(str(copy), cache))
+    text = str(caught.value)
+    assert told in text
+    assert str(file) in text
+    assert "ownload or write it again" in text
+    assert "\n" not in text
+
+
+def test_a_base_that_mlx_cannot_read_is_not_quantized_with_a_traceback(
+    copy: Path, cache: Cache
+) -> None:
+    file = copy / "model.safetensors"
+    with_header(file, lambda header: header[NORM].update({"dtype": "F99"}))
+    with pytest.raises(UserError, match=r"MLX cannot read .*model\.safetensors"):
+        quantized(resolve(str(copy), cache), QuantizeSpec(bits=4), cache)
+
+
+def test_an_adapter_of_a_type_that_mlx_does_not_know_is_named(
+    tiny: BaseModel, adapter: Writer
+) -> None:
+    folder = adapter()
+    name = "model.layers.15.mlp.up_proj.lora_a"
+    with_header(folder / "adapters.safetensors", lambda h: h[name].update({"dtype": "F99"}))
+    told = _refusal(tiny, folder)
+    assert f"{name}: F99, allowed are F32, F16, BF16" in told
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_attention_heads", 0),
+        ("num_attention_heads", "two"),
+        ("hidden_size", None),
+        ("rope_scaling", {"type": 7}),
+        ("num_hidden_layers", 17),
+    ],
+)
+def test_a_configuration_that_fits_no_weights_is_told_without_a_traceback(
+    copy: Path, cache: Cache, field: str, value: Any
+) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, field: value}))
+    with pytest.raises(UserError, match="its weights do not fit architecture 'llama'"):
+        load(resolve(str(copy), cache))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,13 @@ from harness.cache import Cache
 from harness.errors import UserError
 from harness.models import smollm2
 from harness.models.load import load_tokenizer
-from harness.models.resolve import BaseModel, known_architectures, resolve
+from harness.models.resolve import (
+    TEXT_FILES,
+    BaseModel,
+    files_in,
+    known_architectures,
+    resolve,
+)
 
 
 def _refusal(name: str, cache: Cache) -> str:
@@ -38,6 +46,64 @@ def test_the_hash_follows_the_weights_and_not_the_readme(copy: Path, cache: Cach
     data[-1] ^= 1
     weights.write_bytes(data)
     assert resolve(str(copy), cache).sha256 != before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("special_tokens_map.json", "added_tokens.json", "tokenizer.model", "spiece.model"),
+        *("vocab.txt", "merges.txt", "vocab.json", "qwen.tiktoken", "tekken.json"),
+        *("chat_template.jinja", "chat_template.json", "additional_chat_templates/tool.jinja"),
+        *("generation_config.json", "hf_quant_config.json"),
+    ],
+)
+def test_the_hash_follows_every_file_that_changes_tokens_text_or_numbers(
+    copy: Path, cache: Cache, name: str
+) -> None:
+    seen = {resolve(str(copy), cache).sha256}
+    (copy / name).parent.mkdir(exist_ok=True)
+    for text in ("{}", '{"a": 1}'):
+        (copy / name).write_text(text)
+        seen.add(resolve(str(copy), cache).sha256)
+    assert len(seen) == 3
+    assert name in files_in(copy, (*TEXT_FILES, "generation_config.json", "hf_quant_config.json"))
+
+
+def test_the_hash_of_a_plain_model_is_that_of_its_listing(tiny: BaseModel) -> None:
+    """As `sha256sum` lists them: a new kind of file leaves other models' fingerprints alone."""
+    names = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+    digests = {n: hashlib.sha256((tiny.path / n).read_bytes()).hexdigest() for n in names}
+    listing = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    assert tiny.sha256 == hashlib.sha256(listing.encode()).hexdigest()
+
+
+def test_a_small_file_changed_behind_its_time_is_seen_and_a_large_one_by_its_time(
+    copy: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.models.resolve.ALWAYS_HASHED_BYTES", 50_000)
+    weights, config = copy / "model.safetensors", copy / "tokenizer_config.json"
+    assert weights.stat().st_size > 50_000 > config.stat().st_size
+
+    def changed(file: Path, keep_time: bool) -> str:
+        times, data = file.stat().st_mtime_ns, bytearray(file.read_bytes())
+        data[-2] ^= 1
+        file.write_bytes(data)
+        if keep_time:
+            os.utime(file, ns=(times, times))
+        return resolve(str(copy), cache).sha256
+
+    first = resolve(str(copy), cache).sha256
+    assert changed(config, keep_time=True) != first
+    assert changed(config, keep_time=True) == first
+    assert changed(weights, keep_time=True) == first  # which the docs say
+    assert changed(weights, keep_time=False) == first  # flipped back
+    assert changed(weights, keep_time=False) != first
+
+
+def test_a_folder_named_like_a_file_is_no_reason_to_fail(copy: Path, cache: Cache) -> None:
+    before = resolve(str(copy), cache).sha256
+    (copy / "tokenizer").mkdir()
+    assert resolve(str(copy), cache).sha256 == before
 
 
 def test_resolving_never_imports_mlx(cache: Cache) -> None:
