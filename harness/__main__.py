@@ -7,8 +7,10 @@ that `--help` is quick and never imports mlx.
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
+from typing import NoReturn
 
 import typer
 
@@ -47,11 +49,10 @@ def main() -> None:
         tell(f"tunebench: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        tell(INTERRUPTED)
-        sys.exit(130)
+        _interrupted()
     except SystemExit as end:
         if end.code == 130:  # typer's way to pass Ctrl-C on
-            tell(INTERRUPTED)
+            _interrupted()
         raise
     except Exception as error:
         told = refusal(error)
@@ -61,6 +62,13 @@ def main() -> None:
         traceback.print_exc()
         tell("tunebench: this is a bug in tunebench, please report it with the lines above")
         sys.exit(3)
+
+
+def _interrupted() -> NoReturn:
+    # What is left is the interpreter's end: a second Ctrl-C would show a traceback of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    tell(INTERRUPTED)
+    sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 
 from harness import options as option_table
 from harness.errors import UserError
+from harness.files import refusal
 from harness.pipeline.session import Session
 from harness.pipeline.worker import WorkerError
 from harness.progress import TerminalProgress, tell
@@ -151,9 +154,18 @@ class _Interruption:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._before: Any = None
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        self._config.stash[INTERRUPTED] = excinfo.type is KeyboardInterrupt
+        interrupted = excinfo.type is KeyboardInterrupt
+        self._config.stash[INTERRUPTED] = interrupted
+        if interrupted and threading.current_thread() is threading.main_thread():
+            # What is left takes seconds and ends our processes: a second Ctrl-C is not to tear it.
+            self._before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def pytest_unconfigure(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
 
 
 def _write_runs(session: pytest.Session, tunebench: Session) -> None:
@@ -189,11 +201,16 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @contextmanager
 def _usage() -> Iterator[None]:
-    """User errors become pytest's own one-line usage error."""
+    """User errors, and what the system refuses, become pytest's own one-line usage error."""
     try:
         yield
     except UserError as error:
         raise pytest.UsageError(str(error)) from error
+    except OSError as error:
+        told = refusal(error)
+        if told is None:
+            raise
+        raise pytest.UsageError(told) from error
 
 
 def _append_job_summary(markdown: str) -> None:

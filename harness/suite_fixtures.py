@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from harness.errors import UserError
+from harness.files import refusal
 from harness.pipeline.payloads import Answer
 from harness.pipeline.run import SeedRun
 from harness.pipeline.sections import VariantRun
@@ -190,5 +191,10 @@ def _told(compute: Callable[[], Result]) -> Result:
         pytest.exit(str(error), returncode=pytest.ExitCode.TESTS_FAILED)
     except (UserError, WorkerError) as error:
         told = str(error)
+    except Exception as error:
+        refused = refusal(error)
+        if refused is None:
+            raise
+        told = refused
     # Out of the except block, so that pytest shows no chain of causes.
     pytest.fail(told, pytrace=False)

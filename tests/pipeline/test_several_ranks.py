@@ -215,6 +215,29 @@ def test_a_killed_training_goes_on_with_the_same_ranks(
     assert killed.rows("second") == bench.rows("two")
 
 
+def test_a_training_that_was_finished_when_all_was_killed_is_not_trained_again(
+    tmp_path: Path, bench: Bench, told: str
+) -> None:
+    """As after a kill between the last iteration and the copy into the cache: rank 1 has nothing
+    left to do, and rank 0 must not wait for it."""
+    killed = Bench(tmp_path)
+    cache = tmp_path / "cache" / "tunebench"
+    shutil.copytree(bench.folder / "cache" / "tunebench" / "describe", cache / "describe")
+    (trained,) = (bench.folder / "cache" / "tunebench" / "finetune").glob("[0-9a-f]*")
+    work = cache / "training" / trained.name
+    shutil.copytree(trained, work, ignore=shutil.ignore_patterns("payload.json", ".manifest.json"))
+    curve = json.loads((work / "finetune.json").read_text())["curve"]
+    killed.run("second", "--variant=lora", *MEASURED)
+    again = killed.results("second")["variants"]["lora"]
+    whole = bench.results("two")["variants"]["lora"]
+    assert again["adapter"]["sha256"] == whole["adapter"]["sha256"]
+    assert [row["tokens_per_s"] for row in again["finetune"]["curve"]] == [
+        row["tokens_per_s"] for row in curve
+    ], "the times are those of the training that was finished"
+    assert killed.rows("second") == bench.rows("two")
+    assert not work.exists()
+
+
 def test_two_runs_at_once_on_one_cache_train_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     arguments = ("--variant=lora", *MEASURED)
@@ -229,16 +252,28 @@ def test_two_runs_at_once_on_one_cache_train_once(tmp_path: Path) -> None:
     assert bench.rows("a", "losses") == bench.rows("b", "losses")
 
 
-@pytest.mark.skipif(shutil.which("mpirun") is None, reason="Open MPI is not installed")
+MPIRUN = shutil.which("mpirun", path=f"{LAUNCH.parent}{os.pathsep}{os.environ['PATH']}")
+
+
+def mpi_environment() -> dict[str, str]:
+    """Where `mlx.launch` finds mpirun, and MLX its library: the wheel's, in this environment."""
+    found = {"PATH": f"{LAUNCH.parent}{os.pathsep}{os.environ['PATH']}"}
+    library = LAUNCH.parent.parent / "lib" / "libmpi.so.40"
+    if library.exists():
+        found["MLX_MPI_LIBNAME"] = str(library)
+    return {**found, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+@pytest.mark.skipif(MPIRUN is None, reason="no mpirun: it comes with the extra `dev` on Linux")
 def test_mpi_gives_the_numbers_of_one_rank(bench: Bench, one: dict[str, Any]) -> None:
     command = [str(LAUNCH), "-n", "2", "--backend", "mpi", "--mpi-arg=--oversubscribe", "--"]
     command += [sys.executable, "-m", "pytest", "--model=tiny", "--limit=40", *MEASURED]
     command += ["--set", "iters=12", "--set", "save_every=3", "--set", "steps_per_eval=4"]
     command += [f"--results-dir={bench.folder / 'runs'}", "--run-name=mpi", "--variant=lora"]
     command += ["--no-cache"]  # the ring's training has the same key
-    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    environment = {**bench.environment(), **mpi_environment()}
     done = subprocess.run(
-        command, cwd=ROOT, env={**bench.environment(), **root}, stdin=open_input(),
+        command, cwd=ROOT, env=environment, stdin=open_input(),
         capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert (bench.folder / "runs" / "mpi").is_dir(), done.stdout + done.stderr
