@@ -182,4 +182,5 @@ def _rate(entry: Entry, metric: str) -> tuple[float, Interval | None] | None:
     rows: list[PredictionRow] = (entry.run.predictions(entry.name) if entry.run else None) or []
     graded = [row for row in rows if getattr(row, metric) is not None]
     marks = [float(getattr(row, metric)) for row in graded]
-    return rate, clustered_rate(marks, [row.table_id for row in graded]) if graded else None
+    seed = entry.run.results.run.seed if entry.run else 0
+    return rate, clustered_rate(marks, [row.table_id for row in graded], seed) if graded else None

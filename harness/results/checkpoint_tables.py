@@ -66,9 +66,10 @@ def checkpoints(entries: Sequence[Entry]) -> str:
         return ""
     headers = ["Variant", "Iteration", "full_text loss", "Completion loss", "95%", "ex", "95%"]
     told = [
-        f"- {checkpoint_sentence(entry.label, one)}"
+        f"- {checkpoint_sentence(entry.label, one, len(beside))}"
         for entry in entries
-        for one in entry_last_beside_best(entry)
+        for beside in [entry_last_beside_best(entry)]
+        for one in beside
     ]
     return "\n\n".join(part for part in (table(headers, rows), "\n".join(told)) if part)
 
@@ -79,8 +80,14 @@ def entry_last_beside_best(entry: Entry) -> list[LastBesideBest]:
     return last_beside_best(rows, entry.run.results.run.seed) if rows and entry.run else []
 
 
-def checkpoint_sentence(label: str, one: LastBesideBest) -> str:
-    """Which checkpoint is best by a metric, and whether the last is worse beyond noise."""
+def checkpoint_sentence(label: str, one: LastBesideBest, family: int) -> str:
+    """Which checkpoint is best by a metric, and whether the last is worse beyond noise.
+
+    Args:
+        label: the variant, as the report calls it.
+        one: the last checkpoint beside the best by one metric.
+        family: by how many metrics that was asked.
+    """
     name = metric_name(one.metric)
     if one.best == one.last:
         return f"{code(label)}: by {name} the last of {one.of} checkpoints ({one.last}) is best."
@@ -88,12 +95,13 @@ def checkpoint_sentence(label: str, one: LastBesideBest) -> str:
         "is worse beyond noise" if one.worse else "cannot be told from it: no reason to go back"
     )
     others = one.of - 1
-    luck = f"for the choice among {others} others and " if others > 1 else ""
+    corrected = [f"the choice among {others} others"] if others > 1 else []
+    corrected += [f"{family} metrics"] if family > 1 else []
+    told = f" corrected for {' and '.join(corrected)}" if corrected else ""
     return (
         f"{code(label)}: by {name} the best of {one.of} checkpoints is {one.best}; the last "
         f"({one.last}) {verdict} ({show_delta(one.metric, one.delta)}, 95% "
-        f"{show_delta_interval(one.metric, one.ci95)}, p {p_value(one.p_holm)} corrected "
-        f"{luck}for two metrics)."
+        f"{show_delta_interval(one.metric, one.ci95)}, p {p_value(one.p_holm)}{told})."
     )
 
 

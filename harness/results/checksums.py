@@ -37,17 +37,23 @@ def check(file: Path) -> None:
     listed = file.with_name(CHECKSUMS_FILE)
     try:
         told = json.loads(listed.read_text(encoding="utf-8")).get(file.name)
-        if told is not None and not file.is_file():
-            raise UserError(f"{file} is missing, and {CHECKSUMS_FILE} lists it. {REMEDY}")
-        found = _describe(file.read_bytes())
-        if told is None or found == told:
+        if told is None:
             return
-        shorter = file.suffix == ".jsonl" and found["lines"] < told["lines"]
-        damaged = found["bytes"] == told["bytes"] or shorter
+        bytes_, lines = told["bytes"], told["lines"]
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{listed} is damaged: {error}. {REMEDY}") from error
+    if not file.is_file():
+        raise UserError(f"{file} is missing, and {CHECKSUMS_FILE} lists it. {REMEDY}")
+    try:
+        found = _describe(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+    if found == told:
+        return
+    shorter = file.suffix == ".jsonl" and found["lines"] < lines
+    damaged = found["bytes"] == bytes_ or shorter
     if damaged:
         raise UserError(
             f"{file} is damaged: its checksum differs from {CHECKSUMS_FILE}. {REMEDY} If you "

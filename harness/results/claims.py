@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from harness.results.compare import PairComparison
 from harness.results.markdown import code
 from harness.results.schema import Comparison
-from harness.results.verdicts import ONE_SEED, claim, listed, metric_name
+from harness.results.verdicts import ONE_SEED, capital, claim, clauses, listed, metric_name
 
 
 def overall_claim(pairs: Sequence[PairComparison]) -> str:
@@ -25,7 +25,7 @@ def overall_claim(pairs: Sequence[PairComparison]) -> str:
     undecided = _undecided(records)
     if undecided:
         parts.append(f"no difference is shown {undecided}, which is not evidence of none")
-    return f"{'; '.join(parts)} ({ONE_SEED})."
+    return f"{capital(clauses(parts))} ({ONE_SEED})."
 
 
 def _shown(records: Sequence[Comparison]) -> list[str]:
@@ -45,7 +45,7 @@ def _shown(records: Sequence[Comparison]) -> list[str]:
 
 
 def _undecided(records: Sequence[Comparison]) -> str:
-    """between `x` and `y` on ..., and between ...."""
+    """`between x and y on ...`, pairs that are open on the same metrics together."""
     left: dict[tuple[str, ...], list[str]] = {}
     by_pair: dict[tuple[str, str], list[str]] = {}
     for c in records:
@@ -53,8 +53,5 @@ def _undecided(records: Sequence[Comparison]) -> str:
             by_pair.setdefault((c.a, c.b), []).append(metric_name(c.metric))
     for (a, b), metrics in by_pair.items():
         left.setdefault(tuple(metrics), []).append(f"between {code(a)} and {code(b)}")
-    return (
-        listed([f"{', '.join(pairs)} on {listed(metrics)}" for metrics, pairs in left.items()])
-        if left
-        else ""
-    )
+    told = [f"{listed(pairs, 'or')} on {listed(metrics)}" for metrics, pairs in left.items()]
+    return listed(told, "or") if told else ""

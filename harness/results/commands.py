@@ -19,13 +19,16 @@ from harness.results.article import load_article
 from harness.results.compare import PairComparison, compare_sides, match_sides
 from harness.results.comparison_report import render_comparison, what_may_be_claimed
 from harness.results.layout import REPORT_FILE
-from harness.results.pairing import Side
+from harness.results.markdown import code
+from harness.results.provenance import provenance
 from harness.results.report import render_reports
-from harness.results.seeds import seed_differences, seed_runs, seed_summary
+from harness.results.seeds import seed_differences, seed_runs
+from harness.results.sides import Side, named_among
 from harness.results.speeds import memory_ratios, speed_ratios
 from harness.results.store import read_run
 
 PAGE_FILE = "index.html"
+SHIPPED_GATES = "fixtures/gates.toml"
 
 
 def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any], str]:
@@ -47,6 +50,7 @@ def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any],
         ]
     else:
         sides = [pair for other in runs[1:] for pair in match_sides(runs[0], other)]
+    sides = named_among(sides, runs)
     found = [compare_sides(a, b) for a, b in sides]
     speeds = [ratio for a, b in sides for ratio in speed_ratios(a, b)]
     memory = [ratio for a, b in sides for ratio in memory_ratios(a, b)]
@@ -58,7 +62,7 @@ def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any],
         "speeds": [asdict(ratio) for ratio in speeds],
         "memory": [asdict(ratio) for ratio in memory],
     }
-    return value, render_comparison(runs, found, speeds, memory, seed_summary(seeds))
+    return value, render_comparison(runs, found, speeds, memory, seeds)
 
 
 def report_command(
@@ -109,7 +113,8 @@ def gate_command(
         UserError: a file is missing or the runs are not comparable (exit status 2).
     """
     rules = gates.load_gates(gates_file)
-    results = gates.judge(read_run(run), read_run(baseline), rules, require_all=True)
+    new, old = read_run(run), read_run(baseline)
+    results = gates.judge(new, old, rules, require_all=True)
     bad = gates.failed(results, strict)
     counts = {
         verdict: sum(result.verdict == verdict for result in results)
@@ -123,7 +128,9 @@ def gate_command(
         "gates": [result.model_dump(mode="json") for result in results],
     }
     headline = f"**{'Regression' if bad else 'No regression'}**: {listed}."
-    return value, f"{headline}\n\n{comparison_tables.gates(results)}\n", status
+    thresholds = f"thresholds of {code(str(gates_file or SHIPPED_GATES))}"
+    origin = provenance([new, old], "gates", thresholds)
+    return value, f"{headline}\n\n{comparison_tables.gates(results)}\n\n{origin}\n", status
 
 
 def _descriptive(pair: PairComparison) -> dict[str, Any]:

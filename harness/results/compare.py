@@ -13,14 +13,10 @@ from dataclasses import dataclass
 
 from harness.errors import UserError
 from harness.results.intervals import Interval
-from harness.results.pairing import Pair, Side, pairs, primary_of, require_alike
+from harness.results.pairing import Pair, absent, pairs, primary_of
 from harness.results.schema import CompareVerdict, Comparison
-from harness.results.statistics import (
-    ALPHA,
-    holm,
-    minimum_detectable,
-    sign_flip,
-)
+from harness.results.sides import Side, require_alike
+from harness.results.statistics import ALPHA, holm, minimum_detectable
 from harness.results.store import StoredRun
 
 TEST = "sign-flip over tables, two-sided"
@@ -48,9 +44,11 @@ class PairComparison:
     values: dict[str, tuple[float, float, int]]
     """Metric -> value of a, value of b, examples; primary metrics only."""
     descriptive: list[Difference]
+    missing: dict[str, str]
+    """Primary metric -> why it is not among those compared; a smaller family for Holm."""
 
 
-def compare_sides(a: Side, b: Side, seed: int = 0) -> PairComparison:
+def compare_sides(a: Side, b: Side) -> PairComparison:
     """Compare b with a on every metric both have.
 
     Raises:
@@ -65,8 +63,8 @@ def compare_sides(a: Side, b: Side, seed: int = 0) -> PairComparison:
         )
     family = primary_of(found)
     label_a, label_b = a.label(b), b.label(a)
-    intervals = {pair.metric: pair.interval(seed) for pair in found}
-    p_values = [sign_flip(pair.sums.numerators, seed) for pair in family]
+    intervals = {pair.metric: pair.interval() for pair in found}
+    p_values = [pair.p() for pair in family]
     primary = [
         _comparison((label_a, label_b), pair, intervals[pair.metric], (p, p_holm), len(family))
         for pair, p, p_holm in zip(family, p_values, holm(p_values), strict=True)
@@ -88,6 +86,7 @@ def compare_sides(a: Side, b: Side, seed: int = 0) -> PairComparison:
             for pair in found
             if pair.metric not in {tested.metric for tested in family}
         ],
+        absent(a, b, found),
     )
 
 
@@ -98,8 +97,7 @@ def compare_within(run: StoredRun) -> list[PairComparison]:
         for name in run.variants
         if run.losses(name) is not None or run.predictions(name) is not None
     ]
-    seed = run.results.run.seed
-    return [compare_sides(a, b, seed) for a, b in itertools.combinations(sides, 2) if pairs(a, b)]
+    return [compare_sides(a, b) for a, b in itertools.combinations(sides, 2) if pairs(a, b)]
 
 
 def compare_runs(a: StoredRun, b: StoredRun) -> list[PairComparison]:

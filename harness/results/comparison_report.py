@@ -14,10 +14,12 @@ from harness.errors import UserError
 from harness.results import comparison_tables
 from harness.results.claims import overall_claim
 from harness.results.compare import PairComparison, compare_sides
+from harness.results.families import pairs_family, seeds_family
 from harness.results.markdown import code, escape
-from harness.results.pairing import Side, pairs, unlike_fields
+from harness.results.pairing import pairs
 from harness.results.provenance import provenance
 from harness.results.seeds import seed_claim, seed_differences, seed_runs, seed_summary
+from harness.results.sides import Side, sides_of, unlike_fields
 from harness.results.speeds import MemoryRatio, SpeedRatio
 from harness.results.store import StoredRun
 from harness.results.verdicts import claim, descriptive_sentence, sentence
@@ -36,16 +38,16 @@ def render_comparison(
     found: Sequence[PairComparison],
     speeds: Sequence[SpeedRatio],
     memory: Sequence[MemoryRatio] = (),
-    over_seeds: str = "",
+    seeds: Sequence[StoredRun] = (),
 ) -> str:
     """The Markdown of `compare`: the claim over all, table, sentences, descriptive differences,
     examples, seeds, speeds and memory."""
     sections = ["# Comparison"]
-    if over_seeds:
-        sections += ["## Across seeds", over_seeds]
+    if seeds:
+        sections += ["## Across seeds", seed_summary(seeds), seeds_provenance(seeds)]
     elif len(found) > 1:
         sections.append(f"**{overall_claim(found)}**")
-    sections += [comparison_tables.comparisons(found), provenance(_distinct(runs), "comparisons")]
+    sections += [comparison_tables.comparisons(found), pairs_provenance(runs, found)]
     for pair in found:
         lines = [f"## {code(pair.b)} beside {code(pair.a)}", f"**{claim(pair.primary)}**"]
         lines.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
@@ -54,37 +56,49 @@ def render_comparison(
             listed = [f"- {descriptive_sentence(pair, d)}" for d in pair.descriptive]
             lines.append("Descriptive, not tested:\n\n" + "\n".join(listed))
         sections += lines
-    speed_table = comparison_tables.speed_comparisons(speeds)
-    sections += ["## Speed", speed_table] if speed_table else []
-    memory_table = comparison_tables.memory_comparisons(memory)
-    sections += ["## Memory", memory_table] if memory_table else []
+    for title, topic, body in (
+        ("## Speed", "throughput", comparison_tables.speed_comparisons(speeds)),
+        ("## Memory", "memory", comparison_tables.memory_comparisons(memory)),
+    ):
+        sections += [title, body, provenance(runs, topic)] if body else []
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def pairs_provenance(runs: Sequence[StoredRun], found: Sequence[PairComparison]) -> str:
+    """The line under a table of paired differences, with the family that Holm ran over."""
+    return provenance(runs, "comparisons", pairs_family(found))
+
+
+def seeds_provenance(runs: Sequence[StoredRun]) -> str:
+    """The line under a table over seeds, with the family that Holm ran over."""
+    return provenance(runs, "seeds", seeds_family(seed_differences(runs)))
 
 
 def render_seeds(name: str, runs: Sequence[StoredRun]) -> str:
     """The page `NAME-seeds.md` that `--seeds` leaves beside its runs."""
     seeds = ", ".join(str(run.results.run.seed) for run in runs)
     summary = seed_summary(runs) or "The runs share no variant or metric."
-    return f"# {escape(name)}, seeds {seeds}\n\n{summary}\n\n{provenance(runs, 'seeds')}\n"
+    return f"# {escape(name)}, seeds {seeds}\n\n{summary}\n\n{seeds_provenance(runs)}\n"
 
 
-def _distinct(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """Each run once, though two of its variants were picked."""
-    return list({run.folder: run for run in runs}.values())
-
-
-def all_pairs(runs: Sequence[StoredRun]) -> tuple[list[PairComparison], list[str]]:
-    """Every pair of variants, and why some could not be compared.
+def side_pairs(runs: Sequence[StoredRun]) -> list[tuple[Side, Side]]:
+    """The pairs of variants that a report sets against each other.
 
     Runs that are seeds of one setting are compared within each seed only: across seeds the
     per-seed differences speak (``seeds``).
     """
-    sides = [Side(run, name) for run in runs for name in run.variants]
     seeds = bool(seed_runs(runs))
+    return [
+        (a, b)
+        for a, b in itertools.combinations(sides_of(runs), 2)
+        if not seeds or a.run.folder == b.run.folder
+    ]
+
+
+def all_pairs(runs: Sequence[StoredRun]) -> tuple[list[PairComparison], list[str]]:
+    """Every pair of variants, and why some could not be compared."""
     found, refused = [], []
-    for a, b in itertools.combinations(sides, 2):
-        if seeds and a.run is not b.run:
-            continue
+    for a, b in side_pairs(runs):
         unlike = unlike_fields(a.run, b.run)
         if unlike:
             refused.append(
@@ -94,7 +108,7 @@ def all_pairs(runs: Sequence[StoredRun]) -> tuple[list[PairComparison], list[str
             continue
         try:
             if pairs(a, b):
-                found.append(compare_sides(a, b, a.run.results.run.seed))
+                found.append(compare_sides(a, b))
         except UserError as error:
             refused.append(escape(str(error)))
     return found, refused

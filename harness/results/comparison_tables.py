@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from harness.results.compare import PairComparison
-from harness.results.entries import Entry
+from harness.results.entries import Entry, contended
 from harness.results.gate_words import shown_value
 from harness.results.markdown import (
     NONE,
@@ -162,6 +162,5 @@ def gates(results: Sequence[GateResult]) -> str:
 
 
 def _timing_note(entry: Entry, cached: bool) -> str:
-    contended = entry.run is not None and entry.run.results.run.contended
-    notes = (["cached"] if cached else []) + (["contended"] if contended else [])
+    notes = (["cached"] if cached else []) + (["contended"] if contended(entry) else [])
     return ", ".join(notes) or NONE

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from harness.results.chart_style import finish, legend_below
 from harness.results.checkpoint_tables import entry_qualities
 from harness.results.checkpoints import Quality
-from harness.results.entries import Entry, entry_looks
+from harness.results.entries import BUSY, Entry, contended, entry_looks, machine_of
 from harness.results.intervals import Interval
 
 Panel = tuple[
@@ -69,7 +69,8 @@ def failure_figure(entries: Sequence[Entry]) -> Figure:
 
 
 def speed_figure(entries: Sequence[Entry]) -> Figure:
-    """Prompt and generation speed of every timed trial, with the median as a bar."""
+    """Prompt and generation speed of every timed trial, with the median as a bar; dotted where the
+    machine was busy."""
     panels = (
         ("Prompt speed (tokens/s)", "prompt_tokens_per_s"),
         ("Generation speed (tokens/s)", "generation_tokens_per_s"),
@@ -82,7 +83,7 @@ def speed_figure(entries: Sequence[Entry]) -> Figure:
     made = Figure(figsize=(9.0, 1.2 + 0.5 * len(trials)), layout="constrained")
     pair = made.subplots(1, 2, sharey=True)
     for axes, (title, metric) in zip(pair, panels, strict=True):
-        for row, ((colour, marker), _, found) in enumerate(trials):
+        for row, ((colour, marker), entry, found) in enumerate(trials):
             values = sorted(float(getattr(trial, metric)) for trial in found)
             half = len(values) // 2
             median = (values[half] + values[~half]) / 2
@@ -95,14 +96,35 @@ def speed_figure(entries: Sequence[Entry]) -> Figure:
                 fillstyle="none",
                 color=colour,
             )
-            axes.plot([median, median], [row - 0.3, row + 0.3], color=colour, linewidth=2)
+            axes.plot(
+                [median, median],
+                [row - 0.3, row + 0.3],
+                color=colour,
+                linewidth=2,
+                linestyle=":" if contended(entry) else "-",
+            )
         axes.set_xlim(left=0)
         axes.set_xlabel(title)
         finish(axes)
         axes.grid(visible=False, axis="y")
-    pair[0].set_yticks(range(len(trials)), [entry.label for _, entry, _ in trials])
+    shown = [entry for _, entry, _ in trials]
+    pair[0].set_yticks(range(len(trials)), _speed_labels(shown))
     pair[0].set_ylim(len(trials) - 0.5, -0.5)
+    busy = f". Dotted, contended: {BUSY}" if any(map(contended, shown)) else ""
+    made.suptitle(f"Marks: trials. Bars: their medians{busy}", fontsize=10)
     return made
+
+
+def _speed_labels(entries: Sequence[Entry]) -> list[str]:
+    """Each variant with what keeps its speeds from being set beside the others'."""
+    several = len({machine_of(entry) for entry in entries}) > 1
+    labels = []
+    for entry in entries:
+        lines = [f"{entry.label} (contended)" if contended(entry) else entry.label]
+        if several and entry.run is not None:
+            lines.append(entry.run.results.run.device.chip)
+        labels.append("\n".join(lines))
+    return labels
 
 
 def checkpoint_figure(entries: Sequence[Entry]) -> Figure:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 
 from harness.results.article import Article, ArticleVariant
 from harness.results.markdown import NONE, code, duration, escape, fixed, table
-from harness.results.pairing import Side
+from harness.results.provenance import provenance
 from harness.results.question_tables import ArticleGrades
-from harness.results.speeds import speed_ratios
+from harness.results.sides import Side
+from harness.results.speeds import memory_ratios, speed_ratios
 from harness.results.store import StoredRun
 from harness.results.variant_schema import VariantResult
 
@@ -37,17 +38,26 @@ INCOMPARABLE = (
 
 def elsewhere(article: Article, grades: ArticleGrades, runs: Sequence[StoredRun]) -> str:
     """The section "Published elsewhere" of the leaderboard."""
-    return "\n\n".join(
-        [
-            f"### {escape(article.caption)}",
-            f"{escape(article.title)}, {article.date}. {escape(article.dataset)}.",
-            _own_table(article, grades),
-            _ratio_table(article, runs),
-            "Can be compared:\n\n" + "\n".join(f"- {line}" for line in COMPARABLE),
-            "Cannot be compared, so its rows are not ranked:\n\n"
-            + "\n".join(f"- {line}" for line in INCOMPARABLE),
-        ]
-    )
+    ours = _with_pairs(runs)
+    parts = [
+        f"### {escape(article.caption)}",
+        f"{escape(article.title)}, {article.date}. {escape(article.dataset)}.",
+        _own_table(article, grades),
+        f"<sub>as printed, measured once, without intervals · {escape(article.caption)}; versions "
+        f"and commit not given · n = {len(grades)} texts, graded on fixtures/students by the code "
+        "that grades a model's</sub>",
+        _ratio_table(article, ours),
+        provenance(ours, "ratios") if ours else "",
+        "Can be compared:\n\n" + "\n".join(f"- {line}" for line in COMPARABLE),
+        "Cannot be compared, so its rows are not ranked:\n\n"
+        + "\n".join(f"- {line}" for line in INCOMPARABLE),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _with_pairs(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """The runs that hold a pair of the article's methods."""
+    return [run for run in runs if any(set(pair) <= set(run.results.variants) for pair in PAIRS)]
 
 
 def _own_table(article: Article, grades: ArticleGrades) -> str:
@@ -116,25 +126,23 @@ _ARTICLE: tuple[Callable[[ArticleVariant], float], ...] = (
 
 
 def _run_ratios(run: StoredRun, a: str, b: str) -> list[str]:
+    sides = Side(run, a), Side(run, b)
     x, y = run.results.variants[a], run.results.variants[b]
-    ratios = [_ratio(get(x), get(y)) for get in (_train_peak, _test_peak, _fused, _wall)]
-    speeds = {r.metric: r.ratio for r in speed_ratios(Side(run, a), Side(run, b))}
-    ratios += [speeds["prompt_tokens_per_s"], speeds["generation_tokens_per_s"]]
+    peaks = {found.phase: found.ratio for found in memory_ratios(*sides)}
+    speeds = {found.metric: found.ratio for found in speed_ratios(*sides)}
+    ratios = [
+        peaks.get("train"),
+        peaks.get("test"),
+        _ratio(_fused(x), _fused(y)),
+        _ratio(_wall(x), _wall(y)),
+        speeds["prompt_tokens_per_s"],
+        speeds["generation_tokens_per_s"],
+    ]
     return [fixed(ratio, 2) for ratio in ratios]
 
 
 def _ratio(below: float | None, above: float | None) -> float | None:
     return above / below if below and above is not None else None
-
-
-def _train_peak(result: VariantResult) -> float | None:
-    phase = result.memory.phase("train") if result.memory else None
-    return phase.mlx_peak_bytes if phase else None
-
-
-def _test_peak(result: VariantResult) -> float | None:
-    phase = result.memory.phase("test") if result.memory else None
-    return phase.mlx_peak_bytes if phase else None
 
 
 def _fused(result: VariantResult) -> float | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from harness.results.article import Article
 from harness.results.markdown import NONE, escape, gigabytes
+from harness.results.sides import sides_of
 from harness.results.store import StoredRun
 from harness.results.variant_schema import PhaseMemory, VariantResult
 
@@ -24,6 +25,9 @@ CHARTS = {
     "checkpoints.svg": "Checkpoints by loss and execution accuracy",
 }
 """Charts beside a report, by file, with their titles."""
+
+BUSY = "other work ran on the machine"
+"""What a contended timing is called in charts."""
 
 
 @dataclass(frozen=True)
@@ -73,21 +77,17 @@ def run_entries(runs: Sequence[StoredRun]) -> list[Entry]:
     The run's name goes into the label where there are several runs, the sample (`20 of 200, seed
     0`) where limited and full evaluations would otherwise look alike.
     """
-    found = [(run, name, run.results.variants[name]) for run in runs for name in run.variants]
-    once = distinct(runs)
-    several = len(once) > 1
-    # In continuous integration two runs may have one name.
-    alike = len({run.id for run in once}) < len(once)
-    where = {run.folder: str(run.folder) if alike else run.id for run in once}
-    mixed = len({sample_note(run, result) for run, _, result in found}) > 1
+    found = [
+        (side, side.run.results.variants[side.variant], side.label(side)) for side in sides_of(runs)
+    ]
+    mixed = len({sample_note(side.run, result) for side, result, _ in found}) > 1
     return [
         _entry(
-            run,
-            name,
-            (f"{where[run.folder]}:{name}" if several else name)
-            + (f" ({sample_note(run, result)})" if mixed and limited(result) else ""),
+            side.run,
+            side.variant,
+            f"{label} ({sample_note(side.run, result)})" if mixed and limited(result) else label,
         )
-        for run, name, result in found
+        for side, result, label in found
     ]
 
 
@@ -184,8 +184,20 @@ def speed_note(entry: Entry) -> str:
     """`cached` and `contended` where a speed is; else empty."""
     speed = entry.result.throughput if entry.result else None
     notes = ["cached"] if speed and speed.cached else []
-    contended = speed and entry.run and entry.run.results.run.contended
-    return ", ".join([*notes, "contended"] if contended else notes)
+    return ", ".join([*notes, "contended"] if speed and contended(entry) else notes)
+
+
+def contended(entry: Entry) -> bool:
+    """Whether other work ran on the machine while the variant was timed."""
+    return entry.run is not None and entry.run.results.run.contended
+
+
+def machine_of(entry: Entry) -> tuple[str | None, ...]:
+    """What must agree for timings to be set beside one another: backend, chip, BLAS."""
+    if entry.run is None:
+        return ()
+    device = entry.run.results.run.device
+    return device.backend, device.chip, device.blas
 
 
 def _entry(run: StoredRun, name: str, label: str) -> Entry:

@@ -128,7 +128,12 @@ def _rule(file: Path, metric: str, value: object) -> GateRule:
         raise UserError(
             f"{file}: {place}: {fault['msg']}. Keys: {', '.join(GateRule.model_fields)}."
         ) from error
-    right = METRICS[metric].direction
+    kind, right = METRICS[metric].kind, METRICS[metric].direction
+    if rule.significance is not None and kind in ("memory", "size"):
+        raise UserError(
+            f"{file}: {metric}.significance is {rule.significance}, but a number without noise "
+            "(memory, size) has no test: leave significance out, the margin alone decides."
+        )
     if rule.direction != right:
         raise UserError(
             f"{file}: {metric}.direction is {rule.direction!r}, but {right} is better; a gate the "

@@ -1,40 +1,34 @@
 """Gates: is a checkpoint worse than its baseline beyond margin and noise?
 
 Input: a run, its baseline and the rules -> output: :class:`GateResult` records. Definitions: DESIGN
-§5. Quality is paired on the same examples (sign-flip over tables, studentized interval over
-tables), timings by their trials and on the same machine only, memory on the same backend only. A
-missing metric or variant fails; unlike runs are refused by naming the field.
+§5. What a verdict rests on is in ``gate_evidence``, its words in ``gate_words``. A missing metric
+or variant fails; unlike runs are refused by naming the field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from harness.errors import UserError
 from harness.results.blessing import bless
 from harness.results.entries import sample_note, sample_size
+from harness.results.gate_evidence import (
+    Evidence,
+    Numbers,
+    elsewhere,
+    evidence_of,
+    impossible,
+    rows_of,
+    unusable,
+)
 from harness.results.gate_rules import METRICS, GateRule, load_gates, metric_value
 from harness.results.gate_words import shown_evidence
-from harness.results.intervals import Interval
-from harness.results.pairing import RATE_METRICS, Pair, Side, pairs, require_alike
+from harness.results.pairing import Pair, pairs
 from harness.results.schema import GateResult, GateVerdict
-from harness.results.speeds import MIN_TRIALS, same_machine
-from harness.results.statistics import ratio_interval, sign_flip
+from harness.results.sides import Side, require_alike
 from harness.results.store import StoredRun
 
 __all__ = ["GateRule", "bless", "failed", "judge", "load_gates"]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A difference, new minus baseline, in the metric's unit."""
-
-    value: float
-    baseline: float
-    interval: Interval | None
-    significant: bool
-    basis: str
 
 
 def judge(
@@ -100,7 +94,7 @@ def _judge(
     value = metric_value(new.run.results.variants[new.variant], metric)
     baseline = metric_value(old.run.results.variants[old.variant], metric)
     kind = METRICS[metric].kind
-    reason = _elsewhere(kind, new, old) or _impossible(metric, new)
+    reason = elsewhere(kind, new, old) or impossible(metric, new)
     if reason:
         return _result(metric, new.variant, rule, (baseline, value), "skipped", reason)
     if value is None or baseline is None:
@@ -108,21 +102,13 @@ def _judge(
         return _result(
             metric, new.variant, rule, (baseline, value), "fail", f"not measured in {where}"
         )
-    reason = _unusable(new, old) if kind == "timing" else ""
+    reason = unusable(new, old) if kind == "timing" else ""
     if reason:
         return _result(metric, new.variant, rule, (baseline, value), "skipped", reason)
-    if kind == "paired":
-        pair = paired.get(metric)
-        if pair is None:
-            file = "losses" if metric.endswith("loss") else "predictions"
-            reason = f"no {file}.*.jsonl to pair on in run {new.run.id} or {old.run.id}"
-            return _result(metric, new.variant, rule, (baseline, value), "fail", reason)
-        evidence = _paired_evidence(pair, rule)
-    elif kind == "timing":
-        evidence = _timing_evidence(metric, value, baseline, new, old)
-    else:
-        delta = value - baseline
-        evidence = Evidence(value, baseline, (delta, delta), True, "exact")
+    evidence = evidence_of(metric, rule, Numbers(new, old, value, baseline), paired.get(metric))
+    if evidence is None:
+        reason = f"no {rows_of(metric)}.*.jsonl to compare in run {new.run.id} or {old.run.id}"
+        return _result(metric, new.variant, rule, (baseline, value), "fail", reason)
     verdict, text = _verdict(metric, rule, evidence)
     return _result(metric, new.variant, rule, (baseline, value), verdict, text)
 
@@ -133,7 +119,8 @@ def _verdict(metric: str, rule: GateRule, evidence: Evidence) -> tuple[GateVerdi
     margin = rule.margin(evidence.baseline)
     if evidence.interval is None:
         return "inconclusive", f"no interval from one table or one trial ({evidence.basis})"
-    worst = max(sign * edge for edge in evidence.interval)
+    # The interval of a timing is about the mean of its trials, the value is their median.
+    worst = max(worse_by, *(sign * edge for edge in evidence.interval))
     values = (evidence.baseline, evidence.value)
     shown = f"{shown_evidence(metric, values, (worse_by, worst), margin)} ({evidence.basis})"
     if worse_by > margin and evidence.significant:
@@ -145,81 +132,6 @@ def _verdict(metric: str, rule: GateRule, evidence: Evidence) -> tuple[GateVerdi
         f"{shown}: the margin lies within the interval, so neither a pass nor a regression is "
         "shown; measure more or widen the margin",
     )
-
-
-def _paired_evidence(pair: Pair, rule: GateRule) -> Evidence:
-    p = sign_flip(pair.sums.numerators)
-    alpha = rule.significance if rule.significance is not None else 1.0
-    basis = f"sign-flip over tables p {p:.3g}, n {pair.n}"
-    if pair.without_spread:
-        basis += f"; no spread over {len(pair.sums.weights)} tables, Clopper-Pearson bound"
-    # p is at most 1, so a rule without a level takes every difference for real.
-    significant = p < alpha or rule.significance is None
-    return Evidence(pair.value_b, pair.value_a, pair.interval(), significant, basis)
-
-
-def _timing_evidence(metric: str, value: float, baseline: float, new: Side, old: Side) -> Evidence:
-    trials = [
-        [float(getattr(row, metric)) for row in side.run.trials(side.variant) or []]
-        for side in (old, new)
-    ]
-    ratio = ratio_interval(trials[0], trials[1], paired=False)
-    interval = None if ratio is None else ((ratio[0] - 1) * baseline, (ratio[1] - 1) * baseline)
-    significant = ratio is not None and not ratio[0] <= 1.0 <= ratio[1]
-    basis = f"{len(trials[1])} trials against {len(trials[0])}"
-    return Evidence(value, baseline, interval, significant, basis)
-
-
-def _impossible(metric: str, new: Side) -> str:
-    """Why the data cannot have the metric at all; empty where it can."""
-    form = new.run.results.dataset.form
-    if form != "tables" and metric in RATE_METRICS:
-        return "the data has no tables to run queries on"
-    if form == "text" and metric == "completion_loss":
-        return "the data does not say where an answer begins"
-    return ""
-
-
-def _elsewhere(kind: str, new: Side, old: Side) -> str:
-    """Why a timing or a memory peak of these two runs has no common measure, measured or not."""
-    a, b = new.run.results, old.run.results
-    if kind == "timing":
-        if not same_machine(a.run.device, b.run.device):
-            return f"another machine ({a.run.device.chip}; the baseline's: {b.run.device.chip})"
-        if a.protocols.throughput != b.protocols.throughput:
-            return "another throughput protocol"
-    if kind == "memory":
-        if a.run.device.backend != b.run.device.backend:
-            return (
-                f"another backend ({a.run.device.backend}; the baseline's: {b.run.device.backend})"
-            )
-        if a.run.distributed.size != b.run.distributed.size:
-            sizes = (a.run.distributed.size, b.run.distributed.size)
-            return f"another number of ranks ({sizes[0]}; the baseline's: {sizes[1]})"
-        if a.protocols.memory != b.protocols.memory:
-            return "another memory protocol"
-    return ""
-
-
-def _unusable(new: Side, old: Side) -> str:
-    """Why timings that were taken are not compared."""
-    a, b = new.run.results.run, old.run.results.run
-    if a.contended or b.contended:
-        which = "this run" if a.contended else "the baseline"
-        return f"{which} was timed while the machine was busy (contended)"
-    if _same_timing(new, old):
-        return "the same measurement"
-    counts = [len(side.run.trials(side.variant) or []) for side in (new, old)]
-    return "single timings are not compared" if min(counts) < MIN_TRIALS else ""
-
-
-def _same_timing(new: Side, old: Side) -> bool:
-    """Whether both sides hold one measurement, which the cache handed to the later run."""
-    timed = [side.run.results.variants[side.variant].throughput for side in (new, old)]
-    if timed[0] is None or timed[1] is None or timed[0].measured_at != timed[1].measured_at:
-        return False
-    # Variants timed in turns may carry the same minute.
-    return new.run.trials(new.variant) == old.run.trials(old.variant)
 
 
 def _require_same_limit(new: Side, old: Side) -> None:

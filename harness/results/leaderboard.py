@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.results import tables
 from harness.results.article import load_article
 from harness.results.checkout import PROJECT_ROOT
+from harness.results.comparison_report import seeds_provenance
 from harness.results.elsewhere import elsewhere
 from harness.results.entries import Entry, limited, run_entries
 from harness.results.grading import grade_article
@@ -69,7 +70,7 @@ def readme_seeds(seeds: Sequence[StoredRun]) -> str:
     """The README's block on seeds: the spread of each variant, and what may be claimed."""
     found = seed_runs(seeds)
     claimed = seed_claim(seed_differences(found), len(found))
-    return "\n\n".join([spread_table(found), claimed, provenance(found, "seeds")])
+    return "\n\n".join([spread_table(found), claimed, seeds_provenance(found)])
 
 
 def replace_block(readme: str, block: str, start_mark: str = START, end_mark: str = END) -> str:
@@ -93,20 +94,50 @@ def write_leaderboard(results_dir: Path) -> Path:
 
 
 def _by_setting(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
-    groups: dict[str, list[StoredRun]] = {}
+    """Runs whose numbers can be set beside one another, by heading.
+
+    They share weights, data and definitions, whatever those are called: two data sets of one name
+    get a heading each, told apart by their digests.
+    """
+    groups: dict[tuple[str | None, ...], list[StoredRun]] = {}
     for run in runs:
         results = run.results
+        protocols = results.protocols
         key = (
-            f"{escape(results.model.id)} on {escape(results.dataset.name)} "
-            f"({escape(results.protocols.execution)})"
+            results.model.sha256,
+            results.dataset.sha256,
+            protocols.loss,
+            protocols.execution,
+            protocols.prompt,
         )
         groups.setdefault(key, []).append(run)
-    return groups
+    titles = [_title(group[0]) for group in groups.values()]
+    return {
+        title if titles.count(title) == 1 else f"{title}, {_digests(group[0])}": group
+        for title, group in zip(titles, groups.values(), strict=True)
+    }
+
+
+def _title(run: StoredRun) -> str:
+    results = run.results
+    return (
+        f"{escape(results.model.id)} on {escape(results.dataset.name)} "
+        f"({escape(results.protocols.execution)})"
+    )
+
+
+def _digests(run: StoredRun) -> str:
+    results = run.results
+    prompt = results.protocols.prompt
+    return (
+        f"model sha256 {results.model.sha256[:12]}, data sha256 {results.dataset.sha256[:12]}, "
+        f"{escape(results.protocols.loss)}" + (f", prompt {escape(prompt)}" if prompt else "")
+    )
 
 
 def _seed_links(name: str, seeds: Sequence[StoredRun]) -> str:
     links = [f"[{escape(run.id)}]({escape(name)}/{escape(run.id)}/report.md)" for run in seeds]
-    return f"Runs: {', '.join(links)}.\n\n{provenance(seeds, 'seeds')}"
+    return f"Runs: {', '.join(links)}.\n\n{seeds_provenance(seeds)}"
 
 
 def _tables(run: StoredRun, entries: Sequence[Entry]) -> list[str]:

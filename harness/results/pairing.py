@@ -1,8 +1,8 @@
 """Pairing two variants' stored rows, example by example.
 
-Input: two (run, variant) sides -> output: :class:`Pair` per metric, differences b - a summed by
-table. Refuses sides that cannot be paired (other model, dataset, protocol or examples) by naming
-the field. The statistics on a pair are in ``compare``.
+Input: two sides of alike runs -> output: :class:`Pair` per metric, differences b - a summed by
+table, with its interval and its p; sides that answered other examples are refused. Whether runs
+are alike is in ``sides``, what follows from a pair in ``compare`` and ``gates``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from harness.errors import UserError
 from harness.results.intervals import Interval, TableSums, studentized, table_sums, without_spread
 from harness.results.rows import LossRow, PredictionRow
 from harness.results.schema import Direction
-from harness.results.store import StoredRun
+from harness.results.sides import Side
+from harness.results.statistics import sign_flip
 
 PRIMARY = ("completion_loss", "ex", "ex_hardened")
 """The primary family: Holm runs over these, and only these get a verdict."""
@@ -27,20 +28,6 @@ STAND_IN = "full_text_loss"
 DESCRIPTIVE = ("full_text_loss", "ex_official", "ex_strict", "lf", "valid")
 
 RATE_METRICS = ("ex", "ex_hardened", "ex_official", "ex_strict", "lf", "valid")
-
-
-@dataclass(frozen=True)
-class Side:
-    """One variant of one stored run."""
-
-    run: StoredRun
-    variant: str
-
-    def label(self, other: Side) -> str:
-        """The variant's name, with its run in front where the two runs differ."""
-        if self.run.folder == other.run.folder:
-            return self.variant
-        return f"{self.run.id}:{self.variant}"
 
 
 @dataclass(frozen=True)
@@ -57,6 +44,8 @@ class Pair:
     broken: list[int] | None
     same_system: bool
     """Whether both sides are the same weights, which can only ever answer the same."""
+    seed: int
+    """Of the random draws below: see :func:`resampling_seed`."""
 
     @property
     def without_spread(self) -> bool:
@@ -68,40 +57,23 @@ class Pair:
             and self.sums.standard_error < 1e-9
         )
 
-    def interval(self, seed: int = 0) -> Interval | None:
+    def interval(self) -> Interval | None:
         """95% over tables: studentized, or what the number of tables bounds without spread."""
         if self.without_spread:
             return without_spread(self.sums.estimate, len(self.sums.weights))
-        return studentized(self.sums, seed)
+        return studentized(self.sums, self.seed)
+
+    def p(self) -> float:
+        """Two-sided, of the sign-flip test over tables."""
+        return sign_flip(self.sums.numerators, self.seed)
 
 
-def unlike_fields(a: StoredRun, b: StoredRun) -> dict[str, tuple[object, object]]:
-    """The fields that make numbers of two runs incomparable, with both values."""
-    x, y = a.results, b.results
-    sides: dict[str, tuple[object, object]] = {
-        "model.sha256": (x.model.sha256, y.model.sha256),
-        "dataset.sha256": (x.dataset.sha256, y.dataset.sha256),
-        "protocols.loss": (x.protocols.loss, y.protocols.loss),
-        "protocols.execution": (x.protocols.execution, y.protocols.execution),
-    }
-    if x.protocols.prompt is not None and y.protocols.prompt is not None:
-        sides["protocols.prompt"] = (x.protocols.prompt, y.protocols.prompt)
-    return {name: pair for name, pair in sides.items() if pair[0] != pair[1]}
+def resampling_seed(a: Side, b: Side) -> int:
+    """The seed of every random draw about a pair, whatever asks for it and in whichever order.
 
-
-def require_alike(a: StoredRun, b: StoredRun) -> None:
-    """Refuse two runs whose quality numbers are not comparable.
-
-    Raises:
-        UserError: every differing field with both values.
+    A run's own, which it recorded; of two runs the smaller.
     """
-    unlike = unlike_fields(a, b)
-    if unlike:
-        listed = "; ".join(f"{name}: {x!r} against {y!r}" for name, (x, y) in unlike.items())
-        raise UserError(
-            f"runs {a.id!r} and {b.id!r} are not comparable: {listed}. Make both with the same "
-            "--model, --dataset, --prompt-style and version of tunebench."
-        )
+    return min(a.run.results.run.seed, b.run.results.run.seed)
 
 
 def pairs(a: Side, b: Side) -> list[Pair]:
@@ -144,9 +116,8 @@ def _loss_pairs(a: Side, b: Side) -> list[Pair]:
         if weight:
             sums = table_sums(y[:, 0] - x[:, 0], tables, x[:, 1])
             values = float(x[:, 0].sum()) / weight, float(y[:, 0].sum()) / weight
-            made.append(
-                Pair(metric, "lower", sums, *values, len(tables), None, None, _same_weights(a, b))
-            )
+            same, seed = _same_weights(a, b), resampling_seed(a, b)
+            made.append(Pair(metric, "lower", sums, *values, len(tables), None, None, same, seed))
     return made
 
 
@@ -178,9 +149,34 @@ def _rate_pairs(a: Side, b: Side) -> list[Pair]:
                 [row[0] for row in graded if row[3] and not row[2]],
                 [row[0] for row in graded if row[2] and not row[3]],
                 same,
+                resampling_seed(a, b),
             )
         )
     return made
+
+
+def absent(a: Side, b: Side, found: Sequence[Pair]) -> dict[str, str]:
+    """The primary metrics that could not be paired, with the reason."""
+    lacking = set(PRIMARY) - {pair.metric for pair in found}
+    return {metric: _why_absent(metric, a, b) for metric in PRIMARY if metric in lacking}
+
+
+def _why_absent(metric: str, a: Side, b: Side) -> str:
+    loss = metric == "completion_loss"
+    bare = [
+        side.label(other)
+        for side, other in ((a, b), (b, a))
+        if (side.run.losses if loss else side.run.predictions)(side.variant) is None
+    ]
+    if a.run.results.dataset.form != "tables" and not loss:
+        return "the data has no tables to run queries on"
+    if bare:
+        return f"{' and '.join(bare)} {'has' if len(bare) == 1 else 'have'} no stored " + (
+            "losses" if loss else "answers"
+        )
+    if loss:
+        return "the data does not say where an answer begins"
+    return "no answer has that grade in both"
 
 
 def _same_weights(a: Side, b: Side) -> bool:

@@ -10,33 +10,39 @@ from typing import Any
 
 from harness.results.entries import distinct, sample_note, sample_size
 from harness.results.markdown import code, escape, gigabytes
+from harness.results.sides import run_names
 from harness.results.store import StoredRun
+from harness.results.variant_schema import VariantResult
 
 INTERVALS = {
     "curve": "validation after the iteration's update; train loss since the row before",
     "loss": "95% bootstrap over tables, of the test loss",
-    "seeds": (
-        "95% and p: Student's t over seeds, of the per-seed differences; Holm over completion "
-        "loss, ex and ex_hardened of each pair"
-    ),
+    "seeds": "95% and p: Student's t over seeds, of the per-seed differences",
     "comparisons": (
-        "sign-flip test over tables, Holm over completion loss, ex and ex_hardened of each pair, "
-        "95% studentized interval over tables, for a rate that no table changes the "
-        "Clopper-Pearson bound over tables; smallest detectable at 80% power"
+        "sign-flip test over tables, 95% studentized interval over tables, for a rate that no "
+        "table changes the Clopper-Pearson bound over tables; smallest detectable at 80% power"
     ),
-    "throughput": "medians; 95% of the ratio: Student's t on logarithms of the trials",
+    "throughput": (
+        "medians; 95% of a ratio: Student's t on logarithms of the trials, in pairs where "
+        "interleaved"
+    ),
     "question speeds": (
         "one trial of 32 new tokens a question, the stop token ignored; ratios of means as the "
         "article's"
+    ),
+    "ratios": (
+        "no intervals: speeds are medians of trials, memory one peak a phase, training one time"
     ),
     "memory": "one process a variant unless marked shared; RSS sampled every 50 ms",
     "fuse": "on a seeded subset",
     "checkpoints": (
         "best in bold; 95% cluster bootstrap over tables; last beside best: one-sided sign-flip "
-        "test over tables of the largest lead, Holm over completion loss and ex, Bonferroni "
-        "interval over the other checkpoints"
+        "test over tables of the largest lead, Bonferroni interval over the other checkpoints"
     ),
-    "gates": "fixtures/gates.toml unless --gates named another file",
+    "gates": (
+        "quality: sign-flip test and 95% studentized interval over tables; timings: Welch's t on "
+        "logarithms of the trials; each gate a test of its own"
+    ),
 }
 
 PROTOCOLS = {
@@ -53,19 +59,36 @@ PROTOCOLS = {
     "question speeds": ("throughput",),
     "throughput": ("throughput",),
     "memory": ("memory",),
+    "ratios": ("throughput", "memory"),
 }
 
 VERSIONS = ("tunebench", "mlx", "mlx-lm", "duckdb")
 
 
-def provenance(runs: Sequence[StoredRun], topic: str) -> str:
-    """Where the numbers of a table come from: one line a run, one for runs that share it."""
+def provenance(runs: Sequence[StoredRun], topic: str, note: str = "") -> str:
+    """Where the numbers of a table come from: one line a run, one for runs that share it.
+
+    Args:
+        runs: the runs behind the table.
+        topic: what the table shows, a key of ``PROTOCOLS`` or of ``INTERVALS``.
+        note: what else was decided about these numbers, in Markdown; behind the intervals.
+    """
     once = distinct(runs)
-    lines: dict[str, list[str]] = {}
+    names = run_names(once)
+    lines: dict[str, list[StoredRun]] = {}
     for run in once:
-        lines.setdefault(_line(run, topic), []).append(code(run.id))
-    named = [f"{', '.join(ids)} · {line}" if len(once) > 1 else line for line, ids in lines.items()]
-    return "<br>".join(named).join(("<sub>", "</sub>"))
+        lines.setdefault(_line(run, topic, note), []).append(run)
+    told = []
+    for line, group in lines.items():
+        ids = [code(names[run.folder] or run.id) for run in group]
+        made = [code(run.results.run.command) for run in group]
+        if len(set(made)) == 1:
+            command = made[0]
+        else:
+            command = "; ".join(f"{name}: {one}" for name, one in zip(ids, made, strict=True))
+        whose = [", ".join(ids)] if len(once) > 1 else []
+        told.append(" · ".join([*whose, line, command]))
+    return "<br>".join(told).join(("<sub>", "</sub>"))
 
 
 def machine(run: StoredRun) -> str:
@@ -77,18 +100,16 @@ def machine(run: StoredRun) -> str:
     )
 
 
-def _line(run: StoredRun, topic: str) -> str:
+def _line(run: StoredRun, topic: str, note: str) -> str:
     results = run.results
     protocols = results.protocols.model_dump()
     parts = [escape(protocols[name]) for name in PROTOCOLS.get(topic, ())]
     parts.append(_sample(run, topic))
-    parts.append(_intervals(run, topic))
-    parts.append(machine(run))
+    parts += [_intervals(run, topic), note, machine(run)]
     parts.append(_versions(results.run.versions))
     commit = results.run.git.commit
     dirty = ", dirty" if results.run.git.dirty else ""
     parts.append(f"commit {commit[:12]}{dirty}" if commit else "no commit")
-    parts.append(code(results.run.command))
     return " · ".join(part for part in parts if part)
 
 
@@ -111,9 +132,12 @@ def _intervals(run: StoredRun, topic: str) -> str:
 
 
 def _sample(run: StoredRun, topic: str) -> str:
-    if topic in {"parameters", "size", "time", "memory", "throughput"}:
+    if topic in {"parameters", "size", "time", "memory"}:
         return ""
     results = [run.results.variants[name] for name in run.variants]
+    if topic in {"throughput", "ratios"}:
+        trials = sorted({result.throughput.trials for result in results if result.throughput})
+        return f"n = {' / '.join(map(str, trials))} trials a variant" if trials else ""
     if topic == "curve":
         checked = sorted({_validation_size(run, r.config) for r in results if r.finetune})
         return f"n = {' / '.join(map(str, checked))} validation examples, seeded by table"
@@ -130,7 +154,15 @@ def _sample(run: StoredRun, topic: str) -> str:
     sample = f"n = {' / '.join(notes)} test examples"
     if topic == "loss" and tokens:
         sample += f", {', '.join(f'{t:,}' for t in tokens)} completion tokens"
-    return sample
+    return sample if topic == "loss" else sample + _ungraded(results)
+
+
+def _ungraded(results: Sequence[VariantResult]) -> str:
+    """How many of the examples the accuracies are over, where some have a degenerate gold."""
+    executions = [r.execution for r in results if r.execution and r.execution.degenerate_gold]
+    counts = sorted({(e.n - e.degenerate_gold, e.degenerate_gold) for e in executions})
+    told = [f"{graded:,}: the gold of {left} is degenerate" for graded, left in counts]
+    return f" (ex over {'; '.join(told)})" if told else ""
 
 
 def _validation_size(run: StoredRun, config: dict[str, Any]) -> int:

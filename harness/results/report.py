@@ -7,7 +7,6 @@ the same bytes). Every table is followed by where its numbers come from. Not cov
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 
 from harness.results import (
@@ -19,9 +18,13 @@ from harness.results import (
 )
 from harness.results.article import Article
 from harness.results.caveats import not_measurable, warnings
+from harness.results.compare import PairComparison
 from harness.results.comparison_report import (
     all_pairs,
     comparisons_section,
+    pairs_provenance,
+    seeds_provenance,
+    side_pairs,
     what_may_be_claimed,
 )
 from harness.results.entries import (
@@ -32,13 +35,16 @@ from harness.results.entries import (
     distinct,
     run_entries,
 )
+from harness.results.families import checkpoints_family
 from harness.results.markdown import code, escape
-from harness.results.pairing import Side
 from harness.results.provenance import provenance
 from harness.results.question_tables import ArticleGrades
-from harness.results.seeds import seed_summary
+from harness.results.seeds import seed_runs, seed_summary
+from harness.results.sides import sides_of
 from harness.results.speeds import speed_ratios
 from harness.results.store import StoredRun
+
+THRESHOLDS = "thresholds of fixtures/gates.toml unless the command gives --gates"
 
 
 def render_report(
@@ -92,7 +98,7 @@ def render_reports(
             "questions",
         ),
         _speeds(both, runs, article),
-        *_beyond_the_article(runs, entries, _drop_empty([comparisons_section(found), *refused])),
+        *_beyond_the_article(runs, entries, found, refused),
         _published_note(article),
     ]
     return "\n\n".join(_drop_empty(sections)) + "\n"
@@ -100,10 +106,10 @@ def render_reports(
 
 def terminal_summary(run: StoredRun) -> str:
     """What the terminal shows at the end: the summary table, the claims, the gates, the path."""
-    parts = [tables.summary(run_entries([run]))]
+    parts = [_with_provenance(tables.summary(run_entries([run])), [run], "summary")]
     parts.append(what_may_be_claimed([run], all_pairs([run])[0]))
     if run.results.gates:
-        parts.append(comparison_tables.gates(run.results.gates))
+        parts += [_gates([run]), provenance([run], "gates", THRESHOLDS)]
     if run.results.run.partial:
         parts.append(f"Partial run, suites not selected: {', '.join(run.results.run.partial)}.")
     if missing := not_measurable(run):
@@ -115,25 +121,39 @@ def terminal_summary(run: StoredRun) -> str:
 
 
 def _beyond_the_article(
-    runs: Sequence[StoredRun], entries: Sequence[Entry], compared: Sequence[str]
+    runs: Sequence[StoredRun],
+    entries: Sequence[Entry],
+    found: Sequence[PairComparison],
+    refused: Sequence[str],
 ) -> list[str]:
     parity = tables.fuse_parity(entries)
+    compared = _drop_empty([comparisons_section(found), *refused])
     groups = [tables.by_aggregate(entries), tables.by_conditions(entries)]
-    gate_results = [gate for run in runs for gate in run.results.gates]
     return [
         "## Execution accuracy",
         _section("By definition", tables.execution(entries), runs, "execution"),
         _section("Failures by kind", tables.failures(entries), runs, "execution"),
         _section("By kind of question", "\n\n".join(_drop_empty(groups)), runs, "execution"),
-        _section("Checkpoints", checkpoint_tables.checkpoints(entries), runs, "checkpoints"),
+        _checkpoints(runs, entries),
         "## Fuse parity",
         _section("Adapter, fused and dequantized", parity, runs, "fuse"),
         "## Comparisons",
-        _section("Paired, on the same examples", "\n\n".join(compared), runs, "comparisons"),
-        _section("Across seeds", seed_summary(runs), runs, "seeds"),
+        _told("Paired, on the same examples", "\n\n".join(compared), pairs_provenance(runs, found)),
+        _across_seeds(runs),
         "## Gates",
-        _section("Against the baseline", comparison_tables.gates(gate_results), runs, "gates"),
+        _told("Against the baseline", _gates(runs), provenance(runs, "gates", THRESHOLDS)),
     ]
+
+
+def _gates(runs: Sequence[StoredRun]) -> str:
+    return comparison_tables.gates(
+        [
+            gate.model_copy(update={"variant": side.label(side)})
+            for side in sides_of(runs)
+            for gate in side.run.results.gates
+            if gate.variant == side.variant
+        ]
+    )
 
 
 def _head(runs: Sequence[StoredRun], entries: Sequence[Entry], claimed: str) -> str:
@@ -168,19 +188,30 @@ def _speeds(entries: Sequence[Entry], runs: Sequence[StoredRun], article: Articl
     asked = _section("Speed of generation", "\n\n".join(body), runs, "question speeds")
     stored = [entry for entry in entries if entry.result]
     trials = comparison_tables.throughput(stored)
-    ratios = [
-        ratio
-        for a, b in itertools.combinations(stored, 2)
-        if a.run and b.run
-        for ratio in speed_ratios(Side(a.run, a.name), Side(b.run, b.name))
-    ]
+    ratios = [ratio for a, b in side_pairs(runs) for ratio in speed_ratios(a, b)]
     timed = [trials, comparison_tables.speed_comparisons(ratios) if trials else ""]
     measured = _section("Speed trials", "\n\n".join(_drop_empty(timed)), runs, "throughput")
     return "\n\n".join(_drop_empty([asked, measured]))
 
 
+def _checkpoints(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> str:
+    tested = [one for entry in entries for one in checkpoint_tables.entry_last_beside_best(entry)]
+    origin = provenance(runs, "checkpoints", checkpoints_family(tested))
+    return _told("Checkpoints", checkpoint_tables.checkpoints(entries), origin)
+
+
+def _across_seeds(runs: Sequence[StoredRun]) -> str:
+    seeds = seed_runs(runs)
+    return _told("Across seeds", seed_summary(seeds), seeds_provenance(seeds)) if seeds else ""
+
+
 def _section(title: str, body: str, runs: Sequence[StoredRun], topic: str) -> str:
-    return f"### {title}\n\n{_with_provenance(body, runs, topic)}" if body else ""
+    return _told(title, body, provenance(runs, topic)) if body else ""
+
+
+def _told(title: str, body: str, origin: str) -> str:
+    """A heading, what stands under it, and where its numbers come from; empty without a body."""
+    return f"### {title}\n\n{body}\n\n{origin}" if body else ""
 
 
 def _with_provenance(body: str, runs: Sequence[StoredRun], topic: str) -> str:

@@ -2,8 +2,8 @@
 
 Input: runs of the same setting with different seeds -> output: Markdown. A seed is one draw of the
 method, so a statement about methods rests on the per-seed differences: their mean with Student's t
-over seeds, Holm over the primary family of each pair. Fewer than three seeds give no such
-statement.
+over seeds, Holm over the primary family of each pair. Fewer than three seeds, or seeds that share
+their weights, give no such statement.
 """
 
 from __future__ import annotations
@@ -14,16 +14,26 @@ import statistics as stdlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from harness.results.entries import limited, sample_note, sample_size
 from harness.results.gate_rules import metric_value
 from harness.results.intervals import Interval
 from harness.results.markdown import NONE, code, escape, fixed, p_value, percent, table
-from harness.results.pairing import PRIMARY, RATE_METRICS, STAND_IN, unlike_fields
+from harness.results.pairing import PRIMARY, RATE_METRICS, STAND_IN
+from harness.results.sides import unlike_fields
 from harness.results.statistics import ALPHA, holm
 from harness.results.store import StoredRun
-from harness.results.verdicts import listed, metric_name, show_delta, show_delta_interval
+from harness.results.verdicts import (
+    clauses,
+    listed,
+    metric_name,
+    show_delta,
+    show_delta_interval,
+)
 
 MIN_SEEDS = 3
 """Seeds from which a difference may be said of methods rather than of adapters (DESIGN §5)."""
+
+SHARED_WEIGHTS = "the same weights stand under several seeds"
 
 
 @dataclass(frozen=True)
@@ -37,9 +47,9 @@ class SeedDifference:
     mean: float
     spread: float
     ci95: Interval | None
-    """Student's t over seeds; None below three seeds."""
+    """Student's t over seeds; None below three of them that differ in their weights."""
     p: float | None
-    """Two-sided, of Student's t; None below three seeds."""
+    """Two-sided, of Student's t; None where there is no ``ci95``."""
     p_holm: float | None
 
     @property
@@ -54,13 +64,28 @@ class SeedDifference:
 
 
 def seed_runs(runs: Sequence[StoredRun]) -> list[StoredRun]:
-    """The runs, if they are seeds of one setting (alike, seeds all different); else none."""
+    """The runs, if they are seeds of one setting, all different; else none.
+
+    One setting is one model, data and protocol, one sample of the test split, and variants of one
+    name that were trained alike but for the seed.
+    """
     seeds = [run.results.run.seed for run in runs]
     if len(runs) < 2 or len(set(seeds)) != len(seeds):
         return []
     if any(unlike_fields(runs[0], run) for run in runs[1:]):
         return []
+    if any(
+        _setting(run, name) != _setting(runs[0], name) for name in _common(runs) for run in runs
+    ):
+        return []
     return sorted(runs, key=lambda run: run.results.run.seed)
+
+
+def _setting(run: StoredRun, variant: str) -> tuple[object, ...]:
+    """How a variant was trained and on which examples it was tested, but for the seed."""
+    result = run.results.variants[variant]
+    trained = {key: value for key, value in result.config.items() if key != "seed"}
+    return trained, sample_note(run, result) if limited(result) else sample_size(result)
 
 
 def seed_differences(runs: Sequence[StoredRun]) -> list[SeedDifference]:
@@ -68,11 +93,12 @@ def seed_differences(runs: Sequence[StoredRun]) -> list[SeedDifference]:
     made = []
     for a, b in itertools.combinations(_common(runs), 2):
         family = []
+        independent = len({(_weights(run, a), _weights(run, b)) for run in runs}) == len(runs)
         for metric in _family(runs):
             before, after = _values(runs, a, metric), _values(runs, b, metric)
             if before is not None and after is not None:
                 deltas = [y - x for x, y in zip(before, after, strict=True)]
-                family.append(_difference(a, b, metric, deltas))
+                family.append(_difference(a, b, metric, deltas, independent))
         adjusted = iter(holm([d.p for d in family if d.p is not None]))
         made += [d if d.p is None else replace(d, p_holm=next(adjusted)) for d in family]
     return made
@@ -87,9 +113,12 @@ def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
             f"Nothing may be claimed of the methods: {seeds} seeds are too few, {MIN_SEEDS} are "
             "needed."
         )
+    tested = [d for d in differences if d.p is not None]
+    if not tested:
+        return f"Nothing may be claimed of the methods: {SHARED_WEIGHTS}."
     won: dict[tuple[str, str], list[str]] = {}
     within: dict[tuple[str, str], list[str]] = {}
-    for d in differences:
+    for d in tested:
         if d.exceeds:
             pair = (d.b, d.a) if d.better else (d.a, d.b)
             won.setdefault(pair, []).append(metric_name(d.metric))
@@ -104,7 +133,7 @@ def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
         f"{listed(metrics)}, which is not evidence that they are equal"
         for (a, b), metrics in within.items()
     ]
-    return f"Over {seeds} seeds, with this model and data: {'; '.join(parts)}."
+    return f"Over {seeds} seeds, with this model and data: {clauses(parts)}."
 
 
 def seed_summary(runs: Sequence[StoredRun]) -> str:
@@ -137,11 +166,18 @@ def _values(runs: Sequence[StoredRun], variant: str, metric: str) -> list[float]
     return known if len(known) == len(found) else None
 
 
-def _difference(a: str, b: str, metric: str, deltas: list[float]) -> SeedDifference:
+def _weights(run: StoredRun, variant: str) -> str | None:
+    adapter = run.results.variants[variant].adapter
+    return adapter.sha256 if adapter else None
+
+
+def _difference(
+    a: str, b: str, metric: str, deltas: list[float], independent: bool
+) -> SeedDifference:
     from scipy import stats  # slow to import: collecting tests does without
 
     mean, spread = stdlib.mean(deltas), stdlib.stdev(deltas)
-    if len(deltas) < MIN_SEEDS:
+    if len(deltas) < MIN_SEEDS or not independent:
         return SeedDifference(a, b, metric, deltas, mean, spread, None, None, None)
     error = spread / math.sqrt(len(deltas))
     freedom = len(deltas) - 1
@@ -197,8 +233,10 @@ def _difference_table(differences: Sequence[SeedDifference], runs: Sequence[Stor
 def _sentence(difference: SeedDifference, seeds: int) -> str:
     d = difference
     pair = f"On {metric_name(d.metric)}, {code(d.b)} and {code(d.a)}"
-    if d.ci95 is None:
+    if d.ci95 is None and seeds < MIN_SEEDS:
         return f"{pair}: {seeds} seeds are too few to speak of methods (three are needed)."
+    if d.ci95 is None:
+        return f"{pair}: {SHARED_WEIGHTS}, so they say nothing of methods."
     if not d.exceeds:
         return (
             f"{pair} are not shown to differ by more than seeds do "

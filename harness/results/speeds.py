@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.results.intervals import Interval
-from harness.results.pairing import Side
 from harness.results.rows import TrialRow
 from harness.results.schema import Device
+from harness.results.sides import Side
 from harness.results.statistics import ratio_interval
 
 SPEEDS = ("prompt_tokens_per_s", "generation_tokens_per_s")
@@ -59,6 +59,7 @@ def memory_ratios(a: Side, b: Side) -> list[MemoryRatio]:
         return []
     devices = [side.run.results.run.device for side in (a, b)]
     protocols = [side.run.results.protocols.memory for side in (a, b)]
+    sizes = [side.run.results.run.distributed.size for side in (a, b)]
     made = []
     for phase in PHASES:
         x, y = results[0].phase(phase), results[1].phase(phase)
@@ -67,6 +68,8 @@ def memory_ratios(a: Side, b: Side) -> list[MemoryRatio]:
         reason = ""
         if devices[0].backend != devices[1].backend:
             reason = f"another backend ({devices[0].backend}, {devices[1].backend})"
+        elif sizes[0] != sizes[1]:
+            reason = f"another number of ranks ({sizes[0]}, {sizes[1]})"
         elif protocols[0] != protocols[1]:
             reason = "another memory protocol"
         elif x.shared_process or y.shared_process:
@@ -89,6 +92,15 @@ def memory_ratios(a: Side, b: Side) -> list[MemoryRatio]:
 def same_machine(a: Device, b: Device) -> bool:
     """Whether timings of two runs may be compared: backend, chip and BLAS agree."""
     return (a.backend, a.chip, a.blas) == (b.backend, b.chip, b.blas)
+
+
+def same_timing(a: Side, b: Side) -> bool:
+    """Whether both sides hold one measurement, which the cache handed to the later run."""
+    timed = [side.run.results.variants[side.variant].throughput for side in (a, b)]
+    if timed[0] is None or timed[1] is None or timed[0].measured_at != timed[1].measured_at:
+        return False
+    # Variants timed in turns may carry the same minute.
+    return a.run.trials(a.variant) == b.run.trials(b.variant)
 
 
 def speed_ratios(a: Side, b: Side) -> list[SpeedRatio]:
@@ -134,11 +146,17 @@ def _interleaved(a: Side, b: Side, trials_a: list[TrialRow], trials_b: list[Tria
 
 
 def _why_not(a: Side, b: Side, trials_a: list[TrialRow], trials_b: list[TrialRow]) -> str:
+    sides = ((a, b, trials_a), (b, a, trials_b))
+    bare = [side.label(other) for side, other, trials in sides if not trials]
+    if bare:
+        return f"{' and '.join(bare)} {'was' if len(bare) == 1 else 'were'} not timed"
     runs = (a.run.results.run, b.run.results.run)
     if not same_machine(runs[0].device, runs[1].device):
         return f"timed on different machines ({runs[0].device.chip}, {runs[1].device.chip})"
     if any(run.contended for run in runs):
         return "the machine was busy while timing (contended)"
+    if same_timing(a, b):
+        return "the same measurement, cached"
     if min(len(trials_a), len(trials_b)) < MIN_TRIALS:
         return "single timings are not compared"
     if a.run.results.protocols.throughput != b.run.results.protocols.throughput:

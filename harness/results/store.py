@@ -229,13 +229,20 @@ def _read_rows(file: Path, kind: type[Row]) -> list[Row] | None:
     if not file.is_file():
         return None
     rows = []
-    with file.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                rows.append(kind.model_validate_json(line))
-            except ValidationError as error:
-                raise UserError(
-                    f"{file}:{number} is damaged: {describe_error(error)}. Restore the file or "
-                    "make the run again."
-                ) from error
+    try:
+        with file.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                rows.append(_row(kind, line, f"{file}:{number}"))
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
     return rows
+
+
+def _row(kind: type[Row], line: bytes, place: str) -> Row:
+    try:
+        return kind.model_validate_json(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        told = f"byte {error.start + 1} of the line is no UTF-8 ({error.reason})"
+    except ValidationError as error:
+        told = describe_error(error)
+    raise UserError(f"{place} is damaged: {told}. {checksums.REMEDY}")

@@ -106,8 +106,7 @@ def claim(comparisons: Sequence[Comparison]) -> str:
             f"no difference between {a} and {b} is shown on {listed(open_)}, which is not "
             "evidence that they are equal"
         )
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]} ({ONE_SEED})."
+    return f"{capital(clauses(parts))} ({ONE_SEED})."
 
 
 def descriptive_sentence(pair: PairComparison, difference: Difference) -> str:
@@ -126,6 +125,16 @@ def _smallest(comparison: Comparison) -> str:
     return f"only a true difference of about {size} would be seen with 80% probability here"
 
 
-def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def listed(names: Sequence[str], last: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`, or with another word before the last."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def clauses(parts: Sequence[str]) -> str:
+    """Main clauses in one sentence: `a`, `a; and b`, `a; b; and c`."""
+    return parts[0] if len(parts) == 1 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
+
+
+def capital(sentence: str) -> str:
+    """A sentence with a capital at its start, unless it starts with a name in code."""
+    return sentence[:1].upper() + sentence[1:]

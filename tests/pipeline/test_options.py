@@ -36,6 +36,7 @@ def collect(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--prompt-style=dialct"], "dialect"),
         (["--run-name=a/b"], "folder name"),
         (["--bless"], "--baseline"),
+        (["--bless", "--baseline=x", "--seeds=0,1"], "--bless makes one run the baseline"),
         (["--baseline=nowhere/results.json"], "nowhere/results.json"),
         (["--gates=nowhere.toml"], "nowhere.toml"),
         (["--variant=lora,qlora", "--adapter-path=x"], "exactly one --variant"),

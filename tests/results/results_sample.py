@@ -6,6 +6,7 @@ and loss sections are computed from the rows, as the pipeline does.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -163,13 +164,13 @@ def sample_results(name: str = "sample", rows: RunRows | None = None, **run: Any
             "throughput": "throughput-single-32@1",
             "memory": "memory-rss50ms@1",
         },
-        "variants": {name: variant_section(name, rows) for name in rows.losses},
+        "variants": {name: variant_section(name, rows, run.get("seed", 0)) for name in rows.losses},
     }
     return Results.model_validate(record)
 
 
-def variant_section(name: str, rows: RunRows) -> dict[str, Any]:
-    """One variant's section, from its rows."""
+def variant_section(name: str, rows: RunRows, seed: int = 0) -> dict[str, Any]:
+    """One variant's section, from its rows; every seed has weights of its own."""
     tuned = name != "base"
     quantized = "qlora" in name
     loss = _loss(rows, name)
@@ -186,7 +187,7 @@ def variant_section(name: str, rows: RunRows) -> dict[str, Any]:
         else {"fine_tune_type": "base", "quantize": None},
         "adapter": {
             "path": f"cache/adapters/{name}",
-            "sha256": f"{_seed(name):064x}",
+            "sha256": f"{_seed(name) + 100_000 * seed:064x}",
             "iterations": 40,
             "source": "trained",
         }
@@ -430,3 +431,14 @@ def memory_run(name: str = "sample", rows: RunRows | None = None, **run: Any) ->
     """The sample run, or one with other rows, without writing it."""
     rows = rows or sample_rows()
     return MemoryRun(Path("nowhere") / name, sample_results(name, rows, **run), None, rows)
+
+
+def tables_without_origin(markdown: str) -> list[str]:
+    """The tables that no small print follows before the next heading, by their first line."""
+    bare: list[str] = []
+    for part in re.split(r"^#.*$", markdown, flags=re.M):
+        blocks = [block for block in part.split("\n\n") if block.startswith(("|", "<sub>"))]
+        origins = [place for place, block in enumerate(blocks) if block.startswith("<sub>")]
+        last = max(origins, default=-1)
+        bare += [block.split("\n")[0] for block in blocks[last + 1 :]]
+    return bare

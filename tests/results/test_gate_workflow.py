@@ -68,6 +68,14 @@ def test_the_gate_command_takes_its_options(
     assert variables <= {*workflow["env"], "GITHUB_WORKSPACE"}
 
 
+def test_the_run_is_named_by_the_job_that_made_it(workflow: dict[Any, Any]) -> None:
+    assert "${{ github.run_id }}" in workflow["env"]["RUN"]
+    assert "--run-name=$RUN" in command(workflow, "Gate")
+    assert "$GITHUB_WORKSPACE/out/$RUN" in command(workflow, "Page")
+    page = next(step for step in steps(workflow) if step.get("name") == "Page")
+    assert "env.RUN" in page["if"]
+
+
 def test_the_page_command_takes_its_options(workflow: dict[Any, Any]) -> None:
     words = command(workflow, "Page")
     assert words[:4] == ["python", "-m", "harness", "report"]

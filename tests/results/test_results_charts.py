@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import xml.etree.ElementTree as ET
 
+import matplotlib as mpl
 import pytest
 from results_sample import MemoryRun, memory_run
 
-from harness.results.chart_style import COLOURS, DARK_PAPER, PAPER, looks
-from harness.results.charts import render_charts
+from harness.results.chart_style import COLOURS, DARK_PAPER, PAPER, STYLE, looks, to_svg
+from harness.results.charts import figure, render_charts
+from harness.results.entries import run_entries
 from harness.results.store import RunRows
+from harness.results.tradeoff_chart import PANELS, Panel, left_out
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +82,45 @@ def test_seeds_of_a_variant_share_its_colour_and_variants_of_a_run_nothing() -> 
     assert seeds[0][1] == seeds[1][1] != seeds[2][1]
     two_runs = looks([("s0", "lora"), ("s1", "qlora")])
     assert two_runs[0][0] != two_runs[1][0]
+
+
+def drawn(name: str, *runs: MemoryRun) -> str:
+    """The words of one chart."""
+    entries = [entry for entry in run_entries(runs) if entry.result is not None]
+    with mpl.rc_context(STYLE):
+        return text_of(to_svg(figure(name, entries), name))
+
+
+def test_speeds_of_a_busy_machine_are_marked_and_left_out_of_the_tradeoff() -> None:
+    busy = memory_run(contended=True)
+    speed, tradeoff = drawn("speed.svg", busy), drawn("tradeoff.svg", busy)
+    assert "lora (contended)" in speed
+    assert "contended: other work ran on the machine" in speed
+    assert "not compared:" in tradeoff
+    assert "other work ran on the machine" in tradeoff
+    assert "contended" not in drawn("speed.svg", memory_run())
+    assert "other work" not in drawn("tradeoff.svg", memory_run())
+
+
+def panel(title: str) -> Panel:
+    return next(one for one in PANELS if one.title.startswith(title))
+
+
+def test_a_panel_leaves_out_what_has_no_common_measure() -> None:
+    speed, memory = panel("Generation speed"), panel("MLX peak memory, generating")
+    quiet, busy = memory_run("quiet"), memory_run("busy", contended=True)
+    out = left_out(speed, run_entries([quiet, busy]))
+    assert set(out) == {"busy:base", "busy:lora", "busy:qlora"}
+    assert left_out(memory, run_entries([quiet, busy])) == {}
+    device = quiet.results.run.device.model_dump()
+    other = memory_run("other", device=device | {"chip": "Other CPU"})
+    told = left_out(speed, run_entries([quiet, other]))
+    assert set(told.values()) == {"timed on different machines"}
+    assert len(told) == 6
+    assert left_out(memory, run_entries([quiet, other])) == {}
+    metal = memory_run("metal", device=device | {"backend": "metal", "blas": None})
+    assert len(left_out(memory, run_entries([quiet, metal]))) == 6
+    assert "Other CPU" in drawn("speed.svg", quiet, other)
 
 
 def test_variant_names_are_text_not_markup() -> None:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from results_sample import write_sample
+from results_sample import tables_without_origin, write_sample
 
 from harness.errors import UserError
 from harness.results.commands import compare_command, gate_command, report_command
@@ -39,6 +39,9 @@ def copy(stored: StoredRun, name: str, **run: object) -> Path:
     shutil.copytree(stored.folder, folder)
     raw = json.loads((folder / "results.json").read_text())
     raw["run"] |= {"id": name, **run}
+    for variant in raw["variants"].values():  # weights of its own
+        if variant["adapter"]:
+            variant["adapter"]["sha256"] = f"{name:_>64}"[-64:]
     (folder / "results.json").write_text(json.dumps(raw))
     return folder
 
@@ -50,7 +53,9 @@ def test_compare_two_variants_of_one_run(stored: StoredRun) -> None:
     assert "**`qlora` is worse than `lora` on" in text
     assert "Examples broken by `qlora`:" in text
     assert "interleaved" in text
-    assert text.count("`pytest suites/ --variant=base,lora,qlora`") == 1  # one run, two picks
+    # One run, two picks: one line under each of three tables.
+    assert text.count("`pytest suites/ --variant=base,lora,qlora`") == 3
+    assert tables_without_origin(text) == []
     assert value["speeds"][1]["metric"] == "generation_tokens_per_s"
     # Training peaks: 0.54 + 2.0 GB and 0.09 + 2.0 GB.
     assert "| `qlora` / `lora` | train    | 2.09 GB / 2.54 GB |  0.82 × |" in text
@@ -64,6 +69,11 @@ def test_compare_takes_several_seeds(stored: StoredRun) -> None:
     assert value["claim"].startswith("Over 3 seeds")
     assert len(value["seeds"]) == 9  # three pairs of variants, three metrics
     assert len(value["comparisons"]) == 27
+    pairs = {(c["a"], c["b"]) for c in value["comparisons"]}
+    assert len(pairs) == 9
+    assert ("s1:lora", "s1:qlora") in pairs
+    assert text.count("## `s1:qlora` beside `s1:lora`") == 1
+    assert tables_without_origin(text) == []
     one, two, three = (f"{folder}:lora" for folder in folders)
     alone, _ = compare_command(one, two, three)
     assert alone["seeds"] == []
@@ -94,6 +104,8 @@ def test_gate_gives_zero_for_itself_and_one_for_a_worse_variant(stored: StoredRu
     _, text, status = gate_command(str(stored.folder), str(stored.folder))
     assert status == 0
     assert "No regression" in text
+    assert tables_without_origin(text) == []
+    assert "thresholds of `fixtures/gates.toml`" in text
     value, text, status = gate_command(f"{stored.folder}:qlora", f"{stored.folder}:lora")
     assert status == 1
     assert value["status"] == "regression"
@@ -119,6 +131,25 @@ def test_the_leaderboard_lists_published_runs_only(
     assert "local" not in text
     assert "Published elsewhere" in text
     assert text == leaderboard(tmp_path)
+    assert tables_without_origin(text) == []
+
+
+def test_data_sets_of_one_name_are_ranked_apart(stored: StoredRun, tmp_path: Path) -> None:
+    for name, sha256 in (("mine", "bb" * 32), ("other", "cc" * 32), ("again", "cc" * 32)):
+        shutil.copytree(stored.folder, tmp_path / name)
+        raw = json.loads((tmp_path / name / "results.json").read_text())
+        raw["run"]["id"] = name
+        raw["dataset"]["sha256"] = sha256
+        (tmp_path / name / "results.json").write_text(json.dumps(raw))
+    text = leaderboard(tmp_path)
+    headings = [line for line in text.splitlines() if line.startswith(("## smollm2", "### ["))]
+    assert [line.split("](")[0] for line in headings if line.startswith("###")] == [
+        "### [again", "### [other", "### [mine",
+    ]  # fmt: skip
+    settings = [line for line in headings if line.startswith("## ")]
+    assert len(settings) == 2
+    assert "data sha256 cccccccccccc" in settings[0]
+    assert "data sha256 bbbbbbbbbbbb" in settings[1]
 
 
 @pytest.mark.parametrize(

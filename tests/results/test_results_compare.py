@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 from results_sample import MemoryRun, loss_rows, memory_run, prediction_rows, sample_rows
 
 from harness.errors import UserError
 from harness.results.claims import overall_claim
 from harness.results.compare import compare_runs, compare_sides, compare_within, match_sides
-from harness.results.pairing import Side
+from harness.results.comparison_report import all_pairs
+from harness.results.families import pairs_family
+from harness.results.gates import judge, load_gates
+from harness.results.report import render_reports
 from harness.results.rows import PredictionRow
+from harness.results.schema import Comparison
+from harness.results.sides import Side, sides_of
+from harness.results.speeds import memory_ratios, speed_ratios
 from harness.results.store import RunRows
 from harness.results.verdicts import ONE_SEED, claim, sentence
 
@@ -157,8 +165,8 @@ def test_one_sentence_over_all_pairs_names_winners_and_what_is_open() -> None:
     found = compare_within(memory_run())
     assert overall_claim(found) == (
         "`lora` is better than `base` and `qlora` on completion loss, execution accuracy and "
-        "hardened execution accuracy; `qlora` is better than `base` on completion loss, execution "
-        f"accuracy and hardened execution accuracy ({ONE_SEED})."
+        "hardened execution accuracy; and `qlora` is better than `base` on completion loss, "
+        f"execution accuracy and hardened execution accuracy ({ONE_SEED})."
     )
     open_ = dataclasses.replace(
         found[2],
@@ -169,9 +177,9 @@ def test_one_sentence_over_all_pairs_names_winners_and_what_is_open() -> None:
     )
     assert overall_claim([found[0], open_]) == (
         "`lora` is better than `base` on completion loss, execution accuracy and hardened "
-        "execution accuracy; `lora` is better than `qlora` on completion loss; no difference is "
-        "shown between `lora` and `qlora` on execution accuracy and hardened execution accuracy, "
-        f"which is not evidence of none ({ONE_SEED})."
+        "execution accuracy; `lora` is better than `qlora` on completion loss; and no difference "
+        "is shown between `lora` and `qlora` on execution accuracy and hardened execution "
+        f"accuracy, which is not evidence of none ({ONE_SEED})."
     )
     assert overall_claim(found[2:]) == claim(found[2].primary)
     assert overall_claim([]) == ""
@@ -181,3 +189,125 @@ def test_losses_share_their_examples_in_the_sample() -> None:
     assert [r.completion_tokens for r in loss_rows("lora")] == [
         r.completion_tokens for r in loss_rows("qlora")
     ]
+
+
+def mixed(seed: int) -> MemoryRun:
+    """A run of this seed whose p is a matter of the draws: enough tables, a middling difference."""
+    draw = np.random.default_rng(8).random(120)
+    before, after = [bool(x < 0.5) for x in draw], [bool(x < 0.42 or x > 0.97) for x in draw]
+    rows = pair_of(before, after, [f"t{i}" for i in range(120)]).rows
+    return dataclasses.replace(memory_run(f"r{seed}", seed=seed), rows=rows)
+
+
+def exact(records: list[Comparison]) -> list[tuple[object, ...]]:
+    return [(c.metric, abs(c.delta or 0), c.p, c.p_holm) for c in records]
+
+
+def test_the_same_comparison_has_the_same_p_whoever_asks() -> None:
+    run = mixed(3)
+    lora, qlora = Side(run, "lora"), Side(run, "qlora")
+    here = compare_sides(lora, qlora).primary
+    zero = mixed(0)
+    drawn = compare_sides(Side(zero, "lora"), Side(zero, "qlora")).primary
+    assert here[0].p != drawn[0].p  # else this test would prove nothing
+    assert compare_within(run)[0].primary == here
+    assert all_pairs([run])[0][0].primary == here
+    # In the other order, and where both sides carry another seed.
+    assert exact(compare_sides(qlora, lora).primary) == exact(here)
+    other = dataclasses.replace(mixed(5), rows=run.rows)
+    assert exact(compare_sides(lora, Side(other, "qlora")).primary) == exact(here)
+    assert exact(compare_sides(Side(other, "qlora"), lora).primary) == exact(here)
+    picked = [dataclasses.replace(run, variant=name) for name in ("qlora", "lora")]
+    gate = judge(picked[0], picked[1], {"ex": load_gates()["ex"]})[0]
+    assert f"p {here[0].p:.3g}," in gate.reason
+
+
+def test_every_row_names_its_run_where_several_are_compared() -> None:
+    runs = [memory_run(f"r-seed{seed}", seed=seed) for seed in (0, 1)]
+    found, _ = all_pairs(runs)
+    labels = {(pair.a, pair.b) for pair in found}
+    assert len(labels) == len(found) == 6
+    assert ("r-seed1:lora", "r-seed1:qlora") in labels
+    report = render_reports(runs)
+    assert "| `r-seed0:qlora` − `r-seed0:lora` |" in report
+    paired = report.partition("### Paired")[2].partition("### Across seeds")[0]
+    assert "| `qlora` − `lora` |" not in paired
+    assert "`r-seed1:qlora` / `r-seed1:lora`" in report
+    assert "`r-seed1:qlora` / `r-seed0:lora`" not in report
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders() -> None:
+    a, b = memory_run("ci"), dataclasses.replace(memory_run("ci"), folder=Path("elsewhere/ci"))
+    labels = [side.label(side) for side in sides_of([a, b, b])]
+    assert len(set(labels)) == len(labels) == 6
+    assert "elsewhere/ci:lora" in labels
+
+
+def test_a_claim_over_pairs_is_a_sentence() -> None:
+    found = compare_within(memory_run())
+    undecided = [
+        dataclasses.replace(
+            pair,
+            primary=[
+                c.model_copy(update={"verdict": "not distinguishable"}) for c in pair.primary[:1]
+            ],
+        )
+        for pair in found
+    ]
+    assert overall_claim(undecided) == (
+        "No difference is shown between `base` and `lora`, between `base` and `qlora` or between "
+        f"`lora` and `qlora` on completion loss, which is not evidence of none ({ONE_SEED})."
+    )
+
+
+def test_the_family_that_holm_ran_over_is_the_one_named() -> None:
+    run = memory_run()
+    assert pairs_family(compare_within(run)) == (
+        "Holm over completion loss, ex and ex_hardened of each pair"
+    )
+    rows = RunRows(predictions=run.rows.predictions)
+    lost = compare_within(dataclasses.replace(run, rows=rows))
+    assert pairs_family(lost[:1]) == (
+        "Holm over ex and ex_hardened of each pair (no completion loss: base and lora have no "
+        "stored losses)"
+    )
+    soft = {
+        name: [row.model_copy(update={"ex_hardened": None}) for row in found]
+        for name, found in run.rows.predictions.items()
+    }
+    plain = compare_within(dataclasses.replace(run, rows=RunRows(run.rows.losses, soft)))
+    assert pairs_family(plain) == (
+        "Holm over completion loss and ex of each pair (no ex_hardened: no answer has that grade "
+        "in both)"
+    )
+    alone = compare_within(dataclasses.replace(run, rows=RunRows(losses=run.rows.losses)))
+    assert pairs_family(alone[2:]) == (
+        "completion loss alone, so without a correction (no ex or ex_hardened: lora and qlora "
+        "have no stored answers)"
+    )
+    assert alone[2].primary[0].p == alone[2].primary[0].p_holm
+    both = pairs_family([*compare_within(run)[:1], *alone[2:]])
+    assert both.startswith("`lora` − `base`: Holm over completion loss, ex and ex_hardened of it; ")
+
+
+def test_a_speed_that_was_not_taken_is_called_that() -> None:
+    run = memory_run()
+    untimed = dataclasses.replace(memory_run("busy", contended=True), rows=RunRows(run.rows.losses))
+    found = speed_ratios(Side(untimed, "lora"), Side(untimed, "qlora"))
+    assert {(r.ratio, r.reason) for r in found} == {(None, "lora and qlora were not timed")}
+    found = speed_ratios(Side(run, "lora"), Side(untimed, "lora"))
+    assert {r.reason for r in found} == {"busy:lora was not timed"}
+    busy = memory_run("busy", contended=True)
+    found = speed_ratios(Side(busy, "lora"), Side(busy, "qlora"))
+    assert {r.reason for r in found} == {"the machine was busy while timing (contended)"}
+
+
+def test_one_cached_timing_is_no_second_measurement() -> None:
+    found = speed_ratios(Side(memory_run("a"), "lora"), Side(memory_run("b"), "lora"))
+    assert {(r.ratio, r.reason) for r in found} == {(None, "the same measurement, cached")}
+
+
+def test_memory_of_another_number_of_ranks_gives_no_ratio() -> None:
+    two = memory_run("two", distributed={"size": 2})
+    found = memory_ratios(Side(memory_run("one"), "lora"), Side(two, "lora"))
+    assert {(r.ratio, r.reason) for r in found} == {(None, "another number of ranks (1, 2)")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from harness.results.blessing import bless
 from harness.results.gate_rules import METRICS, GateRule, load_gates
 from harness.results.gates import failed, judge
 from harness.results.schema import GateResult
-from harness.results.store import RunRows, read_run
+from harness.results.store import RunRows, StoredRun, read_run
 
 RULES = load_gates()
 
@@ -91,6 +92,49 @@ def test_slower_trials_fail_and_faster_ones_pass() -> None:
     fast = verdicts(changed(trials=trial_rows("qlora", factor=1.5)))
     assert slow["generation_tokens_per_s"].verdict == "fail"
     assert fast["generation_tokens_per_s"].verdict == "pass"
+
+
+def slower(significance: float | None) -> GateResult:
+    """Trials that are 6% slower on average with a spread that makes p about 0.02."""
+    old, new = (10.0, 10.2, 9.8), (9.2, 9.6, 9.4)
+    rows = {
+        name: [
+            row.model_copy(update={"generation_tokens_per_s": speed})
+            for row, speed in zip(trial_rows("qlora"), speeds, strict=True)
+        ]
+        for name, speeds in (("old", old), ("new", new))
+    }
+    runs = {}
+    for name, medians in (("old", 10.0), ("new", 9.4)):
+        base = sample_rows()
+        made = RunRows({"qlora": base.losses["qlora"]}, {"qlora": base.predictions["qlora"]},
+                       {"qlora": rows[name]})  # fmt: skip
+        runs[name] = updated(
+            memory_run(name, made), "throughput", generation_tokens_per_s=medians, measured_at=name
+        )
+    rule = GateRule(direction="higher", relative=0.02, significance=significance, reason="why")
+    return judge(runs["new"], runs["old"], {"generation_tokens_per_s": rule})[0]
+
+
+def test_the_level_of_a_timing_gate_is_the_files() -> None:
+    # Means 2.30249 and 2.24053 of the logarithms, standard deviations 0.0200 and 0.0213.
+    assert slower(0.05).verdict == "fail"
+    assert (
+        "Welch's t on logarithms of the trials p 0.0215, 3 trials against 3" in slower(0.05).reason
+    )
+    assert slower(0.01).verdict == "inconclusive"
+    assert slower(None).verdict == "fail"
+
+
+def test_single_timings_are_inconclusive_and_lost_ones_fail() -> None:
+    found = verdicts(changed(trials=trial_rows("qlora")[:1]))["generation_tokens_per_s"]
+    assert found.verdict == "inconclusive"
+    assert "no interval from one table or one trial (1 trials against 3)" in found.reason
+    timed = changed()
+    bare = dataclasses.replace(timed, rows=dataclasses.replace(timed.rows, trials={}))
+    lost = verdicts(bare)["generation_tokens_per_s"]
+    assert lost.verdict == "fail"
+    assert lost.reason == "no trials.*.jsonl to compare in run new or old"
 
 
 def test_one_cached_measurement_is_not_compared_with_itself() -> None:
@@ -231,6 +275,10 @@ def test_the_larger_margin_counts() -> None:
         ('[ex]\ndirection = "higher"\nreason = "x"\nmargin = 1', r"ex\.margin"),
         ('[ex]\ndirection = "higher"\nabsolute = -1\nreason = "x"', r"ex\.absolute"),
         ('[ex]\ndirection = "higher"', r"ex\.reason"),
+        (
+            '[adapter_bytes]\ndirection = "lower"\nsignificance = 0.05\nreason = "x"',
+            r"adapter_bytes\.significance is 0\.05, but a number without noise",
+        ),
     ],
 )
 def test_a_wrong_gates_file_is_one_message(tmp_path: Path, text: str, message: str) -> None:
@@ -263,6 +311,53 @@ def test_bless_swaps_the_baseline_and_keeps_the_old(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="already"):
         bless(new, new.folder)
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
+    return write_sample(tmp_path_factory.mktemp("stored"), "sample")
+
+
+@pytest.mark.parametrize("broken", ["copytree", "rename", "interrupt"])
+def test_a_blessing_that_fails_leaves_the_old_baseline_and_nothing_beside(
+    stored: StoredRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    old = StoredRun(tmp_path / "b" / "old", stored.results)
+    shutil.copytree(stored.folder, old.folder)
+    new = dataclasses.replace(
+        stored,
+        results=stored.results.model_copy(
+            update={"run": stored.results.run.model_copy(update={"id": "new"})}
+        ),
+    )
+    before = sorted(path.name for path in (tmp_path / "b").iterdir())
+
+    def full(source: Path, target: Path, **options: object) -> None:
+        (Path(target) / "half.jsonl").write_text("x")
+        if broken == "interrupt":
+            raise KeyboardInterrupt
+        told = "[Errno 28] No space left on device"
+        raise shutil.Error([(str(source), str(target), told)])
+
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name.startswith("."):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    if broken == "rename":
+        monkeypatch.setattr(Path, "rename", refused)
+    else:
+        monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(KeyboardInterrupt if broken == "interrupt" else UserError) as caught:
+        bless(new, old.folder)
+    monkeypatch.undo()
+    if broken != "interrupt":
+        assert "No space left on device" in str(caught.value)
+        assert "half.jsonl" not in str(caught.value)
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == before
+    assert read_run(old.folder) == dataclasses.replace(stored, folder=old.folder)
 
 
 def test_a_partial_run_cannot_be_blessed(tmp_path: Path) -> None:

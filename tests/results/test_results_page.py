@@ -116,12 +116,60 @@ def test_five_hundred_examples_of_three_variants_stay_under_five_megabytes() -> 
     assert len(render_page([many(500)]).encode()) < 5_000_000
 
 
-def test_above_two_thousand_only_disagreements_are_kept_in_full() -> None:
+def kept(data: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [example for example in data["examples"] if "text" in example["v"][0]]
+    assert [example.get("full", 0) for example in data["examples"]].count(1) == len(found)
+    return found
+
+
+def test_above_two_thousand_disagreements_and_a_sample_of_the_others_are_kept_in_full() -> None:
     data = explorer.explorer(run_entries([many(2400)]))
-    full = [example for example in data["examples"] if "text" in example["v"][0]]
+    full = kept(data)
+    differ = [e for e in data["examples"] if len({v["ok"] for v in e["v"]}) > 1]
     assert data["total"] == 2400
-    assert 0 < len(full) < 2400
-    assert all(len({v["ok"] for v in example["v"]}) > 1 for example in full)
+    assert len(full) == explorer.FULL_EXAMPLES
+    assert {e["id"] for e in differ} < {e["id"] for e in full}
+    assert f"the {len(differ):,} on which variants disagree" in data["note"]
+    assert f"{2000 - len(differ):,} of the {2400 - len(differ):,} others" in data["note"]
+    assert explorer.explorer(run_entries([many(500)]))["note"] == ""
+
+
+def test_one_variant_keeps_a_sample_that_is_not_picked_by_outcome() -> None:
+    run = dataclasses.replace(many(6000), variant="lora")
+    data = explorer.explorer(run_entries([run]))
+    full = kept(data)
+    assert len(full) == 2000
+    assert "a random sample (seed 0) of 2,000 of them, right and wrong alike" in data["note"]
+    share = [
+        sum(bool(e["v"][0]["ok"]) for e in part) / len(part) for part in (full, data["examples"])
+    ]
+    assert share[0] == pytest.approx(share[1], abs=0.03)  # about two standard errors
+    assert full == kept(explorer.explorer(run_entries([run])))
+
+
+def test_runs_of_one_name_keep_their_own_answers() -> None:
+    first = on_mini(memory_run("ci"))
+    other = {
+        name: [row.model_copy(update={"text": " SELECT nothing"}) for row in rows]
+        for name, rows in first.rows.predictions.items()
+    }
+    second = dataclasses.replace(
+        first, folder=Path("elsewhere/ci"), rows=RunRows(predictions=other)
+    )
+    data = explorer.explorer(run_entries([first, second]))
+    assert len(set(data["variants"])) == len(data["variants"]) == 6
+    ran = [example["v"] for example in data["examples"] if example["v"][1].get("rows")]
+    assert ran
+    assert all(v[4].get("rows") is None for v in ran)
+
+
+def test_examples_of_different_data_do_not_stand_side_by_side() -> None:
+    one, two = memory_run("one"), memory_run("two")
+    dataset = two.results.dataset.model_copy(update={"sha256": "cc" * 32})
+    two = dataclasses.replace(two, results=two.results.model_copy(update={"dataset": dataset}))
+    data = explorer.explorer(run_entries([one, two]))
+    assert data["examples"] == data["variants"] == []
+    assert "different data" in data["note"]
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +271,47 @@ def test_the_whole_of_wikisql_opens_within_a_second(browser: Any, tmp_path: Path
     tab.goto(file.as_uri())
     tab.wait_for_selector("#example-0")
     assert time.perf_counter() - start < 1.0
+
+
+@pytest.mark.slow
+def test_a_large_page_says_what_it_keeps_and_shows_it(browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "index.html"
+    run = dataclasses.replace(many(2400), variant="lora")
+    file.write_text(render_page([run]), encoding="utf-8")
+    tab = browser.new_page()
+    faults: list[str] = []
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.goto(file.as_uri())
+    assert "a random sample (seed 0) of 2,000" in tab.locator("#kept").inner_text()
+    tab.select_option("#show", "full")
+    assert tab.locator("#count").inner_text() == "2000 of 2400 examples"
+    assert "SELECT" in tab.locator("#list article").first.inner_text()
+    tab.select_option("#show", "all")
+    bare = next(e["id"] for e in data_of(render_page([run]))["examples"] if not e.get("full"))
+    tab.goto(f"{file.as_uri()}#example-{bare}")
+    tab.wait_for_selector(f"#example-{bare}")
+    assert "Not among the examples kept in full" in tab.locator(f"#example-{bare}").inner_text()
+    assert faults == []
+
+
+@pytest.mark.slow
+def test_runs_of_one_name_have_columns_of_their_own(browser: Any, tmp_path: Path) -> None:
+    file = tmp_path / "index.html"
+    run = on_mini(memory_run("ci"))
+    rows = {
+        name: [row.model_copy(update={"ex": not row.ex}) for row in rows]
+        for name, rows in run.rows.predictions.items()
+    }
+    other = dataclasses.replace(run, folder=Path("elsewhere/ci"), rows=RunRows(predictions=rows))
+    file.write_text(render_page([run, other]), encoding="utf-8")
+    tab = browser.new_page()
+    tab.goto(file.as_uri())
+    names = tab.locator("#from option").all_inner_texts()
+    assert len(set(names)) == 6
+    tab.select_option("#from", label="nowhere/ci:lora")
+    tab.select_option("#to", label="elsewhere/ci:lora")
+    tab.select_option("#show", "both-right")
+    assert tab.locator("#count").inner_text() == "0 of 60 examples"
+    tab.select_option("#show", "fixed")
+    right = sum(row.ex is False for row in run.rows.predictions["lora"])
+    assert tab.locator("#count").inner_text() == f"{right} of 60 examples"

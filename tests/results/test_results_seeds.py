@@ -8,6 +8,7 @@ import pytest
 from results_sample import MemoryRun, memory_run
 
 from harness.results.comparison_report import render_seeds
+from harness.results.families import seeds_family
 from harness.results.report import render_reports
 from harness.results.seeds import seed_claim, seed_differences, seed_runs, seed_summary
 
@@ -57,6 +58,57 @@ def test_only_seeds_of_one_setting_are_summarized() -> None:
     assert seed_runs([run_of(0, 0.6, 0.5), run_of(0, 0.6, 0.5)]) == []
     ordered = seed_runs([run_of(2, 0.6, 0.5), run_of(1, 0.6, 0.5)])
     assert [run.results.run.seed for run in ordered] == [1, 2]
+
+
+def test_runs_that_were_trained_otherwise_are_no_seeds_of_one_setting() -> None:
+    runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.56), run_of(2, 0.64, 0.56)]
+    lora = runs[2].results.variants["lora"]
+    longer = {**runs[2].results.variants, "lora": lora.model_copy(
+        update={"config": {**lora.config, "iters": 80}}
+    )}  # fmt: skip
+    results = runs[2].results.model_copy(update={"variants": longer})
+    assert seed_runs(runs) == runs
+    assert seed_runs([*runs[:2], dataclasses.replace(runs[2], results=results)]) == []
+
+
+def test_seeds_that_share_their_weights_say_nothing_of_methods() -> None:
+    runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.51), run_of(2, 0.64, 0.54)]
+    given = runs[0].results.variants
+    shared = []
+    for run in runs:
+        variants = {
+            name: result.model_copy(update={"adapter": given[name].adapter})
+            for name, result in run.results.variants.items()
+        }
+        results = run.results.model_copy(update={"variants": variants})
+        shared.append(dataclasses.replace(run, results=results))
+    found = seed_differences(shared)
+    assert {(d.p, d.ci95, d.exceeds) for d in found} == {(None, None, False)}
+    assert seed_claim(found, 3) == (
+        "Nothing may be claimed of the methods: the same weights stand under several seeds."
+    )
+    assert "stand under several seeds, so they say nothing of methods" in seed_summary(shared)
+    assert any(d.exceeds for d in seed_differences(runs))
+
+
+def test_the_family_across_seeds_is_the_one_named() -> None:
+    runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.51), run_of(2, 0.64, 0.54)]
+    assert seeds_family(seed_differences(runs)) == (
+        "Holm over completion loss, ex and ex_hardened of each pair"
+    )
+    bare = []
+    for run in runs:
+        variants = {
+            name: result.model_copy(update={"loss": None})
+            for name, result in run.results.variants.items()
+        }
+        results = run.results.model_copy(update={"variants": variants})
+        bare.append(dataclasses.replace(run, results=results))
+    assert seeds_family(seed_differences(bare)) == (
+        "Holm over ex and ex_hardened of each pair (no completion loss: not measured under every "
+        "seed)"
+    )
+    assert seeds_family(seed_differences(runs[:2])).startswith("no test: fewer than three")
 
 
 def test_one_sentence_says_what_may_be_said_of_methods() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -130,6 +131,28 @@ def test_a_damaged_row_is_named_by_line(stored: StoredRun, tmp_path: Path) -> No
     (tmp_path / "losses.lora.jsonl").write_text("\n".join(lines))
     with pytest.raises(UserError, match=r"losses\.lora\.jsonl:3 is damaged"):
         StoredRun(tmp_path, stored.results).losses("lora")
+
+
+def test_a_row_that_is_no_utf8_is_named_by_line(stored: StoredRun, tmp_path: Path) -> None:
+    lines = (stored.folder / "predictions.lora.jsonl").read_bytes().splitlines()
+    lines[3] = lines[3].replace(b"SELECT", b"SEL\xe9CT", 1)
+    (tmp_path / "predictions.lora.jsonl").write_bytes(b"\n".join(lines))
+    with pytest.raises(UserError) as caught:
+        StoredRun(tmp_path, stored.results).predictions("lora")
+    told = str(caught.value)
+    assert f"{tmp_path / 'predictions.lora.jsonl'}:4 is damaged: byte " in told
+    assert "is no UTF-8" in told
+    assert "make the run again" in told
+    assert "\n" not in told
+
+
+def test_a_row_file_that_cannot_be_read_is_the_one_named(stored: StoredRun, tmp_path: Path) -> None:
+    shutil.copytree(stored.folder, tmp_path / "run")
+    file = tmp_path / "run" / "losses.lora.jsonl"
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(UserError, match=r"losses\.lora\.jsonl is missing, and"):
+        StoredRun(tmp_path / "run", stored.results).losses("lora")
 
 
 def test_the_schema_refuses_unknown_keys_and_numbers_json_cannot_hold(stored: StoredRun) -> None:

@@ -46,7 +46,8 @@
   }
   function matches(example, place) {
     const a = example.v[from.value], b = example.v[to.value];
-    if (show.value !== "all" && state(a, b) !== show.value) return false;
+    if (show.value === "full") { if (!example.full) return false; }
+    else if (show.value !== "all" && state(a, b) !== show.value) return false;
     if (failure.value && ![a, b].some((v) => v && v.fail === failure.value)) return false;
     if (agg.value && example.agg !== agg.value) return false;
     if (conds.value && String(example.conds) !== conds.value) return false;
@@ -119,9 +120,7 @@
     }
     example.v.forEach((v, place) => answers.append(answer(data.variants[place], v)));
     card.append(answers);
-    if (example.v.every((v) => !v || v.text === undefined)) {
-      card.append(make("p", "Only disagreements are kept in full on a page of this size.", "note"));
-    }
+    if (!example.full) card.append(make("p", "Not among the examples kept in full.", "note"));
     return card;
   }
   function line(example) {
@@ -202,6 +201,9 @@
     if (at + by >= cards.length - 1 && !more.hidden) extend(0);
   }
 
+  byId("kept").textContent = data.note;
+  byId("kept").hidden = !data.note;
+  if (data.examples.every((e) => e.full)) show.querySelector("[value=full]").remove();
   byId("filters").addEventListener("input", refresh);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => extend(0));

@@ -1,0 +1,81 @@
+"""Over which metrics Holm's correction ran, and why not over all: a note under every table of p.
+
+Input: what was compared -> output: a phrase computed from it, so that a family that shrank for want
+of data says so. The correction itself is in ``compare``, ``seeds`` and ``checkpoints``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.results.checkpoints import LastBesideBest
+from harness.results.compare import PairComparison
+from harness.results.markdown import code, escape
+from harness.results.pairing import PRIMARY
+from harness.results.seeds import SeedDifference
+from harness.results.verdicts import listed
+
+SHORT = {"completion_loss": "completion loss", "full_text_loss": "full-text loss"}
+
+
+def pairs_family(found: Sequence[PairComparison]) -> str:
+    """Over what Holm ran in each pair; empty without a pair."""
+    return _told(
+        {
+            f"{code(pair.b)} − {code(pair.a)}": _family(
+                [c.metric for c in pair.primary], pair.missing
+            )
+            for pair in found
+        },
+        "each pair",
+    )
+
+
+def seeds_family(differences: Sequence[SeedDifference]) -> str:
+    """Over what Holm ran across seeds; empty where nothing was compared."""
+    if differences and all(d.p is None for d in differences):
+        return "no test: fewer than three independent seeds"
+    tested: dict[str, list[str]] = {}
+    for d in differences:
+        if d.p is not None:
+            tested.setdefault(f"{code(d.b)} − {code(d.a)}", []).append(d.metric)
+    missing = "not measured under every seed"
+    return _told(
+        {
+            pair: _family(metrics, {m: missing for m in PRIMARY if m not in metrics})
+            for pair, metrics in tested.items()
+        },
+        "each pair",
+    )
+
+
+def checkpoints_family(found: Sequence[LastBesideBest]) -> str:
+    """Over what Holm ran for last checkpoints beside the best; empty where nothing was tested."""
+    metrics = list(dict.fromkeys(one.metric for one in found))
+    return f"Holm over {_listed(metrics)}" if len(metrics) > 1 else _alone(metrics)
+
+
+def _family(metrics: Sequence[str], missing: Mapping[str, str]) -> str:
+    lacking: dict[str, list[str]] = {}
+    for metric, why in missing.items():
+        lacking.setdefault(why, []).append(metric)
+    left_out = "; ".join(
+        f"no {_listed(names, 'or')}: {escape(why)}" for why, names in lacking.items()
+    )
+    tested = f"Holm over {_listed(metrics)} of {{}}" if len(metrics) > 1 else _alone(metrics)
+    return f"{tested} ({left_out})" if left_out else tested
+
+
+def _told(families: Mapping[str, str], whole: str) -> str:
+    """One phrase for all pairs where they share it, else one a pair."""
+    if len(set(families.values())) == 1:
+        return next(iter(families.values())).format(whole)
+    return "; ".join(f"{pair}: {family.format('it')}" for pair, family in families.items())
+
+
+def _alone(metrics: Sequence[str]) -> str:
+    return f"{_listed(metrics)} alone, so without a correction" if metrics else ""
+
+
+def _listed(metrics: Sequence[str], last: str = "and") -> str:
+    return listed([SHORT.get(metric, metric) for metric in metrics], last)

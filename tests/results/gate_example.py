@@ -1,0 +1,130 @@
+"""The example of docs/gates.md: a damaged adapter of smollm2 held against the published one.
+
+    python tests/results/gate_example.py OUT       # writes the runs that the example gates
+    python tests/results/gate_example.py --docs    # writes what it prints into docs/gates.md
+
+`gate_proof/lora.noise.json` (our losses and verdicts on mini of the published lora adapter, with
+noise added to its weights) -> OUT/lora-noise, a run like any other, and OUT/quality.toml, the
+shipped gates without those of timings and memory, which that evaluation did not take.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import gate_proof
+
+from harness.results.commands import gate_command
+from harness.results.gate_rules import GATES_FILE
+from harness.results.intervals import clustered_rate, token_weighted_loss, wilson
+from harness.results.leaderboard import replace_block
+from harness.results.rows import LossRow, PredictionRow
+from harness.results.schema import Results
+from harness.results.store import RunRows, StoredRun, dump, read_run, write_run
+
+ROOT = Path(__file__).resolve().parents[2]
+BASELINE = ROOT / "results" / "smollm2-mini-seeds" / "smollm2-mini-seed0"
+VARIANT, CASE = "lora", "noise"
+GUIDE = ROOT / "docs" / "gates.md"
+START, END = (
+    f"<!-- example: python tests/results/{Path(__file__).name} --docs -->",
+    "<!-- /example -->",
+)
+UNMEASURED = ["finetune", "fuse", "memory", "questions", "size", "throughput"]
+
+
+def write_example(out: Path) -> StoredRun:
+    """OUT/lora-noise and OUT/quality.toml."""
+    shipped = GATES_FILE.read_text("utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "quality.toml").write_text(shipped.partition("[generation_tokens_per_s]")[0], "utf-8")
+    found = gate_proof.read_case(VARIANT, CASE)
+    losses = found.rows.losses[VARIANT]
+    # The compact rows do not hold these grades.
+    unknown = {"ex_official": None, "ex_strict": None, "lf": None}
+    answers = [row.model_copy(update=unknown) for row in found.rows.predictions[VARIANT]]
+    compact = json.loads((gate_proof.FOLDER / f"{VARIANT}.{CASE}.json").read_text("utf-8"))
+    published = dump(read_run(BASELINE).results)
+    variant = dict.fromkeys(published["variants"][VARIANT])
+    variant |= {
+        "config": published["variants"][VARIANT]["config"],
+        "adapter": {
+            "path": CASE,
+            "sha256": compact["adapter_sha256"],
+            "iterations": None,
+            "source": "given",
+        },
+        "loss": _loss(losses),
+        "execution": _execution(answers),
+    }
+    run = published["run"] | {
+        "id": f"{VARIANT}-{CASE}",
+        "started": "not recorded",
+        "finished": "not recorded",
+        "command": f"python tests/results/{Path(__file__).name}",
+        "partial": UNMEASURED,
+        "git": {"commit": compact["commit"], "dirty": False},
+    }
+    changed = published | {"run": run, "variants": {VARIANT: variant}, "comparisons": []}
+    rows = RunRows(losses={VARIANT: losses}, predictions={VARIANT: answers})
+    return write_run(out, Results.model_validate(changed), rows)
+
+
+def _loss(rows: list[LossRow]) -> dict[str, Any]:
+    made: dict[str, Any] = {"n": len(rows), "of": len(rows), "mlx_lm_compat": None}
+    for name, prefix in (("full_text", "full"), ("completion", "completion")):
+        nll = [float(getattr(row, f"{prefix}_nll")) for row in rows]
+        tokens = [int(getattr(row, f"{prefix}_tokens")) for row in rows]
+        mean = sum(nll) / sum(tokens)
+        interval = token_weighted_loss(nll, tokens, [row.table_id for row in rows])
+        made[name] = {"loss": mean, "ppl": math.exp(mean), "tokens": sum(tokens)}
+        made[name]["ci95"] = interval
+    return made
+
+
+def _execution(rows: list[PredictionRow]) -> dict[str, Any]:
+    graded = [row for row in rows if row.ex is not None]
+    right = [bool(row.ex) for row in graded]
+    return {
+        "n": len(rows),
+        "of": len(rows),
+        "ex": sum(right) / len(graded),
+        "ex_hardened": sum(bool(row.ex_hardened) for row in graded) / len(graded),
+        "valid": sum(row.valid for row in rows) / len(rows),
+        "ci95": wilson(sum(right), len(graded)),
+        "clustered_ci95": clustered_rate(right, [row.table_id for row in graded]),
+        "degenerate_gold": len(rows) - len(graded),
+        "failures": {},
+        "by_agg": {},
+        "by_conditions": {},
+        **dict.fromkeys(("ex_official", "ex_strict", "lf")),
+    }
+
+
+def shown() -> str:
+    """The block of docs/gates.md, made in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        write_example(Path("out"))
+        gates = Path("out") / "quality.toml"
+        _, text, _ = gate_command(str(Path("out") / "lora-noise"), f"{BASELINE}:lora", gates)
+    return text.strip()
+
+
+def main(arguments: list[str]) -> None:
+    """Write the runs, or the guide."""
+    if arguments == ["--docs"]:
+        text = replace_block(GUIDE.read_text("utf-8"), f"\n{shown()}\n", START, END)
+        GUIDE.write_text(text, "utf-8")
+        print(GUIDE)
+    else:
+        print(write_example(Path(arguments[0] if arguments else "out")).folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
