@@ -7,16 +7,15 @@ that `--help` is quick and never imports mlx.
 
 from __future__ import annotations
 
-import signal
 import sys
 import traceback
-from typing import NoReturn
 
 import typer
 
 from harness.cli import data, machine, runs, scoring
 from harness.errors import UserError
 from harness.files import refusal
+from harness.interrupts import FirstInterrupt
 from harness.progress import tell
 
 INTERRUPTED = "tunebench: interrupted; what was there before is as it was"
@@ -43,16 +42,20 @@ app.command()(runs.gate)
 
 def main() -> None:
     """Run the command line; never returns."""
+    interrupt = FirstInterrupt()
     try:
         app()
     except UserError as error:
         tell(f"tunebench: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
-        _interrupted()
+        interrupt.taken()
+        tell(INTERRUPTED)
+        sys.exit(130)
     except SystemExit as end:
         if end.code == 130:  # typer's way to pass Ctrl-C on
-            _interrupted()
+            interrupt.taken()
+            tell(INTERRUPTED)
         raise
     except Exception as error:
         told = refusal(error)
@@ -62,13 +65,6 @@ def main() -> None:
         traceback.print_exc()
         tell("tunebench: this is a bug in tunebench, please report it with the lines above")
         sys.exit(3)
-
-
-def _interrupted() -> NoReturn:
-    # What is left is the interpreter's end: a second Ctrl-C would show a traceback of it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    tell(INTERRUPTED)
-    sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
-import threading
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 from harness import options as option_table
 from harness.errors import UserError
 from harness.files import refusal
+from harness.interrupts import FirstInterrupt
 from harness.pipeline.session import Session
 from harness.pipeline.worker import WorkerError
 from harness.progress import TerminalProgress, tell
@@ -150,22 +150,23 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 class _Interruption:
-    """Tells Ctrl-C from pytest's other interruptions, such as errors while collecting."""
+    """Tells Ctrl-C from pytest's other interruptions, such as errors while collecting; what comes
+    after the first one is not to tear the end of the session."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._before: Any = None
+        self._signal = FirstInterrupt()
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        interrupted = excinfo.type is KeyboardInterrupt
-        self._config.stash[INTERRUPTED] = interrupted
-        if interrupted and threading.current_thread() is threading.main_thread():
-            # What is left takes seconds and ends our processes: a second Ctrl-C is not to tear it.
-            self._before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self._config.stash[INTERRUPTED] = excinfo.type is KeyboardInterrupt
+        if self._config.stash[INTERRUPTED]:
+            self._signal.taken()
 
     def pytest_unconfigure(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        program = Path(sys.argv[0])
+        ends = program.name in ("pytest", "py.test") or program.parent.name == "pytest"
+        if not (ends and self._config.stash[INTERRUPTED]):  # a program that called pytest goes on
+            self._signal.restore()
 
 
 def _write_runs(session: pytest.Session, tunebench: Session) -> None:

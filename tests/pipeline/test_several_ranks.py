@@ -223,7 +223,11 @@ def test_a_training_that_was_finished_when_all_was_killed_is_not_trained_again(
     killed = Bench(tmp_path)
     cache = tmp_path / "cache" / "tunebench"
     shutil.copytree(bench.folder / "cache" / "tunebench" / "describe", cache / "describe")
-    (trained,) = (bench.folder / "cache" / "tunebench" / "finetune").glob("[0-9a-f]*")
+    (trained,) = (
+        payload.parent
+        for payload in (bench.folder / "cache" / "tunebench" / "finetune").glob("*/payload.json")
+        if json.loads(payload.read_text())["ranks"] == 2
+    )
     work = cache / "training" / trained.name
     shutil.copytree(trained, work, ignore=shutil.ignore_patterns("payload.json", ".manifest.json"))
     curve = json.loads((work / "finetune.json").read_text())["curve"]
