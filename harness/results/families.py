@@ -18,16 +18,17 @@ from harness.results.verdicts import listed
 SHORT = {"completion_loss": "completion loss", "full_text_loss": "full-text loss"}
 
 
+Family = tuple[Sequence[str], Mapping[str, str]]
+"""The metrics tested together, and why the other primary ones were not."""
+
+
 def pairs_family(found: Sequence[PairComparison]) -> str:
     """Over what Holm ran in each pair; empty without a pair."""
     return _told(
         {
-            f"{code(pair.b)} − {code(pair.a)}": _family(
-                [c.metric for c in pair.primary], pair.missing
-            )
+            f"{code(pair.b)} − {code(pair.a)}": ([c.metric for c in pair.primary], pair.missing)
             for pair in found
-        },
-        "each pair",
+        }
     )
 
 
@@ -39,13 +40,12 @@ def seeds_family(differences: Sequence[SeedDifference]) -> str:
     for d in differences:
         if d.p is not None:
             tested.setdefault(f"{code(d.b)} − {code(d.a)}", []).append(d.metric)
-    missing = "not measured under every seed"
+    why = "not measured under every seed"
     return _told(
         {
-            pair: _family(metrics, {m: missing for m in PRIMARY if m not in metrics})
+            pair: (metrics, {metric: why for metric in PRIMARY if metric not in metrics})
             for pair, metrics in tested.items()
-        },
-        "each pair",
+        }
     )
 
 
@@ -55,22 +55,22 @@ def checkpoints_family(found: Sequence[LastBesideBest]) -> str:
     return f"Holm over {_listed(metrics)}" if len(metrics) > 1 else _alone(metrics)
 
 
-def _family(metrics: Sequence[str], missing: Mapping[str, str]) -> str:
+def _told(families: Mapping[str, Family]) -> str:
+    """One phrase for all pairs where they share it, else one a pair."""
+    alike = {_family(family, " of each pair") for family in families.values()}
+    if len(alike) <= 1:
+        return "".join(alike)
+    return "; ".join(f"{pair}: {_family(family)}" for pair, family in families.items())
+
+
+def _family(family: Family, of: str = "") -> str:
+    metrics, missing = family
     lacking: dict[str, list[str]] = {}
     for metric, why in missing.items():
         lacking.setdefault(why, []).append(metric)
-    left_out = "; ".join(
-        f"no {_listed(names, 'or')}: {escape(why)}" for why, names in lacking.items()
-    )
-    tested = f"Holm over {_listed(metrics)} of {{}}" if len(metrics) > 1 else _alone(metrics)
-    return f"{tested} ({left_out})" if left_out else tested
-
-
-def _told(families: Mapping[str, str], whole: str) -> str:
-    """One phrase for all pairs where they share it, else one a pair."""
-    if len(set(families.values())) == 1:
-        return next(iter(families.values())).format(whole)
-    return "; ".join(f"{pair}: {family.format('it')}" for pair, family in families.items())
+    absent = [f"no {_listed(names, 'or')}: {escape(why)}" for why, names in lacking.items()]
+    tested = f"Holm over {_listed(metrics)}{of}" if len(metrics) > 1 else _alone(metrics)
+    return f"{tested} ({'; '.join(absent)})" if absent else tested
 
 
 def _alone(metrics: Sequence[str]) -> str:

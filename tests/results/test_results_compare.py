@@ -287,7 +287,7 @@ def test_the_family_that_holm_ran_over_is_the_one_named() -> None:
     )
     assert alone[2].primary[0].p == alone[2].primary[0].p_holm
     both = pairs_family([*compare_within(run)[:1], *alone[2:]])
-    assert both.startswith("`lora` − `base`: Holm over completion loss, ex and ex_hardened of it; ")
+    assert both.startswith("`lora` − `base`: Holm over completion loss, ex and ex_hardened; ")
 
 
 def test_a_speed_that_was_not_taken_is_called_that() -> None:
