@@ -141,6 +141,14 @@ def refusal(error: BaseException) -> str | None:
     return None if found is None else found[0]
 
 
+def user_path(text: str) -> Path:
+    """The path that a user wrote, `~` standing for a home folder; nobody's stays as it is."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(text)
+
+
 def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as stream:

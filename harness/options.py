@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import UserError
+from harness.files import user_path
 
 DEFAULT_VARIANTS = ("lora", "qlora")
 DEFAULT_MODEL = "smollm2"
@@ -172,7 +173,7 @@ def read(config: Any) -> Options:
         gates=_path(get("--gates")),
         strict=bool(config.getini("strict")),
         bless=get("--bless"),
-        results_dir=Path(get("--results-dir")),
+        results_dir=user_path(get("--results-dir")),
         run_name=get("--run-name"),
         remeasure=get("--remeasure"),
         keep_fused=get("--keep-fused"),
@@ -258,4 +259,4 @@ def _checkpoints(raw: str | None) -> Checkpoints:
 
 
 def _path(raw: str | None) -> Path | None:
-    return None if raw is None else Path(raw).expanduser()
+    return None if raw is None else user_path(raw)

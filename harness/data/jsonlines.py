@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -69,6 +71,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 # One decoder for all lines: json.loads with an option would build one a line.
+_MAY_BE_HUGE = re.compile(rb"\d[eE]\+?\d{3}|\d{309}")
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
@@ -84,6 +87,8 @@ def objects(path: Path, data: bytes, problems: list[str]) -> Iterator[tuple[int,
             value = _DECODER.decode(line.decode("utf-8"))
             if b"\\u" in line and not _encodable(value):
                 raise Damage("a \\u escape is half of a surrogate pair, which is no character")
+            if _MAY_BE_HUGE.search(line) and not _finite(value):
+                raise Damage("a number is beyond 1.8e308; write null, or text in a text column")
             if not isinstance(value, dict):
                 raise Damage(f"expected a JSON object, got {kind_of(value)}")
         except UnicodeDecodeError as error:
@@ -102,6 +107,16 @@ def _encodable(value: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _finite(value: Any) -> bool:
+    """Whether a float can hold every number in a JSON value."""
+    if isinstance(value, dict | list):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
+    try:
+        return not isinstance(value, int | float) or math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def report(path: Path, problems: list[str]) -> None:

@@ -14,6 +14,7 @@ from harness.data.records import Dataset
 from harness.data.texts import form_of, load_texts
 from harness.data.wikisql import load_dataset
 from harness.errors import UserError, unknown
+from harness.files import user_path
 
 NAMES = ("mini", "wikisql")
 """Datasets known by name; anything else is a folder."""
@@ -41,7 +42,7 @@ def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
         return load_dataset(MINI_FOLDER, "mini")
     if name == "wikisql":
         return _wikisql(cache_root)
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if folder.is_file():
         raise UserError(
             f"dataset {name!r} is a file; give the folder that holds it: {folder.parent}"

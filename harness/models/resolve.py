@@ -18,7 +18,7 @@ from typing import Any
 
 from harness.cache import ALWAYS_HASHED_BYTES, Cache
 from harness.errors import UserError, unknown
-from harness.files import content_key, sha256_file, write_json
+from harness.files import content_key, sha256_file, user_path, write_json
 from harness.models import smollm2, tiny
 from harness.models.hub import snapshot
 from harness.models.safetensors import Tensor, check_weights
@@ -98,7 +98,7 @@ def resolve(
         folder = smollm2.directory(cache, progress)
         revision = f"{smollm2.PACKAGE}=={smollm2.VERSION}"
         return inspect(name, folder, cache, revision, trust_remote_code)
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if folder.is_dir():
         return inspect(name, folder, cache, None, trust_remote_code)
     if folder.is_file():
@@ -235,7 +235,7 @@ def find_config(name: str) -> Path:
     Raises:
         UserError: there is no such model.
     """
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             _config(name, folder)

@@ -87,6 +87,11 @@ def directory(cache: Cache, progress: ProgressCallback = silent) -> Path:
         finally:
             os.close(watched)
             os.close(held)
+        if done.returncode < 0:
+            raise UserError(
+                f"converting {WHEEL} was ended by signal {-done.returncode}: most likely for want "
+                "of memory. Close other programs and try again."
+            )
         if done.returncode:
             # The last line names the error; a full disk is recognized by it.
             raise RuntimeError(f"converting {WHEEL} failed:\n{done.stderr}")

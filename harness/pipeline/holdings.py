@@ -8,7 +8,7 @@ what was saved. The stages that use it are in `workbench.py`.
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from harness.data.records import Dataset, Example
 from harness.data.sources import resolve_dataset
 from harness.data.students import load_students
 from harness.data.tokens import Tokenized, TokenizedExample, encode_prompt, tokenize
+from harness.errors import UserError
 from harness.measure.generate import context_length
 from harness.models import parameters
 from harness.models.accelerate import Acceleration, accelerate
@@ -52,12 +53,30 @@ class Holdings:
         self.variant = variant
         self.style: PromptStyle = style(prompt_style)
         self.dataset: Dataset = resolve_dataset(dataset)
-        original = resolve(model, cache, progress, trust_remote_code)
-        workload.write(workload.loading(original.id, _weight_bytes(original)))
-        self.base: BaseModel = quantized(original, variant.quantize, cache, progress)
+        self.original: BaseModel = resolve(model, cache, progress, trust_remote_code)
+        workload.write(workload.loading(self.original.id, _weight_bytes(self.original)))
+        self.base: BaseModel = quantized(self.original, variant.quantize, cache, progress)
         self._loaded: LoadedModel | None = None
         self._adapter: str | None = None
         self._by_length: list[list[int]] | None = None
+
+    def require(self, expected: Mapping[str, str]) -> None:
+        """Refuse model or data of another SHA-256 than the command found when it was given.
+
+        Raises:
+            UserError: they were changed meanwhile: their results would be stored as the others'.
+        """
+        found = {
+            "model": (self.original.id, self.original.sha256),
+            "dataset": (self.dataset.name, self.dataset.sha256),
+        }
+        for what, wanted in expected.items():
+            name, digest = found[what]
+            if digest != wanted:
+                raise UserError(
+                    f"{what} {name!r} was changed after the command was given. Give it again, and "
+                    "leave the files alone until it has ended."
+                )
 
     # --- the model ----------------------------------------------------------------------------
 

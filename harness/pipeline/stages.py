@@ -77,6 +77,10 @@ class VariantStages:
                     "cache_root": str(self.setting.cache.root),
                     "trust_remote_code": self.setting.trust_remote_code,
                     "kernels": self._kernels,
+                    "expected": {
+                        "model": self.setting.base.sha256,
+                        "dataset": self.setting.dataset.sha256,
+                    },
                 },
                 self._progress,
             )

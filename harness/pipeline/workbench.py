@@ -53,8 +53,10 @@ class Workbench:
         cache_root: str,
         trust_remote_code: bool,
         kernels: Any = None,
+        expected: dict[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Say what the process works on, and how it computes; nothing is loaded yet."""
+        """Say what the process works on, and how it computes; nothing is loaded yet, and model and
+        data must be those whose SHA-256 are ``expected``."""
         self.variant = Variant.model_validate(variant)
         self.holdings = Holdings(
             model,
@@ -66,6 +68,7 @@ class Workbench:
             self._progress,
         )
         self.holdings.kernels = kernels
+        self.holdings.require(expected or {})
         self._forms = Forms(self.holdings, LOSS_BATCH, self._progress)
         return {}
 

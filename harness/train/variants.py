@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from harness.errors import UserError, unknown
-from harness.files import sha256_file
+from harness.files import sha256_file, user_path
 from harness.models.quantize import QuantizeSpec
 from harness.train.variant import (
     IGNORED_KEYS,
@@ -120,7 +120,7 @@ def _expand(names: Sequence[str]) -> list[tuple[str, Path]]:
 
 
 def _user_file(word: str, known: Sequence[str]) -> tuple[str, Path]:
-    path = Path(word).expanduser()
+    path = user_path(word)
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         raise unknown("variant", word, [*known, "all"], "A path to a YAML file works too.")
     if not path.is_file():
@@ -208,7 +208,7 @@ def _apply(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
 
 def _resume_file(text: str, path: Path) -> tuple[str, str]:
     """The adapter file to start from (beside the variant file, or as mlx-lm: from here)."""
-    for candidate in (Path(text).expanduser(), path.parent / text):
+    for candidate in (user_path(text), path.parent / text):
         if candidate.is_file():
             if candidate.suffix != ".safetensors":
                 raise UserError(

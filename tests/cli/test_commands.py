@@ -119,6 +119,9 @@ def test_doctor_names_the_blas_and_its_speed() -> None:
     [
         (["describe", "mni"], "mini"),
         (["describe", "nowhere/data"], "nowhere/data"),
+        (["describe", "x" * 300], "File name too long"),
+        (["describe", "~nobody-of-this-name/data"], "~nobody-of-this-name/data does not exist"),
+        (["params", "--model", "~nobody-of-this-name", "--variant", "lora"], "unknown model"),
         (["params", "--model", "tiny", "--variant", "lor"], "lora"),
         (["params", "--model", "smolm2", "--variant", "lora"], "smollm2"),
         (["report", "nowhere"], "nowhere"),

@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from harness.cache import Cache
+from harness.data.sources import resolve_dataset
 from harness.errors import UserError
+from harness.models.resolve import resolve
 from harness.pipeline.preflight import as_the_adapter_says, other_base
+from harness.pipeline.worker import Worker
 from harness.train.variants import load_variants
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,3 +200,25 @@ def test_a_loss_that_is_no_number_stops_the_run_and_caches_nothing(tmp_path: Pat
     assert "learning_rate" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert not list((tmp_path / "cache").glob("tunebench/finetune/*/adapters.safetensors"))
+
+
+def test_data_or_a_model_changed_after_the_command_was_given_is_refused(tmp_path: Path) -> None:
+    """Else its results would lie in the cache under the name of what it was before."""
+    data = tmp_path / "data"
+    shutil.copytree(MINI, data)
+    cache = Cache(tmp_path / "cache")
+    opened = {"model": "tiny", "variant": {"name": "base", "fine_tune_type": "base"}}
+    opened |= {"dataset": str(data), "prompt_style": "dialect", "cache_root": str(cache.root)}
+    opened |= {"trust_remote_code": False}
+    before = {
+        "dataset": resolve_dataset(str(data)).sha256,
+        "model": resolve("tiny", cache).sha256,
+    }
+    with Worker("x") as worker:
+        worker.call("open", {**opened, "expected": before})
+        lines = (data / "test.jsonl").read_text().splitlines(keepends=True)
+        (data / "test.jsonl").write_text("".join(reversed(lines)))
+        with pytest.raises(UserError, match="dataset 'data' was changed after the command"):
+            worker.call("open", {**opened, "expected": before})
+        with pytest.raises(UserError, match="model 'tiny' was changed after the command"):
+            worker.call("open", {**opened, "expected": {"model": "0" * 64}})
