@@ -58,6 +58,21 @@ def given_adapter(folder: Path) -> AdapterSource:
     return AdapterSource(folder, sha256_file(file), iterations, "given")
 
 
+def check_given(source: AdapterSource | None) -> None:
+    """Refuse a given adapter that is no longer what it was when it was first looked at.
+
+    Raises:
+        UserError: else two adapters' numbers would stand in one record, under the first's SHA-256.
+    """
+    if source is None or source.path is None:
+        return
+    if sha256_file(source.path / ADAPTER_FILE) != source.sha256:
+        raise UserError(
+            f"adapter {source.path} was changed after the command was given. Give it again, and "
+            "leave the files alone until it has ended."
+        )
+
+
 def shown_path(path: Path) -> str:
     """A path as a published record may hold it: `~` for the user's home."""
     home = Path.home()

@@ -20,7 +20,7 @@ from harness.errors import UserError
 from harness.files import content_key, sha256_file, write_json
 from harness.models import blas_advice
 from harness.pipeline import keys
-from harness.pipeline.adapter_source import AdapterSource, given_adapter, path_text
+from harness.pipeline.adapter_source import AdapterSource, check_given, given_adapter, path_text
 from harness.pipeline.once import Once
 from harness.pipeline.payloads import Answers, Description, Finetuned, Fused, Losses
 from harness.pipeline.ranked import RankedWorker
@@ -281,8 +281,12 @@ class VariantStages:
             if stage != "describe":
                 # First in a fresh process, so that its memory is that of loading alone.
                 _ = self.description
-            write_json(folder / PAYLOAD_FILE, run(folder, str(work)))
+            payload = run(folder, str(work))
+            check_given(given)
+            write_json(folder / PAYLOAD_FILE, payload)
 
+        given = None if self._given_adapter is None else self.adapter
+        check_given(given)
         with self._once.attempt((stage, key)):
             folder = self.setting.cache.build(stage, key, make)
         # Only now is nothing lost with what was kept until all of it was done.

@@ -17,6 +17,7 @@ from harness.cache import Cache
 from harness.data.sources import resolve_dataset
 from harness.errors import UserError
 from harness.models.resolve import resolve
+from harness.pipeline.adapter_source import check_given, given_adapter
 from harness.pipeline.preflight import as_the_adapter_says, other_base
 from harness.pipeline.worker import Worker
 from harness.train.variants import load_variants
@@ -222,3 +223,13 @@ def test_data_or_a_model_changed_after_the_command_was_given_is_refused(tmp_path
             worker.call("open", {**opened, "expected": before})
         with pytest.raises(UserError, match="model 'tiny' was changed after the command"):
             worker.call("open", {**opened, "expected": {"model": "0" * 64}})
+
+
+def test_a_given_adapter_that_changes_while_it_is_measured_is_refused(tmp_path: Path) -> None:
+    source = given_adapter(written_adapter(tmp_path, "0", 64))
+    check_given(source)
+    check_given(None)
+    file = tmp_path / "adapter" / "adapters.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(UserError, match="was changed after the command was given"):
+        check_given(source)
