@@ -15,6 +15,7 @@ from typing import Any
 from harness.errors import UserError
 from harness.models.adapter import (
     FLOATS,
+    UNFIT,
     WEIGHTS,
     shape_text,
     too_many_layers,
@@ -24,9 +25,6 @@ from harness.models.adapter import (
 from harness.models.backend import nn
 from harness.models.resolve import BaseModel
 from harness.models.safetensors import read_header
-
-UNFIT = (ArithmeticError, AttributeError, LookupError, NotImplementedError, TypeError, ValueError)
-"""What mlx-lm raises where a configuration asks for what is not there."""
 
 _LEAVES = ("lora_a", "lora_b", "m")
 

@@ -22,6 +22,13 @@ WEIGHTS = "adapters.safetensors"
 
 _PICKLES = (".npz", ".bin", ".pt", ".pth", ".pkl", ".ckpt")
 FLOATS = ("F32", "F16", "BF16")
+
+UNFIT = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError),
+    *(TypeError, ValueError),
+)
+"""What mlx-lm raises where a configuration asks for what is not there."""
+
 _LAYER = re.compile(r"\.(\d+)\.")
 
 

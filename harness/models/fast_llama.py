@@ -72,7 +72,12 @@ class _Attention(_Replaced):
             )
         )
         rotation = {} if cache is None else {"offset": cache.offset}
-        queries, keys = self.rope(queries, **rotation), self.rope(keys, **rotation)
+        if length == 1:
+            # Of one position both are small, and one call for both costs half of two.
+            both = self.rope(mx.concatenate([queries, keys], axis=1), **rotation)
+            queries, keys = both[:, : self.n_heads], both[:, self.n_heads :]
+        else:
+            queries, keys = self.rope(queries, **rotation), self.rope(keys, **rotation)
         quantized = hasattr(cache, "bits")
         if cache is not None:
             keys, values = cache.update_and_fetch(keys, values)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.models.adapted import UNFIT, apply_adapter
-from harness.models.adapter import WEIGHTS, check_adapter
+from harness.models.adapted import apply_adapter
+from harness.models.adapter import UNFIT, WEIGHTS, check_adapter
 from harness.models.backend import mx, nn
 from harness.models.exhausted import is_out_of_memory
 from harness.models.resolve import BaseModel
@@ -89,7 +89,7 @@ def _readable(what: str, files: Sequence[Path]) -> Iterator[None]:
         if file is None:
             raise
         raise UserError(
-            f"{what}: MLX cannot read {file}: {_first_line(error)}. It is damaged, or of a number "
+            f"{what}: MLX cannot read {file}: {_one_line(error)}. It is damaged, or of a number "
             "format that MLX does not have: download or write it again, or convert the model with "
             "mlx_lm.convert."
         ) from error
@@ -108,6 +108,7 @@ def _refused(file: Path) -> bool:
 
 def load_tokenizer(base: BaseModel) -> Any:
     """mlx-lm's tokenizer of ``base`` alone, its stop tokens as the model's configuration has."""
+    from huggingface_hub.errors import StrictDataclassError
     from mlx_lm.utils import load_config
     from mlx_lm.utils import load_tokenizer as from_folder
 
@@ -116,10 +117,10 @@ def load_tokenizer(base: BaseModel) -> Any:
     try:
         # Said outright, for transformers asks on standard input when it is left open.
         return from_folder(base.path, {"trust_remote_code": base.trusted}, eos_token_ids=stops)
-    except (ValueError, OSError, ImportError, KeyError, TypeError) as error:
+    except (*UNFIT, OSError, ImportError, StrictDataclassError) as error:
         raise UserError(
-            f"model {base.id!r}: its tokenizer cannot be read: {_first_line(error)}. Copy the "
-            "tokenizer files of the original model beside its weights."
+            f"model {base.id!r}: its tokenizer cannot be read: {_one_line(error)}. Copy "
+            "config.json and the tokenizer files of the original model beside its weights."
         ) from error
 
 
@@ -129,5 +130,8 @@ def _told(error: Exception) -> str:
     return str(error) if plain else f"{type(error).__name__}: {error}"
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _one_line(error: Exception) -> str:
+    """An error's first line, and what follows a heading (`Validation error for field 'x':`)."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    told = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return " ".join(told.split()).rstrip(".")

@@ -172,16 +172,17 @@ def render(model: str, variant: str, counts: Parameters, sizes: Sizes) -> str:
 
 def _build(config: Mapping[str, Any]) -> Any:
     """The model with lazy random weights in its configuration's number type."""
+    from harness.models.adapter import UNFIT
     from harness.models.backend import mx
     from harness.models.resolve import architecture_of
 
     architecture_of("from the configuration", config, trust_remote_code=False)
     from mlx_lm.utils import _get_classes  # mlx-lm's own lookup, aliases included
 
-    model_class, arguments_class = _get_classes(dict(config))
     try:
+        model_class, arguments_class = _get_classes(dict(config))
         model = model_class(arguments_class.from_dict(dict(config)))
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
+    except UNFIT as error:
         raise UserError(
             f"the configuration does not describe a {config['model_type']} model: {error}"
         ) from error
@@ -193,7 +194,7 @@ def _build(config: Mapping[str, Any]) -> Any:
 
 def _dtype(config: Mapping[str, Any]) -> str:
     found = config.get("torch_dtype") or config.get("dtype") or "float32"
-    return found if found in _DTYPE_BYTES else "float32"
+    return found if isinstance(found, str) and found in _DTYPE_BYTES else "float32"
 
 
 def _quantize(model: Any, config: Mapping[str, Any], spec: QuantizeSpec | None) -> None:

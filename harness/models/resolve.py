@@ -60,7 +60,8 @@ class BaseModel:
     @property
     def layers(self) -> int:
         """Number of transformer blocks; 0 where the configuration does not say."""
-        config = self.config.get("text_config", self.config)
+        inner = self.config.get("text_config")
+        config = inner if isinstance(inner, Mapping) else self.config
         for key in ("num_hidden_layers", "n_layers", "n_layer", "num_layers"):
             if isinstance(config.get(key), int):
                 return int(config[key])

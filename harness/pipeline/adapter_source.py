@@ -53,6 +53,7 @@ def given_adapter(folder: Path) -> AdapterSource:
     try:
         config = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
         iterations = config.get("iters")
+        iterations = iterations if isinstance(iterations, int) and iterations >= 0 else None
     except (OSError, ValueError, AttributeError):
         iterations = None  # loading names what is wrong with the configuration
     return AdapterSource(folder, sha256_file(file), iterations, "given")

@@ -119,8 +119,10 @@ def other_base(variant: Variant, folder: Path) -> str:
     )
 
 
-def _bits(spec: Mapping[str, Any] | None) -> str:
-    return "not quantized" if spec is None else f"of {spec.get('bits')} bits"
+def _bits(spec: Any) -> str:
+    if isinstance(spec, Mapping):
+        return f"of {spec.get('bits')} bits"
+    return "not quantized" if spec is None else f"quantized to {spec!r}"
 
 
 def check_checkpoints(variant: Variant, wanted: Checkpoints) -> None:

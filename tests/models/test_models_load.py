@@ -310,6 +310,7 @@ def test_an_adapter_of_a_type_that_mlx_does_not_know_is_named(
         ("hidden_size", None),
         ("rope_scaling", {"type": 7}),
         ("num_hidden_layers", 17),
+        ("vocab_size", 0),
     ],
 )
 def test_a_configuration_that_fits_no_weights_is_told_without_a_traceback(
@@ -319,3 +320,27 @@ def test_a_configuration_that_fits_no_weights_is_told_without_a_traceback(
     (copy / "config.json").write_text(json.dumps({**config, field: value}))
     with pytest.raises(UserError, match="its weights do not fit architecture 'llama'"):
         load(resolve(str(copy), cache))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("mlp_bias", None), ("eos_token_id", "x"), ("torch_dtype", [1]), ("hidden_act", 7)],
+)
+def test_a_configuration_that_transformers_refuses_is_quoted_on_one_line(
+    copy: Path, cache: Cache, field: str, value: Any
+) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, field: value}))
+    with pytest.raises(UserError) as caught:
+        load(resolve(str(copy), cache))
+    assert "its tokenizer cannot be read" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("inner", [None, "x", [1], 3])
+def test_a_text_config_that_is_no_object_is_passed_over(
+    copy: Path, cache: Cache, inner: Any
+) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "text_config": inner}))
+    assert resolve(str(copy), cache).layers == 16

@@ -147,6 +147,15 @@ def test_an_adapter_on_a_base_of_other_bits_is_said(tmp_path: Path) -> None:
     assert "trained on a base not quantized, variant 'qlora' puts it on one of 4 bits" in told
 
 
+@pytest.mark.parametrize("odd", [4, "4", [4]])
+def test_odd_values_in_an_adapters_configuration_are_no_traceback(
+    tmp_path: Path, odd: object
+) -> None:
+    adapter = written_adapter(tmp_path, "0", 64, quantize=odd, iters=odd)
+    assert "trained on a base quantized to" in other_base(load_variants(["lora"])[0], adapter)
+    assert given_adapter(adapter).iterations == (4 if odd == 4 else None)
+
+
 def test_one_error_is_told_in_full_once(tmp_path: Path) -> None:
     done = suites(tmp_path, "suites/test_execution.py", "--set", "max_seq_length=64")
     assert done.returncode == 1
