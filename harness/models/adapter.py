@@ -25,7 +25,7 @@ FLOATS = ("F32", "F16", "BF16")
 
 UNFIT = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError),
-    *(TypeError, ValueError),
+    *(RecursionError, TypeError, ValueError),
 )
 """What mlx-lm raises where a configuration asks for what is not there."""
 
@@ -51,7 +51,7 @@ def adapter_config(folder: Path) -> dict[str, Any]:
         )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable JSON: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"{path} is not a JSON object.")

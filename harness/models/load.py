@@ -108,16 +108,17 @@ def _refused(file: Path) -> bool:
 
 def load_tokenizer(base: BaseModel) -> Any:
     """mlx-lm's tokenizer of ``base`` alone, its stop tokens as the model's configuration has."""
-    from huggingface_hub.errors import StrictDataclassError
     from mlx_lm.utils import load_config
     from mlx_lm.utils import load_tokenizer as from_folder
 
-    # mlx-lm's reader: generation_config.json may name more stop tokens than config.json.
-    stops = load_config(base.path).get("eos_token_id")
     try:
+        # mlx-lm's reader: generation_config.json may name more stop tokens than config.json.
+        stops = load_config(base.path).get("eos_token_id")
         # Said outright, for transformers asks on standard input when it is left open.
         return from_folder(base.path, {"trust_remote_code": base.trusted}, eos_token_ids=stops)
-    except (*UNFIT, OSError, ImportError, StrictDataclassError) as error:
+    except Exception as error:  # the package `tokenizers` raises no narrower kind
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"model {base.id!r}: its tokenizer cannot be read: {_one_line(error)}. Copy "
             "config.json and the tokenizer files of the original model beside its weights."

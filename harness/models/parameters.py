@@ -73,7 +73,7 @@ def read_config(name: str) -> dict[str, Any]:
     path = find_config(name)
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"model {name!r}: {path} is not readable JSON: {error}") from error
     if not isinstance(config, dict):
         raise UserError(f"model {name!r}: {path} is not a JSON object.")

@@ -146,7 +146,7 @@ def _refuse_tokenizer_code(name: str, folder: Path, trust_remote_code: bool) -> 
     """
     try:
         settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return  # absent, or its reader says what is wrong
     own = settings.get("auto_map") if isinstance(settings, dict) else None
     if own and not trust_remote_code:
@@ -169,7 +169,7 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
         raise UserError(f"model {name!r}: {path} does not exist.{hint}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"model {name!r}: {path} is not readable JSON: {error}") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise UserError(f"model {name!r}: {path} has no model_type. Is it a model's config?")

@@ -91,7 +91,7 @@ def check_weights(name: str, folder: Path) -> dict[str, Tensor]:
     if index.is_file():
         try:
             named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"model {name!r}: {index} is not a readable index: {error}") from error
         missing = sorted(named - {path.name for path in paths})
         if missing:

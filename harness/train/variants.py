@@ -182,7 +182,7 @@ def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, 
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"variant file {path} is not YAML: {_one_line(error)}.") from error
     except OSError as error:
         raise UserError(f"variant file {path} cannot be read: {error.strerror}.") from error

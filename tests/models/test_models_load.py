@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import struct
@@ -344,3 +345,29 @@ def test_a_text_config_that_is_no_object_is_passed_over(
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "text_config": inner}))
     assert resolve(str(copy), cache).layers == 16
+
+
+JSON_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json")
+JSON_FILES += ("special_tokens_map.json", "model.safetensors.index.json")
+
+
+@pytest.mark.parametrize("name", JSON_FILES)
+def test_no_json_file_of_a_model_ends_in_a_traceback(copy: Path, cache: Cache, name: str) -> None:
+    texts = ["", "{", "[]", "null", "3", '"x"', "{}", "\0", "[" * 5000, '{"a":' * 5000]
+    for text in texts:
+        (copy / name).write_text(text)
+        # Some say nothing, and are as good as absent.
+        with contextlib.suppress(UserError):
+            load(resolve(str(copy), cache))
+
+
+def test_a_tokenizer_that_only_python_reads_is_told_without_a_traceback(
+    copy: Path, cache: Cache
+) -> None:
+    """The package `tokenizers` raises bare exceptions."""
+    file = copy / "tokenizer.json"
+    text = file.read_text()
+    file.write_text(text.replace('"truncation": null', '"truncation": NaN'))
+    assert file.read_text() != text
+    with pytest.raises(UserError, match="its tokenizer cannot be read: expected value"):
+        load(resolve(str(copy), cache))
