@@ -158,9 +158,9 @@ def test_generation() -> None:
             told["loop"],
             (6, 10),
             "s",
-            f"{told['of']} test prompts of mini, the LoRA adapter of 40 iterations, float32; "
-            f"{told['same']} of {told['of']} answers equal, {told['tokens']:.0f} tokens on "
-            "average; ours before and after the loop, the loop's mean over the prompts",
+            f"all {told['all']} test prompts of mini, the LoRA adapter as shipped, float32, "
+            f"{told['tokens']:.0f} tokens on average; the loop over {told['of']} of them, evenly "
+            f"spaced, of which {told['same']} answers are equal; ours before and after the loop",
         )
     )
 
