@@ -36,7 +36,8 @@ _TWO_CONDITIONS = {
 # literals may be empty (``'') OR … IN ('``), and so may the second.
 _TWO_LITERALS = {
     quote: re.compile(
-        rf"(?:\A|[^\s{quote}]){quote}\s*[\s),;|+].*?[\s(,|+=<>]{quote}(?:\Z|[^\s{quote}])", re.DOTALL
+        rf"(?:\A|[^\s{quote}]){quote}\s*[\s),;|+].*?[\s(,|+=<>]{quote}(?:\Z|[^\s{quote}])",
+        re.DOTALL,
     )
     for quote in _QUOTES
 }
