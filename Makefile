@@ -18,7 +18,7 @@ lint: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m pytest suites/ --variant=$(VARIANT) $(ARGS)
 
-# Speed and memory against the alternatives: results/PERFORMANCE.md. About 25 quiet minutes; some
+# Speed and memory against the alternatives: results/PERFORMANCE.md. About 30 quiet minutes; some
 # rows by ROWS="score or collect", those that a cut-off run lacks by MISSING=1.
 perf: $(VENV)/.ready
 	MISSING=$(MISSING) $(BIN)/python -m pytest tests/perf -o python_files='bench_*.py' -q -s \
