@@ -8,7 +8,7 @@ hash salt, no date).
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.artist import Artist
@@ -22,6 +22,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 DARK_BLUE = "#4ea3dd"
 """Stands in for the first colour on a dark page, where that one is faint."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+HATCHES = ("", "///", "...", "xxx", "---", "+++", "ooo", "|||")
+"""For bars, which have no marker: by the place of the marker, where two share a colour."""
 
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "tunebench",
@@ -56,7 +58,8 @@ def to_svg(made: Figure, title: str) -> str:
 
 def _dark_style() -> str:
     rules = "".join(
-        f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}'
+        # Hatches carry their colours as attributes.
+        f'[style*="{kind}: {light}"],[{kind}="{light}"]{{{kind}:{dark}!important}}'
         for light, dark in (
             (INK, DARK_INK),
             (GRID, DARK_GRID),
@@ -91,6 +94,8 @@ def legend_below(made: Figure, handles: Sequence[Artist], labels: Sequence[str])
     longest = max((len(label) for label in labels), default=1)
     columns = max(1, min(len(labels), int(width / (0.07 * longest + 0.6))))
     lines = -(-len(labels) // columns)
+    # Filled column by column: even columns keep what belongs together together.
+    columns = -(-len(labels) // lines) if labels else 1
     made.set_size_inches(width, height + 0.22 * lines)
     made.legend(handles, labels, loc="outside lower center", ncols=columns)
 
@@ -99,3 +104,14 @@ def finish(axes: Axes) -> None:
     """Grid behind the data."""
     axes.grid(visible=True, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def percent_limits(values: Iterable[float], room: float = 0.04) -> tuple[float, float]:
+    """Ends of an axis of percentages: from zero to a little above the largest value drawn.
+
+    Args:
+        values: every percentage drawn, interval ends included.
+        room: left free above, as a share of the axis; at 100 it is all there is.
+    """
+    top = min(100.0, max([10.0, *values]))
+    return -0.03 * top, top * (1 + room)

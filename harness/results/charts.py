@@ -16,7 +16,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.results import detail_charts, tradeoff_chart
-from harness.results.chart_style import INK, MARKERS, PAPER, STYLE, finish, legend_below, to_svg
+from harness.results.chart_style import (
+    INK,
+    MARKERS,
+    PAPER,
+    STYLE,
+    finish,
+    legend_below,
+    percent_limits,
+    to_svg,
+)
 from harness.results.entries import CHARTS, Entry, available_charts, entry_looks, run_entries
 from harness.results.intervals import Interval, clustered_rate
 from harness.results.rows import PredictionRow
@@ -113,12 +122,14 @@ def accuracy_figure(entries: Sequence[Entry]) -> Figure:
     ]
     made = Figure(figsize=(8.0, 1.3 + 0.55 * len(shown) * 1.3), layout="constrained")
     axes = made.add_subplot()
+    drawn = [0.0]
     for row, (colour, entry) in enumerate(shown):
         for step, (metric, _) in enumerate(RATES):
             found = _rate(entry, metric)
             if found is None:
                 continue
             rate, interval = found
+            drawn.append(100 * max([rate, *(interval or ())]))
             height = row + (step - 1) * 0.22
             if interval:
                 axes.plot(
@@ -147,7 +158,7 @@ def accuracy_figure(entries: Sequence[Entry]) -> Figure:
             )
     axes.set_yticks(range(len(shown)), [entry.label for _, entry in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_xlim(-2, 108)
+    axes.set_xlim(percent_limits(drawn, room=0.1))  # of the numbers behind the bars
     axes.set_xlabel("Right answers (%), bars: 95% over tables")
     finish(axes)
     axes.grid(visible=False, axis="y")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.results.chart_style import finish, legend_below
+from harness.results.chart_style import HATCHES, MARKERS, PAPER, finish, legend_below
 from harness.results.checkpoint_tables import entry_qualities
 from harness.results.checkpoints import Quality
 from harness.results.entries import BUSY, Entry, contended, entry_looks, machine_of
@@ -45,7 +45,8 @@ def failure_figure(entries: Sequence[Entry]) -> Figure:
     made = Figure(figsize=(8.0, 1.2 + 0.17 * len(rows) * (len(shown) + 1)), layout="constrained")
     axes = made.add_subplot()
     height = 0.8 / len(shown)
-    for order, ((colour, _), entry, execution) in enumerate(shown):
+    shared = len({colour for (colour, _), _, _ in shown}) < len(shown)
+    for order, ((colour, marker), entry, execution) in enumerate(shown):
         counts = [execution.failures.get(kind, 0) for kind in kinds]
         if len(rows) > len(kinds):
             counts.append(sum(execution.failures.get(kind, 0) for kind in ranked[SHOWN_KINDS:]))
@@ -55,6 +56,9 @@ def failure_figure(entries: Sequence[Entry]) -> Figure:
             [100 * number / execution.n for number in counts],
             height=0.9 * height,
             color=colour,
+            edgecolor=PAPER,
+            linewidth=0,
+            hatch=HATCHES[MARKERS.index(marker)] if shared else "",
             label=entry.label,
         )
         axes.bar_label(bars, [str(n) if n else "" for n in counts], padding=3, fontsize=8)
@@ -103,7 +107,8 @@ def speed_figure(entries: Sequence[Entry]) -> Figure:
                 linewidth=2,
                 linestyle=":" if contended(entry) else "-",
             )
-        axes.set_xlim(left=0)
+        fastest = max(float(getattr(trial, metric)) for _, _, found in trials for trial in found)
+        axes.set_xlim(0, 1.06 * fastest or 1)
         axes.set_xlabel(title)
         finish(axes)
         axes.grid(visible=False, axis="y")

@@ -28,8 +28,10 @@ INTERVALS = {
     ),
     "question speeds": (
         "one trial of 32 new tokens a question, the stop token ignored; ratios of means as the "
-        "article's"
+        "article's, without an interval: what may be compared are the speed trials, taken in turns"
     ),
+    "failures": "counts of answers",
+    "groups": "in brackets 95% Wilson over the examples of the group, and their number",
     "ratios": (
         "no intervals: speeds are medians of trials, memory one peak a phase, training one time"
     ),
@@ -51,6 +53,8 @@ PROTOCOLS = {
     "loss": ("loss",),
     "seeds": ("loss", "execution"),
     "execution": ("execution",),
+    "failures": ("execution",),
+    "groups": ("execution",),
     "checkpoints": ("loss", "execution"),
     "comparisons": ("loss", "execution"),
     "gates": ("loss", "execution", "throughput", "memory"),
@@ -125,7 +129,7 @@ def _intervals(run: StoredRun, topic: str) -> str:
     if any(e.clustered_ci95 and e.ex in (0.0, 1.0) for e in graded):
         used.append("Wilson over tables where ex is 0% or 100%")
     if topic == "execution":
-        return f"95%: {', and '.join(['Wilson over examples', *used])}" if graded else ""
+        return f"95%: {'; '.join(['Wilson over examples', *used])}" if graded else ""
     if any(e.clustered_ci95 is None and e.ci95 for e in graded):
         used.append("Wilson over examples where all are of one table")
     return f"ex interval: 95% {', '.join(used)}" if used else ""

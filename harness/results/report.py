@@ -132,8 +132,8 @@ def _beyond_the_article(
     return [
         "## Execution accuracy",
         _section("By definition", tables.execution(entries), runs, "execution"),
-        _section("Failures by kind", tables.failures(entries), runs, "execution"),
-        _section("By kind of question", "\n\n".join(_drop_empty(groups)), runs, "execution"),
+        _section("Failures by kind", tables.failures(entries), runs, "failures"),
+        _section("By kind of question", "\n\n".join(_drop_empty(groups)), runs, "groups"),
         _checkpoints(runs, entries),
         "## Fuse parity",
         _section("Adapter, fused and dequantized", parity, runs, "fuse"),

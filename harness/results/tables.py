@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.results.entries import Entry, sample_note, speed_note, training_note
+from harness.results.intervals import wilson
 from harness.results.markdown import (
     NONE,
     code,
@@ -192,9 +193,19 @@ def _groups(
         row = [escape(key) or "none"]
         for _, groups in shown:
             group = groups.get(key)
-            row.append(f"{percent(group.ex)} ({group.n})" if group else NONE)
+            row.append(_group_rate(group))
         rows.append(row)
     return table([title, *(escape(e.label) for e, _ in shown)], rows) if rows else ""
+
+
+def _group_rate(group: GroupRate | None) -> str:
+    """`41.7% (19.3 to 68.0%, 12)`: a rate of few examples says little, so the interval is there."""
+    if group is None:
+        return NONE
+    if group.ex is None:
+        return f"{NONE} ({group.n})"
+    interval = wilson(round(group.ex * group.n), group.n)
+    return f"{percent(group.ex)} ({percent_interval(interval)}, {group.n})"
 
 
 def _duration(result: VariantResult) -> str:

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.results.chart_style import PAPER, finish, legend_below
+from harness.results.chart_style import PAPER, finish, legend_below, percent_limits
 from harness.results.entries import BUSY, Entry, contended, entry_looks, machine_of
 from harness.results.intervals import Interval
 
@@ -54,6 +54,8 @@ def tradeoff_figure(entries: Sequence[Entry]) -> Figure:
     grid = made.subplots(2, 2, sharey=True)
     for axes, panel in zip(grid.flat, PANELS, strict=True):
         _draw_panel(axes, panel, entries)
+    drawn = _points(entries, lambda entry: 0.0)
+    grid[0, 0].set_ylim(percent_limits(max([p.ex, *(p.interval or ())]) for p in drawn))
     for axes in grid[:, 0]:
         axes.set_ylabel("Execution accuracy (%)")
     handles = [
@@ -75,11 +77,14 @@ def _draw_panel(axes: Axes, panel: Panel, entries: Sequence[Entry]) -> None:
         _draw(axes, point, dominated(point, points, panel.more_is_better))
     notes = [panel.title, f"{'right' if panel.more_is_better else 'left'} is better"]
     finish(axes)
-    axes.set_ylim(-4, 104)
     if points:
         axes.set_xlim(left=0, right=1.15 * max(point.cost for point in points))
         told = [f"left out, {why}: {names}" for why, names in _by_reason(out).items()]
-        notes += [line for one in told for line in textwrap.wrap(one, PANEL_CHARACTERS)]
+        notes += [
+            line
+            for one in told
+            for line in textwrap.wrap(one, PANEL_CHARACTERS, break_on_hyphens=False)
+        ]
     else:
         told = [f"not compared:\n{why}" for why in _by_reason(out)] or ["not measured"]
         axes.text(0.5, 0.5, "\n".join(told), ha="center", va="center", transform=axes.transAxes)

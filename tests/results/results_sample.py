@@ -436,7 +436,7 @@ def memory_run(name: str = "sample", rows: RunRows | None = None, **run: Any) ->
 def tables_without_origin(markdown: str) -> list[str]:
     """The tables that no small print follows before the next heading, by their first line."""
     bare: list[str] = []
-    for part in re.split(r"^#.*$", markdown, flags=re.M):
+    for part in re.split(r"^#{1,3} .*$", markdown, flags=re.M):
         blocks = [block for block in part.split("\n\n") if block.startswith(("|", "<sub>"))]
         origins = [place for place, block in enumerate(blocks) if block.startswith("<sub>")]
         last = max(origins, default=-1)

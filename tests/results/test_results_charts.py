@@ -9,7 +9,15 @@ import matplotlib as mpl
 import pytest
 from results_sample import MemoryRun, memory_run
 
-from harness.results.chart_style import COLOURS, DARK_PAPER, PAPER, STYLE, looks, to_svg
+from harness.results.chart_style import (
+    COLOURS,
+    DARK_PAPER,
+    PAPER,
+    STYLE,
+    looks,
+    percent_limits,
+    to_svg,
+)
 from harness.results.charts import figure, render_charts
 from harness.results.entries import run_entries
 from harness.results.store import RunRows
@@ -100,6 +108,31 @@ def test_speeds_of_a_busy_machine_are_marked_and_left_out_of_the_tradeoff() -> N
     assert "other work ran on the machine" in tradeoff
     assert "contended" not in drawn("speed.svg", memory_run())
     assert "other work" not in drawn("tradeoff.svg", memory_run())
+
+
+def test_seeds_are_told_apart_in_bars_and_no_trial_is_cut_off() -> None:
+    runs = [memory_run(f"seed{seed}", seed=seed) for seed in (0, 1)]
+    entries = run_entries(runs)
+    with mpl.rc_context(STYLE):
+        bars = figure("failures.svg", entries)
+        svg = to_svg(bars, "failures")
+        speeds = figure("speed.svg", entries)
+    hatches = [container.patches[0].get_hatch() or "" for container in bars.axes[0].containers]
+    colours = [container.patches[0].get_facecolor() for container in bars.axes[0].containers]
+    assert len(set(zip(colours, hatches, strict=True))) == 6
+    assert len(set(colours)) == 3
+    assert '[fill="#0072b2"]' in svg  # the colour behind a hatch turns light on a dark page too
+    for axes, metric in zip(
+        speeds.axes, ("prompt_tokens_per_s", "generation_tokens_per_s"), strict=True
+    ):
+        fastest = max(getattr(row, metric) for e in entries for row in e.run.trials(e.name))
+        assert axes.get_xlim()[1] > 1.05 * fastest
+
+
+def test_percentages_are_drawn_from_zero_to_just_above_the_largest() -> None:
+    assert percent_limits([20.0, 26.5]) == pytest.approx((-0.795, 27.56))
+    assert percent_limits([100.0])[1] == pytest.approx(104.0)
+    assert percent_limits([])[1] == pytest.approx(10.4)
 
 
 def panel(title: str) -> Panel:

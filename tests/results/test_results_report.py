@@ -6,15 +6,18 @@ import dataclasses
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from results_sample import MemoryRun, memory_run
+from results_sample import MemoryRun, memory_run, tables_without_origin
 
 from harness.results.article import load_article
+from harness.results.entries import run_entries
 from harness.results.grading import grade_article
 from harness.results.markdown import code, duration, escape, gigabytes, percent, table
 from harness.results.question_tables import ArticleGrades, show_rows
 from harness.results.report import render_report, render_reports, terminal_summary
+from harness.results.tables import by_aggregate
 from harness.results.variant_schema import VariantResult
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -66,6 +69,8 @@ def test_tables_come_in_the_articles_order(run: MemoryRun) -> None:
 
 
 def test_every_table_has_its_provenance(run: MemoryRun) -> None:
+    assert tables_without_origin(render_report(run)) == []
+    assert tables_without_origin(terminal_summary(run)) == []
     sections = re.split(r"^### ", render_report(run), flags=re.M)[1:]
     for section in sections:
         small = re.findall(r"<sub>(.*?)</sub>", section)
@@ -157,6 +162,24 @@ def test_the_interval_that_was_used_is_the_one_named(run: MemoryRun) -> None:
     summary = nothing.partition("## Fine-tuning")[0]
     assert "cluster bootstrap" not in summary
     assert "ex interval: 95% cluster bootstrap over tables ·" in render_report(only(run))
+
+
+def test_a_rate_of_a_small_group_has_its_interval(run: MemoryRun) -> None:
+    # Wilson: (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n) with p = 5/12, n = 12.
+    group = {"MAX": {"n": 12, "ex": 5 / 12}, "AVG": {"n": 0, "ex": None}}
+    raw = run.results.variants["lora"].model_dump(mode="json", by_alias=True)
+    raw["execution"]["by_agg"] = group
+    text = by_aggregate(run_entries([only_lora(run, raw)]))
+    assert "41.7% (19.3 to 68.0%, 12)" in text
+    assert "– (0)" in text
+
+
+def only_lora(run: MemoryRun, raw: dict[str, Any]) -> MemoryRun:
+    """The run with one variant, given as JSON."""
+    results = run.results.model_copy(
+        update={"variants": {"lora": VariantResult.model_validate(raw)}, "comparisons": []}
+    )
+    return dataclasses.replace(run, results=results)
 
 
 def test_a_skipped_dequantized_form_says_why(run: MemoryRun) -> None:
