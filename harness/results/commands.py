@@ -110,12 +110,20 @@ def gate_command(
     """Hold a stored run against a baseline; the last item is the exit status, 0 or 1.
 
     Raises:
-        UserError: a file is missing or the runs are not comparable (exit status 2).
+        UserError: a file is missing, the runs are not comparable, or nothing that the gates name
+            could be compared (exit status 2).
     """
     rules = gates.load_gates(gates_file)
     new, old = read_run(run), read_run(baseline)
     results = gates.judge(new, old, rules, require_all=True)
     bad = gates.failed(results, strict)
+    if all(result.verdict == "skipped" for result in results):
+        why = sorted({result.reason for result in results}) or ["the run holds no variant"]
+        raise UserError(
+            f"nothing of run {new.id!r} was held against {old.id!r}, so nothing passed: "
+            f"{'; '.join(why)}. Name other metrics with --gates FILE, or take the baseline anew "
+            "on this machine."
+        )
     counts = {
         verdict: sum(result.verdict == verdict for result in results)
         for verdict in ("pass", "fail", "inconclusive", "skipped")

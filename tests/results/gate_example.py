@@ -20,6 +20,7 @@ from typing import Any
 
 import gate_proof
 
+from harness.errors import UserError
 from harness.results.commands import gate_command
 from harness.results.gate_rules import GATES_FILE
 from harness.results.intervals import clustered_rate, token_weighted_loss, wilson
@@ -123,7 +124,10 @@ def main(arguments: list[str]) -> None:
         GUIDE.write_text(text, "utf-8")
         print(GUIDE)
     else:
-        print(write_example(Path(arguments[0] if arguments else "out")).folder)
+        try:
+            print(write_example(Path(arguments[0] if arguments else "out")).folder)
+        except UserError as error:
+            raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -115,6 +115,16 @@ def test_gate_gives_zero_for_itself_and_one_for_a_worse_variant(stored: StoredRu
     assert {g["variant"] for g in value["gates"]} == {"lora"}, "only what was picked is held"
 
 
+def test_a_gate_that_held_nothing_did_not_pass(stored: StoredRun, tmp_path: Path) -> None:
+    rules = tmp_path / "speed.toml"
+    rules.write_text(
+        '[generation_tokens_per_s]\ndirection = "higher"\nrelative = 0.1\nreason = "x"\n'
+    )
+    # The run against itself: one measurement.
+    with pytest.raises(UserError, match="nothing passed: the same measurement"):
+        gate_command(str(stored.folder), str(stored.folder), rules)
+
+
 def test_gate_refuses_a_missing_baseline(stored: StoredRun, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no run at"):
         gate_command(str(stored.folder), str(tmp_path / "results.json"))
