@@ -39,6 +39,9 @@ MAX_MEMBER_BYTES = 512 << 20
 MAX_TOTAL_BYTES = 1 << 30
 """Caps on one unpacked file and on the whole unpacked stream, far above the official ones."""
 
+MAX_HEADER_BYTES = 1 << 20
+"""Cap on what describes a file (its name and the like), which tarfile reads into memory at once."""
+
 _ENTRY = ("datasets", "wikisql")
 _LEVEL = 6
 _ORIGIN = "origin.json"
@@ -104,6 +107,7 @@ def unpack(archive: Path, folder: Path, progress: ProgressCallback = silent) -> 
             tarfile.open(fileobj=raw, mode="r|") as tar,
         ):
             for member in tar:
+                raw.allow(member.size)
                 name = _checked(member, archive)
                 if name in taken:
                     raise _hostile(archive, member.name, "is there twice")
@@ -155,6 +159,11 @@ class _Capped(bz2.BZ2File):
         super().__init__(archive)
         self._archive = archive
         self._so_far = 0
+        self._allowed = MAX_HEADER_BYTES
+
+    def allow(self, size: int) -> None:
+        """Let a member of ``size`` bytes be read, and the header after it."""
+        self._allowed = self._so_far + size + MAX_HEADER_BYTES
 
     def read(self, size: int | None = -1) -> bytes:
         try:
@@ -169,6 +178,11 @@ class _Capped(bz2.BZ2File):
         if self._so_far > MAX_TOTAL_BYTES:
             raise UserError(
                 f"{self._archive} was refused: it unpacks to more than {MAX_TOTAL_BYTES:,} bytes."
+            )
+        if self._so_far > self._allowed:
+            raise UserError(
+                f"{self._archive} was refused: it describes a file in more than "
+                f"{MAX_HEADER_BYTES:,} bytes."
             )
         return data
 

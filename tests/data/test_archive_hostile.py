@@ -70,6 +70,17 @@ def test_a_bomb_is_stopped_at_the_cap_wherever_it_hides(
     assert "unpacks to more than 1,048,576 bytes" in text
 
 
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_is_not_read_into_memory_beyond_its_own_cap(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "bomb.tar.bz2"
+    members = [plain("data/train.db", bytes(4 << 20)), plain("data/x", bytes(4 << 20))]
+    members[1][0].type = kind
+    content = b"".join(info.tobuf() + data for info, data in members)
+    path.write_bytes(bz2.compress(content))
+    text = complaint(lambda: archive.unpack(path, tmp_path))
+    assert "describes a file in more than 1,048,576 bytes" in text
+
+
 @pytest.mark.parametrize(
     ("damage", "why"),
     [

@@ -160,3 +160,18 @@ def test_kill_minus_9_at_any_moment_changes_no_number(tmp_path: Path) -> None:
         assert list((cut.cache / folder).iterdir()) == []
     assert [path.name for path in cut.runs.iterdir()] == ["killed"]
     assert not list(cut.cache.glob("*/.*.partial"))
+
+
+@pytest.mark.slow
+def test_what_a_killed_run_without_a_cache_left_goes_with_the_next_start(tmp_path: Path) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    bench = Bench(tmp_path, ("--no-cache", "--limit=4", "--set", "val_batches=1"))
+    killed = ("--variant=lora", "--set", "iters=10000", "-k", "finetune")
+    process = bench.start("killed", *killed, TMPDIR=str(folder))
+    wait_for(lambda: list(folder.glob("tunebench-no-cache-*/training/*/state/*.json")), process)
+    kill(process)
+    assert list(folder.glob("tunebench-no-cache-*/training/*/state/*.json"))
+    status, output = bench.run("next", "--variant=base", "-k", "loss", TMPDIR=str(folder))
+    assert status == 0, output
+    assert list(folder.iterdir()) == []
