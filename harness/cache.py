@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import tempfile
@@ -22,22 +21,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import platformdirs
 
 from harness.errors import UserError
-from harness.files import refusal, sha256_file, write_json
+from harness.files import refusal, write_json
 from harness.locks import AnnouncedLock
+from harness.manifest import MANIFEST, damage_of, describe
 from harness.progress import tell
 from harness.scratch import Scratch
 
-MANIFEST = ".manifest.json"
 USING = ".using"
 """Under the root: locked, shared, by whoever may have looked up entries that it still needs."""
-# Hashing a 500 MB model at each start would cost seconds; above this size an unchanged size and
-# modification time stand for the content, below it the bytes are hashed every time.
-ALWAYS_HASHED_BYTES = 64 * 1024 * 1024
 
 
 def default_root() -> Path:
@@ -118,7 +113,7 @@ class Cache:
         try:
             if not (folder / MANIFEST).is_file():
                 return None
-            damage = _damage(folder)
+            damage = damage_of(folder)
         except FileNotFoundError:
             damage = "went away meanwhile"
         except OSError as error:
@@ -147,7 +142,7 @@ class Cache:
         folder = self.path(kind, key)
         if not (folder / MANIFEST).is_file():
             return None
-        damage = _damage(folder)
+        damage = damage_of(folder)
         if damage is None:
             self._mark_used(folder)
             return folder
@@ -189,7 +184,7 @@ class Cache:
             try:
                 partial.mkdir()
                 make(partial)
-                write_json(partial / MANIFEST, {"files": _describe(partial)})
+                write_json(partial / MANIFEST, {"files": describe(partial)})
                 remove_whole(folder)  # without a manifest it was never published
                 partial.rename(folder)
             except BaseException as error:
@@ -203,6 +198,18 @@ class Cache:
                     "to another folder."
                 ) from error
             return folder
+
+    def read(self, kind: str, key: str, make: Callable[[Path], None], name: str) -> str:
+        """The text of file ``name`` in :meth:`build`'s folder; made again where another process
+        removes the entry in between.
+
+        Raises:
+            UserError, Exception: as :meth:`build`.
+        """
+        while True:
+            folder = self.build(kind, key, make)
+            with contextlib.suppress(FileNotFoundError):
+                return (folder / name).read_text(encoding="utf-8")
 
     def lock(self, kind: str, key: str) -> AnnouncedLock:
         """The lock of one key, for work that spans several entries."""
@@ -270,36 +277,3 @@ def remove_whole(folder: Path) -> None:
             "XDG_CACHE_HOME to a folder you can write."
         ) from error
     shutil.rmtree(going, ignore_errors=True)
-
-
-def _describe(folder: Path) -> dict[str, dict[str, Any]]:
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != MANIFEST:
-            stat = path.stat()
-            files[path.relative_to(folder).as_posix()] = {
-                "bytes": stat.st_size,
-                "mtime_ns": stat.st_mtime_ns,
-                "sha256": sha256_file(path),
-            }
-    return files
-
-
-def _damage(folder: Path) -> str | None:
-    """What is wrong with an entry, in words, or None."""
-    try:
-        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (ValueError, KeyError, TypeError):
-        return "has an unreadable manifest"
-    for name, told in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"lacks {name}"
-        stat = path.stat()
-        if stat.st_size != told["bytes"]:
-            return f"is damaged: {name} has {stat.st_size} bytes, not {told['bytes']}"
-        if stat.st_size > ALWAYS_HASHED_BYTES and stat.st_mtime_ns == told["mtime_ns"]:
-            continue
-        if sha256_file(path) != told["sha256"]:
-            return f"is damaged: {name} has another checksum"
-    return None

@@ -16,9 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.cache import ALWAYS_HASHED_BYTES, Cache
+from harness.cache import Cache
 from harness.errors import UserError, unknown
 from harness.files import content_key, sha256_file, user_path, write_json
+from harness.manifest import ALWAYS_HASHED_BYTES
 from harness.models import smollm2, tiny
 from harness.models.hub import snapshot
 from harness.models.safetensors import Tensor, check_weights

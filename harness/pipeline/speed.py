@@ -61,8 +61,7 @@ def measure(
             {stage.variant.name: speeds[i] for i, stage in enumerate(stages)},
         )
 
-    folder = cache.build("speed", key, make)
-    stored = json.loads((folder / PAYLOAD_FILE).read_text("utf-8"))
+    stored = json.loads(cache.read("speed", key, make, PAYLOAD_FILE))
     # Stored by position: another run may have given the same variants other names.
     found = list(stored.values())
     named = {s.variant.name: Speeds.model_validate(v) for s, v in zip(stages, found, strict=True)}

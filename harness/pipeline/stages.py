@@ -288,11 +288,11 @@ class VariantStages:
         given = None if self._given_adapter is None else self.adapter
         check_given(given)
         with self._once.attempt((stage, key)):
-            folder = self.setting.cache.build(stage, key, make)
+            text = self.setting.cache.read(stage, key, make, PAYLOAD_FILE)
         # Only now is nothing lost with what was kept until all of it was done.
         if work.exists():
             self.setting.cache.clear_work(stage, key, work)
-        return kind.model_validate(json.loads((folder / PAYLOAD_FILE).read_text("utf-8")))
+        return kind.model_validate(json.loads(text))
 
 
 PAYLOAD_FILE = "payload.json"

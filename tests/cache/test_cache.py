@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ import sys
 from pathlib import Path
 from harness import cache as module
 from harness.cache import Cache
-real, folder = module._damage, Path(sys.argv[1])
+real, folder = module.damage_of, Path(sys.argv[1])
 def damage(entry):
     found = real(entry)
     if found is not None and not (folder / "seen").exists():
@@ -101,7 +102,7 @@ def damage(entry):
         while not (folder / "go").exists():
             pass
     return found
-module._damage = damage
+module.damage_of = damage
 found = Cache(folder / "cache").find("k", "key")
 print("none" if found is None else (found / "a.txt").read_text())
 """
@@ -133,8 +134,8 @@ def test_an_entry_that_goes_while_it_is_looked_at_is_absent(
         shutil.rmtree(entry)
         return real(entry)
 
-    real = cache_module._damage
-    monkeypatch.setattr(cache_module, "_damage", gone)
+    real = cache_module.damage_of
+    monkeypatch.setattr(cache_module, "damage_of", gone)
     assert cache.find("k", "key") is None
     assert not folder.exists()
 
@@ -159,3 +160,20 @@ def test_a_kill_while_an_entry_is_removed_leaves_none_by_its_name(tmp_path: Path
     (half,) = (tmp_path / "k").glob(".key.*.partial")
     assert (cache.build("k", "key", _fill("two")) / "a.txt").read_text() == "two"
     assert not half.exists()
+
+
+def test_an_entry_that_is_discarded_before_it_is_read_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, other, calls = Cache(tmp_path), Cache(tmp_path), []
+
+    def discarded(self: Cache, kind: str, key: str, make: Callable[[Path], None]) -> Path:
+        folder = real(self, kind, key, make)
+        if len(calls) == 1:
+            other.discard(kind, key)
+        return folder
+
+    real = Cache.build
+    monkeypatch.setattr(Cache, "build", discarded)
+    assert cache.read("k", "key", _fill("one", calls), "a.txt") == "one"
+    assert len(calls) == 2

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from damaging import flipped, spoil
 
-from harness import cache as cache_module
+from harness import manifest
 from harness.__main__ import INTERRUPTED
 from harness.cache import Cache
 from harness.errors import UserError
@@ -129,5 +129,5 @@ def test_the_page_names_the_folders_and_limits_of_the_code() -> None:
 
     assert f"every {STATE_EVERY_S:g} s" in PAGE
     assert f"{100 / _STATE_SHARE:g}% of the time" in PAGE
-    assert f"{cache_module.ALWAYS_HASHED_BYTES >> 20} MB" in PAGE
+    assert f"{manifest.ALWAYS_HASHED_BYTES >> 20} MB" in PAGE
     assert f"evaluating/KEY/{ROWS_FILE}" in PAGE
