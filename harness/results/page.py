@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,9 +69,19 @@ def report_html(markdown: str, charts: dict[str, str]) -> str:
     for name, svg in charts.items():
         encoded = base64.b64encode(svg.encode("utf-8")).decode("ascii")
         html = html.replace(f'src="{name}"', f'src="data:image/svg+xml;base64,{encoded}"')
+    html = _EXAMPLES.sub(_linked, html)
     # Wide tables scroll by themselves instead of the page.
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>')
     return html.replace("</table>", "</table></div>")
+
+
+# The ids that `comparison_report` lists; code spans of a variant's name stay as they are.
+_EXAMPLES = re.compile(r"(<p>Examples (?:fixed|broken) by <code>.*?</code>: )([\d, ]+)")
+
+
+def _linked(found: re.Match[str]) -> str:
+    """Every id as a link to its example in the explorer."""
+    return found[1] + re.sub(r"\d+", r'<a href="#example-\g<0>">\g<0></a>', found[2])
 
 
 def script_json(value: object) -> str:

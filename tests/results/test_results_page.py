@@ -102,6 +102,17 @@ def test_raw_html_in_the_report_is_text() -> None:
     assert "<sub>n = 1<br>m</sub>" in html
 
 
+def test_the_examples_that_changed_are_links_into_the_explorer(page: str) -> None:
+    ids = set(re.findall(r'<a href="#example-(\d+)">\1</a>', page))
+    assert ids
+    assert ids <= {str(example["id"]) for example in data_of(page)["examples"]}
+    told = report_html("Examples fixed by `a 1`: 14, 22 and 3 more.", {})
+    assert told == (
+        '<p>Examples fixed by <code>a 1</code>: <a href="#example-14">14</a>, '
+        '<a href="#example-22">22</a> and 3 more.</p>\n'
+    )
+
+
 def many(count: int) -> MemoryRun:
     """The sample's answers repeated to ``count`` examples."""
     run = memory_run()
