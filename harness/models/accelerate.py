@@ -32,7 +32,7 @@ from harness.models.unpack import (
     product,
     unpackers,
 )
-from harness.models.vector_exp import VectorExp
+from harness.models.vector_gain import VectorExp
 
 STOCK, HELD, PACKED = "stock", "cached-dequantized", "packed"
 _BATCH_ROWS = 16

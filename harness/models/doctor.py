@@ -23,7 +23,7 @@ import psutil
 
 from harness.cache import Cache
 from harness.errors import UserError
-from harness.models import blas_advice, fast_loss, smollm2, vector_exp
+from harness.models import blas_advice, fast_loss, smollm2, vector_gain
 from harness.models.backend import BlasInfo, backend_name, measure_gflops, measured_blas, mx
 from harness.models.device import device
 
@@ -134,7 +134,7 @@ def _kernels() -> Check:
     """What a model's layers would compute with here; a model's own choice is in results.json."""
     if backend_name() != "cpu":
         return Check("kernels", "ok", "MLX's own: nothing is replaced on a GPU")
-    loss, functions = fast_loss.measure(), vector_exp.measure()
+    loss, functions = fast_loss.measure(), vector_gain.measure()
     gains = {"loss": loss.stock_s / loss.ours_s if loss.ours else None}
     for name, (_, many) in functions.timings.items():
         ours = getattr(functions, f"{name}_min") is not None

@@ -15,8 +15,10 @@ from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any, cast
 
+from harness.models.attention import attention
 from harness.models.backend import mx, nn
-from harness.models.vector_exp import VectorExp, attention, measure, swiglu
+from harness.models.vector_exp import swiglu
+from harness.models.vector_gain import VectorExp, measure
 
 _MLP_CODE = "return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))"
 _ATTENTION_CODE = """

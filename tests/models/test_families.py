@@ -31,7 +31,7 @@ from harness.models.backend import mx
 from harness.models.load import LoadedModel, load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel, resolve
-from harness.models.vector_exp import VectorExp
+from harness.models.vector_gain import VectorExp
 from harness.train.finetune import finetune
 from harness.train.fuse import fuse
 from harness.train.variants import load_variants

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from harness.models import vector_exp
+from harness.models import vector_gain
 from harness.models.accelerate import Acceleration, accelerate
+from harness.models.attention import attention
 from harness.models.backend import backend_name, mx, nn
 from harness.models.load import load
 from harness.models.resolve import BaseModel
-from harness.models.vector_exp import Timing, VectorExp, attention, exponential, softmax, swiglu
+from harness.models.vector_exp import exponential, softmax, swiglu
+from harness.models.vector_gain import Timing, VectorExp
 
 pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only: no-op on a GPU")
 
@@ -119,6 +121,27 @@ def test_attention_and_its_gradients_are_the_stock_ones(mask: Any, softmax_min: 
         assert mx.allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("length", "span"), [(65, 65), (200, 200), (500, 517)])
+def test_causal_attention_in_blocks_is_the_stock_one(length: int, span: int) -> None:
+    inputs = _normal(2, 6, length, 16), _normal(2, 3, span, 16, seed=1), _normal(2, 3, span, 16)
+
+    def stock(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        last = mx.arange(span - length, span).reshape(-1, 1)
+        mask = last >= mx.arange(span)
+        result: mx.array = mx.fast.scaled_dot_product_attention(q, k, v, scale=0.25, mask=mask)
+        return result
+
+    def ours(q: mx.array, k: mx.array, v: mx.array) -> mx.array:
+        return attention(q, k, v, 0.25, "causal", 0)
+
+    assert mx.allclose(ours(*inputs), stock(*inputs), rtol=1e-4, atol=1e-5)
+    gradients = (
+        mx.grad(lambda *a, f=f: (f(*a) ** 2).sum(), (0, 1, 2))(*inputs) for f in (stock, ours)
+    )
+    for expected, got in zip(*gradients, strict=True):
+        assert mx.allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
 def _loss(model: Any) -> mx.array:
     logits = model(TOKENS[:, :-1])
     return nn.losses.cross_entropy(logits, TOKENS[:, 1:], reduction="mean")
@@ -205,9 +228,9 @@ def test_what_does_not_win_stays_stock(tiny: BaseModel) -> None:
 
 def test_the_threshold_is_where_the_measured_lines_cross() -> None:
     few = Timing(1_000, stock_s=1.0, ours_s=3.0)
-    assert vector_exp._crossing(few, Timing(11_000, stock_s=11.0, ours_s=3.0)) == 3_000
-    assert vector_exp._crossing(few, Timing(11_000, stock_s=11.0, ours_s=10.0)) is None
-    assert vector_exp._crossing(Timing(1_000, 2.0, 1.0), Timing(11_000, 11.0, 3.0)) == 0
+    assert vector_gain._crossing(few, Timing(11_000, stock_s=11.0, ours_s=3.0)) == 3_000
+    assert vector_gain._crossing(few, Timing(11_000, stock_s=11.0, ours_s=10.0)) is None
+    assert vector_gain._crossing(Timing(1_000, 2.0, 1.0), Timing(11_000, 11.0, 3.0)) == 0
 
 
 OTHERS: dict[str, tuple[dict[str, Any], bool]] = {
