@@ -76,6 +76,8 @@ class Row:
     goal: float
     higher_is_better: bool
     note: str = ""
+    reason: str = ""
+    """Why the bar is missed, told where it is."""
 
     @property
     def verdict(self) -> str:
@@ -95,11 +97,12 @@ def faster(
     limits: tuple[float, float],
     unit: str = "s",
     note: str = "",
+    reason: str = "",
 ) -> Row:
     """A row of costs (seconds a unit): how many times less ours is."""
     mine, other = Measured(tuple(ours), unit), Measured(tuple(theirs), unit)
     ratio = other.median / mine.median
-    return Row(name, what, against, mine, other, ratio, "x", *limits, True, note)
+    return Row(name, what, against, mine, other, ratio, "x", *limits, True, note, reason)
 
 
 def stored() -> dict[str, Any]:
@@ -233,7 +236,8 @@ def render(known: dict[str, Any]) -> str:
         row, at = rows[name], rows[name]["where"]
         load = f", load {at['load']}" if at["load"] > 1.5 else ""
         command = f'`make perf ROWS="{name}"`, {at["measured_at"]}, commit {at["commit"]}{load}'
-        lines.append(f"- **{name}**: {row['note']} ({command})".replace(":  (", ": ("))
+        missed = f". Missed: {row['reason']}" if row["verdict"] == "missed" else ""
+        lines.append(f"- **{name}**: {row['note']}{missed} ({command})".replace(":  (", ": ("))
     for name in sorted(tables, reverse=True):
         table = tables[name]
         lines += ["", f"## {table['title']}", "", _line(table["header"])]

@@ -1,0 +1,68 @@
+"""Tables of `make perf`: where the time of training and of answering goes."""
+
+from __future__ import annotations
+
+from bench_model import adapter, child, skip_if_there
+from table import keep_table
+
+
+def test_stages_training() -> None:
+    skip_if_there("stages_training")
+    for variant in ("lora", "qlora"):
+        ours = child("training", variant)
+        total = sum(pair[0] for name, pair in ours.items() if "evaluation" not in name)
+        keep_table(
+            "stages_training" if variant == "lora" else "stages_training_qlora",
+            f"Where a {variant} step's time goes",
+            ("stage", "ours", "share", "with MLX's own function"),
+            [
+                (
+                    name,
+                    f"{1e3 * pair[0]:.0f} ms",
+                    "" if "evaluation" in name else f"{100 * pair[0] / total:.0f}%",
+                    f"{1e3 * pair[1]:.0f} ms",
+                )
+                for name, pair in ours.items()
+            ],
+            "A step of 4 x 83 tokens of smollm2 by its parts, each run alone. MLX takes the "
+            "vocabulary's exponentials one scalar at a time, twice. The backbone is the same on "
+            "both sides of this table: our SiLU, softmax and unpacking are in it.",
+        )
+
+
+def test_stages_generation() -> None:
+    skip_if_there("stages_generation")
+    told = child("decoding", adapter())
+    total = sum(told["stages"].values())
+    keep_table(
+        "stages_generation",
+        "Where the time of answering goes",
+        ("stage", "time", "share"),
+        [
+            (name, f"{seconds:.2f} s", f"{100 * seconds / total:.0f}%")
+            for name, seconds in told["stages"].items()
+        ],
+        f"{told['prompts']} prompts, {told['tokens']} tokens in {told['steps']} steps: "
+        f"{1e3 * told['stages']['decoding'] / told['steps']:.0f} ms a step.",
+    )
+
+
+def test_stages_decoding_step() -> None:
+    skip_if_there("stages_decoding_step")
+    several, single = child("decoding_step"), child("decoding_step", "1")
+    keep_table(
+        "stages_decoding_step",
+        "Where a decoding step's time goes",
+        ("part", "16 rows", "share", "1 row"),
+        [
+            (
+                name,
+                f"{spent:.1f} ms",
+                f"{100 * spent / several['whole']:.0f}%",
+                f"{single[name]:.1f} ms",
+            )
+            for name, spent in several.items()
+        ],
+        "smollm2 in float32 without an adapter; each part run alone over all layers, the rest by "
+        "difference.",
+    )
