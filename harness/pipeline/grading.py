@@ -155,22 +155,17 @@ def trial_rows(speeds: Speeds) -> list[TrialRow]:
 
 
 def questions(
-    asked: Sequence[StudentQuestion],
-    answers: Sequence[Answer],
-    trials: Sequence[Trial] | None,
-    style: PromptStyle,
+    asked: Sequence[StudentQuestion], answers: Sequence[Answer], style: PromptStyle
 ) -> list[QuestionResult]:
-    """The students questions, read, run and graded beside their gold."""
-    gold = execute_all([(question.table, question.gold_sql) for question in asked])
-    found = execute_all(
-        [(question.table, answer.text) for question, answer in zip(asked, answers, strict=True)]
-    )
+    """The students questions, read, run and graded beside their gold; no speeds yet."""
+    gold = [(question.table, question.gold_sql) for question in asked]
+    texts = [(question.table, answer.text) for question, answer in zip(asked, answers, strict=True)]
+    executed = execute_all([*gold, *texts])
     results = []
     for position, question in enumerate(asked):
-        answer, wanted = found[position], gold[position]
+        wanted, answer = executed[position], executed[len(asked) + position]
         if wanted.rows is None:
             raise ValueError(f"gold query of {question.question!r} fails: {wanted.detail}")
-        trial = None if trials is None else trials[position]
         hint = f" ({question.hint})" if question.hint else ""
         results.append(
             QuestionResult(
@@ -183,11 +178,24 @@ def questions(
                 gold_rows=[list(row) for row in wanted.rows],
                 correct=correct(answer, wanted),
                 failure=answer.failure,
-                prompt_tokens_per_s=None if trial is None else trial.prompt_tokens_per_s,
-                generation_tokens_per_s=None if trial is None else trial.generation_tokens_per_s,
+                prompt_tokens_per_s=None,
+                generation_tokens_per_s=None,
             )
         )
     return results
+
+
+def with_speeds(results: Sequence[QuestionResult], trials: Sequence[Trial]) -> list[QuestionResult]:
+    """``results`` with the speeds of their timed trials."""
+    return [
+        result.model_copy(
+            update={
+                "prompt_tokens_per_s": trial.prompt_tokens_per_s,
+                "generation_tokens_per_s": trial.generation_tokens_per_s,
+            }
+        )
+        for result, trial in zip(results, trials, strict=True)
+    ]
 
 
 def gold_kinds(split: Split) -> list[str | None]:

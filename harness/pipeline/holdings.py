@@ -59,6 +59,7 @@ class Holdings:
         self._loaded: LoadedModel | None = None
         self._adapter: str | None = None
         self._by_length: list[list[int]] | None = None
+        self._rows: tuple[Tokenized, Tokenized] | None = None
 
     def require(self, expected: Mapping[str, str]) -> None:
         """Refuse model or data of another SHA-256 than the command found when it was given.
@@ -120,13 +121,15 @@ class Holdings:
         """Test examples by id."""
         return [self.dataset.test.examples[i] for i in ids]
 
-    def training_rows(self, loaded: LoadedModel) -> tuple[Tokenized, Tokenized]:
-        """Token rows of the training and the validation split."""
+    def training_rows(self, loaded: LoadedModel, keep: bool = False) -> tuple[Tokenized, Tokenized]:
+        """Token rows of the training and the validation split; ``keep`` for the next call, too:
+        a large split takes half a minute."""
         longest = min(self.variant.max_seq_length, self.context())
-        train, valid = (
+        train, valid = self._rows or (
             tokenize(split, split.tables, self.style, loaded.tokenizer, longest)
             for split in (self.dataset.train, self.dataset.valid)
         )
+        self._rows = (train, valid) if keep else None
         workload.write(workload.training(self.variant, (row.tokens for row in train.examples)))
         return train, valid
 

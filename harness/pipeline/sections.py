@@ -248,12 +248,17 @@ class VariantRun:
         """One row a timed trial."""
         return grading.trial_rows(self.speeds)
 
-    @cached_property
+    @property
     def questions(self) -> list[QuestionResult]:
         """The students questions, answered and graded; speeds when they were measured."""
+        if "throughput" not in self.touched:
+            return self._questions
+        return grading.with_speeds(self._questions, self.speeds.questions)
+
+    @cached_property
+    def _questions(self) -> list[QuestionResult]:
         answers = self.stages.question_answers()
-        trials = self.speeds.questions if "throughput" in self.touched else None
-        return grading.questions(load_students(), answers.rows, trials, self.stages.setting.style)
+        return grading.questions(load_students(), answers.rows, self.stages.setting.style)
 
     # --- assembly -----------------------------------------------------------------------------
 
@@ -263,9 +268,6 @@ class VariantRun:
         sections = {
             name: getattr(self, name) if name in self.touched else None for name in SECTIONS
         }
-        if "questions" in self.touched:
-            self.__dict__.pop("questions", None)  # now that speeds may have been measured
-            sections["questions"] = self.questions
         return VariantResult(
             config=self.stages.variant.config(),
             adapter=source.record(),

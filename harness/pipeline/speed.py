@@ -26,7 +26,7 @@ from harness.pipeline.stages import PAYLOAD_FILE, VariantStages
 from harness.progress import ProgressCallback
 
 ROUNDS = 3
-"""Timed rounds; one more, first, is warm-up and not kept."""
+"""Timed rounds, after a warm-up of each model."""
 
 NEW_TOKENS = 32
 """Tokens generated in a trial, the stop token ignored."""
@@ -72,7 +72,7 @@ def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[d
     together = _fit_together(stages)
     rounds: list[list[dict[str, Any]]] = [[] for _ in stages]
     questions: list[list[Trial]] = [[] for _ in stages]
-    steps = (ROUNDS + 2) * len(stages)
+    steps = (ROUNDS + 1 + together) * len(stages)
     done = 0
 
     def turn(position: int, method: str, **parameters: Any) -> dict[str, Any]:
@@ -89,15 +89,14 @@ def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[d
         return answer
 
     with Contention() as contention:
-        for number in range(ROUNDS + 1):
+        work = {"new_tokens": NEW_TOKENS, "batch": BATCH}
+        for position in range(len(stages) if together else 0):
+            turn(position, "warm_up", **work)
+        for _ in range(ROUNDS):
             for position in range(len(stages)):
                 # A reloaded model needs a warm-up of its own each time.
-                warm_up = number == 0 or not together
-                taken = turn(
-                    position, "speed_round", new_tokens=NEW_TOKENS, batch=BATCH, warm_up=warm_up
-                )
-                if number > 0:
-                    rounds[position].append(taken)
+                taken = turn(position, "speed_round", **work, warm_up=not together)
+                rounds[position].append(taken)
         for position in range(len(stages)):
             found = turn(position, "question_trials", new_tokens=NEW_TOKENS)
             questions[position] = found["trials"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import reduce
@@ -18,7 +17,7 @@ from typing import Any
 import harness.models.backend as backend
 from harness.cache import Cache
 from harness.data.rowfacts import data_facts, row_facts
-from harness.measure import generate, loss, speed
+from harness.measure import generate, loss
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
 from harness.models.device import device, measured_at
@@ -29,6 +28,7 @@ from harness.pipeline.attempts import KeptRows, larger, phase_memory
 from harness.pipeline.forms import Forms, same_weights
 from harness.pipeline.holdings import LOSS_BATCH, Holdings
 from harness.pipeline.room import no_room, weight_bytes
+from harness.pipeline.trials import Trials
 from harness.progress import ProgressCallback
 from harness.train.estimate import estimate
 from harness.train.finetune import finetune
@@ -37,7 +37,7 @@ from harness.train.session import Watch
 from harness.train.variant import Variant
 
 
-class Workbench:
+class Workbench(Trials):
     """The model, the data and the stages of one variant."""
 
     def __init__(self, progress: ProgressCallback) -> None:
@@ -102,7 +102,7 @@ class Workbench:
     def estimate(self) -> dict[str, Any]:
         """What fine-tuning will take, before it starts."""
         loaded = self.holdings.model(None)
-        rows, _ = self.holdings.training_rows(loaded)
+        rows, _ = self.holdings.training_rows(loaded, keep=True)
         limit = min(self.variant.max_seq_length, self.holdings.context())
         checked = row_facts(rows, loaded.tokenizer).sentence(limit)
         gflops = backend.measured_blas().gflops or 1.0
@@ -247,35 +247,6 @@ class Workbench:
             "fused_by_dtype": dict(fused.by_dtype),
             "kept": folder if keep else None,
         }
-
-    def speed_round(
-        self, adapter: str | None, new_tokens: int, batch: int, warm_up: bool
-    ) -> dict[str, Any]:
-        """One round of the interleaved trials: a single stream and a batch."""
-        loaded = self.holdings.model(adapter)
-        prompts = self.holdings.speed_prompts(loaded, batch)
-        middle = prompts[len(prompts) // 2]
-        if warm_up:
-            speed.trial(loaded, middle, new_tokens)
-            speed.batched_trial(loaded, prompts, new_tokens)
-        started = time.perf_counter()
-        trial = speed.trial(loaded, middle, new_tokens)
-        wall_s = time.perf_counter() - started
-        batched = speed.batched_trial(loaded, prompts, new_tokens)
-        return {
-            "trial": {**asdict(trial), "wall_s": wall_s},
-            "batched_tokens_per_s": batched.tokens_per_s,
-        }
-
-    def question_trials(self, adapter: str | None, new_tokens: int) -> dict[str, Any]:
-        """One timed trial a students question."""
-        loaded = self.holdings.model(adapter)
-        trials = []
-        for prompt in self.holdings.student_prompts(loaded):
-            started = time.perf_counter()
-            trial = speed.trial(loaded, prompt, new_tokens)
-            trials.append({**asdict(trial), "wall_s": time.perf_counter() - started})
-        return {"trials": trials}
 
     def _answer(
         self,
