@@ -12,8 +12,7 @@ Never changes a number beyond rounding. Does nothing on Metal and CUDA.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,6 +23,7 @@ from mlx.utils import tree_flatten
 
 from harness.models import fast_llama, fast_loss
 from harness.models.fast_loss import MLX_LOSS, LossKernel
+from harness.models.stopwatch import shortest
 from harness.models.unpack import (
     UNPACKERS,
     Format,
@@ -195,14 +195,14 @@ def _measure(layer: Any, count: int) -> Kernel:
         )
         return result
 
-    packed_row_s = _seconds(quantized_product)
+    packed_row_s = shortest(quantized_product)
     timed = {
-        name: _seconds(lambda name=name: product(form, name, biases is not None)(batch, *packed))  # type: ignore[misc]
+        name: shortest(lambda name=name: product(form, name, biases is not None)(batch, *packed))  # type: ignore[misc]
         for name in unpackers(form)
     }
     unpacker = min(timed, key=lambda name: timed[name])
     dense = UNPACKERS[unpacker](weight, scales, biases, form)
-    dense_s = _seconds(lambda: batch @ dense.T)
+    dense_s = shortest(lambda: batch @ dense.T)
     return Kernel(
         rows=rows,
         columns=columns,
@@ -217,17 +217,6 @@ def _measure(layer: Any, count: int) -> Kernel:
         unpack_s=timed[unpacker],
         dense_s=dense_s,
     )
-
-
-def _seconds(compute: Callable[[], mx.array], repeats: int = 3) -> float:
-    """The shortest of a few runs: the others were disturbed."""
-    mx.eval(compute())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        mx.eval(compute())
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def _generation(

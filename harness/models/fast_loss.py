@@ -10,7 +10,6 @@ alive. Not covered: an output layer with trainable weights, other types than flo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ from harness.models.backend import mx, nn  # isort: skip  (the BLAS first)
 from mlx.utils import tree_flatten
 
 from harness.models.halves import SplitModel, split_model
+from harness.models.stopwatch import shortest
 from harness.models.vector_exp import elementwise, exponential
 
 CHUNK_BYTES = 32 * 2**20
@@ -158,17 +158,6 @@ def measure() -> LossKernel:
     def stock(logits: mx.array) -> mx.array:
         return cast(mx.array, nn.losses.cross_entropy(logits, targets).sum())
 
-    stock_s = _seconds(lambda: mx.value_and_grad(stock)(logits))
-    ours_s = _seconds(lambda: _cross_entropy(logits, targets))
+    stock_s = shortest(lambda: mx.value_and_grad(stock)(logits))
+    ours_s = shortest(lambda: _cross_entropy(logits, targets))
     return LossKernel(ours_s < 0.8 * stock_s, stock_s, ours_s)
-
-
-def _seconds(compute: Callable[[], Any], repeats: int = 3) -> float:
-    """The shortest of a few runs: the others were disturbed."""
-    mx.eval(compute())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        mx.eval(compute())
-        times.append(time.perf_counter() - start)
-    return min(times)

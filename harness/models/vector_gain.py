@@ -7,14 +7,14 @@ many elements, once a process; the record (:class:`VectorExp`) is kept with a tr
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 from harness.models.attention import attention
 from harness.models.backend import mx
+from harness.models.stopwatch import shortest
 from harness.models.vector_exp import softmax, swiglu
 
 _ELEMENTS = (2**10, 2**17)  # few and many, both measured
@@ -62,7 +62,9 @@ def measure() -> VectorExp:
         found: list[Timing] = []
         for inputs in shapes:
             arrays = [mx.random.normal(s, key=mx.random.key(i)) for i, s in enumerate(inputs)]
-            seconds = [_seconds(partial(function, *arrays)) for function in (stock, ours)]
+            seconds = [
+                shortest(partial(function, *arrays), repeats=5) for function in (stock, ours)
+            ]
             found.append(Timing(_ELEMENTS[len(found)], *seconds))
         return found[0], found[1]
 
@@ -105,14 +107,3 @@ def _crossing(few: Timing, many: Timing) -> int | None:
         return 0
     per_element = (saved_many - saved_few) / (many.elements - few.elements)
     return few.elements + math.ceil(-saved_few / per_element)
-
-
-def _seconds(compute: Callable[[], mx.array], repeats: int = 5) -> float:
-    """The shortest of a few runs: the others were disturbed."""
-    mx.eval(compute())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        mx.eval(compute())
-        times.append(time.perf_counter() - start)
-    return min(times)
