@@ -60,13 +60,13 @@ def model(folder: Path, number: int) -> None:
 
 def held() -> dict[str, Any]:
     """What this process holds now."""
-    process = psutil.Process()
+    process, temporary = psutil.Process(), Path(tempfile.gettempdir())
     return {
         "rss": process.memory_info().rss,
         "files": process.num_fds(),
         "threads": threading.active_count(),
         "children": len(process.children(recursive=True)),
-        "temporary": sorted(path.name for path in Path(tempfile.gettempdir()).iterdir()),
+        "temporary": sorted(str(path.relative_to(temporary)) for path in temporary.rglob("*")),
     }
 
 

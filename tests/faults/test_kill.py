@@ -174,4 +174,5 @@ def test_what_a_killed_run_without_a_cache_left_goes_with_the_next_start(tmp_pat
     assert list(folder.glob("tunebench-no-cache-*/training/*/state/*.json"))
     status, output = bench.run("next", "--variant=base", "-k", "loss", TMPDIR=str(folder))
     assert status == 0, output
-    assert list(folder.iterdir()) == []
+    # MLX keeps its compiled kernels there.
+    assert {path.name for path in folder.iterdir()} <= {"mlx"}

@@ -20,8 +20,9 @@ from harness.data.sources import resolve_dataset
 
 BENCH = ("--variant=base", "--limit=8", "-k", "loss or execution")
 RUNS_IN_ONE, RUNS_IN_MANY = 120, 80
-GROWTH_BYTES = 16e3
-"""Most that the resident set may grow in a run, over the last half of the runs."""
+GROWTH_BYTES = 32e3
+"""Most that the resident set may grow in a run, over the last half of the runs: the allocator takes
+a step of some 100 kB now and then, and the results of one run kept would be more."""
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -60,7 +61,8 @@ def check_nothing_grows(held: list[dict[str, Any]], from_run: int) -> None:
         late = [row[what] for row in held[from_run:]]
         assert late == [late[0]] * len(late), what
     assert held[-1]["children"] == 0
-    assert held[-1]["temporary"] == []
+    # MLX keeps its compiled kernels there: the same ones from the first training on.
+    assert {name.split("/")[0] for name in held[-1]["temporary"]} <= {"mlx"}
 
 
 def test_a_few_runs_in_one_process_leave_nothing_open(tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_80_runs_in_processes_of_their_own_leave_nothing(tmp_path: Path) -> None
     added = {p for p in (tmp_path / "cache").rglob("*") if p not in cached}
     assert {p.relative_to(tmp_path / "cache" / "tunebench").parts[0] for p in added} == {"gold"}
     assert all(path.stat().st_size == size for path, size in cached.items() if path.is_file())
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert {path.name for path in (tmp_path / "tmp").iterdir()} <= {"mlx"}
 
 
 def _session(process: psutil.Process) -> int | None:
