@@ -31,6 +31,7 @@ _REFUSED = {
     errno.EACCES,
     errno.EPERM,
     errno.EIO,
+    errno.ENOENT,
     errno.ENOTDIR,
     errno.EISDIR,
     errno.ENAMETOOLONG,
@@ -132,7 +133,8 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
 def refusal(error: BaseException) -> str | None:
     """Why the disk refused, in words, where that is what ``error`` is about; else None.
 
-    Libraries turn a full disk into errors of their own; all of them are the user's to put right.
+    A file that is not there was removed while it was used: what need not be there is looked for
+    first. Libraries turn a full disk into errors of their own. All are the user's to put right.
     """
     if isinstance(error, OSError) and error.errno in _REFUSED:
         place = f": {error.filename}" if error.filename is not None else ""

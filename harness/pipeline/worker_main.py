@@ -49,7 +49,9 @@ def main() -> None:
             told = refusal(error)
             answer = {"kind": "error", "text": traceback.format_exc()}
             if told is not None:
-                answer = {"kind": "user_error", "text": f"{call['method']}: cannot write: {told}"}
+                gone = isinstance(error, FileNotFoundError)
+                what = "removed while it was used" if gone else "cannot write"
+                answer = {"kind": "user_error", "text": f"{call['method']}: {what}: {told}"}
             elif is_out_of_memory(error):
                 answer = {"kind": "user_error", "text": f"{workload.told()} ({error})"}
         _send(channel, answer)

@@ -242,3 +242,14 @@ def test_a_given_adapter_that_changes_while_it_is_measured_is_refused(tmp_path: 
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="was changed after the command was given"):
         check_given(source)
+
+
+def test_a_model_that_is_removed_while_it_is_used_is_named(tmp_path: Path) -> None:
+    opened = {"model": "tiny", "variant": {"name": "base", "fine_tune_type": "base"}}
+    opened |= {"dataset": "mini", "prompt_style": "dialect", "trust_remote_code": False}
+    with Worker("x") as worker:
+        worker.call("open", {**opened, "cache_root": str(tmp_path)})
+        shutil.rmtree(tmp_path / "models" / "tiny-2")
+        gone = r"describe: removed while it was used: No such file or directory: .*tiny-2"
+        with pytest.raises(UserError, match=gone):
+            worker.call("describe", {})
