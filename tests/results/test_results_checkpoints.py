@@ -12,6 +12,7 @@ from results_sample import memory_run, saved_rows, write_sample
 from harness.pipeline.checkpoint_rows import checkpoint_results
 from harness.results.checkpoint_tables import checkpoint_sentence
 from harness.results.checkpoints import LastBesideBest, last_beside_best, qualities
+from harness.results.families import checkpoints_family
 from harness.results.report import render_report
 from harness.results.rows import CheckpointRow
 
@@ -116,7 +117,10 @@ def test_a_run_without_rows_of_checkpoints_still_has_its_table() -> None:
 )
 def test_the_sentence_says_what_may_be_said(p: float, told: str) -> None:
     one = LastBesideBest("ex", 20, 40, 3, 0.4, 0.3, -0.1, (-0.2, -0.01), p, p)
-    text = checkpoint_sentence("lora", one)
+    text = checkpoint_sentence("lora", one, 2)
     assert told in text
     assert "-10.0 points" in text
-    assert "among 2 others" in text
+    assert "corrected for the choice among 2 others and 2 metrics)" in text
+    alone = dataclasses.replace(one, of=2)
+    assert f"p {p:.3f})." in checkpoint_sentence("lora", alone, 1)
+    assert checkpoints_family([one]) == "ex alone, so without a correction"

@@ -26,6 +26,7 @@ from harness.results.statistics import (
     mcnemar,
     minimum_detectable,
     ratio_interval,
+    ratio_p,
     sign_flip,
     sign_flip_largest,
 )
@@ -282,6 +283,22 @@ def test_ratio_interval_of_interleaved_trials_and_of_trials_apart() -> None:
     assert apart[0] < 2.0 < apart[1]
     assert ratio_interval([10], [20, 21], paired=False) is None
     assert ratio_interval([0, 10], [20, 21], paired=False) is None
+
+
+def test_the_p_of_a_ratio_agrees_with_its_interval() -> None:
+    # By hand: logarithms 0, 0.2 and 0.5, 0.7; t = 0.5 / sqrt(0.02 / 2 + 0.02 / 2) = 3.5355, two
+    # degrees of freedom: p = 1 - t / sqrt(2 + t**2) = 1 - 3.5355 / 3.8079.
+    a, b = np.exp([0.0, 0.2]).tolist(), np.exp([0.5, 0.7]).tolist()
+    assert ratio_p(a, b) == pytest.approx(0.07153, abs=1e-4)
+    rng = np.random.default_rng(7)
+    for _ in range(50):
+        a, b = (rng.lognormal(mean, 0.05, 3).tolist() for mean in (0.0, 0.1))
+        interval, p = ratio_interval(a, b, paired=False), ratio_p(a, b)
+        assert interval is not None
+        assert p is not None
+        assert (p < 0.05) == (not interval[0] <= 1.0 <= interval[1])
+    assert ratio_p([10.0], [10.0, 11.0]) is None
+    assert (ratio_p([10.0, 10.0], [10.0, 10.0]), ratio_p([9.0, 9.0], [10.0, 10.0])) == (1.0, 0.0)
 
 
 def test_the_whole_of_wikisql_takes_seconds() -> None:
