@@ -16,6 +16,10 @@ class UserError(Exception):
     what to do next."""
 
 
+class ElsewhereError(RuntimeError):
+    """The failure of another process, told in its words: what they say of a disk is of its own."""
+
+
 def unknown(kind: str, value: str, allowed: Iterable[str], hint: str = "") -> UserError:
     """The error for a name that is not one of ``allowed``: nearest names first, then the rest.
 

@@ -56,8 +56,9 @@ def pytest_configure(config: pytest.Config) -> None:
     def stop(number: int, frame: Any) -> None:
         # mlx.launch stops rank 0 when another rank is gone; that one is to be named.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        time.sleep(SEEN_S)
-        if not (team.computing and team.why()):  # else what it waits for ends with that error
+        if team.failure is None:
+            time.sleep(SEEN_S)
+        if not team.ends_with_error:
             pytest.exit(team.why() or "tunebench was terminated", returncode=1)
 
     signal.signal(signal.SIGTERM, stop)

@@ -13,6 +13,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ class Team:
         self._speaks = speaks
         self._asked = 0
         self._computing: Worker | None = None
+        self._asking = False
         self._interrupted = False
         self._members = Members(ranks, self._on_failure)
 
@@ -80,9 +82,9 @@ class Team:
         self._members.assemble(self._speaks)
 
     @property
-    def computing(self) -> bool:
-        """Whether a shared call is going on: it ends with the error of a rank that fails."""
-        return self._computing is not None
+    def ends_with_error(self) -> bool:
+        """Whether what goes on now ends with the error of a rank that failed."""
+        return self.failure is not None or (self._asking and self.why() is not None)
 
     def why(self) -> str | None:
         """Why the launch ends, as far as it is known."""
@@ -115,7 +117,8 @@ class Team:
 
     def wait(self, what: str, number: int) -> list[Any]:
         """The results of a question that was asked with :meth:`tell`."""
-        return self._settled(what, None, self._answers(number, None))
+        with self._waiting():
+            return self._settled(what, None, self._answers(number, None))
 
     def compute(
         self,
@@ -135,18 +138,27 @@ class Team:
         """
         failure: UserError | WorkerError | None = None
         result: dict[str, Any] = {}
-        self._interrupted, self._computing = False, worker
-        number = self.tell("call", method=method, parameters=theirs)
-        try:
-            if any(member.lost for member in self._members.all):
-                self._interrupt(worker)
-            result = worker.call(method, parameters, progress)
-        except (UserError, WorkerError) as error:
-            failure = error
-        finally:
-            self._computing = None
-        self._settled(method, failure, self._answers(number, GRACE_S if failure else ALIKE_S))
+        with self._waiting():
+            self._interrupted, self._computing = False, worker
+            number = self.tell("call", method=method, parameters=theirs)
+            try:
+                if any(member.lost for member in self._members.all):
+                    self._interrupt(worker)
+                result = worker.call(method, parameters, progress)
+            except (UserError, WorkerError) as error:
+                failure = error
+            finally:
+                self._computing = None
+            self._settled(method, failure, self._answers(number, GRACE_S if failure else ALIKE_S))
         return result
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._asking = True
+        try:
+            yield
+        finally:
+            self._asking = False
 
     def send_file(self, folder: str, path: Path) -> None:
         """Give every other rank a copy of a file, under ``folder`` of its own."""

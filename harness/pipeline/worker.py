@@ -19,13 +19,13 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO, Any
 
-from harness.errors import UserError
+from harness.errors import ElsewhereError, UserError
 from harness.models.exhausted import may_be_out_of_memory
 from harness.pipeline import workload
 from harness.progress import ProgressCallback, silent, tell
 
 
-class WorkerError(RuntimeError):
+class WorkerError(ElsewhereError):
     """The model process failed in a way that is not the user's mistake."""
 
 

@@ -14,6 +14,7 @@ import pytest
 from harness import cache as cache_module
 from harness.cache import Cache
 from harness.errors import UserError
+from harness.pipeline.team import RankError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -177,3 +178,11 @@ def test_an_entry_that_is_discarded_before_it_is_read_is_made_again(
     monkeypatch.setattr(Cache, "build", discarded)
     assert cache.read("k", "key", _fill("one", calls), "a.txt") == "one"
     assert len(calls) == 2
+
+
+def test_another_machine_s_full_disk_is_not_taken_for_the_cache_s(tmp_path: Path) -> None:
+    def make(folder: Path) -> None:
+        raise RankError("rank 1 (mac2): cannot write in /tmp: No space left on device")
+
+    with pytest.raises(RankError, match=r"^rank 1 \(mac2\): cannot write in /tmp"):
+        Cache(tmp_path).build("k", "key", make)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,21 +31,17 @@ def free_ports() -> int:
     raise AssertionError("no free ports")
 
 
-@pytest.mark.slow
-def test_a_full_disk_under_rank_1_is_one_message_that_names_it(
-    mount: Mount, tmp_path: Path
-) -> None:
-    disk = mount("1m")
-    command = f"{sys.executable} -m pytest suites/test_finetune.py suites/test_loss.py --model=tiny"
-    command += " --variant=lora --limit=8 --set iters=4 --set val_batches=1"
-    command += f" --results-dir={tmp_path / 'runs'}"
-    script = f'if [ "$MLX_RANK" = 1 ]; then export TMPDIR={disk}; fi; exec {command}'
-    launch = [str(LAUNCH), "-n", "2", "--backend", "ring", "--starting-port", str(free_ports())]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+def launch(folder: Path, *suites: str, disk: Path | None = None) -> str:
+    """What two ranks print; rank 1 has its temporary files on ``disk``."""
+    command = f"exec {sys.executable} -m pytest {' '.join(suites)} --model=tiny --variant=lora"
+    command += " --limit=8 --set iters=4 --set val_batches=1"
+    command += f" --results-dir={folder / 'runs'}"
+    own = "" if disk is None else f'if [ "$MLX_RANK" = 1 ]; then export TMPDIR={disk}; fi; '
+    ports = ["--starting-port", str(free_ports())]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     reader, _ = os.pipe()  # mlx.launch takes a core for itself where its input is closed
-    fill(disk)
     done = subprocess.run(
-        [*launch, "--", "sh", "-c", script],
+        [str(LAUNCH), "-n", "2", "--backend", "ring", *ports, "--", "sh", "-c", own + command],
         cwd=ROOT,
         env=environment,
         stdin=reader,
@@ -52,8 +50,30 @@ def test_a_full_disk_under_rank_1_is_one_message_that_names_it(
         timeout=300,
         check=False,
     )
-    output = done.stdout + done.stderr
-    assert "rank 1" in output
-    assert "No space left on device" in output
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("during", ["training", "the copy of an adapter"])
+def test_a_full_disk_under_rank_1_is_one_message_that_names_it(
+    mount: Mount, tmp_path: Path, during: str
+) -> None:
+    disk = mount("1m")
+    if during != "training":
+        assert "3 passed" in launch(tmp_path, "suites/test_finetune.py")
+        shutil.rmtree(tmp_path / "runs")
+    fill(disk)
+    if during != "training":
+        # Python passes over a folder for temporary files in which it can write nothing at all.
+        os.truncate(disk / "filler", (disk / "filler").stat().st_size - 100_000)
+    output = launch(tmp_path, "suites/test_finetune.py", "suites/test_loss.py", disk=disk)
+    told = [line for line in output.splitlines() if re.search(r"(^|Exit: )rank 1 \(", line)]
+    assert len(told) == 1, output
+    assert "No space left on device" in told[0]
+    if during == "training":
+        assert "finetune: cannot write" in told[0]
+    else:
+        assert f"cannot write in {disk}" in told[0]
+        assert "set TMPDIR to another folder" in told[0]
     assert "Traceback" not in output
-    assert not (tmp_path / "runs").exists()
+    assert not list((tmp_path / "runs").glob("*/losses.*"))
