@@ -18,7 +18,7 @@ from harness.results import comparison_tables, gates
 from harness.results.article import load_article
 from harness.results.compare import PairComparison, compare_sides, match_sides
 from harness.results.comparison_report import render_comparison, what_may_be_claimed
-from harness.results.layout import REPORT_FILE
+from harness.results.layout import PAGE_FILE, REPORT_FILE
 from harness.results.markdown import code
 from harness.results.provenance import provenance
 from harness.results.report import render_reports
@@ -27,7 +27,6 @@ from harness.results.sides import Side, named_among
 from harness.results.speeds import memory_ratios, speed_ratios
 from harness.results.store import read_run
 
-PAGE_FILE = "index.html"
 SHIPPED_GATES = "fixtures/gates.toml"
 
 

@@ -13,6 +13,7 @@ from harness.errors import UserError
 
 RESULTS_FILE = "results.json"
 REPORT_FILE = "report.md"
+PAGE_FILE = "index.html"
 FUSED_FOLDER = "fused"
 """Beside the runs: the models that `--keep-fused` left, a folder a run."""
 

@@ -19,7 +19,9 @@ from harness.results.comparison_report import seeds_provenance
 from harness.results.elsewhere import elsewhere
 from harness.results.entries import Entry, limited, run_entries
 from harness.results.grading import grade_article
+from harness.results.layout import PAGE_FILE, REPORT_FILE
 from harness.results.markdown import escape
+from harness.results.page import render_page
 from harness.results.provenance import provenance
 from harness.results.published import published_runs, published_seeds
 from harness.results.seeds import (
@@ -52,7 +54,9 @@ def leaderboard(results_dir: Path) -> str:
         parts.append(f"## {key}")
         for run in group:
             entries = run_entries([run])
-            parts.append(f"### [{escape(run.id)}]({escape(run.folder.name)}/report.md)")
+            folder = escape(run.folder.name)
+            links = f"[{escape(run.id)}]({folder}/{REPORT_FILE}) ([page]({folder}/{PAGE_FILE}))"
+            parts.append(f"### {links}")
             parts += _tables(run, entries)
     for name, seeds in published_seeds(results_dir).items():
         parts += [f"## Across seeds: {escape(name)}", seed_summary(seeds), _seed_links(name, seeds)]
@@ -148,23 +152,30 @@ def _tables(run: StoredRun, entries: Sequence[Entry]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Reports and charts of the published runs and results/README.md, from what is stored.
+    """Reports, charts and pages of the published runs and results/README.md, from what is stored.
 
     With a RUN, the README's table block from it too; with a folder of seeds after it, the README's
-    block on seeds.
+    block on seeds. Seeds have no pages: their runs differ by their training alone.
     """
     results_dir = PROJECT_ROOT / "results"
     groups = published_seeds(results_dir)
     for run in [*published_runs(results_dir), *(run for runs in groups.values() for run in runs)]:
         write_report(run)
         print(run.folder)
+    for run in published_runs(results_dir):
+        files.write_text(run.folder / PAGE_FILE, render_page([run]))
     print(write_leaderboard(results_dir))
     readme = PROJECT_ROOT / README_FILE
     text = readme.read_text(encoding="utf-8")
     for where in arguments[:1]:
         text = replace_block(text, readme_table(read_run(where)))
     for where in arguments[1:2]:
-        block = readme_seeds(groups[Path(where).name])
+        name = Path(where).name
+        if name not in groups:
+            raise UserError(
+                f"{where} holds no published seeds; known: {', '.join(groups) or 'none'}."
+            )
+        block = readme_seeds(groups[name])
         text = replace_block(text, block, SEEDS_START, SEEDS_END)
     if arguments:
         files.write_text(readme, text)
@@ -172,4 +183,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(str(error))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from harness.results.checkout import PROJECT_ROOT
-from harness.results.layout import REPORT_FILE
+from harness.results.layout import PAGE_FILE, REPORT_FILE
 from harness.results.leaderboard import (
     END,
     SEEDS_END,
@@ -13,6 +15,7 @@ from harness.results.leaderboard import (
     readme_seeds,
     readme_table,
 )
+from harness.results.page import render_page
 from harness.results.published import published_runs, published_seeds
 from harness.results.report import render_report
 
@@ -48,3 +51,16 @@ def test_every_published_report_is_what_its_files_give() -> None:
     for run in [*published_runs(RESULTS), *seeds]:
         written = (run.folder / REPORT_FILE).read_text(encoding="utf-8")
         assert written == render_report(run), f"{run.id}: {REMEDY}"
+
+
+def test_every_published_page_is_what_its_files_give() -> None:
+    for run in published_runs(RESULTS):
+        written = (run.folder / PAGE_FILE).read_text(encoding="utf-8")
+        assert _without_charts(written) == _without_charts(render_page([run])), (
+            f"{run.id}: {REMEDY}"
+        )
+
+
+def _without_charts(page: str) -> str:
+    """A chart's bytes are matplotlib's, whose versions differ in the last digit of a coordinate."""
+    return re.sub(r"data:image/svg\+xml;base64,[^\"]+", "", page)
