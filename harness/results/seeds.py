@@ -33,6 +33,20 @@ from harness.results.verdicts import (
 MIN_SEEDS = 3
 """Seeds from which a difference may be said of methods rather than of adapters (DESIGN §5)."""
 
+WATCHED = {
+    "seed",
+    "name",
+    "description",
+    "steps_per_report",
+    "steps_per_eval",
+    "save_every",
+    "val_batches",
+    "validate_at",
+    "test_batches",
+    "clear_cache_threshold",
+}
+"""What a variant file says besides how it trains: the seed, and how training is looked at."""
+
 SHARED_WEIGHTS = "the same weights stand under several seeds"
 
 
@@ -84,7 +98,7 @@ def seed_runs(runs: Sequence[StoredRun]) -> list[StoredRun]:
 def _setting(run: StoredRun, variant: str) -> tuple[object, ...]:
     """How a variant was trained and on which examples it was tested, but for the seed."""
     result = run.results.variants[variant]
-    trained = {key: value for key, value in result.config.items() if key != "seed"}
+    trained = {key: value for key, value in result.config.items() if key not in WATCHED}
     return trained, sample_note(run, result) if limited(result) else sample_size(result)
 
 

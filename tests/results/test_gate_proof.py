@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from results_sample import MemoryRun
 from harness.results.gate_rules import METRICS, load_gates
 from harness.results.gates import failed, judge
 from harness.results.schema import GateResult
+from harness.results.store import read_run
 
 ROOT = Path(__file__).resolve().parents[2]
 QUALITY = {name: rule for name, rule in load_gates().items() if METRICS[name].kind == "paired"}
@@ -76,6 +78,17 @@ def test_a_small_true_loss_is_inconclusive_not_passed(method: str, metric: str) 
 def test_the_untouched_checkpoint_passes(method: str) -> None:
     verdicts = gate(read_case(method, "seed0"), read_case(method, "seed0"))
     assert {result.verdict for result in verdicts.values()} == {"pass"}
+
+
+def test_the_margin_of_a_speed_lies_above_what_trials_differ_by() -> None:
+    rule = load_gates()["generation_tokens_per_s"]
+    told = re.search(r"differ by up to (\d+)%", rule.reason)
+    assert told is not None
+    run = read_run(ROOT / "results" / "smollm2-mini")
+    assert not run.results.run.contended
+    for variant in run.variants:
+        speeds = [row.generation_tokens_per_s for row in run.trials(variant) or []]
+        assert max(speeds) / min(speeds) - 1 <= int(told[1]) / 100 + 0.005 < rule.relative
 
 
 def bench(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -62,13 +62,17 @@ def test_only_seeds_of_one_setting_are_summarized() -> None:
 
 def test_runs_that_were_trained_otherwise_are_no_seeds_of_one_setting() -> None:
     runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.56), run_of(2, 0.64, 0.56)]
-    lora = runs[2].results.variants["lora"]
-    longer = {**runs[2].results.variants, "lora": lora.model_copy(
-        update={"config": {**lora.config, "iters": 80}}
-    )}  # fmt: skip
-    results = runs[2].results.model_copy(update={"variants": longer})
+
+    def third(**changed: object) -> MemoryRun:
+        lora = runs[2].results.variants["lora"]
+        other = lora.model_copy(update={"config": {**lora.config, **changed}})
+        variants = {**runs[2].results.variants, "lora": other}
+        results = runs[2].results.model_copy(update={"variants": variants})
+        return dataclasses.replace(runs[2], results=results)
+
     assert seed_runs(runs) == runs
-    assert seed_runs([*runs[:2], dataclasses.replace(runs[2], results=results)]) == []
+    assert seed_runs([*runs[:2], third(iters=80)]) == []
+    assert len(seed_runs([*runs[:2], third(save_every=10, val_batches=-1)])) == 3
 
 
 def test_seeds_that_share_their_weights_say_nothing_of_methods() -> None:
