@@ -75,7 +75,7 @@ class _Attention(_Replaced):
         )
         rotation = {} if cache is None else {"offset": cache.offset}
         if length == 1:
-            # Of one position both are small, and one call for both costs half of two.
+            # Of one position a call is mostly overhead: one for both instead of two.
             both = self.rope(mx.concatenate([queries, keys], axis=1), **rotation)
             queries, keys = both[:, : self.n_heads], both[:, self.n_heads :]
         else:

@@ -158,11 +158,11 @@ def main(arguments: Sequence[str]) -> None:
     block on seeds. Seeds have no pages: their runs differ by their training alone.
     """
     results_dir = PROJECT_ROOT / "results"
-    groups = published_seeds(results_dir)
-    for run in [*published_runs(results_dir), *(run for runs in groups.values() for run in runs)]:
+    whole, groups = published_runs(results_dir), published_seeds(results_dir)
+    for run in [*whole, *(run for runs in groups.values() for run in runs)]:
         write_report(run)
         print(run.folder)
-    for run in published_runs(results_dir):
+    for run in whole:
         files.write_text(run.folder / PAGE_FILE, render_page([run]))
     print(write_leaderboard(results_dir))
     readme = PROJECT_ROOT / README_FILE

@@ -7,14 +7,12 @@ renderer and sandbox as the scores.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from harness.data.records import Table
+from harness.scratch import Scratch
 from harness.sql import relation
 from harness.sql.compare import equal_results
 from harness.sql.execute import Executor, Task
@@ -45,11 +43,12 @@ def execute_all(questions: Sequence[tuple[Table, str]]) -> list[Answer]:
         return []
     tables = list({id(table): table for table, _ in questions}.values())
     number_of = {id(table): index for index, table in enumerate(tables)}
-    folder = Path(tempfile.mkdtemp(prefix="tunebench-sql-"))
+    scratch = Scratch("sql")
     try:
-        relation.build(tables, folder / "tables.duckdb")
+        database = scratch.path / "tables.duckdb"
+        relation.build(tables, database)
         reader = Reader()
-        executor = Executor(tables, folder / "tables.duckdb", reader)
+        executor = Executor(tables, database, reader)
         try:
             return [
                 _answer(executor, reader, number_of[id(table)], text) for table, text in questions
@@ -57,7 +56,7 @@ def execute_all(questions: Sequence[tuple[Table, str]]) -> list[Answer]:
         finally:
             executor.close()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        scratch.remove()
 
 
 def correct(answer: Answer, gold: Answer) -> bool:

@@ -8,9 +8,7 @@ grade anything.
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,6 +18,7 @@ from typing import Any
 from harness.cache import Cache
 from harness.data.records import Example, Table
 from harness.files import content_key
+from harness.scratch import Scratch
 from harness.sql import relation
 from harness.sql.batch import Rows
 from harness.sql.execute import Executor, Task
@@ -53,20 +52,22 @@ class Gold:
 class GoldSet:
     """The tables of a split in a database that is ready to run on, and the gold results."""
 
-    def __init__(self, tables: Sequence[Table], folder: Path, temporary: bool) -> None:
+    def __init__(
+        self, tables: Sequence[Table], folder: Path, scratch: Scratch | None = None
+    ) -> None:
         self.tables = tables
         self.number_of = {table.id: index for index, table in enumerate(tables)}
         self.reader = Reader()
         self.official = OfficialEvaluator()
         self.executor = Executor(tables, folder / "tables.duckdb", self.reader)
         self.golds: list[Gold] = []
-        self._folder = folder if temporary else None
+        self._scratch = scratch
 
     def close(self) -> None:
         """End the worker; remove the database unless it is cached."""
         self.executor.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._scratch is not None:
+            self._scratch.remove()
 
     def _compute(self, examples: Sequence[Example]) -> None:
         tasks = [
@@ -125,12 +126,12 @@ def open_gold(
     """
     used = list({example.table_id: tables[example.table_id] for example in examples}.values())
     if cache is None:
-        folder = Path(tempfile.mkdtemp(prefix="tunebench-sql-"))
+        scratch = Scratch("sql")
         try:
-            relation.build(used, folder / "tables.duckdb")
-            found = GoldSet(used, folder, True)
+            relation.build(used, scratch.path / "tables.duckdb")
+            found = GoldSet(used, scratch.path, scratch)
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            scratch.remove()
             raise
         found._compute(examples)
         return found
@@ -138,7 +139,7 @@ def open_gold(
 
     def make(target: Path) -> None:
         relation.build(used, target / "tables.duckdb")
-        made = GoldSet(used, target, False)
+        made = GoldSet(used, target)
         try:
             made._compute(examples)
             made._save(target / "gold.json")
@@ -146,7 +147,7 @@ def open_gold(
             made.close()
 
     folder = cache.build("gold", key, make)
-    found = GoldSet(used, folder, False)
+    found = GoldSet(used, folder)
     found._load(folder / "gold.json")
     return found
 

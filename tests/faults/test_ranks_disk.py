@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,20 +14,10 @@ import pytest
 from bench_command import ROOT
 from disks import fill
 
+from tests.ports import free_ports
+
 Mount = Callable[[str], Path]
 LAUNCH = Path(sys.executable).parent / "mlx.launch"
-
-
-def free_ports() -> int:
-    """The first of a few neighbouring ports below those that systems hand out."""
-    for first in range(26_000 + os.getpid() % 5_000, 32_000, 7):
-        try:
-            for port in range(first, first + 4):
-                socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return first
-    raise AssertionError("no free ports")
 
 
 def launch(folder: Path, *suites: str, disk: Path | None = None) -> str:
@@ -37,7 +26,7 @@ def launch(folder: Path, *suites: str, disk: Path | None = None) -> str:
     command += " --limit=8 --set iters=4 --set val_batches=1"
     command += f" --results-dir={folder / 'runs'}"
     own = "" if disk is None else f'if [ "$MLX_RANK" = 1 ]; then export TMPDIR={disk}; fi; '
-    ports = ["--starting-port", str(free_ports())]
+    ports = ["--starting-port", str(free_ports(26_000))]
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     reader, _ = os.pipe()  # mlx.launch takes a core for itself where its input is closed
     done = subprocess.run(

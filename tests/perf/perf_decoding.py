@@ -16,6 +16,7 @@ def decoding_step(rows: str = str(ROWS)) -> dict[str, float]:
 
     count, held = int(rows), holdings("base")
     from harness.measure import decode
+    from harness.models.attention import attention
     from harness.models.backend import mx
 
     loaded = held.model(None)
@@ -26,9 +27,10 @@ def decoding_step(rows: str = str(ROWS)) -> dict[str, float]:
     whole = _milliseconds(decoder.step)
 
     caches = decoder._cache
-    attention = layers[0].self_attn
-    heads, shared = attention.n_heads, attention.n_kv_heads
-    width = layers[0].self_attn.q_proj.weight.shape[0] // heads
+    first = layers[0].self_attn
+    heads, shared, scale = first.n_heads, first.n_kv_heads, first.scale
+    width = first.q_proj.weight.shape[0] // heads
+    softmax_min = getattr(first, "_softmax_min", None)  # of our attention, where it is chosen
 
     def random(*shape: int) -> Any:
         return mx.random.normal(shape, key=mx.random.key(0))
@@ -59,8 +61,7 @@ def decoding_step(rows: str = str(ROWS)) -> dict[str, float]:
     parts: dict[str, Callable[[], list[Any]]] = {
         "matrix products with weights": products,
         "attention over the cache": lambda: [
-            mx.fast.scaled_dot_product_attention(query, *pair, scale=0.125, mask=None)
-            for pair in seen
+            attention(query, *pair, scale, None, softmax_min) for pair in seen
         ],
         "rotary positions": lambda: [
             layer.self_attn.rope(mx.concatenate([query, key], axis=1), offset=cache.offset)

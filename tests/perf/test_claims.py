@@ -1,4 +1,4 @@
-"""The README's speed ratios, measured again: `pytest tests/perf -m slow -s`."""
+"""Floors under two ratios of results/PERFORMANCE.md: `pytest tests/perf -m slow -s`."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from typing import Any
 
 import psutil
 import pytest
+
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ class Bench:
         command += ["--set", "iters=12", "--set", "save_every=3", "--set", "steps_per_eval=4"]
         command += [f"--results-dir={self.folder / 'runs'}", f"--run-name={name}", *arguments]
         if ranks > 1:
-            ports = ["--starting-port", str(free_ports())]
+            ports = ["--starting-port", str(free_ports(21_000))]
             launch = [str(LAUNCH), "-n", str(ranks), "--backend", "ring", *ports]
             command = [*launch, "--", *command]
         return subprocess.Popen(
@@ -73,18 +74,6 @@ def open_input() -> int:
     """A standard input that stays open: mlx.launch takes a core for itself where it is closed."""
     reader, _ = os.pipe()
     return reader
-
-
-def free_ports() -> int:
-    """The first of a few neighbouring ports below those that systems hand out."""
-    for first in range(21_000 + os.getpid() % 5_000, 32_000, 7):
-        try:
-            for port in range(first, first + 4):
-                socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return first
-    raise AssertionError("no free ports")
 
 
 MEASURED = ("suites/test_finetune.py", "suites/test_loss.py", "suites/test_execution.py")
