@@ -66,6 +66,12 @@ class BatchDecoder:
         for layer in self._cache:
             layer.filter(chosen)
 
+    def take_in(self, other: BatchDecoder) -> None:
+        """Go on with the rows of ``other`` too, after this one's; ``other`` is used up."""
+        self._inputs = mx.concatenate([self._inputs, other._inputs])
+        for layer, more in zip(self._cache, other._cache, strict=True):
+            layer.extend(more)
+
 
 def decoders(
     model: Any,

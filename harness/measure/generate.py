@@ -10,13 +10,16 @@ Reading the texts as SQL is `sql`'s business; the speed of generation is ``speed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import UserError
 from harness.journal import Journal
-from harness.measure.decode import BatchDecoder, decoders
+from harness.measure.decode import BatchDecoder, batchable, decoders
+from harness.measure.running import run
+from harness.models.folding import folded
+from harness.models.joined import batches_of
 from harness.models.share import ALONE, Share
 from harness.progress import ProgressCallback, silent
 
@@ -86,23 +89,29 @@ def generate(
     stops = _Stops(loaded.tokenizer, protocol.stop_at_newline)
     found = {row: Generation(**fields) for row, fields in kept.rows.items()} if kept else {}
 
-    def finished(position: int, answer: Generation) -> None:
+    answering = _Answering(stops, room)
+
+    def take(position: int, token: int) -> bool:
+        answer = answering.take(position, token)
+        if answer is None:
+            return True
         found[position] = answer
         progress("generate", share.of_all(len(found), len(prompts)), len(prompts))
+        if kept is not None and (batch := answering.ended(position)):
+            kept.add({row: asdict(found[row]) for row in batch})
+        return False
 
     from mlx_lm.generate import wired_limit
 
     was_training = bool(loaded.model.training)
     loaded.model.eval()
     try:
-        with wired_limit(loaded.model):
-            for batch, decoder in decoders(
-                loaded.model, prompts, protocol.batch_size, frozenset(found), share
-            ):
-                limits = [(position, room[position]) for position in batch]
-                _answer_batch(decoder, limits, stops, finished)
-                if kept is not None:
-                    kept.add({position: asdict(found[position]) for position in batch})
+        size, join = protocol.batch_size, batches_of(loaded.model)
+        if not batchable(loaded.model):
+            size, join = 1, 1
+        with wired_limit(loaded.model), folded(loaded.model):
+            ready = decoders(loaded.model, prompts, protocol.batch_size, frozenset(found), share)
+            run(map(answering.begun, ready), size, join, take)
     finally:
         loaded.model.train(was_training)
     for ours in share.gather([[row, asdict(answer)] for row, answer in found.items()]):
@@ -149,29 +158,39 @@ class _Stops:
         return Generation(text, len(tokens), finish)
 
 
-def _answer_batch(
-    decoder: BatchDecoder,
-    rows: list[tuple[int, int]],
-    stops: _Stops,
-    finished: Callable[[int, Generation], None],
-) -> None:
-    """Decode a batch to its end; ``rows`` are (position, limit on new tokens)."""
-    answers: list[list[int]] = [[] for _ in rows]
-    active = list(range(len(rows)))
-    while active:
-        going = []
-        for place, token in enumerate(decoder.step()):
-            row = active[place]
-            position, limit = rows[row]
-            answers[row].append(token)
-            reason = stops.reason(token)
-            if reason is None and len(answers[row]) < limit:
-                going.append(place)
-            else:
-                finished(position, stops.generation(answers[row], reason or "length"))
-        if going and len(going) < len(active):
-            decoder.keep(going)
-        active = [active[place] for place in going]
+class _Answering:
+    """The rows that are being answered, and the batches they are of."""
+
+    def __init__(self, stops: _Stops, room: Sequence[int]) -> None:
+        """``room`` is the limit on new tokens by position."""
+        self._stops = stops
+        self._room = room
+        self._tokens: dict[int, list[int]] = {}
+        self._batch: dict[int, tuple[int, ...]] = {}
+
+    def begun(
+        self, batch: tuple[tuple[int, ...], BatchDecoder]
+    ) -> tuple[tuple[int, ...], BatchDecoder]:
+        """Note the rows of a batch that begins; it is passed on."""
+        rows, _ = batch
+        self._tokens.update({row: [] for row in rows})
+        self._batch.update(dict.fromkeys(rows, rows))
+        return batch
+
+    def take(self, row: int, token: int) -> Generation | None:
+        """One more token of a row; its answer if that was the last."""
+        tokens = self._tokens[row]
+        tokens.append(token)
+        reason = self._stops.reason(token)
+        if reason is None and len(tokens) < self._room[row]:
+            return None
+        del self._tokens[row]
+        return self._stops.generation(tokens, reason or "length")
+
+    def ended(self, row: int) -> tuple[int, ...]:
+        """The rows of ``row``'s batch if all of them are answered, else none."""
+        batch = self._batch[row]
+        return () if any(other in self._tokens for other in batch) else batch
 
 
 def _room(loaded: LoadedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[int]:

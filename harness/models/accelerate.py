@@ -5,66 +5,28 @@ timings behind it; the same record applies the same choice again (a resumed run,
 Half-precision parameters become float32 (MLX's CPU backend multiplies float16 at 3-4 GFLOP/s);
 layers with quantized weights unpack before multiplying from the number of rows on at which that is
 faster; outside training their float32 copies are kept if that is faster and fits (``generation``);
-SiLU and softmax take a vectorized exponential (``vector_exp.py``), and the loss (``fast_loss.py``).
+SiLU and softmax take a vectorized exponential (``vector_exp.py``), and the loss (``fast_loss.py``);
+answers are sped up by what ``answering.py`` lists.
 Never changes a number beyond rounding. Does nothing on Metal and CUDA.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-import psutil
 
 from harness.models.backend import backend_name, mx, nn  # isort: skip  (the BLAS first)
 from mlx.utils import tree_flatten
 
-from harness.models import fast_llama, fast_loss
+from harness.models import answering, fast_llama, fast_loss, kernels, spare
+from harness.models.answering import Answering
 from harness.models.fast_loss import MLX_LOSS, LossKernel
-from harness.models.stopwatch import shortest
-from harness.models.unpack import (
-    UNPACKERS,
-    Format,
-    UnpackingEmbedding,
-    UnpackingLinear,
-    product,
-    unpackers,
-)
+from harness.models.kernels import BATCH_ROWS, Kernel, layer_key
+from harness.models.unpack import Format, UnpackingEmbedding, UnpackingLinear
 from harness.models.vector_gain import VectorExp
 
 STOCK, HELD, PACKED = "stock", "cached-dequantized", "packed"
-_BATCH_ROWS = 16
-_MEMORY_SHARE = 0.5  # of the free memory that float32 copies may take
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """The choice for one shape and packing of weight, with what it was chosen by."""
-
-    rows: int
-    columns: int
-    bits: int
-    group_size: int
-    mode: str
-    layers: int
-    """How many layers of the model have it."""
-    unpacker: str
-    """``bytes`` or ``mlx`` (``unpack.py``)."""
-    min_rows: int
-    """From this many rows of input on the weight is unpacked first."""
-    packed_row_s: float
-    """Seconds of MLX's quantized product, one row."""
-    unpack_s: float
-    """Seconds of unpacking and multiplying 16 rows."""
-    dense_s: float
-    """Seconds of multiplying 16 rows with the weight already in float32."""
-
-    @property
-    def key(self) -> tuple[int, int, Format]:
-        """What the choice depends on."""
-        return (self.rows, self.columns, Format(self.bits, self.group_size, self.mode))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +48,8 @@ class Acceleration:
     """SiLU and attention, where the model has modules that are known; None where it has none."""
     loss: LossKernel | None = None
     """Training's cross-entropy; None in records of trainings that took MLX's."""
+    answering: Answering | None = None
+    """What answers are sped up by; None in records of trainings, and where nothing is known."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :meth:`from_json` reads it back."""
@@ -94,11 +58,18 @@ class Acceleration:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Acceleration:
         """The record that :meth:`to_json` (or ``dataclasses.asdict``) wrote."""
-        kernels = tuple(Kernel(**kernel) for kernel in record.get("kernels", ()))
-        known = record.get("exponential")
-        exponential = VectorExp.from_json(known) if known else None
-        loss = LossKernel(**record["loss"]) if record.get("loss") else None
-        return cls(**{**record, "kernels": kernels, "exponential": exponential, "loss": loss})
+        read: dict[str, Any] = {
+            "kernels": tuple(Kernel(**kernel) for kernel in record.get("kernels", ()))
+        }
+        parts: dict[str, Callable[[Any], Any]] = {
+            "exponential": VectorExp.from_json,
+            "loss": lambda timed: LossKernel(**timed),
+            "answering": Answering.from_json,
+        }
+        for name, part in parts.items():
+            if record.get(name):
+                read[name] = part(record[name])
+        return cls(**{**record, **read})
 
 
 def accelerate(
@@ -122,30 +93,11 @@ def accelerate(
     widened = _widen(model)
     exponential = fast_llama.apply(model, known.exponential if known else None)
     loss = fast_loss.apply(model, known.loss or MLX_LOSS if known else None)
-    layers = [
-        module
-        for _, module in model.named_modules()
-        if isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding)
-    ]
-    if not layers:
-        return Acceleration(backend, widened, exponential=exponential, loss=loss)
-    groups: dict[tuple[int, int, Format], list[Any]] = {}
-    for layer in layers:
-        groups.setdefault(_key(layer), []).append(layer)
-    recorded = {kernel.key: kernel for kernel in known.kernels} if known else {}
-    kernels = []
-    for key, members in groups.items():
-        kernel = recorded.get(key) or _measure(members[0], len(members))
-        kernels.append(kernel)
-        for layer in members:
-            _replace(layer, kernel)
-    wanted = known.generation == HELD if hold is None and known else hold
-    generation, held, reason = _generation(model, kernels, wanted)
-    if generation == HELD:
-        for layer in layers:
-            layer.hold()
+    chosen, generation, held, reason = _unpacking(model, known, hold)
+    measured = known is None and hold is not False and not model.training
+    answers = answering.apply(model, known.answering if known else None, measured)
     return Acceleration(
-        backend, widened, tuple(kernels), generation, held, reason, exponential, loss
+        backend, widened, chosen, generation, held, reason, exponential, loss, answers
     )
 
 
@@ -161,10 +113,30 @@ def _widen(model: nn.Module) -> str | None:
     return "+".join(found)
 
 
-def _key(layer: Any) -> tuple[int, int, Format]:
-    rows, packed = layer["weight"].shape
-    form = Format(layer.bits, layer.group_size, layer.mode)
-    return rows, packed * 32 // layer.bits, form
+def _unpacking(
+    model: nn.Module, known: Acceleration | None, hold: bool | None
+) -> tuple[tuple[Kernel, ...], str, int, str]:
+    """Quantized layers: ``kernels``, ``generation``, ``held_bytes`` and ``reason``."""
+    groups: dict[tuple[int, int, Format], list[Any]] = {}
+    for _, layer in model.named_modules():
+        if isinstance(layer, nn.QuantizedLinear | nn.QuantizedEmbedding):
+            groups.setdefault(layer_key(layer), []).append(layer)
+    if not groups:
+        return (), STOCK, 0, ""
+    recorded = {kernel.key: kernel for kernel in known.kernels} if known else {}
+    chosen = []
+    for key, members in groups.items():
+        kernel = recorded.get(key) or kernels.measure(members[0], len(members))
+        chosen.append(kernel)
+        for layer in members:
+            _replace(layer, kernel)
+    wanted = known.generation == HELD if hold is None and known else hold
+    generation, held, reason = _generation(model, chosen, wanted)
+    if generation == HELD:
+        for members in groups.values():
+            for layer in members:
+                layer.hold()
+    return tuple(chosen), generation, held, reason
 
 
 def _replace(layer: Any, kernel: Kernel) -> None:
@@ -174,68 +146,21 @@ def _replace(layer: Any, kernel: Kernel) -> None:
     layer.configure(kernel.unpacker, kernel.min_rows)
 
 
-def _measure(layer: Any, count: int) -> Kernel:
-    """Time the ways to multiply with ``layer``'s own weight."""
-    rows, columns, form = _key(layer)
-    weight, scales, biases = layer["weight"], layer["scales"], layer.get("biases")
-    packed = [weight, scales] + ([] if biases is None else [biases])
-    one = mx.random.normal((1, columns), key=mx.random.key(0))
-    batch = mx.random.normal((_BATCH_ROWS, columns), key=mx.random.key(1))
-
-    def quantized_product() -> mx.array:
-        result: mx.array = mx.quantized_matmul(
-            one,
-            weight,
-            scales=scales,
-            biases=biases,
-            transpose=True,
-            group_size=form.group_size,
-            bits=form.bits,
-            mode=form.mode,
-        )
-        return result
-
-    packed_row_s = shortest(quantized_product)
-    timed = {
-        name: shortest(lambda name=name: product(form, name, biases is not None)(batch, *packed))  # type: ignore[misc]
-        for name in unpackers(form)
-    }
-    unpacker = min(timed, key=lambda name: timed[name])
-    dense = UNPACKERS[unpacker](weight, scales, biases, form)
-    dense_s = shortest(lambda: batch @ dense.T)
-    return Kernel(
-        rows=rows,
-        columns=columns,
-        bits=form.bits,
-        group_size=form.group_size,
-        mode=form.mode,
-        layers=count,
-        unpacker=unpacker,
-        # The quantized product's time is proportional to its rows, unpacking's hardly grows.
-        min_rows=max(1, math.ceil(timed[unpacker] / packed_row_s)),
-        packed_row_s=packed_row_s,
-        unpack_s=timed[unpacker],
-        dense_s=dense_s,
-    )
-
-
 def _generation(
-    model: nn.Module, kernels: list[Kernel], wanted: bool | None
+    model: nn.Module, chosen: list[Kernel], wanted: bool | None
 ) -> tuple[str, int, str]:
     """Whether float32 copies are kept: ``(generation, their bytes, why)``."""
-    needed = sum(4 * kernel.rows * kernel.columns * kernel.layers for kernel in kernels)
+    needed = sum(4 * kernel.rows * kernel.columns * kernel.layers for kernel in chosen)
     if wanted is False or model.training:
         why = "the model is being trained" if model.training else "asked for"
         return PACKED, 0, why
-    share = int(psutil.virtual_memory().available * _MEMORY_SHARE)
-    if needed > share:
-        why = f"float32 copies need {needed / 1e9:.1f} GB, {share / 1e9:.1f} GB may be taken"
-        return PACKED, 0, why
-    packed = sum(k.layers * min(k.unpack_s, _BATCH_ROWS * k.packed_row_s) for k in kernels)
-    dense = sum(k.layers * k.dense_s for k in kernels)
+    if (why_not := spare.lacking(needed)) is not None:
+        return PACKED, 0, why_not
+    packed = sum(k.layers * min(k.unpack_s, BATCH_ROWS * k.packed_row_s) for k in chosen)
+    dense = sum(k.layers * k.dense_s for k in chosen)
     if wanted or dense < packed:
         why = (
-            f"{_BATCH_ROWS} rows take {dense * 1e3:.0f} ms with float32 copies, "
+            f"{BATCH_ROWS} rows take {dense * 1e3:.0f} ms with float32 copies, "
             f"{packed * 1e3:.0f} ms with packed weights"
         )
         return HELD, needed, why

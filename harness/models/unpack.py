@@ -132,6 +132,11 @@ class _Unpacking(nn.Module):  # type: ignore[misc]  # untyped in mlx
         mx.eval(dense)
         object.__setattr__(self, "_dense", dense)
 
+    @property
+    def dense(self) -> mx.array | None:
+        """The float32 copy, where one is kept."""
+        return cast("mx.array | None", self._dense)
+
     def _set_training_mode(self, mode: bool) -> None:
         super()._set_training_mode(mode)
         if mode:

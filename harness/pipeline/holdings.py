@@ -23,6 +23,7 @@ from harness.measure.generate import context_length
 from harness.models import parameters
 from harness.models.accelerate import Acceleration, accelerate
 from harness.models.backend import mx
+from harness.models.joined import batches_of
 from harness.models.load import LoadedModel, load
 from harness.models.quantize import quantized
 from harness.models.resolve import BaseModel, resolve
@@ -167,7 +168,8 @@ class Holdings:
             encode_prompt(loaded.tokenizer, self.style, e.question, tables[e.table_id])
             for e in examples
         ]
-        workload.write(workload.evaluating("answering test prompts", LOSS_BATCH, found))
+        at_once = LOSS_BATCH * batches_of(loaded.model)
+        workload.write(workload.evaluating("answering test prompts", at_once, found))
         return found
 
     def student_prompts(self, loaded: LoadedModel) -> list[list[int]]:

@@ -42,26 +42,29 @@ def test_stages_generation() -> None:
             (name, f"{seconds:.2f} s", f"{100 * seconds / total:.0f}%")
             for name, seconds in told["stages"].items()
         ],
-        f"{told['prompts']} prompts, {told['tokens']} tokens in {told['steps']} steps: "
+        f"{told['prompts']} prompts, {told['tokens']} tokens in {told['steps']} steps of "
+        f"{told['rows'] / told['steps']:.0f} rows on average: "
         f"{1e3 * told['stages']['decoding'] / told['steps']:.0f} ms a step.",
     )
 
 
 def test_stages_decoding_step() -> None:
     skip_if_there("stages_decoding_step")
-    several, single = child("decoding_step"), child("decoding_step", "1")
+    steps = {rows: child("decoding_step", str(rows)) for rows in (64, 16, 1)}
+    joined, batch, single = steps.values()
     keep_table(
         "stages_decoding_step",
         "Where a decoding step's time goes",
-        ("part", "16 rows", "share", "1 row"),
+        ("part", "64 rows", "share", "16 rows", "1 row"),
         [
             (
                 name,
                 f"{spent:.1f} ms",
-                f"{100 * spent / several['whole']:.0f}%",
+                f"{100 * spent / joined['whole']:.0f}%",
+                f"{batch[name]:.1f} ms",
                 f"{single[name]:.1f} ms",
             )
-            for name, spent in several.items()
+            for name, spent in joined.items()
         ],
         "smollm2 in float32 without an adapter; each part run alone over all layers, the rest by "
         "difference.",

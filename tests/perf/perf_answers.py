@@ -41,7 +41,8 @@ def generation(folder: str, count: str) -> dict[str, Any]:
     held, fast, stock = _both_models(folder)
     from mlx_lm import generate as one_by_one
 
-    from harness.measure.generate import GenerationProtocol, generate
+    from harness.measure.generate import generate
+    from harness.models import joined
 
     prompts = held.prompts(held.dataset.test.examples, fast)
     sampled = [at * len(prompts) // int(count) for at in range(int(count))]
@@ -50,22 +51,23 @@ def generation(folder: str, count: str) -> dict[str, Any]:
     ours: list[float] = []
     loop: list[float] = []
     texts: list[str] = []
-    by_32: list[float] = []
+    by_batch: list[float] = []
 
-    def batches(protocol: GenerationProtocol, into: list[float]) -> list[Any]:
+    def batches(into: list[float]) -> list[Any]:
         started = time.perf_counter()
-        answers = generate(fast, prompts, protocol)
+        answers = generate(fast, prompts)
         into.append((time.perf_counter() - started) / len(prompts))
         return answers
 
-    published, larger = GenerationProtocol(), GenerationProtocol(batch_size=32)
-    answers = batches(published, ours)
+    answers = batches(ours)
     for at in sampled:
         started = time.perf_counter()
         texts.append(one_by_one(stock.model, stock.tokenizer, prompts[at], max_tokens=128))
         loop.append(time.perf_counter() - started)
-    batches(published, ours)
-    batches(larger, by_32)
+    batches(ours)
+    chosen = joined.batches_of(fast.model)
+    joined.use(fast.model, joined.Joined(1))
+    one_at_a_time = batches(by_batch)
     # mlx-lm's detokenizer takes the leading space away.
     lines = [text.strip().split("\n", 1)[0] for text in texts]
     same = sum(
@@ -78,7 +80,11 @@ def generation(folder: str, count: str) -> dict[str, Any]:
         "same": same,
         "of": len(sampled),
         "all": len(prompts),
-        "larger": by_32[0],
+        "joined": chosen,
+        "by_batch": by_batch[0],
+        "same_by_batch": sum(
+            one.text == other.text for one, other in zip(answers, one_at_a_time, strict=True)
+        ),
         "tokens": sum(answer.tokens for answer in answers) / len(answers),
     }
 

@@ -1,4 +1,4 @@
-"""Where one decoding step's time goes: its parts, each run alone over all layers of smollm2."""
+"""Where a decoding step's time goes: its parts, each run alone over all layers of smollm2."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-ROWS = 16
 REPEATS = 9
 
 
-def decoding_step(rows: str = str(ROWS)) -> dict[str, float]:
+def decoding_step(rows: str) -> dict[str, float]:
     """Milliseconds of a whole step of ``rows`` prompts without an adapter, and of its parts."""
     from child import holdings
 
@@ -21,8 +20,10 @@ def decoding_step(rows: str = str(ROWS)) -> dict[str, float]:
 
     loaded = held.model(None)
     model, layers = loaded.model, loaded.model.model.layers
-    prompts = held.prompts(held.examples(range(2 * ROWS)), loaded)
-    decoder = decode.decoder_of(model, sorted(prompts, key=len)[:count])
+    prompts = held.prompts(held.examples(range(128)), loaded)
+    # Around the median, so that steps of another number of rows have prompts of the same length.
+    first = (len(prompts) - count) // 2
+    decoder = decode.decoder_of(model, sorted(prompts, key=len)[first : first + count])
     decoder.step()
     whole = _milliseconds(decoder.step)
 

@@ -1,0 +1,168 @@
+"""Batches decoded as one: who goes in and out when, by hand; the answers are those of one batch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from measure_models import Base, Loaded, llama, rows
+
+from harness.journal import Journal
+from harness.measure.generate import GenerationProtocol, generate
+from harness.measure.running import run
+from harness.models import joined
+from harness.models.joined import Joined
+
+
+class Script:
+    """Rows named by number; each step's tokens are the rows' own numbers."""
+
+    def __init__(self, log: list[tuple[str, list[int]]], rows: list[int]) -> None:
+        self.log = log
+        self.rows = rows
+
+    def step(self) -> list[int]:
+        self.log.append(("step", list(self.rows)))
+        return list(self.rows)
+
+    def keep(self, places: list[int]) -> None:
+        self.rows = [self.rows[place] for place in places]
+
+    def take_in(self, other: Script) -> None:
+        self.rows += other.rows
+
+
+def played(lengths: list[int], size: int, batches: int) -> list[tuple[str, list[int]]]:
+    """What happens to batches of ``size`` rows with so many tokens to come."""
+    log: list[tuple[str, list[int]]] = []
+    left = dict(enumerate(lengths))
+
+    def ready() -> Any:
+        for start in range(0, len(lengths), size):
+            batch = list(range(start, min(start + size, len(lengths))))
+            log.append(("begin", list(batch)))
+            yield tuple(batch), Script(log, batch)
+
+    def take(row: int, token: int) -> bool:
+        assert token == row
+        left[row] -= 1
+        return left[row] > 0
+
+    run(ready(), size, batches, take)
+    assert not any(left.values())
+    return log
+
+
+def test_one_batch_at_a_time_loses_each_row_at_once() -> None:
+    assert played([1, 2, 3, 1], size=2, batches=1) == [
+        ("begin", [0, 1]),
+        ("step", [0, 1]),
+        ("step", [1]),
+        ("begin", [2, 3]),
+        ("step", [2, 3]),
+        ("step", [2]),
+        ("step", [2]),
+    ]
+
+
+def test_the_next_batch_joins_when_there_is_room_for_it() -> None:
+    # A quarter of four is one row, but a batch of two needs two places.
+    assert played([1, 2, 4, 4, 1, 1], size=2, batches=2) == [
+        ("begin", [0, 1]),
+        ("begin", [2, 3]),
+        ("step", [0, 1, 2, 3]),
+        ("step", [1, 2, 3]),
+        ("begin", [4, 5]),
+        ("step", [2, 3, 4, 5]),
+        ("step", [2, 3]),
+    ]
+
+
+def test_rows_leave_a_quarter_at_a_time() -> None:
+    log = played([1, 2, 3, 4, 5, 5, 5, 5], size=8, batches=2)
+    assert [len(rows) for _, rows in log[1:]] == [8, 8, 6, 6, 4]
+
+
+def test_a_batch_that_ends_whole_makes_way_for_the_next() -> None:
+    assert played([1, 1, 1, 1], size=2, batches=1)[1::2] == [("step", [0, 1]), ("step", [2, 3])]
+    assert played([], size=2, batches=2) == []
+
+
+@pytest.fixture
+def prompts() -> list[list[int]]:
+    return [list(row.tokens[:-1]) for row in rows(40, seed=3, high=60)]
+
+
+@pytest.fixture
+def loaded(tiny: Loaded) -> Loaded:
+    """A model of which the context ends the answers at different steps."""
+    return Loaded(
+        llama(seed=5, vocab_size=258), tiny.tokenizer, Base({"max_position_embeddings": 70})
+    )
+
+
+PROTOCOL = GenerationProtocol(max_new_tokens=40, batch_size=4)
+
+
+def test_batches_decoded_as_one_give_the_answers_of_each(
+    loaded: Loaded, prompts: list[list[int]]
+) -> None:
+    alone = generate(loaded, prompts, replace(PROTOCOL, batch_size=1))
+    assert len({answer.tokens for answer in alone}) > 5
+    for batches in (1, 2, 4):
+        joined.use(loaded.model, Joined(batches))
+        assert generate(loaded, prompts, PROTOCOL) == alone
+
+
+def test_sliding_windows_join_too(tiny: Loaded, prompts: list[list[int]]) -> None:
+    model = llama(
+        vocab_size=258, layer_types=["sliding_attention", "full_attention"], sliding_window=16
+    )
+    loaded = Loaded(model, tiny.tokenizer, Base({"max_position_embeddings": 70}))
+    alone = generate(loaded, prompts, replace(PROTOCOL, batch_size=1))
+    joined.use(model, Joined(4))
+    assert generate(loaded, prompts, PROTOCOL) == alone
+
+
+def test_each_batch_is_kept_when_its_last_row_is_done(
+    loaded: Loaded, prompts: list[list[int]], tmp_path: Path
+) -> None:
+    joined.use(loaded.model, Joined(4))
+    whole = generate(loaded, prompts, PROTOCOL)
+    file = tmp_path / "rows.jsonl"
+    journal = Journal(file, "kernels", dict)
+    calls = 0
+
+    def killed(label: str, done: float, total: float) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(loaded, prompts, PROTOCOL, killed, journal)
+    kept = Journal(file, "kernels", dict)
+    assert 0 < len(kept.rows) < 25
+    assert len(kept.rows) % PROTOCOL.batch_size == 0
+    assert generate(loaded, prompts, PROTOCOL, kept=kept) == whole
+
+
+def test_more_batches_are_taken_while_a_row_gets_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {16: 1.0, 32: 1.5, 64: 2.9}
+    monkeypatch.setattr(joined, "shortest", lambda step: times[step.args[1].shape[0]])
+    model = llama(vocab_size=258)
+    found = joined.measure(model)
+    # 16 rows: 62 ms a row; 32: 47; 64: 45, less than a tenth faster.
+    assert found == Joined(2, tuple(found.timings))
+    assert [tuple(timing) for timing in found.timings] == list(times.items())
+    assert (
+        Joined.from_json(json.loads(json.dumps({"batches": 2, "timings": found.timings}))) == found
+    )
+
+
+def test_caches_that_do_not_fit_keep_it_at_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.models.spare.SHARE", 0.0)
+    assert joined.measure(llama(vocab_size=258)).batches == 1

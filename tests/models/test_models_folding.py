@@ -1,0 +1,123 @@
+"""Adapters folded into float32 weights: the same logits, the model afterwards as before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mlx.utils import tree_flatten
+
+from harness.cache import Cache
+from harness.models import folding
+from harness.models.accelerate import accelerate
+from harness.models.backend import backend_name, mx, nn
+from harness.models.folding import foldable_bytes, folded
+from harness.models.load import load
+from harness.models.quantize import QuantizeSpec, quantized
+from harness.models.resolve import BaseModel
+
+pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only")
+
+TOKENS = mx.array([[3, 1, 4, 1, 5, 9, 2, 6]])
+
+
+def adapted(base: BaseModel, dora: bool = False) -> nn.Module:
+    from mlx_lm.tuner.utils import linear_to_lora_layers
+
+    model = load(base).model
+    model.freeze()
+    mx.random.seed(3)
+    settings = {"rank": 4, "scale": 20.0, "dropout": 0.0}
+    linear_to_lora_layers(model, 16, settings, use_dora=dora)
+    for _, module in model.named_modules():
+        if "lora_b" in module:
+            module.lora_b = mx.random.normal(module.lora_b.shape) * 0.05
+    model.eval()
+    return model
+
+
+def kinds(model: nn.Module) -> set[str]:
+    return {type(module).__name__ for _, module in model.named_modules()}
+
+
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize("bits", [None, 4])
+def test_a_folded_model_computes_what_the_adapter_does(
+    tiny: BaseModel, cache: Cache, dora: bool, bits: int | None
+) -> None:
+    base = tiny if bits is None else quantized(tiny, QuantizeSpec(bits=bits), cache)
+    model = adapted(base, dora)
+    accelerate(model, hold=True)
+    folding.allow(model, True)
+    expected, before = model(TOKENS), dict(tree_flatten(model.parameters()))
+    with folded(model) as count:
+        assert count == sum("lora_a" in name for name in before)
+        assert not kinds(model) & {"LoRALinear", "DoRALinear"}
+        got = model(TOKENS)
+    # Scores of an adapter at scale 20 are large: what float32 can tell apart is relative.
+    assert mx.abs(got - expected).max() <= 1e-4 * mx.abs(expected).max()
+    assert mx.abs(got - load(base).model(TOKENS)).max() > 1e-2 * mx.abs(expected).max()
+    after = dict(tree_flatten(model.parameters()))
+    assert after.keys() == before.keys()
+    assert all(mx.array_equal(before[name], after[name]) for name in before)
+    assert mx.array_equal(model(TOKENS), expected)
+
+
+def test_nothing_is_folded_unless_it_was_allowed(tiny: BaseModel) -> None:
+    model = adapted(tiny)
+    with folded(model) as count:
+        assert count == 0
+        assert "LoRALinear" in kinds(model)
+
+
+def test_packed_weights_without_a_copy_keep_their_adapters(tiny: BaseModel, cache: Cache) -> None:
+    model = adapted(quantized(tiny, QuantizeSpec(bits=4), cache))
+    chosen = accelerate(model, hold=False)
+    assert chosen.answering is None
+    folding.allow(model, True)
+    with folded(model) as count:
+        assert count == 0
+
+
+def test_the_adapters_come_back_after_an_error(tiny: BaseModel) -> None:
+    model = adapted(tiny)
+    folding.allow(model, True)
+    with pytest.raises(KeyboardInterrupt), folded(model):
+        raise KeyboardInterrupt
+    assert "LoRALinear" in kinds(model)
+
+
+def test_a_copy_that_computes_something_else_is_not_used(
+    tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlx_lm.tuner.lora import LoRALinear
+
+    model = adapted(tiny)
+    folding.allow(model, True)
+    stock: Any = LoRALinear.__call__
+    monkeypatch.setattr(LoRALinear, "__call__", lambda self, x: 1.01 * stock(self, x))
+    with folded(model) as count:
+        assert count == 0
+
+
+def test_a_bias_stays(tiny: BaseModel) -> None:
+    from mlx_lm.tuner.lora import LoRALinear
+
+    layer = LoRALinear.from_base(nn.Linear(8, 4, bias=True), r=2)
+    layer.lora_b = mx.random.normal(layer.lora_b.shape)
+    model = nn.Sequential(layer)
+    folding.allow(model, True)
+    x = mx.random.normal((3, 8))
+    expected = model(x)
+    with folded(model) as count:
+        assert count == 1
+        assert mx.allclose(model(x), expected, atol=1e-5)
+
+
+def test_bytes_are_those_of_each_linear_layer_in_float32(tiny: BaseModel, cache: Cache) -> None:
+    plain = load(tiny).model
+    layers = [m for _, m in plain.named_modules() if isinstance(m, nn.Linear)]
+    assert foldable_bytes(plain) == sum(m.weight.nbytes for m in layers) > 0
+    packed = load(quantized(tiny, QuantizeSpec(bits=4), cache)).model
+    accelerate(packed, hold=False)
+    assert foldable_bytes(packed) == foldable_bytes(plain)
