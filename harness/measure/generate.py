@@ -4,7 +4,8 @@ DESIGN.md section 5, generation: greedy, at most 128 new tokens, stopped at a st
 first newline, 16 prompts at a time in length order (of 64 neighbours that share beginnings, by
 the length of what they do not share: ``prefixes.py``). A batch is fixed by the prompts alone,
 never by what the model answers, so that a low-precision model, whose batched answers may differ
-from its single ones, still gives the same answers every time. Rows that stop leave the batch.
+from its single ones, still gives the same answers every time. On the CPU, in float32, several
+batches go through the model as one (``running.py``), and adapters are folded into the weights.
 Reading the texts as SQL is `sql`'s business; the speed of generation is ``speed.py``'s.
 """
 
