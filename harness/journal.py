@@ -1,4 +1,4 @@
-"""Rows of a long evaluation, kept batch by batch, so that a killed process loses one batch.
+"""Rows of a long evaluation, kept batch by batch: a killed process loses those under way.
 
 Rows by position -> lines of a file, each with its checksum; and back, in a later process. A line
 that was torn or damaged is named and dropped: its batch is computed again. Lines are appended,

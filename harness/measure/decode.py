@@ -71,6 +71,7 @@ class BatchDecoder:
         self._inputs = mx.concatenate([self._inputs, other._inputs])
         for layer, more in zip(self._cache, other._cache, strict=True):
             layer.extend(more)
+        other._cache.clear()  # whoever made it may hold it still
 
 
 def decoders(

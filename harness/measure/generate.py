@@ -20,7 +20,7 @@ from harness.journal import Journal
 from harness.measure.decode import BatchDecoder, batchable, decoders
 from harness.measure.running import run
 from harness.models.folding import folded
-from harness.models.joined import batches_of
+from harness.models.joined import fitting
 from harness.models.share import ALONE, Share
 from harness.progress import ProgressCallback, silent
 
@@ -107,10 +107,8 @@ def generate(
     was_training = bool(loaded.model.training)
     loaded.model.eval()
     try:
-        size, join = protocol.batch_size, batches_of(loaded.model)
-        if not batchable(loaded.model):
-            size, join = 1, 1
         with wired_limit(loaded.model), folded(loaded.model):
+            size, join = _together(loaded, prompts, protocol)
             ready = decoders(loaded.model, prompts, protocol.batch_size, frozenset(found), share)
             run(map(answering.begun, ready), size, join, take)
     finally:
@@ -192,6 +190,20 @@ class _Answering:
         """The rows of ``row``'s batch if all of them are answered, else none."""
         batch = self._batch[row]
         return () if any(other in self._tokens for other in batch) else batch
+
+
+def _together(
+    loaded: LoadedModel, prompts: Sequence[Sequence[int]], protocol: GenerationProtocol
+) -> tuple[int, int]:
+    """Rows of a batch, and how many batches are decoded as one."""
+    if not prompts or not batchable(loaded.model):
+        return 1, 1
+    # A row that is done may go on, unread, for as long as the others have an answer to finish.
+    longest = max(map(len, prompts)) + 2 * protocol.max_new_tokens
+    context = context_length(loaded.base.config)
+    if context is not None and longest > context:
+        return protocol.batch_size, 1
+    return protocol.batch_size, fitting(loaded.model, protocol.batch_size, longest)
 
 
 def _room(loaded: LoadedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[int]:

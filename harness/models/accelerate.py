@@ -49,7 +49,7 @@ class Acceleration:
     loss: LossKernel | None = None
     """Training's cross-entropy; None in records of trainings that took MLX's."""
     answering: Answering | None = None
-    """What answers are sped up by; None in records of trainings, and where nothing is known."""
+    """What answers are sped up by; None where nothing was chosen, and in older records."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :meth:`from_json` reads it back."""

@@ -19,7 +19,7 @@ from harness.models.unpack import UnpackingLinear
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """The choices, and the times behind them."""
+    """The choices, and what they were made by. Memory is looked at again when it is needed."""
 
     joined: Joined
     """Batches decoded as one."""

@@ -3,8 +3,8 @@
 Model -> the same with plain linear layers inside of a ``with`` block. Beside the weights an adapter
 costs a decoding step two small products and three more operations a layer; added to a float32
 copy of the weights (Hu et al. 2021, section 4.2: no inference latency) it costs nothing. Not used
-where the adapter's own speed is measured, nor for what fusing does to a model: that is mlx-lm's
-(``measure/parity.py``). A copy that does not compute what the layer does is not used.
+where the adapter's own speed is measured. What fusing does to a model is another matter: mlx-lm's
+own, in the types that are stored. A copy that does not compute what the layer does is not used.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from harness.models import spare
 from harness.models.backend import mx, nn
 from harness.models.unpack import UnpackingLinear
 
@@ -42,13 +43,17 @@ def allow(model: nn.Module, whether: bool) -> None:
 def folded(model: nn.Module) -> Iterator[int]:
     """``model`` with its LoRA and DoRA layers replaced; afterwards as before.
 
-    Left alone: adapters of layers that have no float32 weight at hand, or are not linear.
+    Left alone: adapters of layers that have no float32 weight at hand, or are not linear; all of
+    them where the copies lack memory.
 
     Yields:
         The number of layers replaced.
     """
     allowed = getattr(model, _ALLOWED, False)
     before = [(n, m) for n, m in model.named_modules() if allowed and hasattr(m, "lora_a")]
+    needed = sum(4 * _weight_count(m.linear) for _, m in before if hasattr(m, "linear"))
+    if spare.lacking(needed) is not None:
+        before = []
     copies = [(name, m, copy) for name, m in before if (copy := _folded(m)) is not None]
     try:
         _put(model, [(name, copy) for name, _, copy in copies])
@@ -74,7 +79,8 @@ def _folded(layer: Any) -> nn.Linear | None:
     weight = weight + (layer.scale * layer.lora_b.T) @ layer.lora_a.T
     if type(layer) is DoRALinear:  # Liu et al. 2024: the direction is learned apart from the length
         weight = (layer.m / mx.linalg.norm(weight, axis=1))[:, None] * weight
-    copy = nn.Linear(1, 1, bias=False)
+    copy = nn.Linear.__new__(nn.Linear)  # its __init__ would draw from the global random state
+    nn.Module.__init__(copy)
     copy.weight = weight
     if "bias" in layer.linear:
         copy.bias = layer.linear.bias

@@ -18,7 +18,7 @@ from harness.models.kernels import BATCH_ROWS
 from harness.models.stopwatch import shortest
 
 _MOST = 4  # batches: those of one window
-_ROOM = 2  # times the 256 positions that mlx-lm's caches begin with: a prompt and an answer
+_ALLOCATED = 256  # positions that mlx-lm's caches take at once
 _GAIN = 1.1  # a row must be as much faster: more rows take more memory
 _ATTRIBUTE = "_tunebench_joined"
 
@@ -53,16 +53,34 @@ def batches_of(model: Any) -> int:
     return int(getattr(model, _ATTRIBUTE, 1))
 
 
+def fitting(model: Any, rows: int, positions: int) -> int:
+    """Batches to decode as one now: those of :func:`use`, or one where memory lacks.
+
+    Args:
+        model: as it answers, with what copies that takes.
+        rows: of a batch.
+        positions: most that a row's caches will hold.
+    """
+    batches = batches_of(model)
+    if batches == 1:
+        return 1
+    needed = batches * rows * positions * _position_bytes(model)
+    return batches if spare.lacking(needed) is None else 1
+
+
 def measure(model: Any) -> Joined:
-    """Time a step of one batch's rows and of twice as many, as long as a row gets faster and the
-    caches of so many fit. ``model`` is an mlx-lm model in evaluation mode."""
+    """Time a step of one batch's rows and of twice as many, as long as a row gets faster.
+
+    ``model`` is an mlx-lm model in evaluation mode. One batch, untimed, where its caches hold none.
+    """
+    from mlx_lm.models.cache import make_prompt_cache
+
+    if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):
+        return Joined()
     timings: list[JoinTiming] = []
     best, batches = 1, 1
-    row_bytes = _ROOM * _row_bytes(model)
     while batches <= _MOST:
         rows = batches * BATCH_ROWS
-        if batches > 1 and spare.lacking(rows * row_bytes) is not None:
-            break
         tokens = mx.zeros((rows, 1), mx.int32)
         timings.append(JoinTiming(rows, shortest(partial(_step, model, tokens))))
         if batches > 1:
@@ -74,15 +92,16 @@ def measure(model: Any) -> Joined:
     return Joined(best, tuple(timings))
 
 
-def _row_bytes(model: Any) -> int:
-    """Bytes that the caches of all layers take for the first positions of one row."""
+def _position_bytes(model: Any) -> int:
+    """Bytes that the caches of all layers take for a position of one row."""
     from mlx.utils import tree_flatten
     from mlx_lm.models.cache import make_prompt_cache
 
     cache = make_prompt_cache(model)
     mx.eval(model(mx.zeros((1, 1), mx.int32), cache=cache))
     held = tree_flatten([layer.state for layer in cache])
-    return sum(int(a.nbytes) for _, a in held if isinstance(a, mx.array))
+    taken = sum(int(a.nbytes) for _, a in held if isinstance(a, mx.array))
+    return -(-taken // _ALLOCATED)
 
 
 def _step(model: Any, tokens: mx.array) -> mx.array:

@@ -19,6 +19,7 @@ from harness.data.sources import resolve_dataset
 from harness.data.students import load_students
 from harness.data.tokens import Tokenized, TokenizedExample, encode_prompt, tokenize
 from harness.errors import UserError
+from harness.measure.decode import batchable
 from harness.measure.generate import context_length
 from harness.models import parameters
 from harness.models.accelerate import Acceleration, accelerate
@@ -168,7 +169,7 @@ class Holdings:
             encode_prompt(loaded.tokenizer, self.style, e.question, tables[e.table_id])
             for e in examples
         ]
-        at_once = LOSS_BATCH * batches_of(loaded.model)
+        at_once = LOSS_BATCH * batches_of(loaded.model) if batchable(loaded.model) else 1
         workload.write(workload.evaluating("answering test prompts", at_once, found))
         return found
 

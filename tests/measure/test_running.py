@@ -11,6 +11,7 @@ import pytest
 from measure_models import Base, Loaded, llama, rows
 
 from harness.journal import Journal
+from harness.measure.decode import BatchDecoder
 from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.running import run
 from harness.models import joined
@@ -97,11 +98,13 @@ def prompts() -> list[list[int]]:
 
 
 @pytest.fixture
-def loaded(tiny: Loaded) -> Loaded:
-    """A model of which the context ends the answers at different steps."""
-    return Loaded(
-        llama(seed=5, vocab_size=258), tiny.tokenizer, Base({"max_position_embeddings": 70})
+def loaded(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> Loaded:
+    """A model whose answers end at different steps: their limit is what a context of 70 leaves."""
+    monkeypatch.setattr(
+        "harness.measure.generate._room",
+        lambda _, prompts, most: [min(most, 70 - len(prompt)) for prompt in prompts],
     )
+    return Loaded(llama(seed=5, vocab_size=258), tiny.tokenizer, tiny.base)
 
 
 PROTOCOL = GenerationProtocol(max_new_tokens=40, batch_size=4)
@@ -117,11 +120,11 @@ def test_batches_decoded_as_one_give_the_answers_of_each(
         assert generate(loaded, prompts, PROTOCOL) == alone
 
 
-def test_sliding_windows_join_too(tiny: Loaded, prompts: list[list[int]]) -> None:
+def test_sliding_windows_join_too(loaded: Loaded, prompts: list[list[int]]) -> None:
     model = llama(
         vocab_size=258, layer_types=["sliding_attention", "full_attention"], sliding_window=16
     )
-    loaded = Loaded(model, tiny.tokenizer, Base({"max_position_embeddings": 70}))
+    loaded = replace(loaded, model=model)
     alone = generate(loaded, prompts, replace(PROTOCOL, batch_size=1))
     joined.use(model, Joined(4))
     assert generate(loaded, prompts, PROTOCOL) == alone
@@ -163,6 +166,52 @@ def test_more_batches_are_taken_while_a_row_gets_faster(monkeypatch: pytest.Monk
     )
 
 
-def test_caches_that_do_not_fit_keep_it_at_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def steps(loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of each step of answering."""
+    seen: list[int] = []
+    step = BatchDecoder.step
+
+    def watched(self: BatchDecoder) -> list[int]:
+        tokens = step(self)
+        seen.append(len(tokens))
+        return tokens
+
+    joined.use(loaded.model, Joined(4))
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchDecoder, "step", watched)
+        generate(loaded, prompts, PROTOCOL)
+    return seen
+
+
+def test_batches_that_fit_are_decoded_as_one(
+    loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert max(steps(loaded, prompts, monkeypatch)) == 16
+
+
+def test_caches_that_lack_memory_keep_it_at_one_batch(
+    loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("harness.models.spare.SHARE", 0.0)
-    assert joined.measure(llama(vocab_size=258)).batches == 1
+    assert max(steps(loaded, prompts, monkeypatch)) == 4
+
+
+def test_no_row_is_fed_beyond_the_context(
+    loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The longest prompt and twice 40 tokens: a row that is done may wait for others.
+    longest = max(map(len, prompts))
+    enough = replace(loaded, base=Base({"max_position_embeddings": longest + 80}))
+    short = replace(loaded, base=Base({"max_position_embeddings": longest + 79}))
+    assert max(steps(enough, prompts, monkeypatch)) == 16
+    assert max(steps(short, prompts, monkeypatch)) == 4
+
+
+def test_a_model_without_batched_caches_is_not_timed() -> None:
+    from mlx_lm.models.cache import ConcatenateKVCache
+
+    class Unbatched(type(llama())):  # type: ignore[misc]
+        def make_cache(self) -> list[Any]:
+            return [ConcatenateKVCache() for _ in self.layers]
+
+    assert joined.measure(Unbatched(llama().args)) == Joined()

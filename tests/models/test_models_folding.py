@@ -79,6 +79,26 @@ def test_packed_weights_without_a_copy_keep_their_adapters(tiny: BaseModel, cach
         assert count == 0
 
 
+def test_copies_that_lack_memory_are_not_made(
+    tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = adapted(tiny)
+    folding.allow(model, True)
+    monkeypatch.setattr("harness.models.spare.SHARE", 0.0)
+    with folded(model) as count:
+        assert count == 0
+
+
+def test_folding_draws_no_random_numbers(tiny: BaseModel) -> None:
+    model = adapted(tiny)
+    folding.allow(model, True)
+    mx.random.seed(7)
+    expected = mx.random.uniform()
+    mx.random.seed(7)
+    with folded(model):
+        assert mx.random.uniform() == expected
+
+
 def test_the_adapters_come_back_after_an_error(tiny: BaseModel) -> None:
     model = adapted(tiny)
     folding.allow(model, True)
