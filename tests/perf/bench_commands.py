@@ -126,7 +126,8 @@ def test_suite(benchmark: Any) -> None:
             False,
             f"`pytest {' '.join(SUITE)}`, an empty cache; again in "
             f"{Measured(tuple(again), 's')}, {first / sorted(again)[1]:.0f} times as fast",
-            "tiny is not trained, so its answers never stop: each is decoded to the limit",
+            "the speed trials, of a fixed number of tokens and rounds, take a third of it; answers "
+            "of an untrained model never stop and take another (`--durations=14`)",
         )
     )
 
