@@ -1,8 +1,8 @@
 """How many of the protocol's batches go through the model as one on the CPU, by timing.
 
-Model -> :class:`Joined`. Every step reads all weights; a step of 64 rows takes a CPU little more
-than half again as long as one of 16. In float32 a row's answer does not depend on its company, but
-for rounding, so batches of the same window (``measure/prefixes.py``) may share their steps.
+Model -> :class:`Joined`. Every step reads all weights, so four times the rows take far less than
+four times as long (results/PERFORMANCE.md has the steps of 16 and 64). In float32 a row's answer
+does not depend on its company, but for rounding, so batches may share their steps.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.models.backend import mx
 from harness.models.kernels import BATCH_ROWS
 from harness.models.stopwatch import shortest
 
-_MOST = 4  # batches: those of one window
+_MOST = 4  # batches
 _ALLOCATED = 256  # positions that mlx-lm's caches take at once
 _GAIN = 1.1  # a row must be as much faster: more rows take more memory
 _ATTRIBUTE = "_tunebench_joined"
