@@ -13,8 +13,8 @@ import traceback
 import typer
 
 from harness.cli import data, machine, runs, scoring
+from harness.disk.files import refusal
 from harness.errors import UserError
-from harness.files import refusal
 from harness.interrupts import FirstInterrupt
 from harness.progress import tell
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from harness.disk.files import user_path
 from harness.errors import UserError
-from harness.files import user_path
 
 DEFAULT_VARIANTS = ("lora", "qlora")
 DEFAULT_MODEL = "smollm2"

@@ -18,19 +18,19 @@ from typing import Any
 import pytest
 
 from harness import options as option_table
+from harness.compare.gates import failed
+from harness.disk.files import refusal
 from harness.errors import UserError
-from harness.files import refusal
 from harness.interrupts import FirstInterrupt
 from harness.pipeline.session import Session
-from harness.pipeline.worker import WorkerError
 from harness.progress import TerminalProgress, tell
-from harness.results.gates import failed
-from harness.results.report import terminal_summary
-from harness.results.store import StoredRun
+from harness.report.report import terminal_summary
+from harness.runs.store import StoredRun
 from harness.stash import SESSION, TEAM
+from harness.worker.client import WorkerError
 
 # Loaded with this plugin, however that was loaded.
-pytest_plugins = ["harness.suite_fixtures", "harness.several_ranks"]
+pytest_plugins = ["harness.plugin_fixtures", "harness.plugin_ranks"]
 
 PROGRESS = pytest.StashKey[TerminalProgress]()
 WRITTEN = pytest.StashKey[list[StoredRun]]()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from harness.distributed.coordinator import Team
 from harness.pipeline.session import Session
-from harness.pipeline.team import Team
 
 SESSION = pytest.StashKey[Session]()
 """The session that the command line asked for."""

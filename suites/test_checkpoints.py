@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.pipeline.sections import VariantRun
-from harness.results.checkpoints import last_beside_best
-from harness.results.variant_schema import CheckpointResult
+from harness.compare.checkpoints import last_beside_best
+from harness.pipeline.variant_run import VariantRun
+from harness.schema.variant_result import CheckpointResult
 
 
 def test_every_checkpoint_is_measured(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.pipeline.payloads import Answer
-from harness.results.rows import PredictionRow
-from harness.results.variant_schema import Execution
+from harness.schema.rows import PredictionRow
+from harness.schema.stage_results import Answer
+from harness.schema.variant_result import Execution
 
 
 def test_every_question_is_answered(

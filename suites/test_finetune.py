@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from harness.pipeline.sections import VariantRun
-from harness.results.variant_schema import Finetune
+from harness.pipeline.variant_run import VariantRun
+from harness.schema.variant_result import Finetune
 
 
 def test_the_curve_is_whole(finetuned: Finetune, variant: VariantRun) -> None:

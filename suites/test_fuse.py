@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.results.variant_schema import Fuse
+from harness.schema.variant_result import Fuse
 
 
 def test_fusing_is_measured_in_every_form(fused: Fuse) -> None:

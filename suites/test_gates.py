@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.results.schema import GateResult
+from harness.schema.results import GateResult
 
 
 def test_no_regression(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.results.variant_schema import Loss
+from harness.schema.variant_result import Loss
 
 
 def test_loss_on_the_whole_text(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.results.variant_schema import Memory
+from harness.schema.variant_result import Memory
 
 
 def test_memory_by_phase(memory: Memory) -> None:

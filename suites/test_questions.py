@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.results.variant_schema import QuestionResult
+from harness.schema.variant_result import QuestionResult
 
 
 def test_the_questions_are_asked(questions: list[QuestionResult]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.pipeline.sections import VariantRun
-from harness.results.variant_schema import Parameters, Size
+from harness.pipeline.variant_run import VariantRun
+from harness.schema.variant_result import Parameters, Size
 
 
 def test_parameters(parameters: Parameters) -> None:

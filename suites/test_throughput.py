@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.pipeline.replay import replay
-from harness.pipeline.sections import VariantRun
-from harness.results.variant_schema import Throughput
+from harness.pipeline.replay_clock import replay
+from harness.pipeline.variant_run import VariantRun
+from harness.schema.variant_result import Throughput
 
 
 @pytest.mark.benchmark(group="single stream", timer=replay.now)

@@ -19,7 +19,7 @@ def describe(
 ) -> None:
     """Counts by split, aggregate, operator and conditions; leakage; gold that cannot be used."""
     from harness.data import describe as stage
-    from harness.data.sources import resolve_dataset
+    from harness.data.sources.resolve import resolve_dataset
     from harness.pipeline.grading import gold_kinds
 
     data = resolve_dataset(dataset)
@@ -60,10 +60,10 @@ def export(
     json: JsonFlag = False,
 ) -> None:
     """Write the train/valid/test.jsonl that mlx-lm reads, and the command that reconciles."""
-    from harness.cache import Cache
     from harness.data import export as stage
     from harness.data.prompts import style
-    from harness.data.sources import resolve_dataset
+    from harness.data.sources.resolve import resolve_dataset
+    from harness.disk.cache import Cache
     from harness.models.quantize import quantized
     from harness.models.resolve import resolve
     from harness.progress import TerminalProgress
@@ -96,7 +96,7 @@ def fetch(
     json: JsonFlag = False,
 ) -> None:
     """Download, verify (sha256) and prepare; resumable."""
-    from harness.cache import Cache
+    from harness.disk.cache import Cache
     from harness.errors import unknown
     from harness.progress import TerminalProgress
 
@@ -107,7 +107,7 @@ def fetch(
 
             folder = directory(Cache(), progress)
         elif what == "wikisql":
-            from harness.data.archive import fetch_wikisql
+            from harness.data.sources.archive import fetch_wikisql
 
             folder = fetch_wikisql(Cache(), progress)
         else:
@@ -122,7 +122,7 @@ def cache_list(json: JsonFlag = False) -> None:
     """Every entry with its size, least recently used first."""
     import datetime
 
-    from harness.cache import Cache
+    from harness.disk.cache import Cache
 
     cache = Cache()
     entries = cache.entries()
@@ -150,8 +150,8 @@ def cache_prune(
     json: JsonFlag = False,
 ) -> None:
     """Remove what killed or damaged runs left behind, and entries by age."""
-    from harness.cache import Cache
-    from harness.pruning import prune
+    from harness.disk.cache import Cache
+    from harness.disk.prune import prune
 
     cache = Cache()
     pruned = prune(cache, None if older_than_days is None else older_than_days * 86400.0)

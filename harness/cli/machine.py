@@ -11,8 +11,8 @@ from harness.cli.output import JsonFlag, answer
 
 def doctor(json: JsonFlag = False) -> None:
     """Device, BLAS and its speed, memory, cache, what is reachable; what to do about problems."""
-    from harness.cache import Cache
-    from harness.models import doctor as stage
+    from harness.cli import doctor as stage
+    from harness.disk.cache import Cache
 
     report = stage.examine(Cache())
     answer(json, report.to_json(), stage.render(report))

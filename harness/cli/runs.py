@@ -21,7 +21,7 @@ def compare(
     json: JsonFlag = False,
 ) -> None:
     """Paired comparison of runs: is b better than a? Seeds of one setting: across the seeds."""
-    from harness.results.commands import compare_command
+    from harness.cli.run_commands import compare_command
 
     value, text = compare_command(run_a, run_b, *more or ())
     answer(json, value, text)
@@ -37,7 +37,7 @@ def report(
     json: JsonFlag = False,
 ) -> None:
     """Markdown tables and charts of stored runs."""
-    from harness.results.commands import report_command
+    from harness.cli.run_commands import report_command
 
     value, text = report_command(runs, out, html, article)
     answer(json, value, text)
@@ -55,7 +55,7 @@ def gate(
     json: JsonFlag = False,
 ) -> None:
     """Exit 0 when no metric regressed, 1 on a regression, 2 when runs cannot be compared."""
-    from harness.results.commands import gate_command
+    from harness.cli.run_commands import gate_command
 
     value, text, status = gate_command(run, baseline, gates, strict)
     answer(json, value, text)

@@ -11,7 +11,7 @@ from harness.cli.output import JsonFlag, answer
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.sql.summary import ExecutionSummary
+    from harness.sql.grade.summary import ExecutionSummary
 
 
 def score(
@@ -27,9 +27,9 @@ def score(
     json: JsonFlag = False,
 ) -> None:
     """Grade predictions by every protocol: official, ex, strict, hardened, logical form."""
-    from harness.cache import Cache
+    from harness.cli.score_file import run_score
+    from harness.disk.cache import Cache
     from harness.progress import TerminalProgress
-    from harness.sql.command import run_score
 
     if self_test:
         _self_test(json)
@@ -55,9 +55,9 @@ def score(
 
 
 def _self_test(json: bool) -> None:
-    from harness.cache import Cache
-    from harness.data.sources import resolve_dataset
-    from harness.sql.selftest import run_self_test
+    from harness.data.sources.resolve import resolve_dataset
+    from harness.disk.cache import Cache
+    from harness.sql.grade.selftest import run_self_test
 
     report = run_self_test(resolve_dataset("mini").test, Cache())
     answer(json, report.as_dict(), report.render())

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
 
+from harness.data.leakage import Leakage, leakage, repeated
 from harness.data.records import AGGREGATIONS, OPERATORS, Dataset, Example, Split, Table
-from harness.data.repeats import Leakage, leakage, repeated
 
 GoldKinds = Mapping[str, Sequence[str | None]]
 """By split, what is wrong with each gold result: None, `"empty"`, `"null"`, or why it does not

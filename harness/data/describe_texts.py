@@ -9,8 +9,8 @@ from statistics import fmean
 
 from pydantic import BaseModel
 
+from harness.data.leakage import leakage, repeated
 from harness.data.records import Dataset, Split, TextExample
-from harness.data.repeats import leakage, repeated
 
 WHAT = {
     "text": "whole texts",

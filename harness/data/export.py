@@ -15,8 +15,8 @@ from typing import Any
 from harness.data.prompts import PromptStyle
 from harness.data.records import Dataset
 from harness.data.tokens import render_text
+from harness.disk.files import write_text
 from harness.errors import UserError
-from harness.files import write_text
 
 FILES = ("train", "valid", "test")
 """File names that mlx-lm looks for."""

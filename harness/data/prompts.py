@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.data.records import AGGREGATIONS, OPERATORS, Condition, LogicalForm, Table
+from harness.disk.files import content_key
 from harness.errors import UserError, unknown
-from harness.files import content_key
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _SQL_TYPES = {"text": "VARCHAR", "real": "DOUBLE"}
@@ -95,7 +95,7 @@ def render_prompt(
     prompt = style.prompt(question, table, hint)
     if not style.chat:
         return prompt
-    from harness.data.conversation import chat_template_of, conversation
+    from harness.data.chat_template import chat_template_of, conversation
 
     if not chat_template_of(tokenizer):
         raise UserError(

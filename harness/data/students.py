@@ -12,10 +12,11 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness.data.checks import parse_table
+from harness.bundled import FIXTURES
 from harness.data.records import Table
+from harness.data.sources.parse import parse_table
 
-STUDENTS_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "students"
+STUDENTS_FOLDER = FIXTURES / "students"
 TABLE_ID = "students"
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.data.conversation import REFUSALS, chat_template_of, refusal_of
-from harness.data.edges import Edges
+from harness.data.chat_template import REFUSALS, chat_template_of, refusal_of
 from harness.data.records import TextExample
 from harness.data.rows import TokenizedExample
+from harness.data.special_tokens import Edges
 from harness.errors import UserError
 
 

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.data.edges import Edges, edges_of, encode
 from harness.data.prompts import PromptStyle, render_prompt
 from harness.data.records import Example, Split, Table, TextExample
 from harness.data.rows import TokenizedExample
+from harness.data.special_tokens import Edges, edges_of, encode
 from harness.data.text_tokens import text_row
 from harness.errors import UserError
 

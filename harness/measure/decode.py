@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from harness.backend import mx
 from harness.errors import UserError
-from harness.measure.prefixes import Rows, Window, plan
-from harness.models.backend import mx
-from harness.models.share import ALONE, Share
+from harness.measure.shared_prefixes import Rows, Window, plan
+from harness.sharding import ALONE, Share
 
 PREFILL_TOKENS = 2048
 """Positions of each row in one forward pass of a long prompt."""

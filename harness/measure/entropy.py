@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.models.backend import backend_name, mx
+from harness.backend import backend_name, mx
 
 BLOCK_ROWS = 8
 """Rows of logits at a time in numpy, so that the copy stays in the second-level cache."""

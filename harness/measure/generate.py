@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.disk.journal import Journal
 from harness.errors import UserError
-from harness.journal import Journal
 from harness.measure.decode import BatchDecoder, batchable, decoders
 from harness.measure.running import run
-from harness.models.folding import folded
-from harness.models.joined import fitting
-from harness.models.share import ALONE, Share
+from harness.models.cpu.decode_batches import fitting
+from harness.models.cpu.merged_adapters import folded
 from harness.progress import ProgressCallback, silent
+from harness.sharding import ALONE, Share
 
 if TYPE_CHECKING:
     from harness.models.load import LoadedModel

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.backend import mx
+from harness.disk.journal import Journal
 from harness.errors import UserError
-from harness.journal import Journal
 from harness.measure.batches import length_batches
 from harness.measure.entropy import TargetNll
-from harness.measure.forward import split_model, target_nll
-from harness.models.backend import mx
-from harness.models.share import ALONE, Share
+from harness.measure.token_nll import split_model, target_nll
 from harness.progress import ProgressCallback, silent
+from harness.sharding import ALONE, Share
 
 if TYPE_CHECKING:
     from harness.data.tokens import TokenizedExample

@@ -14,7 +14,7 @@ from types import TracebackType
 
 import psutil
 
-from harness.models.backend import mx
+from harness.backend import mx
 
 PROTOCOL = "memory@1"
 

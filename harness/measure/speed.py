@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.backend import mx
 from harness.errors import UserError
 from harness.measure.decode import batchable, decoder_of
 from harness.measure.generate import context_length
-from harness.models.backend import mx
 
 if TYPE_CHECKING:
     from harness.models.load import LoadedModel

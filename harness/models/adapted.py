@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.backend import nn
 from harness.errors import UserError
 from harness.models.adapter import (
     FLOATS,
@@ -22,9 +23,8 @@ from harness.models.adapter import (
     unfit,
     wrong_type,
 )
-from harness.models.backend import nn
 from harness.models.resolve import BaseModel
-from harness.models.safetensors import read_header
+from harness.models.weights import read_header
 
 _LEAVES = ("lora_a", "lora_b", "m")
 

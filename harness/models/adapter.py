@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.models.resolve import BaseModel
-from harness.models.safetensors import Tensor, check_weights, read_header
+from harness.models.weights import Tensor, check_weights, read_header
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapters.safetensors"

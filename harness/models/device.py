@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from harness.models.backend import backend_name, blas, mx
+from harness.backend import backend_name, blas, mx
 
 
 def device() -> dict[str, Any]:

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.backend import mx
+from harness.disk.files import write_json
 from harness.errors import UserError
-from harness.files import write_json
-from harness.models.backend import mx
 
 _TENSORS = {
     "token_embd": "model.embed_tokens",

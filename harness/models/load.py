@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.backend import mx, nn
 from harness.errors import UserError
 from harness.models.adapted import apply_adapter
 from harness.models.adapter import UNFIT, WEIGHTS, check_adapter
-from harness.models.backend import mx, nn
-from harness.models.exhausted import is_out_of_memory
 from harness.models.resolve import BaseModel
+from harness.out_of_memory import is_out_of_memory
 
 
 @dataclass(slots=True)

@@ -112,7 +112,7 @@ def predict(
     """Parameters and predicted sizes; arguments as in :func:`count`."""
     if fine_tune_type not in METHODS:
         raise unknown("fine_tune_type", fine_tune_type, METHODS)
-    from harness.models.backend import nn
+    from harness.backend import nn
 
     model = _build(config)
     _quantize(model, config, quantize)
@@ -172,8 +172,8 @@ def render(model: str, variant: str, counts: Parameters, sizes: Sizes) -> str:
 
 def _build(config: Mapping[str, Any]) -> Any:
     """The model with lazy random weights in its configuration's number type."""
+    from harness.backend import mx
     from harness.models.adapter import UNFIT
-    from harness.models.backend import mx
     from harness.models.resolve import architecture_of
 
     architecture_of("from the configuration", config, trust_remote_code=False)
@@ -199,7 +199,7 @@ def _dtype(config: Mapping[str, Any]) -> str:
 
 def _quantize(model: Any, config: Mapping[str, Any], spec: QuantizeSpec | None) -> None:
     """Quantize lazily: as the configuration says the weights are, else as ``spec`` asks."""
-    from harness.models.backend import nn
+    from harness.backend import nn
 
     stored = config.get("quantization")
     if isinstance(stored, Mapping):

@@ -18,9 +18,9 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel as Record
 from pydantic import ConfigDict, model_validator
 
-from harness.cache import Cache
+from harness.disk.cache import Cache
+from harness.disk.files import content_key
 from harness.errors import UserError
-from harness.files import content_key
 from harness.models.resolve import TEXT_FILES, BaseModel, files_in, inspect
 from harness.progress import ProgressCallback, silent
 
@@ -115,7 +115,7 @@ def _already(base: BaseModel, spec: QuantizeSpec) -> BaseModel:
 
 
 def _convert(base: BaseModel, spec: QuantizeSpec, folder: Path) -> None:
-    from harness.models.backend import nn  # isort: skip  (the BLAS first)
+    from harness.backend import nn  # isort: skip  (the BLAS first)
     from mlx_lm.utils import quantize_model, save_config, save_model
 
     from harness.models.load import read_model, weights_readable

@@ -16,13 +16,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.cache import Cache
+from harness.disk.cache import Cache
+from harness.disk.files import content_key, sha256_file, user_path, write_json
+from harness.disk.manifest import ALWAYS_HASHED_BYTES
 from harness.errors import UserError, unknown
-from harness.files import content_key, sha256_file, user_path, write_json
-from harness.manifest import ALWAYS_HASHED_BYTES
 from harness.models import smollm2, tiny
 from harness.models.hub import snapshot
-from harness.models.safetensors import Tensor, check_weights
+from harness.models.weights import Tensor, check_weights
 from harness.progress import ProgressCallback, silent, tell
 
 EMBEDDED = ("smollm2", "tiny")

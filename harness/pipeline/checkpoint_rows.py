@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 
 from harness.pipeline.grading import rate
-from harness.results.rows import CheckpointRow, LossRow, PredictionRow
-from harness.results.variant_schema import CheckpointResult
+from harness.schema.rows import CheckpointRow, LossRow, PredictionRow
+from harness.schema.variant_result import CheckpointResult
 
 
 def checkpoint_rows(

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness.pipeline import grading
-from harness.pipeline.payloads import Fused, FusedForm
-from harness.results.variant_schema import Flips, Fuse, FuseForm
+from harness.schema.stage_results import Fused, FusedForm
+from harness.schema.variant_result import Flips, Fuse, FuseForm
 
 
 def fuse_section(fused: Fused, grade: Callable[[Sequence[str]], float | None]) -> Fuse:

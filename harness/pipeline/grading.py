@@ -2,7 +2,7 @@
 
 Answers (`payloads`) + examples -> `PredictionRow`s, the `execution` section, the students
 questions and the speed section. The grading itself is `harness.sql`; intervals are
-`harness.results.intervals`.
+`harness.stats.intervals`.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from dataclasses import asdict
 
 import numpy as np
 
-from harness.cache import Cache
 from harness.data.prompts import PromptStyle
 from harness.data.records import Example, Split
 from harness.data.students import StudentQuestion
-from harness.pipeline.payloads import Answer, Answers, Speeds, Trial
-from harness.results import intervals
-from harness.results.intervals import Interval
-from harness.results.rows import PredictionRow, TrialRow
-from harness.results.variant_schema import (
+from harness.disk.cache import Cache
+from harness.schema.rows import PredictionRow, TrialRow
+from harness.schema.stage_results import Answer, Answers, Speeds, Trial
+from harness.schema.variant_result import (
     Execution,
     GroupRate,
     LossValue,
     QuestionResult,
     Throughput,
 )
-from harness.sql.answer import correct, execute_all
 from harness.sql.failures import Failure
-from harness.sql.gold import Gold, open_gold
-from harness.sql.predictions import Prediction
-from harness.sql.score import PROTOCOL, Score, score
-from harness.sql.summary import summarize
+from harness.sql.grade.answer import correct, execute_all
+from harness.sql.grade.gold import Gold, open_gold
+from harness.sql.grade.predictions import Prediction
+from harness.sql.grade.score import PROTOCOL, Score, score
+from harness.sql.grade.summary import summarize
+from harness.stats import intervals
+from harness.stats.intervals import Interval
 
 HARDENED_COPIES = 8
 """K of `ex_hardened` in a pytest run."""

@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
 from harness.errors import UserError
-from harness.pipeline.worker import WorkerError
+from harness.worker.client import WorkerError
 
 
 class Once:

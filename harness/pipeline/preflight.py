@@ -19,9 +19,9 @@ from harness.errors import UserError
 from harness.models.adapter import adapter_config
 from harness.models.resolve import BaseModel
 from harness.options import Checkpoints
-from harness.pipeline.keys import ADAPTER_CONFIG, ADAPTER_FILE
-from harness.results.schema import Protocols
-from harness.results.store import StoredRun
+from harness.pipeline.cache_keys import ADAPTER_CONFIG, ADAPTER_FILE
+from harness.runs.store import StoredRun
+from harness.schema.results import Protocols
 from harness.train.variant import LoraParameters, Variant
 
 

@@ -11,24 +11,25 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness import scratch
-from harness.cache import Cache
+from harness.compare import gates
 from harness.data.prompts import style
 from harness.data.sampling import stratified
-from harness.data.sources import resolve_dataset
-from harness.files import write_text
+from harness.data.sources.resolve import resolve_dataset
+from harness.disk import scratch
+from harness.disk.cache import Cache
+from harness.disk.files import write_text
+from harness.distributed.coordinator import Team
 from harness.models.adapter import check_adapter
 from harness.models.resolve import resolve
 from harness.options import Options
 from harness.pipeline import preflight
-from harness.pipeline.run import SeedRun, protocols
+from harness.pipeline.seed_run import SeedRun, protocols
 from harness.pipeline.stages import Setting
-from harness.pipeline.team import Team
 from harness.progress import ProgressCallback, silent, tell
-from harness.results import checkout, gates, store
-from harness.results.comparison_report import render_seeds
-from harness.results.layout import check_file_names, check_new
-from harness.results.store import StoredRun
+from harness.report.comparison import render_seeds
+from harness.runs import git_state, store
+from harness.runs.file_names import check_file_names, check_new
+from harness.runs.store import StoredRun
 from harness.train.variants import check_against, load_variants
 
 
@@ -55,7 +56,7 @@ class Session:
         self.options = options
         self.command = command
         self.started = datetime.datetime.now(datetime.UTC)
-        self.git = checkout.git_state()
+        self.git = git_state.git_state()
         self.style = style(options.prompt_style)
         self._variants = {
             seed: load_variants(

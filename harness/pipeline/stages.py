@@ -16,19 +16,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.disk.files import content_key, sha256_file, write_json
+from harness.distributed.ranked_worker import RankedWorker
 from harness.errors import UserError
-from harness.files import content_key, sha256_file, write_json
-from harness.models import blas_advice
-from harness.pipeline import keys
-from harness.pipeline.adapter_source import AdapterSource, check_given, given_adapter, path_text
+from harness.models.cpu import blas_advice
+from harness.pipeline import cache_keys
+from harness.pipeline.adapter_path import AdapterSource, check_given, given_adapter, path_text
+from harness.pipeline.invocation import Setting as Setting
 from harness.pipeline.once import Once
-from harness.pipeline.payloads import Answers, Description, Finetuned, Fused, Losses
-from harness.pipeline.ranked import RankedWorker
-from harness.pipeline.setting import Setting as Setting
-from harness.pipeline.worker import Worker, WorkerError
 from harness.progress import ProgressCallback
-from harness.results.variant_schema import Record
+from harness.schema.stage_results import Answers, Description, Finetuned, Fused, Losses
+from harness.schema.variant_result import Record
 from harness.train.variant import Variant
+from harness.worker.client import Worker, WorkerError
 
 PARITY_EXAMPLES = 24
 """Size of the seeded subset on which the fused forms are compared."""
@@ -131,7 +131,7 @@ class VariantStages:
             return AdapterSource(None, None, 0, "cached")
         iterations = self.finetuned.iterations
         path = self.adapter_folder(iterations)
-        digest = sha256_file(path / keys.ADAPTER_FILE)
+        digest = sha256_file(path / cache_keys.ADAPTER_FILE)
         return AdapterSource(path, digest, iterations, "cached" if self.was_cached else "trained")
 
     @property
@@ -172,7 +172,7 @@ class VariantStages:
 
     def losses(self, ids: Sequence[int], adapter: Path | None) -> Losses:
         """Loss of the test examples ``ids``, by all three definitions."""
-        parts = (list(ids), self._data_key, keys.adapter_key(adapter), self._compat_key)
+        parts = (list(ids), self._data_key, cache_keys.adapter_key(adapter), self._compat_key)
         return self._cached(
             "loss",
             parts,
@@ -184,7 +184,7 @@ class VariantStages:
 
     def answers(self, ids: Sequence[int], adapter: Path | None) -> Answers:
         """Greedy answers to the test questions ``ids``."""
-        parts = (list(ids), self._data_key, keys.adapter_key(adapter))
+        parts = (list(ids), self._data_key, cache_keys.adapter_key(adapter))
         return self._cached(
             "generate",
             parts,
@@ -207,7 +207,7 @@ class VariantStages:
         if keep is not None:
             return Fused.model_validate(fuse(keep, str(keep)))
         longest = self.variant.max_seq_length
-        parts = (list(ids), self._data_key, longest, keys.adapter_key(adapter))
+        parts = (list(ids), self._data_key, longest, cache_keys.adapter_key(adapter))
         fused = self._cached("fuse", parts, Fused, fuse)
         if fused.skipped is not None:
             # For want of room just now: the next run looks again.
@@ -220,7 +220,7 @@ class VariantStages:
 
         files = [sha256_file(path) for path in sorted(STUDENTS_FOLDER.glob("*.jsonl"))]
         adapter = self.adapter.path
-        parts = ("students", files, self.setting.style.sha256, keys.adapter_key(adapter))
+        parts = ("students", files, self.setting.style.sha256, cache_keys.adapter_key(adapter))
         return self._cached(
             "generate",
             parts,
@@ -232,11 +232,11 @@ class VariantStages:
 
     @property
     def _base_key(self) -> list[Any]:
-        return keys.base_key(self.setting.base.sha256, self.variant.config()["quantize"])
+        return cache_keys.base_key(self.setting.base.sha256, self.variant.config()["quantize"])
 
     def tuned_key(self) -> list[Any]:
         """What decides the tuned model: for timings, which depend on nothing else of the run."""
-        return [self._base_key, keys.adapter_key(self.adapter.path)]
+        return [self._base_key, cache_keys.adapter_key(self.adapter.path)]
 
     @property
     def _data_key(self) -> list[str]:
@@ -250,7 +250,7 @@ class VariantStages:
     @property
     def _finetune_key(self) -> str:
         return content_key(
-            keys.STAGE_VERSIONS["finetune"],
+            cache_keys.STAGE_VERSIONS["finetune"],
             self._base_key,
             self.variant.training_config(),
             self._data_key,
@@ -264,7 +264,7 @@ class VariantStages:
     def _key(self, stage: str, parts: Any) -> str:
         config = self.variant.config()
         decides = [config["fine_tune_type"], config["num_layers"], config["lora_parameters"]]
-        return content_key(keys.STAGE_VERSIONS[stage], self._base_key, decides, parts)
+        return content_key(cache_keys.STAGE_VERSIONS[stage], self._base_key, decides, parts)
 
     def _cached(
         self,

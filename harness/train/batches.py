@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.backend import mx
 from harness.data.tokens import TokenizedExample
-from harness.models.backend import mx
-from harness.train.objective import span_targets
+from harness.train.loss_function import span_targets
 
 PAD = 0
 """Fills rows to a common width; never a target, and causal attention never looks at it."""
@@ -67,7 +67,7 @@ class Scored:
     targets: int
     """Scored targets."""
     denominator: float
-    """What :func:`~harness.train.objective.training_loss` divides by."""
+    """What :func:`~harness.train.loss_function.training_loss` divides by."""
 
 
 class BatchIterator:

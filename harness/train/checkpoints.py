@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.files import sha256_file, write_json
-from harness.models.backend import mx, nn
-from harness.train.adapt import CONFIG, WEIGHTS, save_adapter, save_arrays, trainable
+from harness.backend import mx, nn
+from harness.disk.files import sha256_file, write_json
+from harness.train.trainable import CONFIG, WEIGHTS, save_adapter, save_arrays, trainable
 from harness.train.variant import Variant
 
 _KEPT = 2

@@ -17,24 +17,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from harness.backend import mx
 from harness.data.tokens import TokenizedExample
+from harness.disk.files import content_key, sha256_file, write_json
 from harness.errors import UserError
-from harness.files import content_key, sha256_file, write_json
-from harness.models.accelerate import accelerate
-from harness.models.backend import mx
+from harness.models.cpu.accelerate import accelerate
 from harness.models.load import LoadedModel
-from harness.models.share import Share
 from harness.progress import ProgressCallback, silent
-from harness.train.adapt import (
+from harness.sharding import Share
+from harness.train.checkpoints import Checkpoint, StateStore, checkpoints_in, damaged_files
+from harness.train.curve import Curve, CurvePoint
+from harness.train.loop import Session, Watch
+from harness.train.trainable import (
     CONFIG,
     WEIGHTS,
     apply_variant,
     remove_temporaries,
     save_adapter,
 )
-from harness.train.checkpoints import Checkpoint, StateStore, checkpoints_in, damaged_files
-from harness.train.curve import Curve, CurvePoint
-from harness.train.session import Session, Watch
 from harness.train.validate import mean_loss, validation_rows
 from harness.train.variant import Variant
 

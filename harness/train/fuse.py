@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.backend import mx, nn
 from harness.errors import UserError
-from harness.models.backend import mx, nn
 from harness.models.load import LoadedModel
-from harness.models.safetensors import read_header
+from harness.models.weights import read_header
 
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "U32": "uint32", "U8": "uint8"}
 

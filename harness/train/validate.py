@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from harness.backend import mx, nn
 from harness.data.records import Example, LogicalForm, Split
 from harness.data.sampling import stratified
 from harness.data.tokens import TokenizedExample
-from harness.models.backend import mx, nn
-from harness.models.fast_loss import prepare
-from harness.models.share import Share
+from harness.models.cpu.cross_entropy import prepare
 from harness.progress import ProgressCallback, silent
+from harness.sharding import Share
 from harness.train.batches import length_order_batches, padded
-from harness.train.objective import scored_nats, span_targets
+from harness.train.loss_function import scored_nats, span_targets
 
 
 def validation_rows(

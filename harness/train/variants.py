@@ -17,8 +17,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from harness.bundled import FIXTURES
+from harness.disk.files import sha256_file, user_path
 from harness.errors import UserError, unknown
-from harness.files import sha256_file, user_path
 from harness.models.quantize import QuantizeSpec
 from harness.train.variant import (
     IGNORED_KEYS,
@@ -30,7 +31,7 @@ from harness.train.variant import (
 
 __all__ = ["FOLDER", "Variant", "check_against", "load_variants", "shipped"]
 
-FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "variants"
+FOLDER = FIXTURES / "variants"
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "lora_parameters": LoraParameters,

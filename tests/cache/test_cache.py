@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import cache as cache_module
-from harness.cache import Cache
+from harness.disk import cache as cache_module
+from harness.disk.cache import Cache
+from harness.distributed.coordinator import RankError
 from harness.errors import UserError
-from harness.pipeline.team import RankError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,7 +72,7 @@ def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
 
 def test_two_processes_build_one_entry_once(tmp_path: Path) -> None:
     script = (
-        "import sys,time\nfrom pathlib import Path\nfrom harness.cache import Cache\n"
+        "import sys,time\nfrom pathlib import Path\nfrom harness.disk.cache import Cache\n"
         "def make(f):\n"
         "    open(sys.argv[2],'a').write('x'); time.sleep(0.3); (f/'a').write_text('1')\n"
         "Cache(Path(sys.argv[1])).build('k','key',make)\n"
@@ -94,7 +94,7 @@ WAITING = """
 import sys
 from pathlib import Path
 from harness import cache as module
-from harness.cache import Cache
+from harness.disk.cache import Cache
 real, folder = module.damage_of, Path(sys.argv[1])
 def damage(entry):
     found = real(entry)
@@ -144,7 +144,7 @@ def test_an_entry_that_goes_while_it_is_looked_at_is_absent(
 DISCARDING = """
 import os, shutil, sys
 from pathlib import Path
-from harness.cache import Cache
+from harness.disk.cache import Cache
 def killed(*_, **__):
     os.kill(os.getpid(), 9)
 shutil.rmtree = killed

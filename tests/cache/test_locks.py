@@ -9,15 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-from harness.cache import Cache
-from harness.locks import duration
+from harness.disk.cache import Cache
+from harness.disk.locks import duration
 
 MAKER = """
 import sys, time
 from pathlib import Path
-import harness.locks
-from harness.cache import Cache
-harness.locks.FIRST_WORD_S = 0.2
+import harness.disk.locks
+from harness.disk.cache import Cache
+harness.disk.locks.FIRST_WORD_S = 0.2
 root, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 def make(folder):
     (root / name).touch()

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.cache import Cache
+from harness.disk.cache import Cache
+from harness.disk.prune import prune
 from harness.errors import UserError
-from harness.pruning import prune
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG_AGO = time.time() - 30 * 86400
@@ -84,7 +84,7 @@ def test_with_an_age_what_was_not_used_for_so_long_goes_too(
 HOLDING = """
 import sys, time
 from pathlib import Path
-from harness.cache import Cache
+from harness.disk.cache import Cache
 root = Path(sys.argv[1])
 def make(folder):
     (root / "at it").touch()

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from harness import scratch
-from harness.cache import Cache
-from harness.scratch import Scratch, sweep
+from harness.disk import scratch
+from harness.disk.cache import Cache
+from harness.disk.scratch import Scratch, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 
 LIVING = """
 import sys
-from harness.cache import Cache
-from harness.scratch import Scratch
+from harness.disk.cache import Cache
+from harness.disk.scratch import Scratch
 made = [Cache.temporary().root, Scratch("rank-1").path]
 for path in made:
     (path / "file").write_text("x")

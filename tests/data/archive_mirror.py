@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cache import Cache
-from harness.data.sources import MINI_FOLDER, prepared_wikisql
+from harness.data.sources.resolve import MINI_FOLDER, prepared_wikisql
+from harness.disk.cache import Cache
 from harness.errors import UserError
 
 Extra = tuple[tarfile.TarInfo, bytes]

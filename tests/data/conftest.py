@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from archive_mirror import Mirror, mini_archive
 
-from harness.cache import Cache
-from harness.data.sources import MINI_FOLDER
+from harness.data.sources.resolve import MINI_FOLDER
+from harness.disk.cache import Cache
 
 
 @pytest.fixture

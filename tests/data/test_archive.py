@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from archive_mirror import Mirror, complaint, nothing_published, official, plain
 
-from harness.cache import Cache
 from harness.cli.data import describe, fetch
-from harness.data import archive
-from harness.data.archive import fetch_wikisql
-from harness.data.sources import prepared_wikisql, resolve_dataset
+from harness.data.sources import archive
+from harness.data.sources.archive import fetch_wikisql
+from harness.data.sources.resolve import prepared_wikisql, resolve_dataset
+from harness.disk.cache import Cache
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "wikisql" / "small"
@@ -114,8 +114,8 @@ def test_a_local_copy_serves_as_mirror(mirror: Mirror, cache: Cache, tmp_path: P
 
 def test_two_processes_at_once_download_one_archive(mirror: Mirror, cache: Cache) -> None:
     code = (
-        "import sys; from pathlib import Path; from harness.cache import Cache; "
-        "from harness.data.archive import fetch_wikisql; "
+        "import sys; from pathlib import Path; from harness.disk.cache import Cache; "
+        "from harness.data.sources.archive import fetch_wikisql; "
         "fetch_wikisql(Cache(Path(sys.argv[1])), url=sys.argv[2], sha256=sys.argv[3])"
     )
     command = [sys.executable, "-c", code, str(cache.root), mirror.url, mirror.sha256]
@@ -133,8 +133,8 @@ def test_the_command_makes_the_dataset_that_the_other_commands_read(
 ) -> None:
     mirror.body = official(few)
     root = tmp_path / "user"
-    monkeypatch.setattr("harness.cache.default_root", lambda: root)
-    monkeypatch.setattr("harness.data.sources.default_root", lambda: root)
+    monkeypatch.setattr("harness.disk.cache.default_root", lambda: root)
+    monkeypatch.setattr("harness.data.sources.resolve.default_root", lambda: root)
     monkeypatch.setenv("TUNEBENCH_WIKISQL_URL", mirror.url)
     monkeypatch.setattr(archive, "SHA256", mirror.sha256)
     monkeypatch.setattr(archive, "BYTES", len(mirror.body))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from archive_mirror import Mirror, complaint, nothing_published
 
-from harness.cache import Cache
-from harness.data import archive, download
-from harness.data.archive import fetch_wikisql
+from harness.data.sources import archive, download
+from harness.data.sources.archive import fetch_wikisql
+from harness.disk.cache import Cache
 
 
 def test_a_connection_dropped_half_way_is_taken_up_in_the_same_call(

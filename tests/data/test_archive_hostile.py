@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from archive_mirror import Extra, Mirror, complaint, nothing_published, official, plain, special
 
-from harness.cache import Cache
-from harness.data import archive
-from harness.data.archive import fetch_wikisql
+from harness.data.sources import archive
+from harness.data.sources.archive import fetch_wikisql
+from harness.disk.cache import Cache
 
 HOSTILE = {
     "parent": (plain("data/../../evil"), "'data/../../evil' leads out of the folder"),

@@ -9,9 +9,9 @@ import pytest
 
 from harness.data.describe import describe, render
 from harness.data.export import export, reconcile_command
+from harness.data.leakage import leakage
 from harness.data.prompts import style
 from harness.data.records import Condition, Dataset, Example, LogicalForm, Split, Table
-from harness.data.repeats import leakage
 from harness.errors import UserError
 
 TABLE = Table("t1", ("Name", "Pts"), ("text", "real"), (("Ana", 1), ("Bo", 2)))

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.generate import frames
+from fixtures.generate.corpus import SIZES, TOPICS, UNSEEN, write
+from fixtures.generate.intents import is_degenerate, matching_rows
+from fixtures.generate.rng import Rng
+from fixtures.generate.surface import fill, mark, spoken_value, untidy
 from harness.data.describe import PUBLISHED_TEST, describe
-from harness.data.mini import frames
-from harness.data.mini.corpus import SIZES, TOPICS, UNSEEN, write
-from harness.data.mini.intents import is_degenerate, matching_rows
-from harness.data.mini.rng import Rng
-from harness.data.mini.surface import fill, mark, spoken_value, untidy
 from harness.data.records import Condition, Dataset, Example, LogicalForm, Split, Table
-from harness.data.sources import MINI_FOLDER, resolve_dataset
+from harness.data.sources.resolve import MINI_FOLDER, resolve_dataset
 
 SHARED = Path(__file__).parents[3] / "shared" / "wikisql"
 

@@ -7,7 +7,7 @@ import pytest
 
 from harness.data.prompts import STYLES, dialect_query, identifiers, sql_query, style
 from harness.data.records import Condition, LogicalForm, Table
-from harness.data.wikisql import load_split
+from harness.data.sources.wikisql import load_split
 from harness.errors import UserError
 
 GOLDEN = Path(__file__).parent / "golden"

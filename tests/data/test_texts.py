@@ -11,10 +11,10 @@ from test_data_tokens import TEMPLATE, Wrapper, byte_tokenizer
 
 from harness.data.describe_texts import describe_texts, render_texts
 from harness.data.export import export
+from harness.data.leakage import leakage, repeats
 from harness.data.prompts import style
 from harness.data.records import Dataset, TextExample
-from harness.data.repeats import leakage, repeats
-from harness.data.sources import resolve_dataset
+from harness.data.sources.resolve import resolve_dataset
 from harness.data.tokens import tokenize
 from harness.errors import UserError
 
@@ -67,7 +67,7 @@ def test_the_first_line_says_which_format_it_is(form: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("bos", [False, True])
 def test_rows_are_the_tokens_that_mlx_lm_trains_on(form: str, bos: bool, tmp_path: Path) -> None:
     """Tokens and mask offset against ``mlx_lm.tuner.datasets`` itself."""
-    import harness.models.backend  # noqa: F401, I001  (the BLAS before mlx)
+    import harness.backend  # noqa: F401, I001  (the BLAS before mlx)
     from mlx_lm.tuner.datasets import ChatDataset, CompletionsDataset, TextDataset
 
     tokenizer = byte_tokenizer(bos=bos, template=TEMPLATE)

@@ -19,9 +19,9 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.cache import Cache
-from harness.pipeline.worker import Worker
-from harness.sql.command import run_score
+from harness.cli.score_file import run_score
+from harness.disk.cache import Cache
+from harness.worker.client import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ["--model=tiny", "--variant=base", "--limit=8", "-k", "loss or execution"]

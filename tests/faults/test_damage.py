@@ -11,16 +11,16 @@ import pytest
 from bench_command import ROOT, Bench, without_times
 from damaging import DAMAGES, Damage, cut, flipped, spoil, zeroed
 
-from harness.cache import Cache
-from harness.data.sources import resolve_dataset
+from harness.cli.run_commands import gate_command
+from harness.cli.score_file import run_score
+from harness.data.sources.resolve import resolve_dataset
+from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models import smollm2
 from harness.models.resolve import resolve
-from harness.results.blessing import bless
-from harness.results.checksums import write_checksums
-from harness.results.commands import gate_command
-from harness.results.store import StoredRun, read_run
-from harness.sql.command import run_score
+from harness.runs.baseline import bless
+from harness.runs.checksums import write_checksums
+from harness.runs.store import StoredRun, read_run
 
 OLD = Path(__file__).with_name("results_v0")
 

@@ -14,15 +14,15 @@ import pytest
 from bench_command import Bench
 from disks import fill, read_only
 
-from harness import files
-from harness.cache import Cache
-from harness.data.sources import resolve_dataset
+from harness.backend import mx
+from harness.data.sources.resolve import resolve_dataset
+from harness.disk import files
+from harness.disk.cache import Cache
 from harness.errors import UserError
-from harness.models.backend import mx
 from harness.models.resolve import resolve
-from harness.results.store import read_run
-from harness.sql.gold import open_gold
-from harness.train.adapt import save_arrays
+from harness.runs.store import read_run
+from harness.sql.grade.gold import open_gold
+from harness.train.trainable import save_arrays
 
 Mount = Callable[[str], Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,9 +101,9 @@ def test_a_damaged_entry_that_cannot_be_moved_aside_is_refused(mount: Mount) -> 
 UNPRIVILEGED = """
 import os, sys
 from pathlib import Path
-from harness.cache import Cache
+from harness.disk.cache import Cache
 from harness.errors import UserError
-from harness.files import write_json
+from harness.disk.files import write_json
 from harness.pipeline.preflight import check_writable
 folder = Path(sys.argv[1])
 os.setgid(65534)

@@ -13,18 +13,18 @@ from types import SimpleNamespace
 import pytest
 from damaging import flipped, spoil
 
-from harness import manifest
 from harness.__main__ import INTERRUPTED
-from harness.cache import Cache
+from harness.disk import manifest
+from harness.disk.cache import Cache
+from harness.disk.files import write_json
+from harness.disk.journal import Journal
+from harness.disk.prune import prune
 from harness.errors import UserError
-from harness.files import write_json
-from harness.journal import Journal
 from harness.models import smollm2
 from harness.pipeline.preflight import check_writable
 from harness.pipeline.session import Session
-from harness.pruning import prune
-from harness.results.checksums import write_checksums
-from harness.results.store import read_run
+from harness.runs.checksums import write_checksums
+from harness.runs.store import read_run
 from harness.train.checkpoints import StateStore
 from harness.train.finetune import RESULT, _damage
 
@@ -124,8 +124,8 @@ def test_every_message_on_the_page_is_the_code_s_and_none_is_missing(
 
 
 def test_the_page_names_the_folders_and_limits_of_the_code() -> None:
-    from harness.pipeline.attempts import ROWS_FILE
-    from harness.train.session import _STATE_SHARE, STATE_EVERY_S
+    from harness.train.loop import _STATE_SHARE, STATE_EVERY_S
+    from harness.worker.resumable import ROWS_FILE
 
     assert f"every {STATE_EVERY_S:g} s" in PAGE
     assert f"{100 / _STATE_SHARE:g}% of the time" in PAGE

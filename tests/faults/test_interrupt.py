@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from bench_command import ROOT, Bench, descendants, gone, wait_for
 
-from harness.data.sources import resolve_dataset
+from harness.data.sources.resolve import resolve_dataset
 
 
 def press_on(process: subprocess.Popen[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from damaging import flipped
 
-from harness.journal import Journal
+from harness.disk.journal import Journal
 
 
 @pytest.fixture

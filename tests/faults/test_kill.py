@@ -20,7 +20,7 @@ from bench_command import ROOT, Bench, descendants, gone, kill, wait_for, withou
 ANSWERS = """
 import json, sys
 from pathlib import Path
-from harness.pipeline.worker import Worker
+from harness.worker.client import Worker
 cache, kernels, work = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 opened = {"model": "tiny", "variant": {"name": "base", "fine_tune_type": "base"}}
 opened |= {"dataset": "mini", "prompt_style": "dialect", "cache_root": cache}

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.run_commands import compare_command
 from harness.errors import UserError
-from harness.results.commands import compare_command
-from harness.results.schema import SCHEMA_VERSION
-from harness.results.store import read_run, write_report
+from harness.report.write import write_report
+from harness.runs.store import read_run
+from harness.schema.results import SCHEMA_VERSION
 
 # Written by the code of 24 November 2026, before results said how fine-tuning was timed.
 OLD = Path(__file__).with_name("results_v0")

@@ -16,7 +16,7 @@ import pytest
 from bench_command import ROOT, Bench
 from soak_runs import TRAINED
 
-from harness.data.sources import resolve_dataset
+from harness.data.sources.resolve import resolve_dataset
 
 BENCH = ("--variant=base", "--limit=8", "-k", "loss or execution")
 RUNS_IN_ONE, RUNS_IN_MANY = 120, 80

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from measure_models import Base, Loaded
 
-import harness.models.backend  # noqa: F401  (before mlx_lm, see there)
+import harness.backend  # noqa: F401  (before mlx_lm, see there)
 from harness.models import tiny as tiny_model
 
 

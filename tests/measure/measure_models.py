@@ -6,9 +6,9 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from harness.backend import mx, nn
 from harness.data.tokens import TokenizedExample
 from harness.models import tiny as tiny_model
-from harness.models.backend import mx, nn
 
 
 @dataclass

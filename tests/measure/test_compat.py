@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from measure_models import Loaded, Row, llama, rows
 
+from harness.backend import mx
 from harness.measure.loss import CompatSettings, evaluate, mlx_lm_compat
-from harness.models.backend import mx
 
 TOLERANCE = 1e-5
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from measure_models import Base, Loaded, llama, rows
 
+from harness.backend import mx, nn
 from harness.errors import UserError
 from harness.measure.decode import decoder_of
 from harness.measure.generate import Generation, GenerationProtocol, context_length, generate
-from harness.models.backend import mx, nn
 
 
 class Successor(nn.Module):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from measure_models import Bigram, Loaded, Row, llama, rows
 
+from harness.backend import mx
 from harness.errors import UserError
 from harness.measure import loss as measure
 from harness.measure.batches import length_batches
 from harness.measure.entropy import cross_entropy
-from harness.measure.forward import split_model
-from harness.models.backend import mx
+from harness.measure.token_nll import split_model
 
 # Token 0 is followed by 0, 1, 2 with odds 1:2:5; token 1 with 1:1:2; token 2 with 3:1:4.
 ODDS = [[1.0, 2.0, 5.0], [1.0, 1.0, 2.0], [3.0, 1.0, 4.0]]
@@ -127,7 +127,7 @@ def assert_matches_whole_model(model: Any) -> None:
 def test_logits_in_chunks_give_the_same_sums(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     examples = rows(9)
     whole = measure.evaluate(tiny.model, examples)
-    monkeypatch.setattr("harness.measure.forward.CHUNK_BYTES", 4 * 258 * 7)
+    monkeypatch.setattr("harness.measure.token_nll.CHUNK_BYTES", 4 * 258 * 7)
     for one, two in zip(whole, measure.evaluate(tiny.model, examples), strict=True):
         assert two.full_nll == pytest.approx(one.full_nll, rel=1e-6)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from measure_models import rows
 
-from harness.cache import Cache
+from harness.disk.cache import Cache
 from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.loss import CompatSettings, evaluate, full_text, mlx_lm_compat
-from harness.models.accelerate import accelerate
+from harness.models.cpu.accelerate import accelerate
 from harness.models.load import LoadedModel, load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import resolve

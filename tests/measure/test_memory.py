@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from harness.backend import mx
 from harness.measure.memory import MemoryPhase
-from harness.models.backend import mx
 
 MB = 2**20
 

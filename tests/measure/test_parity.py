@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from measure_models import Loaded, llama, rows
 
+from harness.backend import mx, nn
 from harness.measure.generate import GenerationProtocol
-from harness.measure.parity import FormResult, measure_form
-from harness.models.backend import mx, nn
+from harness.worker.parity import FormResult, measure_form
 
 SHORT = GenerationProtocol(max_new_tokens=8)
 

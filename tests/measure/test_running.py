@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from measure_models import Base, Loaded, llama, rows
 
-from harness.journal import Journal
+from harness.disk.journal import Journal
 from harness.measure.decode import BatchDecoder
 from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.running import run
-from harness.models import joined
-from harness.models.joined import Joined
+from harness.models.cpu import decode_batches
+from harness.models.cpu.decode_batches import Joined
 
 
 class Script:
@@ -116,7 +116,7 @@ def test_batches_decoded_as_one_give_the_answers_of_each(
     alone = generate(loaded, prompts, replace(PROTOCOL, batch_size=1))
     assert len({answer.tokens for answer in alone}) > 5
     for batches in (1, 2, 4):
-        joined.use(loaded.model, Joined(batches))
+        decode_batches.use(loaded.model, Joined(batches))
         assert generate(loaded, prompts, PROTOCOL) == alone
 
 
@@ -126,14 +126,14 @@ def test_sliding_windows_join_too(loaded: Loaded, prompts: list[list[int]]) -> N
     )
     loaded = replace(loaded, model=model)
     alone = generate(loaded, prompts, replace(PROTOCOL, batch_size=1))
-    joined.use(model, Joined(4))
+    decode_batches.use(model, Joined(4))
     assert generate(loaded, prompts, PROTOCOL) == alone
 
 
 def test_each_batch_is_kept_when_its_last_row_is_done(
     loaded: Loaded, prompts: list[list[int]], tmp_path: Path
 ) -> None:
-    joined.use(loaded.model, Joined(4))
+    decode_batches.use(loaded.model, Joined(4))
     whole = generate(loaded, prompts, PROTOCOL)
     file = tmp_path / "rows.jsonl"
     journal = Journal(file, "kernels", dict)
@@ -155,9 +155,9 @@ def test_each_batch_is_kept_when_its_last_row_is_done(
 
 def test_more_batches_are_taken_while_a_row_gets_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     times = {16: 1.0, 32: 1.5, 64: 2.9}
-    monkeypatch.setattr(joined, "shortest", lambda step: times[step.args[1].shape[0]])
+    monkeypatch.setattr(decode_batches, "shortest", lambda step: times[step.args[1].shape[0]])
     model = llama(vocab_size=258)
-    found = joined.measure(model)
+    found = decode_batches.measure(model)
     # 16 rows: 62 ms a row; 32: 47; 64: 45, less than a tenth faster.
     assert found == Joined(2, tuple(found.timings))
     assert [tuple(timing) for timing in found.timings] == list(times.items())
@@ -176,7 +176,7 @@ def steps(loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPa
         seen.append(len(tokens))
         return tokens
 
-    joined.use(loaded.model, Joined(4))
+    decode_batches.use(loaded.model, Joined(4))
     with monkeypatch.context() as patch:
         patch.setattr(BatchDecoder, "step", watched)
         generate(loaded, prompts, PROTOCOL)
@@ -192,7 +192,7 @@ def test_batches_that_fit_are_decoded_as_one(
 def test_caches_that_lack_memory_keep_it_at_one_batch(
     loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.models.spare.SHARE", 0.0)
+    monkeypatch.setattr("harness.models.cpu.spare.SHARE", 0.0)
     assert max(steps(loaded, prompts, monkeypatch)) == 4
 
 
@@ -214,4 +214,4 @@ def test_a_model_without_batched_caches_is_not_timed() -> None:
         def make_cache(self) -> list[Any]:
             return [ConcatenateKVCache() for _ in self.layers]
 
-    assert joined.measure(Unbatched(llama().args)) == Joined()
+    assert decode_batches.measure(Unbatched(llama().args)) == Joined()

@@ -11,7 +11,7 @@ from measure_models import Loaded, rows
 from harness.measure import decode
 from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.loss import evaluate
-from harness.models.share import ALONE, Share
+from harness.sharding import ALONE, Share
 
 
 class Told(Share):

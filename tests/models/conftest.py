@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import harness.models.backend  # noqa: F401  (the BLAS before mlx)
-from harness.cache import Cache
+import harness.backend  # noqa: F401  (the BLAS before mlx)
+from harness.disk.cache import Cache
 from harness.models.resolve import BaseModel, resolve
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import harness.models.backend  # noqa: F401  (the BLAS before mlx)
+import harness.backend  # noqa: F401  (the BLAS before mlx)
 
 TEXTS = [
     'table: 1-10-2\ncolumns: Player, No., Team\nQ: What is the "No." of José?\nA: SELECT No.',
@@ -53,7 +53,7 @@ class Family:
         from mlx.utils import tree_flatten
         from mlx_lm.utils import _get_classes
 
-        from harness.models.backend import mx
+        from harness.backend import mx
 
         folder.mkdir(parents=True, exist_ok=True)
         config = {**_SHARED, **self.config, **self.tokenizer(folder)}

@@ -15,23 +15,23 @@ from typing import Any
 import pytest
 from family_models import FAMILIES, OTHERS, Family
 
-import harness.models.backend  # noqa: F401  (the BLAS before mlx)
-from harness.cache import Cache
+import harness.backend  # noqa: F401  (the BLAS before mlx)
+from harness.backend import mx
 from harness.data.prompts import style
 from harness.data.records import Condition, Example, LogicalForm, Table
 from harness.data.tokens import TokenizedExample, tokenize
+from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.measure.decode import batchable
 from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.loss import evaluate, full_text
 from harness.measure.speed import batched_trial
 from harness.models import parameters
-from harness.models.accelerate import Acceleration, accelerate
-from harness.models.backend import mx
+from harness.models.cpu.accelerate import Acceleration, accelerate
+from harness.models.cpu.vector_gain import VectorExp
 from harness.models.load import LoadedModel, load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel, resolve
-from harness.models.vector_gain import VectorExp
 from harness.train.finetune import finetune
 from harness.train.fuse import fuse
 from harness.train.variants import load_variants

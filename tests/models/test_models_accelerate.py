@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from harness.cache import Cache
-from harness.models import accelerate as stage
-from harness.models import kernels, spare
-from harness.models.accelerate import Acceleration, accelerate
-from harness.models.backend import backend_name, mx, nn
+from harness.backend import backend_name, mx, nn
+from harness.disk.cache import Cache
+from harness.models.cpu import accelerate as stage
+from harness.models.cpu import kernels, spare
+from harness.models.cpu.accelerate import Acceleration, accelerate
+from harness.models.cpu.quantized import Format, blocks, product, unpack_bytes, unpackers
 from harness.models.load import load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel
-from harness.models.unpack import Format, blocks, product, unpack_bytes, unpackers
 
 pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only: no-op on a GPU")
 
@@ -120,7 +120,7 @@ def test_a_product_in_blocks_is_the_whole_one(monkeypatch: pytest.MonkeyPatch) -
         return [multiply(x, *packed), gradient]
 
     whole = both()
-    monkeypatch.setattr("harness.models.unpack.BLOCK_WEIGHTS", 7 * 64)
+    monkeypatch.setattr("harness.models.cpu.quantized.BLOCK_WEIGHTS", 7 * 64)
     for expected, got in zip(whole, both(), strict=True):
         assert expected.shape == got.shape
         assert mx.allclose(expected, got, rtol=1e-4, atol=1e-4)
@@ -179,7 +179,7 @@ def test_the_record_applies_the_same_choice_without_measuring(
     record = json.loads(json.dumps(asdict(first), allow_nan=False))
     assert Acceleration.from_json(record) == first
     monkeypatch.setattr(kernels, "measure", None)
-    monkeypatch.setattr("harness.models.joined.measure", None)
+    monkeypatch.setattr("harness.models.cpu.decode_batches.measure", None)
     again = accelerate(load(base).model, choice=record)
     assert again == replace(first, reason=again.reason)
 

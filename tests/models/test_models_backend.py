@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from harness.models.backend import available_cores
+from harness.backend import available_cores
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="macOS has Accelerate and Metal")
 
@@ -44,7 +44,7 @@ def test_an_installed_environment_has_a_blas_many_times_the_reference() -> None:
 
 @LINUX
 def test_without_a_system_openblas_the_mkl_wheel_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.models import backend
+    from harness import backend
 
     mkl = backend._mkl_libraries()
     if not mkl:
@@ -57,7 +57,7 @@ def test_without_a_system_openblas_the_mkl_wheel_is_taken(monkeypatch: pytest.Mo
 
 @LINUX
 def test_a_system_openblas_is_taken_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.models import backend
+    from harness import backend
 
     monkeypatch.setattr(backend, "_load", lambda library: True)
     monkeypatch.delitem(sys.modules, "mlx.core")
@@ -67,7 +67,7 @@ def test_a_system_openblas_is_taken_first(monkeypatch: pytest.MonkeyPatch) -> No
 @LINUX
 def test_a_named_library_that_is_none_is_refused_in_one_message() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import harness.models.backend"],
+        [sys.executable, "-c", "import harness.backend"],
         env={**os.environ, "TUNEBENCH_BLAS": "/no/such/lib.so"},
         capture_output=True,
         text=True,
@@ -82,7 +82,7 @@ def test_cores_are_at_least_one_and_no_more_than_the_machine_has() -> None:
 
 @LINUX
 def test_a_container_quota_limits_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.models import backend
+    from harness import backend
 
     monkeypatch.setattr(backend, "_cgroup_quota", lambda: 0.5)
     assert backend.available_cores() == 1

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.cache import Cache
-from harness.models import blas_advice, doctor
-from harness.models.backend import BlasInfo, backend_name
+from harness.backend import BlasInfo, backend_name
+from harness.cli import doctor
+from harness.disk.cache import Cache
+from harness.models.cpu import blas_advice
 
 
 @pytest.fixture(autouse=True)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from harness.models import fast_loss
-from harness.models.accelerate import Acceleration, accelerate
-from harness.models.backend import backend_name, mx, nn
-from harness.models.fast_loss import MLX_LOSS, LossKernel, token_losses, trained_losses
+from harness.backend import backend_name, mx, nn
+from harness.models.cpu import cross_entropy
+from harness.models.cpu.accelerate import Acceleration, accelerate
+from harness.models.cpu.cross_entropy import MLX_LOSS, LossKernel, token_losses, trained_losses
 from harness.models.load import load
 from harness.models.resolve import BaseModel
-from harness.train.objective import scored_nats, training_loss
+from harness.train.loss_function import scored_nats, training_loss
 
 pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only: no-op on a GPU")
 
@@ -47,8 +47,8 @@ def test_losses_and_gradients_are_those_of_float64_at_any_chunk(
     problem: Any, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head, states, targets, weight = problem
-    monkeypatch.setattr(fast_loss, "CHUNK_BYTES", chunk)
-    monkeypatch.setattr(fast_loss, "BLOCK_ELEMENTS", 4 * 3000)
+    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(cross_entropy, "BLOCK_ELEMENTS", 4 * 3000)
     nats, slopes = _in_float64(states, targets, weight)
     shares = mx.linspace(0, 2, 50)
     gradient = mx.grad(lambda x: (trained_losses(head, x, targets) * shares).sum())(states)
@@ -61,7 +61,7 @@ def test_only_a_chunk_of_logits_is_alive(problem: Any, monkeypatch: pytest.Monke
     head, _, _, _ = problem
     states = mx.random.normal((4096, 16), key=mx.random.key(3))
     targets = mx.zeros((4096,), mx.int32)
-    monkeypatch.setattr(fast_loss, "CHUNK_BYTES", 2**20)
+    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", 2**20)
     mx.eval(states, targets)
 
     def peak(losses: Any) -> int:
@@ -85,9 +85,9 @@ def test_training_is_mlx_s_own_to_rounding(tiny: BaseModel) -> None:
     value_and_grad = nn.value_and_grad(model, training_loss)
 
     def taken(kernel: LossKernel) -> tuple[float, int, float, dict[str, mx.array]]:
-        fast_loss.apply(model, kernel)
-        fast_loss.prepare(model)
-        assert (fast_loss.halves(model) is not None) == kernel.ours
+        cross_entropy.apply(model, kernel)
+        cross_entropy.prepare(model)
+        assert (cross_entropy.halves(model) is not None) == kernel.ours
         (loss, count), gradient = value_and_grad(model, TOKENS, SPANS, mx.array(33.0))
         nats = scored_nats(model, TOKENS, SPANS)
         return loss.item(), count.item(), nats, dict(tree_flatten(gradient))
@@ -104,10 +104,10 @@ def test_training_is_mlx_s_own_to_rounding(tiny: BaseModel) -> None:
 
 def test_no_scored_target_is_no_loss_and_no_gradient(tiny: BaseModel) -> None:
     model = load(tiny).model
-    fast_loss.apply(model, OURS)
+    cross_entropy.apply(model, OURS)
     model.freeze()
     model.layers[-1].unfreeze()
-    fast_loss.prepare(model)
+    cross_entropy.prepare(model)
     nothing = mx.array([[0, 0]] * 3)
     value_and_grad = nn.value_and_grad(model, training_loss)
     (loss, count), gradient = value_and_grad(model, TOKENS, nothing, mx.array(1.0))
@@ -117,10 +117,10 @@ def test_no_scored_target_is_no_loss_and_no_gradient(tiny: BaseModel) -> None:
 
 def test_a_trained_output_layer_keeps_mlx_s_loss(tiny: BaseModel) -> None:
     model = load(tiny).model
-    fast_loss.apply(model, OURS)
+    cross_entropy.apply(model, OURS)
     model.train()
-    fast_loss.prepare(model)  # all of it trainable, the tied embedding too
-    assert fast_loss.halves(model) is None
+    cross_entropy.prepare(model)  # all of it trainable, the tied embedding too
+    assert cross_entropy.halves(model) is None
     assert model.training
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from mlx.utils import tree_flatten
 
-from harness.cache import Cache
-from harness.models import folding
-from harness.models.accelerate import accelerate
-from harness.models.backend import backend_name, mx, nn
-from harness.models.folding import foldable_bytes, folded
+from harness.backend import backend_name, mx, nn
+from harness.disk.cache import Cache
+from harness.models.cpu import merged_adapters
+from harness.models.cpu.accelerate import accelerate
+from harness.models.cpu.merged_adapters import foldable_bytes, folded
 from harness.models.load import load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel
@@ -48,7 +48,7 @@ def test_a_folded_model_computes_what_the_adapter_does(
     base = tiny if bits is None else quantized(tiny, QuantizeSpec(bits=bits), cache)
     model = adapted(base, dora)
     accelerate(model, hold=True)
-    folding.allow(model, True)
+    merged_adapters.allow(model, True)
     expected, before = model(TOKENS), dict(tree_flatten(model.parameters()))
     with folded(model) as count:
         assert count == sum("lora_a" in name for name in before)
@@ -74,7 +74,7 @@ def test_packed_weights_without_a_copy_keep_their_adapters(tiny: BaseModel, cach
     model = adapted(quantized(tiny, QuantizeSpec(bits=4), cache))
     chosen = accelerate(model, hold=False)
     assert chosen.answering is None
-    folding.allow(model, True)
+    merged_adapters.allow(model, True)
     with folded(model) as count:
         assert count == 0
 
@@ -83,15 +83,15 @@ def test_copies_that_lack_memory_are_not_made(
     tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = adapted(tiny)
-    folding.allow(model, True)
-    monkeypatch.setattr("harness.models.spare.SHARE", 0.0)
+    merged_adapters.allow(model, True)
+    monkeypatch.setattr("harness.models.cpu.spare.SHARE", 0.0)
     with folded(model) as count:
         assert count == 0
 
 
 def test_folding_draws_no_random_numbers(tiny: BaseModel) -> None:
     model = adapted(tiny)
-    folding.allow(model, True)
+    merged_adapters.allow(model, True)
     mx.random.seed(7)
     expected = mx.random.uniform()
     mx.random.seed(7)
@@ -101,7 +101,7 @@ def test_folding_draws_no_random_numbers(tiny: BaseModel) -> None:
 
 def test_the_adapters_come_back_after_an_error(tiny: BaseModel) -> None:
     model = adapted(tiny)
-    folding.allow(model, True)
+    merged_adapters.allow(model, True)
     with pytest.raises(KeyboardInterrupt), folded(model):
         raise KeyboardInterrupt
     assert "LoRALinear" in kinds(model)
@@ -113,7 +113,7 @@ def test_a_copy_that_computes_something_else_is_not_used(
     from mlx_lm.tuner.lora import LoRALinear
 
     model = adapted(tiny)
-    folding.allow(model, True)
+    merged_adapters.allow(model, True)
     stock: Any = LoRALinear.__call__
     monkeypatch.setattr(LoRALinear, "__call__", lambda self, x: 1.01 * stock(self, x))
     with folded(model) as count:
@@ -126,7 +126,7 @@ def test_a_bias_stays(tiny: BaseModel) -> None:
     layer = LoRALinear.from_base(nn.Linear(8, 4, bias=True), r=2)
     layer.lora_b = mx.random.normal(layer.lora_b.shape)
     model = nn.Sequential(layer)
-    folding.allow(model, True)
+    merged_adapters.allow(model, True)
     x = mx.random.normal((3, 8))
     expected = model(x)
     with folded(model) as count:

@@ -118,7 +118,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
-from harness.cache import Cache
+from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models.resolve import resolve
 time.sleep = lambda seconds: None  # huggingface_hub waits a second before it tries again

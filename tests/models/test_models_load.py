@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from mlx.utils import tree_flatten
 
-from harness.cache import Cache
+from harness.backend import mx, nn
+from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models.adapter import check_adapter
-from harness.models.backend import mx, nn
 from harness.models.load import load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel, resolve

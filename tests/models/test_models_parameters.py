@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mlx.utils import tree_flatten
 
-from harness.cache import Cache
+from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models.load import load
 from harness.models.parameters import count, predict, read_config, render

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from harness.cache import Cache
+from harness.backend import mx, nn
+from harness.disk.cache import Cache
 from harness.errors import UserError
-from harness.models.backend import mx, nn
 from harness.models.load import load
 from harness.models.parameters import count
 from harness.models.quantize import QuantizeSpec, quantized

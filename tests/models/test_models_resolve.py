@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cache import Cache
+from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models import smollm2
 from harness.models.load import load_tokenizer
@@ -108,7 +108,7 @@ def test_a_folder_named_like_a_file_is_no_reason_to_fail(copy: Path, cache: Cach
 
 def test_resolving_never_imports_mlx(cache: Cache) -> None:
     code = (
-        "import sys; from pathlib import Path; from harness.cache import Cache; "
+        "import sys; from pathlib import Path; from harness.disk.cache import Cache; "
         "from harness.models.resolve import resolve; import harness.models.quantize; "
         "import harness.models.parameters; resolve('tiny', Cache(Path(sys.argv[1]))); "
         "sys.exit(any(name.split('.')[0] in ('mlx', 'mlx_lm') for name in sys.modules))"

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from harness.cache import Cache
+from harness.backend import mx
+from harness.disk.cache import Cache
 from harness.models import smollm2
-from harness.models.backend import mx
 from harness.models.gguf import unpermute
 from harness.models.load import LoadedModel, load
 from harness.models.resolve import resolve

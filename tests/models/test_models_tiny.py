@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.files import sha256_file
+from harness.backend import mx, nn, optim
+from harness.disk.files import sha256_file
 from harness.models import tiny as tiny_model
-from harness.models.backend import mx, nn, optim
 from harness.models.load import LoadedModel, load
 from harness.models.resolve import BaseModel
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from harness.models import vector_gain
-from harness.models.accelerate import Acceleration, accelerate
-from harness.models.attention import attention
-from harness.models.backend import backend_name, mx, nn
+from harness.backend import backend_name, mx, nn
+from harness.models.cpu import vector_gain
+from harness.models.cpu.accelerate import Acceleration, accelerate
+from harness.models.cpu.attention import attention
+from harness.models.cpu.vector_exp import exponential, softmax, swiglu
+from harness.models.cpu.vector_gain import Timing, VectorExp
 from harness.models.load import load
 from harness.models.resolve import BaseModel
-from harness.models.vector_exp import exponential, softmax, swiglu
-from harness.models.vector_gain import Timing, VectorExp
 
 pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only: no-op on a GPU")
 
@@ -215,7 +215,7 @@ def test_the_record_applies_the_same_choice_without_measuring(
     assert first.exponential is not None
     record = json.loads(json.dumps(first.to_json(), allow_nan=False))
     assert Acceleration.from_json(record) == first
-    monkeypatch.setattr("harness.models.fast_llama.measure", None)
+    monkeypatch.setattr("harness.models.cpu.llama.measure", None)
     assert accelerate(load(tiny).model, choice=record) == first
 
 

@@ -23,10 +23,10 @@ VALIDATED = 24
 
 def holdings(variant: str, **changes: Any) -> Any:
     """The default model and data with ``variant``, its fields changed."""
-    from harness.cache import Cache
-    from harness.pipeline.holdings import Holdings
+    from harness.disk.cache import Cache
     from harness.progress import silent
     from harness.train.variants import load_variants
+    from harness.worker.state import Holdings
 
     chosen = load_variants([variant])[0].model_copy(update=changes)
     return Holdings("smollm2", chosen, "mini", "dialect", Cache(), False, silent)
@@ -115,12 +115,12 @@ def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
     if side == "stock":
         os.environ["TUNEBENCH_BLAS"] = "off"
     held = holdings(variant)
-    from harness.models.accelerate import accelerate
-    from harness.models.backend import blas, mx, nn
-    from harness.models.fast_loss import prepare
+    from harness.backend import blas, mx, nn
+    from harness.models.cpu.accelerate import accelerate
+    from harness.models.cpu.cross_entropy import prepare
     from harness.models.load import load
-    from harness.train.adapt import apply_variant
-    from harness.train.objective import training_loss
+    from harness.train.loss_function import training_loss
+    from harness.train.trainable import apply_variant
 
     loaded = load(held.base)
     train, _ = held.training_rows(loaded)

@@ -27,10 +27,10 @@ def main(what: str) -> dict[str, Any]:
 
 
 def _holdings(variant: str) -> Any:
-    from harness.cache import Cache
-    from harness.pipeline.holdings import Holdings
+    from harness.disk.cache import Cache
     from harness.progress import silent
     from harness.train.variants import load_variants
+    from harness.worker.state import Holdings
 
     chosen = load_variants([variant])[0]
     return Holdings("smollm2", chosen, "mini", "dialect", Cache(), False, silent)
@@ -38,10 +38,10 @@ def _holdings(variant: str) -> Any:
 
 def step(accelerated: bool) -> dict[str, Any]:
     """Seconds and loss of one QLoRA forward and backward of 4 x 83 tokens, no pad among them."""
-    from harness.models.accelerate import accelerate
-    from harness.models.backend import blas, mx, nn
+    from harness.backend import blas, mx, nn
+    from harness.models.cpu.accelerate import accelerate
     from harness.models.load import load
-    from harness.train.adapt import apply_variant
+    from harness.train.trainable import apply_variant
 
     holdings = _holdings("qlora")
     loaded = load(holdings.base)
@@ -71,8 +71,8 @@ def step(accelerated: bool) -> dict[str, Any]:
 
 def generation() -> dict[str, Any]:
     """Tokens per second of our batches and of a loop over `mlx_lm.generate`, same prompts."""
+    from harness.backend import blas
     from harness.measure.generate import GenerationProtocol, generate
-    from harness.models.backend import blas
 
     holdings = _holdings("lora")  # before mlx_lm: the BLAS must be loaded before MLX
     from mlx_lm import generate as one_by_one

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from table import ROOT, stored
 
-from harness.files import write_text
-from harness.results.chart_style import COLOURS, GRID, INK, STYLE, finish, to_svg
+from harness.disk.files import write_text
+from harness.report.charts.style import COLOURS, GRID, INK, STYLE, finish, to_svg
 
 CHART = ROOT / "results" / "growth.svg"
 

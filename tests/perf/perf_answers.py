@@ -42,7 +42,7 @@ def generation(folder: str, count: str) -> dict[str, Any]:
     from mlx_lm import generate as one_by_one
 
     from harness.measure.generate import generate
-    from harness.models import joined
+    from harness.models.cpu import decode_batches
 
     prompts = held.prompts(held.dataset.test.examples, fast)
     sampled = [at * len(prompts) // int(count) for at in range(int(count))]
@@ -65,8 +65,8 @@ def generation(folder: str, count: str) -> dict[str, Any]:
         texts.append(one_by_one(stock.model, stock.tokenizer, prompts[at], max_tokens=128))
         loop.append(time.perf_counter() - started)
     batches(ours)
-    chosen = joined.batches_of(fast.model)
-    joined.use(fast.model, joined.Joined(1))
+    chosen = decode_batches.batches_of(fast.model)
+    decode_batches.use(fast.model, decode_batches.Joined(1))
     one_at_a_time = batches(by_batch)
     # mlx-lm's detokenizer takes the leading space away.
     lines = [text.strip().split("\n", 1)[0] for text in texts]
@@ -94,9 +94,9 @@ def test_loss(folder: str, count: str) -> dict[str, Any]:
     held, fast, stock = _both_models(folder)
     from mlx_lm.tuner.trainer import evaluate as theirs
 
+    from harness.backend import mx
     from harness.measure.loss import CompatSettings, evaluate, mlx_lm_compat
-    from harness.models.backend import mx
-    from harness.pipeline.workbench import LOSS_BATCH
+    from harness.worker.handlers import LOSS_BATCH
 
     rows = held.rows(held.examples(range(int(count))), fast)
     dataset = [(row.tokens, 0) for row in rows]

@@ -14,9 +14,9 @@ def decoding_step(rows: str) -> dict[str, float]:
     from child import holdings
 
     count, held = int(rows), holdings("base")
+    from harness.backend import mx
     from harness.measure import decode
-    from harness.models.attention import attention
-    from harness.models.backend import mx
+    from harness.models.cpu.attention import attention
 
     loaded = held.model(None)
     model, layers = loaded.model, loaded.model.model.layers

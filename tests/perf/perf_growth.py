@@ -11,10 +11,10 @@ from typing import Any
 
 def prompts(count: str) -> dict[str, Any]:
     """Answer ``count`` test prompts with `tiny`, 32 new tokens at most."""
-    from harness.cache import Cache
-    from harness.pipeline.holdings import Holdings
+    from harness.disk.cache import Cache
     from harness.progress import silent
     from harness.train.variants import load_variants
+    from harness.worker.state import Holdings
 
     variant = load_variants(["base"])[0]
     held = Holdings("tiny", variant, "mini", "dialect", Cache(), False, silent)
@@ -44,11 +44,11 @@ def length(tokens: str) -> dict[str, Any]:
 
 def size(width: str) -> dict[str, Any]:
     """Test loss of 16 rows of 64 tokens with a random llama of ``width``."""
-    from harness.models.backend import mx, nn  # isort: skip  (the BLAS before mlx_lm)
+    from harness.backend import mx, nn  # isort: skip  (the BLAS before mlx_lm)
     from mlx.utils import tree_flatten
     from mlx_lm.models import llama
 
-    from harness.models.accelerate import accelerate
+    from harness.models.cpu.accelerate import accelerate
 
     wide = int(width)
     model = llama.Model(
@@ -99,8 +99,8 @@ def scored(count: str) -> dict[str, Any]:
     """Score ``count`` predictions; seconds with gold results at hand, and the peak of memory."""
     from perf_scoring import enlarged
 
-    from harness.cache import Cache
-    from harness.sql.command import run_score
+    from harness.cli.score_file import run_score
+    from harness.disk.cache import Cache
 
     with tempfile.TemporaryDirectory() as root:
         folder, cache = enlarged(Path(root) / "data", int(count)), Cache(Path(root) / "cache")

@@ -17,12 +17,12 @@ def training(variant: str) -> dict[str, Any]:
     """
     from child import ROWS, TOKENS, holdings
 
-    from harness.train.adapt import apply_variant, build_optimizer
+    from harness.train.trainable import apply_variant, build_optimizer
 
     held = holdings(variant)
-    from harness.models.accelerate import accelerate
-    from harness.models.backend import mx, nn
-    from harness.models.fast_loss import prepare, token_losses, trained_losses
+    from harness.backend import mx, nn
+    from harness.models.cpu.accelerate import accelerate
+    from harness.models.cpu.cross_entropy import prepare, token_losses, trained_losses
     from harness.models.load import load
 
     loaded = load(held.base)
@@ -78,8 +78,8 @@ def decoding(folder: str) -> dict[str, Any]:
     from child import holdings
 
     held = holdings("lora")
+    from harness.backend import mx
     from harness.measure import decode, generate
-    from harness.models.backend import mx
 
     loaded = held.model(folder)
     prompts = held.prompts(held.examples(range(PROMPTS)), loaded)

@@ -148,7 +148,7 @@ def keep_table(
 
 
 def _put(kind: str, name: str, record: dict[str, Any]) -> None:
-    from harness.files import write_json, write_text
+    from harness.disk.files import write_json, write_text
 
     known = stored()
     known[kind][name] = record

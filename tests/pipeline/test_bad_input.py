@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from harness.cache import Cache
-from harness.data.sources import resolve_dataset
+from harness.data.sources.resolve import resolve_dataset
+from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models.resolve import resolve
-from harness.pipeline.adapter_source import check_given, given_adapter
+from harness.pipeline.adapter_path import check_given, given_adapter
 from harness.pipeline.preflight import as_the_adapter_says, other_base
-from harness.pipeline.worker import Worker
 from harness.train.variants import load_variants
+from harness.worker.client import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 MINI = ROOT / "fixtures" / "mini"

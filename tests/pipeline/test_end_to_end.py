@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness.results.store import read_run
+from harness.runs.store import read_run
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,10 +11,10 @@ import pytest
 from harness.data.rows import TokenizedExample
 from harness.measure.generate import Generation
 from harness.measure.loss import ExampleLoss
-from harness.measure.parity import FormResult
-from harness.pipeline import forms
-from harness.pipeline.forms import Forms, same_weights
 from harness.progress import silent
+from harness.worker import fused
+from harness.worker.fused import Forms, same_weights
+from harness.worker.parity import FormResult
 
 ROWS = (TokenizedExample(3, "t", (1, 2, 3, 4), 2), TokenizedExample(5, "t", (1, 5, 6), 2))
 EXAMPLES: list[Any] = [SimpleNamespace(id=row.id) for row in ROWS]
@@ -36,8 +36,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         made.append("evaluated")
         return LOSSES
 
-    monkeypatch.setattr(forms, "measure_form", measured)
-    monkeypatch.setattr(forms, "evaluate", evaluated)
+    monkeypatch.setattr(fused, "measure_form", measured)
+    monkeypatch.setattr(fused, "evaluate", evaluated)
     return made
 
 

@@ -11,11 +11,11 @@ import psutil
 import pytest
 
 from harness.errors import UserError
-from harness.models.exhausted import is_out_of_memory, may_be_out_of_memory
-from harness.pipeline import workload
+from harness.out_of_memory import is_out_of_memory, may_be_out_of_memory
 from harness.pipeline.once import Once
-from harness.pipeline.worker import Worker, WorkerError
 from harness.train.variants import load_variants
+from harness.worker import memory_advice
+from harness.worker.client import Worker, WorkerError
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on a process's address space")
@@ -74,20 +74,20 @@ def test_other_errors_are_not_taken_for_it() -> None:
 def test_what_a_process_was_at_is_the_last_note_of_its_log(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    workload.write(workload.loading("m", 2_000_000_000))
-    workload.write(workload.evaluating("scoring", 16, [(1, 2), (1, 2, 3)]))
+    memory_advice.write(memory_advice.loading("m", 2_000_000_000))
+    memory_advice.write(memory_advice.evaluating("scoring", 16, [(1, 2), (1, 2, 3)]))
     log = "noise\n" + capsys.readouterr().err + "more noise\n"
-    found = workload.last_of(log)
+    found = memory_advice.last_of(log)
     assert found is not None
     assert found.startswith("scoring, 16 at once, of up to 3 tokens. Use a quantized base")
-    assert workload.told(found) == workload.told() == f"memory ran out while {found}."
-    assert workload.without_marks(log) == "noise\nmore noise"
-    assert workload.last_of("noise") is None
+    assert memory_advice.told(found) == memory_advice.told() == f"memory ran out while {found}."
+    assert memory_advice.without_marks(log) == "noise\nmore noise"
+    assert memory_advice.last_of("noise") is None
 
 
 def test_an_estimate_beyond_the_free_memory_is_warned_of() -> None:
-    assert workload.shortage(1) == ""
-    assert "lower batch_size" in workload.shortage(10**18)
+    assert memory_advice.shortage(1) == ""
+    assert "lower batch_size" in memory_advice.shortage(10**18)
 
 
 def test_work_that_failed_is_not_tried_again() -> None:

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from harness.distributed import connection, peers
+from harness.distributed.connection import Wire, WireLost
+from harness.distributed.coordinator import RankError, Team
+from harness.distributed.launch import Ranks, from_environment, launch_variables, without_launch
 from harness.errors import UserError
-from harness.pipeline import members, wire
-from harness.pipeline.ranks import Ranks, from_environment, launch_variables, without_launch
-from harness.pipeline.team import RankError, Team
-from harness.pipeline.wire import Wire, WireLost
-from harness.pipeline.worker import WorkerDied
 from harness.progress import silent
+from harness.worker.client import WorkerDied
 
 MPI = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "PMIX_NAMESPACE": "job@1"}
 
@@ -100,12 +100,12 @@ def test_messages_and_blocks_arrive_as_sent() -> None:
 
 
 def test_a_silent_peer_is_noticed_and_beats_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "SILENCE_S", 0.6)
+    monkeypatch.setattr(connection, "SILENCE_S", 0.6)
     silent_end, watched = pair()
     with pytest.raises(WireLost, match="silent"):
         Wire(watched).receive()
     silent_end.close()
-    monkeypatch.setattr(wire, "BEAT_S", 0.1)
+    monkeypatch.setattr(connection, "BEAT_S", 0.1)
     beating, other = (Wire(end) for end in pair())
     threading.Timer(1.5, beating.send, ({"late": True},)).start()
     assert other.receive()[0] == {"late": True}
@@ -149,7 +149,7 @@ def port() -> int:
 
 @pytest.fixture
 def team(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
-    monkeypatch.setattr(members, "LATE_S", 0.0)
+    monkeypatch.setattr(peers, "LATE_S", 0.0)
     made = Team(Ranks(0, 2, "ring", "127.0.0.1", port), {"mlx": "0.32"})
     yield made
     made.close()

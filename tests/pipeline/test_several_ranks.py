@@ -146,7 +146,7 @@ def state_of(bench: Bench) -> Path | None:
 def process_of_rank(launch: subprocess.Popen[str], rank: int, worker: bool) -> psutil.Process:
     """A rank's main process, or its model process."""
     for process in psutil.Process(launch.pid).children(recursive=True):
-        if ("harness.pipeline.worker_main" in process.cmdline()) != worker:
+        if ("harness.worker.server" in process.cmdline()) != worker:
             continue
         main = process.parent() if worker else process
         if main is not None and main.environ().get("MLX_RANK") == str(rank):

@@ -19,15 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import gate_proof
+from results_sample import write_compared
 
+from harness.cli.run_commands import gate_command
+from harness.compare.thresholds import GATES_FILE
 from harness.errors import UserError
-from harness.results.commands import gate_command
-from harness.results.gate_rules import GATES_FILE
-from harness.results.intervals import clustered_rate, token_weighted_loss, wilson
-from harness.results.leaderboard import replace_block
-from harness.results.rows import LossRow, PredictionRow
-from harness.results.schema import Results
-from harness.results.store import RunRows, StoredRun, dump, read_run, write_run
+from harness.report.leaderboard import replace_block
+from harness.runs.store import RunRows, StoredRun, dump, read_run
+from harness.schema.results import Results
+from harness.schema.rows import LossRow, PredictionRow
+from harness.stats.intervals import clustered_rate, token_weighted_loss, wilson
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = ROOT / "results" / "smollm2-mini-seeds" / "smollm2-mini-seed0"
@@ -74,7 +75,7 @@ def write_example(out: Path) -> StoredRun:
     }
     changed = published | {"run": run, "variants": {VARIANT: variant}, "comparisons": []}
     rows = RunRows(losses={VARIANT: losses}, predictions={VARIANT: answers})
-    return write_run(out, Results.model_validate(changed), rows)
+    return write_compared(out, Results.model_validate(changed), rows)
 
 
 def _loss(rows: list[LossRow]) -> dict[str, Any]:

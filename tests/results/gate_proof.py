@@ -16,8 +16,8 @@ from typing import Any
 
 from results_sample import MemoryRun, sample_results, trial_rows
 
-from harness.results.rows import LossRow, PredictionRow
-from harness.results.store import RunRows
+from harness.runs.store import RunRows
+from harness.schema.rows import LossRow, PredictionRow
 
 FOLDER = Path(__file__).with_name("gate_proof")
 MARKS = {True: "1", False: "0", None: "-"}

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from harness.compare.quality import comparison_records
 from harness.pipeline.checkpoint_rows import checkpoint_results, checkpoint_rows
-from harness.results.intervals import clustered_rate, token_weighted_loss, wilson
-from harness.results.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
-from harness.results.schema import Results
-from harness.results.store import RunRows, StoredRun, write_run
+from harness.report.write import write_run
+from harness.runs.store import PendingRun, RunRows, StoredRun
+from harness.schema.results import Results
+from harness.schema.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
+from harness.stats.intervals import clustered_rate, token_weighted_loss, wilson
 
 TABLES = 20
 EXAMPLES = 60
@@ -238,7 +240,14 @@ def variant_section(name: str, rows: RunRows, seed: int = 0) -> dict[str, Any]:
 def write_sample(results_dir: Path, name: str = "sample", **run: Any) -> StoredRun:
     """Write the sample run into ``results_dir``."""
     rows = sample_rows()
-    return write_run(results_dir, sample_results(name, rows, **run), rows)
+    return write_compared(results_dir, sample_results(name, rows, **run), rows)
+
+
+def write_compared(results_dir: Path, results: Results, rows: RunRows) -> StoredRun:
+    """Write a run with its comparisons, as the pipeline does."""
+    pending = PendingRun(results_dir / results.run.id, results, None, rows)
+    compared = {"comparisons": comparison_records(pending)}
+    return write_run(results_dir, results.model_copy(update=compared), rows)
 
 
 def _seed(variant: str) -> int:

@@ -17,8 +17,8 @@ from typing import Any
 
 import gate_proof
 
-from harness.results.gate_rules import metric_value
-from harness.results.store import StoredRun, read_run
+from harness.compare.thresholds import metric_value
+from harness.runs.store import StoredRun, read_run
 
 METRICS = ("completion_loss", "ex", "ex_hardened", "valid")
 

@@ -41,7 +41,7 @@ def test_the_baseline_of_the_example_is_the_adapter_that_was_damaged(tmp_path: P
     from gate_example import BASELINE, VARIANT
     from gate_proof import read_case
 
-    from harness.results.store import read_run
+    from harness.runs.store import read_run
 
     published, stored = read_run(BASELINE), read_case(VARIANT, "seed0")
     adapters = [run.results.variants[VARIANT].adapter for run in (published, stored)]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from statsmodels.stats.proportion import proportions_ztest
 
-from harness.results.rows import CheckpointRow
-from harness.results.statistics import mcnemar
+from harness.schema.rows import CheckpointRow
+from harness.stats.paired import mcnemar
 
 DOC = (Path(__file__).resolve().parents[2] / "docs" / "statistics.md").read_text("utf-8")
 

@@ -19,10 +19,10 @@ from damage import noisy, rescaled
 from gate_proof import FOLDER, cases, degraded, read_case
 from results_sample import MemoryRun
 
-from harness.results.gate_rules import METRICS, load_gates
-from harness.results.gates import failed, judge
-from harness.results.schema import GateResult
-from harness.results.store import read_run
+from harness.compare.gates import failed, judge
+from harness.compare.thresholds import METRICS, load_gates
+from harness.runs.store import read_run
+from harness.schema.results import GateResult
 
 ROOT = Path(__file__).resolve().parents[2]
 QUALITY = {name: rule for name, rule in load_gates().items() if METRICS[name].kind == "paired"}

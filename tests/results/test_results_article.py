@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.results.article import load_article
-from harness.results.grading import grade_article
+from harness.report.article import load_article
+from harness.report.article_grades import grade_article
 
 
 def test_the_articles_figures_give_six_point_eight_seven_not_eight() -> None:

@@ -9,7 +9,8 @@ import matplotlib as mpl
 import pytest
 from results_sample import MemoryRun, memory_run
 
-from harness.results.chart_style import (
+from harness.report.charts.curves import figure, render_charts
+from harness.report.charts.style import (
     COLOURS,
     DARK_PAPER,
     PAPER,
@@ -18,10 +19,9 @@ from harness.results.chart_style import (
     percent_limits,
     to_svg,
 )
-from harness.results.charts import figure, render_charts
-from harness.results.entries import run_entries
-from harness.results.store import RunRows
-from harness.results.tradeoff_chart import PANELS, Panel, left_out
+from harness.report.charts.tradeoff import PANELS, Panel, left_out
+from harness.report.columns import run_entries
+from harness.runs.store import RunRows
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from results_sample import memory_run, saved_rows, write_sample
 
+from harness.compare.checkpoints import LastBesideBest, last_beside_best, qualities
 from harness.pipeline.checkpoint_rows import checkpoint_results
-from harness.results.checkpoint_tables import checkpoint_sentence
-from harness.results.checkpoints import LastBesideBest, last_beside_best, qualities
-from harness.results.families import checkpoints_family
-from harness.results.report import render_report
-from harness.results.rows import CheckpointRow
+from harness.report.families import checkpoints_family
+from harness.report.report import render_report
+from harness.report.tables.checkpoint_tables import checkpoint_sentence
+from harness.schema.rows import CheckpointRow
 
 
 def rows_of(marks: dict[int, list[bool]], losses: dict[int, list[float]]) -> list[CheckpointRow]:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from results_sample import tables_without_origin, write_sample
 
+from harness.cli.run_commands import compare_command, gate_command, report_command
 from harness.errors import UserError
-from harness.results.commands import compare_command, gate_command, report_command
-from harness.results.leaderboard import (
+from harness.report.leaderboard import (
     SEEDS_END,
     SEEDS_START,
     leaderboard,
@@ -19,8 +19,8 @@ from harness.results.leaderboard import (
     readme_table,
     replace_block,
 )
-from harness.results.published import published_seeds
-from harness.results.store import StoredRun, read_run
+from harness.report.published import published_seeds
+from harness.runs.store import StoredRun, read_run
 
 
 @pytest.fixture(scope="module")

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from results_sample import MemoryRun, loss_rows, memory_run, prediction_rows, sample_rows
 
+from harness.compare.cost import memory_ratios, speed_ratios
+from harness.compare.gates import judge, load_gates
+from harness.compare.quality import compare_runs, compare_sides, compare_within, match_sides
+from harness.compare.sides import Side, sides_of
 from harness.errors import UserError
-from harness.results.claims import overall_claim
-from harness.results.compare import compare_runs, compare_sides, compare_within, match_sides
-from harness.results.comparison_report import all_pairs
-from harness.results.families import pairs_family
-from harness.results.gates import judge, load_gates
-from harness.results.report import render_reports
-from harness.results.rows import PredictionRow
-from harness.results.schema import Comparison
-from harness.results.sides import Side, sides_of
-from harness.results.speeds import memory_ratios, speed_ratios
-from harness.results.store import RunRows
-from harness.results.verdicts import ONE_SEED, claim, sentence
+from harness.report.claims import overall_claim
+from harness.report.comparison import all_pairs
+from harness.report.conclusions import ONE_SEED, claim, sentence
+from harness.report.families import pairs_family
+from harness.report.report import render_reports
+from harness.runs.store import RunRows
+from harness.schema.results import Comparison
+from harness.schema.rows import PredictionRow
 
 
 def answers(marks: list[bool], tables: list[str]) -> list[PredictionRow]:

@@ -18,12 +18,12 @@ from results_sample import (
     write_sample,
 )
 
+from harness.compare.gates import failed, judge
+from harness.compare.thresholds import METRICS, GateRule, load_gates
 from harness.errors import UserError
-from harness.results.blessing import bless
-from harness.results.gate_rules import METRICS, GateRule, load_gates
-from harness.results.gates import failed, judge
-from harness.results.schema import GateResult
-from harness.results.store import RunRows, StoredRun, read_run
+from harness.runs.baseline import bless
+from harness.runs.store import RunRows, StoredRun, read_run
+from harness.schema.results import GateResult
 
 RULES = load_gates()
 

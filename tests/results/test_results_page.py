@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from results_sample import MemoryRun, memory_run
 
-from harness.data.sources import resolve_dataset
-from harness.results import explorer
-from harness.results.entries import run_entries
-from harness.results.page import render_page, report_html, script_json
-from harness.results.store import RunRows
+from harness.data.sources.resolve import resolve_dataset
+from harness.report.columns import run_entries
+from harness.report.page import explorer
+from harness.report.page.page import render_page, report_html, script_json
+from harness.runs.store import RunRows
 
 CHROMIUM = shutil.which("chromium")
 

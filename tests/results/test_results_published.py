@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 
-from harness.results.checkout import PROJECT_ROOT
-from harness.results.layout import PAGE_FILE, REPORT_FILE
-from harness.results.leaderboard import (
+from harness.bundled import PROJECT_ROOT
+from harness.report.leaderboard import (
     END,
     SEEDS_END,
     SEEDS_START,
@@ -15,12 +14,13 @@ from harness.results.leaderboard import (
     readme_seeds,
     readme_table,
 )
-from harness.results.page import render_page
-from harness.results.published import published_runs, published_seeds
-from harness.results.report import render_report
+from harness.report.page.page import render_page
+from harness.report.published import published_runs, published_seeds
+from harness.report.report import render_report
+from harness.runs.file_names import PAGE_FILE, REPORT_FILE
 
 RESULTS = PROJECT_ROOT / "results"
-REMEDY = "stale: run `python -m harness.results.leaderboard RUN SEEDS` and commit"
+REMEDY = "stale: run `python -m harness.report.leaderboard RUN SEEDS` and commit"
 
 
 def test_the_leaderboard_is_not_stale() -> None:

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from results_sample import MemoryRun, memory_run, tables_without_origin
 
-from harness.results.article import load_article
-from harness.results.entries import run_entries
-from harness.results.grading import grade_article
-from harness.results.markdown import code, duration, escape, gigabytes, percent, table
-from harness.results.question_tables import ArticleGrades, show_rows
-from harness.results.report import render_report, render_reports, terminal_summary
-from harness.results.tables import by_aggregate
-from harness.results.variant_schema import VariantResult
+from harness.markdown import code, duration, escape, gigabytes, percent, table
+from harness.report.article import load_article
+from harness.report.article_grades import grade_article
+from harness.report.columns import run_entries
+from harness.report.report import render_report, render_reports, terminal_summary
+from harness.report.tables.quality_tables import by_aggregate
+from harness.report.tables.question_tables import ArticleGrades, show_rows
+from harness.schema.variant_result import VariantResult
 
 GOLDEN = Path(__file__).parent / "golden"
 

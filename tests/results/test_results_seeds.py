@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 from results_sample import MemoryRun, memory_run
 
-from harness.results.comparison_report import render_seeds
-from harness.results.families import seeds_family
-from harness.results.report import render_reports
-from harness.results.seeds import seed_claim, seed_differences, seed_runs, seed_summary
+from harness.compare.seeds import seed_claim, seed_differences, seed_runs, seed_summary
+from harness.report.comparison import render_seeds
+from harness.report.families import seeds_family
+from harness.report.report import render_reports
 
 
 def run_of(seed: int, lora: float, qlora: float) -> MemoryRun:

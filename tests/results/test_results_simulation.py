@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from results_sample import MemoryRun, memory_run
 
-from harness.results.compare import compare_within
-from harness.results.intervals import TableSums, studentized
-from harness.results.rows import LossRow, PredictionRow
-from harness.results.schema import Comparison
-from harness.results.statistics import ALPHA, minimum_detectable, sign_flip
-from harness.results.store import RunRows
+from harness.compare.quality import compare_within
+from harness.runs.store import RunRows
+from harness.schema.results import Comparison
+from harness.schema.rows import LossRow, PredictionRow
+from harness.stats.intervals import TableSums, studentized
+from harness.stats.paired import ALPHA, minimum_detectable, sign_flip
 
 TABLES = 60
 """As many as mini's test split has, of one to five questions each."""

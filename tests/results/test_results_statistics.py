@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from harness.results.intervals import (
+from harness.stats.intervals import (
     TableSums,
     cluster_bootstrap,
     clustered_rate,
@@ -18,7 +18,7 @@ from harness.results.intervals import (
     wilson,
     without_spread,
 )
-from harness.results.statistics import (
+from harness.stats.paired import (
     detectable_errors,
     fewest_differing,
     fewest_flips,

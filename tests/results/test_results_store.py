@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from results_sample import sample_results, sample_rows, write_sample
 
 from harness.errors import UserError
-from harness.results import store
-from harness.results.checkout import git_state
-from harness.results.layout import check_new, row_file
-from harness.results.schema import Results
-from harness.results.store import RunRows, StoredRun, read_run, write_run
+from harness.report import write
+from harness.report.write import write_run
+from harness.runs import store
+from harness.runs.file_names import check_new, row_file
+from harness.runs.git_state import git_state
+from harness.runs.store import RunRows, StoredRun, read_run
+from harness.schema.results import Results
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     def broken(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "write_report", broken)
+    monkeypatch.setattr(write, "write_report", broken)
     with pytest.raises(UserError, match="No space left on device"):
         write_sample(tmp_path)
     assert list(tmp_path.iterdir()) == []

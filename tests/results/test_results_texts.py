@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from results_sample import MemoryRun, memory_run, sample_results, sample_rows
 
+from harness.compare.gates import judge, load_gates
+from harness.compare.quality import compare_runs, compare_within
+from harness.compare.seeds import seed_differences, seed_summary
 from harness.errors import UserError
-from harness.results.caveats import not_measurable, warnings
-from harness.results.compare import compare_runs, compare_within
-from harness.results.gates import judge, load_gates
-from harness.results.report import render_report, terminal_summary
-from harness.results.schema import Results
-from harness.results.seeds import seed_differences, seed_summary
-from harness.results.store import RunRows
+from harness.report.report import render_report, terminal_summary
+from harness.report.warnings import not_measurable, warnings
+from harness.runs.store import RunRows
+from harness.schema.results import Results
 
 
 def changed(run: MemoryRun, change: Any) -> MemoryRun:

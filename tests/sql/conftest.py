@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from harness.data.records import Condition, Example, LogicalForm, Table
-from harness.sql.predictions import Prediction
-from harness.sql.score import Score, score
+from harness.sql.grade.predictions import Prediction
+from harness.sql.grade.score import Score, score
 
 SQUAD = Table(
     "1-1",

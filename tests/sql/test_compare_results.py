@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.sql.compare import equal_results
+from harness.sql.grade.equality import equal_results
 
 
 def test_order_of_rows_does_not_count_and_repetition_does() -> None:

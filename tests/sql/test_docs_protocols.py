@@ -8,8 +8,8 @@ import pytest
 
 from harness.data.records import Table
 from harness.sql.failures import KINDS
-from harness.sql.read import Reader
-from harness.sql.score import PROTOCOL
+from harness.sql.grade.score import PROTOCOL
+from harness.sql.read.reader import Reader
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
 TABLE = Table("1-1", ("Player", "No."), ("text", "real"), ())

@@ -10,15 +10,15 @@ import duckdb
 import pytest
 
 from harness.data.records import Table
-from harness.data.wikisql import load_split
-from harness.sql.compare import equal_results
-from harness.sql.execute import Executor, Task
+from harness.data.sources.wikisql import load_split
+from harness.sql.column_names import Names
 from harness.sql.failures import Failure
-from harness.sql.naming import Names
+from harness.sql.grade.equality import equal_results
 from harness.sql.query import COMPARISONS, Comparison, Item, Query, conjunction
-from harness.sql.read import Reader
-from harness.sql.relation import build, column_kinds
-from harness.sql.render import Renderer
+from harness.sql.read.reader import Reader
+from harness.sql.run.database import build, column_kinds
+from harness.sql.run.executor import Executor, Task
+from harness.sql.run.render import Renderer
 from harness.sql.values import fold
 
 MESSY = Table(

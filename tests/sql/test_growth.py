@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.cache import Cache
-from harness.sql.command import run_score
+from harness.cli.score_file import run_score
+from harness.disk.cache import Cache
 
 DEV = Path(__file__).resolve().parents[3] / "shared" / "wikisql" / "dev"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness.data.records import Condition, LogicalForm, Table
-from harness.data.wikisql import load_split
-from harness.sql.perturb import Copies
-from harness.sql.predictions import Prediction
-from harness.sql.score import score
+from harness.data.sources.wikisql import load_split
+from harness.sql.grade.perturb import Copies
+from harness.sql.grade.predictions import Prediction
+from harness.sql.grade.score import score
 
 DEV = Path(__file__).resolve().parents[3] / "shared" / "wikisql" / "dev"
 needs_dev = pytest.mark.skipif(not DEV.is_dir(), reason="the shared WikiSQL dev split is not here")

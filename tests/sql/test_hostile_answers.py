@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.score_file import run_score
 from harness.data.records import Table
-from harness.sql.command import run_score
 
 HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "hostile" / "hostile.jsonl"
 

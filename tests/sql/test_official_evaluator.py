@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.data.records import Condition, LogicalForm, Table
-from harness.data.wikisql import load_split
-from harness.sql.official import EvaluationError, OfficialEvaluator, logical_form_match
+from harness.data.sources.wikisql import load_split
+from harness.sql.grade.official import EvaluationError, OfficialEvaluator, logical_form_match
 
 DEV = Path(__file__).resolve().parents[3] / "shared" / "wikisql" / "dev"
 needs_dev = pytest.mark.skipif(not DEV.is_dir(), reason="the shared WikiSQL dev split is not here")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.cache import Cache
+from harness.cli.score_file import run_score
 from harness.data.records import Condition, Example, LogicalForm, Split, Table
+from harness.disk.cache import Cache
 from harness.errors import UserError
-from harness.sql.answer import correct, execute, execute_all
-from harness.sql.command import run_score
-from harness.sql.predictions import read_predictions
-from harness.sql.selftest import run_self_test
-from harness.sql.summary import summarize, wilson
+from harness.sql.grade.answer import correct, execute, execute_all
+from harness.sql.grade.predictions import read_predictions
+from harness.sql.grade.selftest import run_self_test
+from harness.sql.grade.summary import summarize, wilson
 
 
 def predictions(path: Path, *lines: object) -> Path:

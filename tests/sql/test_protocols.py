@@ -34,7 +34,7 @@ def test_numbers_are_typed_by_the_column(grade) -> None:
 
 
 def test_commas_in_numbers_are_read() -> None:
-    from harness.sql.answer import execute
+    from harness.sql.grade.answer import execute
 
     table = Table(
         "t", ("Name", "Crowd"), ("text", "real"), (("a", "24,637"), ("b", 900), ("c", "n/a"))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.data.records import Table
-from harness.data.wikisql import load_split
+from harness.data.sources.wikisql import load_split
 from harness.sql.query import Comparison, Item, Query, conjunction, to_logical_form
-from harness.sql.read import Reader
+from harness.sql.read.reader import Reader
 
 DEV = Path(__file__).resolve().parents[3] / "shared" / "wikisql" / "dev"
 needs_dev = pytest.mark.skipif(not DEV.is_dir(), reason="the shared WikiSQL dev split is not here")

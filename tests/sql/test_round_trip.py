@@ -6,9 +6,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from harness.data.records import Table
-from harness.sql import forms
-from harness.sql.dialect import read_dialect
-from harness.sql.naming import Names
+from harness.sql.column_names import Names
+from harness.sql.grade import forms
 from harness.sql.query import (
     COMPARISONS,
     Between,
@@ -23,8 +22,9 @@ from harness.sql.query import (
     conjunction,
     disjunction,
 )
-from harness.sql.quick import read_quickly
-from harness.sql.read import Reader
+from harness.sql.read.dialect import read_dialect
+from harness.sql.read.quick import read_quickly
+from harness.sql.read.reader import Reader
 
 HEADERS = (
     "Player", "No.", "School/Club Team", "Max. power at rpm", "Winner's Country", "From",

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness.sql.failures import Failure
-from harness.sql.relation import build
-from harness.sql.sandbox import Sandbox
+from harness.sql.run.database import build
+from harness.sql.run.sandbox import Sandbox
 
 COUNT = "SELECT count(*) FROM main.cells"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from training_rows import make_rows
 
-import harness.models.backend  # noqa: F401  (the BLAS before mlx)
-from harness.cache import Cache
+import harness.backend  # noqa: F401  (the BLAS before mlx)
 from harness.data.tokens import TokenizedExample
+from harness.disk.cache import Cache
 from harness.models.load import LoadedModel, load
 from harness.models.quantize import quantized
 from harness.models.resolve import resolve

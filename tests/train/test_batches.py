@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 
-import harness.models.backend  # noqa: F401
+import harness.backend  # noqa: F401
 from harness.data.tokens import TokenizedExample
 from harness.train.batches import BatchIterator, Schedule, length_order_batches, padded
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from training_rows import make_variant
 
-import harness.train.session as session_module
+import harness.train.loop as session_module
 from harness.data.tokens import TokenizedExample
 from harness.models.load import LoadedModel
 from harness.train.finetune import FinetuneResult, finetune

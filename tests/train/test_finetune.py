@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from training_rows import make_variant
 
-import harness.train.session as session_module
+import harness.train.loop as session_module
+from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
-from harness.models.accelerate import Acceleration, accelerate
-from harness.models.backend import mx
+from harness.models.cpu.accelerate import Acceleration, accelerate
 from harness.models.load import LoadedModel, load
-from harness.train.adapt import apply_variant, build_optimizer, trainable
 from harness.train.finetune import FinetuneResult, finetune, read_result
+from harness.train.trainable import apply_variant, build_optimizer, trainable
 from harness.train.validate import mean_loss, validation_rows
 from harness.train.variant import OPTIMIZER_OPTIONS, Variant
 from harness.train.variants import shipped
@@ -107,9 +107,9 @@ def test_an_update_equals_adam_on_the_mean_over_its_targets(
     )
     from mlx.utils import tree_flatten
 
-    from harness.models.backend import nn
+    from harness.backend import nn
     from harness.train.batches import Schedule, padded
-    from harness.train.objective import training_loss
+    from harness.train.loss_function import training_loss
 
     variant = make_variant("article/lora", iters=2, grad_accumulation_steps=2, batch_size=2)
     tuned, result = run(loader, variant, rows, valid, out)
@@ -277,7 +277,7 @@ def test_gradient_checkpointing_gives_the_same_losses_and_is_undone(
 def test_optimizer_options_are_those_of_the_installed_mlx() -> None:
     import inspect
 
-    from harness.train.adapt import _OPTIMIZERS
+    from harness.train.trainable import _OPTIMIZERS
 
     for name, options in OPTIMIZER_OPTIONS.items():
         signature = set(inspect.signature(_OPTIMIZERS[name]).parameters)

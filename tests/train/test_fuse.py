@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from training_rows import make_variant
 
-from harness.cache import Cache
+from harness.backend import mx
 from harness.data.tokens import TokenizedExample
-from harness.models.backend import mx
+from harness.disk.cache import Cache
 from harness.models.load import LoadedModel, load
 from harness.models.resolve import resolve
 from harness.train.finetune import finetune

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from training_rows import make_rows
 
-from harness.models.backend import mx
-from harness.train.objective import span_targets, target_mask, token_nll, training_loss
+from harness.backend import mx
+from harness.train.loss_function import span_targets, target_mask, token_nll, training_loss
 from harness.train.validate import mean_loss, validation_rows
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from training_rows import make_variant
 
-import harness.train.session as session_module
+import harness.train.loop as session_module
+from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
-from harness.models.backend import mx
 from harness.models.load import LoadedModel
-from harness.train.adapt import save_arrays
 from harness.train.finetune import FinetuneResult, finetune
+from harness.train.trainable import save_arrays
 from harness.train.variant import Variant
 
 Loader = Callable[[Variant], LoadedModel]
@@ -169,14 +169,14 @@ KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import harness.train.session as session
+import harness.train.loop as session
 session.STATE_EVERY_S = 0.0
 session._STATE_SHARE = 0.0
 from training_rows import make_rows, make_variant
-from harness.cache import Cache
+from harness.disk.cache import Cache
 from harness.models.load import load
 from harness.models.resolve import resolve
-from harness.train.adapt import save_arrays
+from harness.train.trainable import save_arrays
 from harness.train.finetune import finetune
 variant = make_variant("article/lora", iters=60, steps_per_eval=20, save_every=5)
 loaded = load(resolve("tiny", Cache(Path(sys.argv[2]))))

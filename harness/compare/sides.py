@@ -1,0 +1,91 @@
+"""The two sides of a comparison: variants of stored runs, how they are called, whether they match.
+
+Input: stored runs -> output: :class:`Side`, named so that no two of those in play are called alike;
+unlike runs are refused by naming the field. Pairing their rows is in ``pairing``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.runs.store import StoredRun
+
+
+@dataclass(frozen=True)
+class Side:
+    """One variant of one stored run."""
+
+    run: StoredRun
+    variant: str
+    where: str = ""
+    """The run's name where several runs are in play; empty where nothing but the pair is."""
+
+    def label(self, other: Side) -> str:
+        """The variant's name, with its run in front where several runs are in play."""
+        where = self.where or run_names([self.run, other.run])[self.run.folder]
+        return f"{where}:{self.variant}" if where else self.variant
+
+
+def run_names(runs: Sequence[StoredRun]) -> dict[Path, str]:
+    """What to call each run, by folder: its name, or nothing where there is one run only."""
+    names = {run.folder: run.id for run in runs}
+    if len(names) == 1:
+        return dict.fromkeys(names, "")
+    # In continuous integration two runs may have one name.
+    alike = len(set(names.values())) < len(names)
+    return {folder: str(folder) for folder in names} if alike else names
+
+
+def sides_of(runs: Sequence[StoredRun]) -> list[Side]:
+    """Every variant in play, each once though it was picked twice."""
+    names = run_names(runs)
+    return list(
+        {
+            (run.folder, variant): Side(run, variant, names[run.folder])
+            for run in runs
+            for variant in run.variants
+        }.values()
+    )
+
+
+def named_among(
+    pairs: Sequence[tuple[Side, Side]], runs: Sequence[StoredRun]
+) -> list[tuple[Side, Side]]:
+    """``pairs`` with their sides named as ``runs`` require."""
+    names = run_names(runs)
+    return [
+        (replace(a, where=names[a.run.folder]), replace(b, where=names[b.run.folder]))
+        for a, b in pairs
+    ]
+
+
+def unlike_fields(a: StoredRun, b: StoredRun) -> dict[str, tuple[object, object]]:
+    """The fields that make numbers of two runs incomparable, with both values."""
+    x, y = a.results, b.results
+    sides: dict[str, tuple[object, object]] = {
+        "model.sha256": (x.model.sha256, y.model.sha256),
+        "dataset.sha256": (x.dataset.sha256, y.dataset.sha256),
+        "protocols.loss": (x.protocols.loss, y.protocols.loss),
+        "protocols.execution": (x.protocols.execution, y.protocols.execution),
+    }
+    if x.protocols.prompt is not None and y.protocols.prompt is not None:
+        sides["protocols.prompt"] = (x.protocols.prompt, y.protocols.prompt)
+    return {name: pair for name, pair in sides.items() if pair[0] != pair[1]}
+
+
+def require_alike(a: StoredRun, b: StoredRun) -> None:
+    """Refuse two runs whose quality numbers are not comparable.
+
+    Raises:
+        UserError: every differing field with both values.
+    """
+    unlike = unlike_fields(a, b)
+    if unlike:
+        listed = "; ".join(f"{name}: {x!r} against {y!r}" for name, (x, y) in unlike.items())
+        raise UserError(
+            f"runs {a.id!r} and {b.id!r} are not comparable: {listed}. Make both with the same "
+            "--model, --dataset, --prompt-style and version of tunebench."
+        )

@@ -1,0 +1,227 @@
+"""`fetch wikisql`: the official archive -> the folder that `--dataset=wikisql` reads.
+
+Downloaded resumably (`download.py`), verified against its SHA-256, unpacked without trust, every
+split read once to be sure that it is whole, then published as one cache entry: complete or absent.
+Of the archive only the six JSON-lines files are kept, byte for byte but compressed; its SQLite
+copies are of no use here. Not covered: what WikiSQL's lines mean (`wikisql.py`). Archive:
+github.com/salesforce/WikiSQL.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+from harness.data.sources.download import Source, download
+from harness.data.sources.jsonlines import GZIP
+from harness.data.sources.wikisql import load_split
+from harness.disk.cache import Cache
+from harness.disk.files import write_json
+from harness.errors import UserError
+from harness.progress import ProgressCallback, silent
+
+URL = "https://github.com/salesforce/WikiSQL/raw/master/data.tar.bz2"
+SHA256 = "755c728ab188e364575705c8641f3fafd86fb089cb8b08e8c03f01832aae0881"
+BYTES = 26_164_664
+URL_VARIABLE = "TUNEBENCH_WIKISQL_URL"
+"""Environment variable naming a mirror of the archive; the checksum stays the official one."""
+
+SPLITS = ("train", "dev", "test")
+MEMBERS = tuple(f"data/{split}{end}" for split in SPLITS for end in (".jsonl", ".tables.jsonl"))
+"""What is taken out of the archive; any other regular file in it is passed over."""
+
+MAX_MEMBER_BYTES = 512 << 20
+MAX_TOTAL_BYTES = 1 << 30
+"""Caps on one unpacked file and on the whole unpacked stream, far above the official ones."""
+
+MAX_HEADER_BYTES = 1 << 20
+"""Cap on what describes a file (its name and the like), which tarfile reads into memory at once."""
+
+_ENTRY = ("datasets", "wikisql")
+_LEVEL = 6
+_ORIGIN = "origin.json"
+_REMEDY = (
+    f"Or download {URL} on another machine, unpack it and give its folder: --dataset DIR; or set "
+    f"{URL_VARIABLE} to a mirror of it (https://, or file:// for a local copy)."
+)
+
+
+def fetch_wikisql(
+    cache: Cache,
+    progress: ProgressCallback = silent,
+    url: str | None = None,
+    sha256: str | None = None,
+) -> Path:
+    """The folder of the prepared official splits (train, dev, test), made on the first call.
+
+    Args:
+        cache: where the folder, and the archive in its `downloads`, are kept.
+        progress: called with bytes while downloading, with files while preparing.
+        url: another place of the archive; before ``TUNEBENCH_WIKISQL_URL`` and the official one.
+        sha256: of another archive; the official one's when None.
+
+    Raises:
+        UserError: no connection, a wrong or truncated or hostile archive, a split that is not
+            whole, or a folder that cannot be written. Nothing is published then.
+    """
+    wanted = (sha256 or SHA256).lower()
+    found = cache.find(*_ENTRY)
+    if found is not None and _origin(found) != wanted:
+        cache.discard(*_ENTRY)
+
+    def make(folder: Path) -> None:
+        source = Source(
+            url=url or os.environ.get(URL_VARIABLE) or URL,
+            name=f"wikisql-{wanted[:12]}.tar.bz2",
+            sha256=wanted,
+            bytes=BYTES if wanted == SHA256 else None,
+            remedy=_REMEDY,
+        )
+        archive = download(source, cache.root / "downloads", progress)
+        unpack(archive, folder, progress)
+        _check(archive, folder, progress)
+        _compress(folder, progress)
+        write_json(folder / _ORIGIN, {"archive_sha256": wanted, "url": source.url})
+
+    return cache.build(*_ENTRY, make)
+
+
+def unpack(archive: Path, folder: Path, progress: ProgressCallback = silent) -> None:
+    """Write :data:`MEMBERS` of a tar.bz2 into ``folder``, flat; nothing else is ever written.
+
+    Raises:
+        UserError: a path that leaves the folder, a link, a device, a file beyond the caps or twice
+            there, a damaged or truncated archive, or a missing member. ``folder`` may then hold
+            some files.
+    """
+    taken: set[str] = set()
+    try:
+        # As a stream, so that nothing is unpacked before its header was looked at.
+        with (
+            _Capped(archive) as raw,
+            tarfile.open(fileobj=raw, mode="r|") as tar,
+        ):
+            for member in tar:
+                raw.allow(member.size)
+                name = _checked(member, archive)
+                if name in taken:
+                    raise _hostile(archive, member.name, "is there twice")
+                if name in MEMBERS and member.isreg():
+                    taken.add(name)
+                    _write(tar, member, folder / Path(name).name)
+                    progress("unpack wikisql", len(taken), len(MEMBERS) + 1)
+    except tarfile.TarError as error:
+        raise UserError(f"{archive} is not a whole tar.bz2 archive ({error}). {_REMEDY}") from error
+    missing = [name for name in MEMBERS if name not in taken]
+    if missing:
+        raise UserError(f"{archive} lacks {', '.join(missing)}: it is not WikiSQL's, or cut short.")
+    progress("unpack wikisql", 1, 1)
+
+
+def _checked(member: tarfile.TarInfo, archive: Path) -> str:
+    """The member's plain path.
+
+    Raises:
+        UserError: it is one that no honest archive of data has.
+    """
+    parts = member.name.replace("\\", "/").split("/")
+    if parts[0] == "" or ":" in parts[0] or ".." in parts:
+        raise _hostile(archive, member.name, "leads out of the folder")
+    if member.issym() or member.islnk():
+        raise _hostile(archive, member.name, f"is a link to {member.linkname!r}")
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        raise _hostile(archive, member.name, "is not a plain file (device, pipe or sparse)")
+    if member.size > MAX_MEMBER_BYTES:
+        size = f"has {member.size:,} bytes, more than the {MAX_MEMBER_BYTES:,} allowed"
+        raise _hostile(archive, member.name, size)
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    source = tar.extractfile(member)
+    assert source is not None  # a regular file's is never None
+    try:
+        with target.open("xb") as out:
+            shutil.copyfileobj(source, out, 1 << 20)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+class _Capped(bz2.BZ2File):
+    """A decompressing stream that ends in a user's error: when it is damaged, or too long."""
+
+    def __init__(self, archive: Path) -> None:
+        super().__init__(archive)
+        self._archive = archive
+        self._so_far = 0
+        self._allowed = MAX_HEADER_BYTES
+
+    def allow(self, size: int) -> None:
+        """Let a member of ``size`` bytes be read, and the header after it."""
+        self._allowed = self._so_far + size + MAX_HEADER_BYTES
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            data = super().read(-1 if size is None else size)
+        except EOFError as error:
+            raise UserError(f"{self._archive} is truncated. {_REMEDY}") from error
+        except OSError as error:
+            raise UserError(
+                f"{self._archive} is not a whole bzip2 file ({error}). {_REMEDY}"
+            ) from error
+        self._so_far += len(data)
+        if self._so_far > MAX_TOTAL_BYTES:
+            raise UserError(
+                f"{self._archive} was refused: it unpacks to more than {MAX_TOTAL_BYTES:,} bytes."
+            )
+        if self._so_far > self._allowed:
+            raise UserError(
+                f"{self._archive} was refused: it describes a file in more than "
+                f"{MAX_HEADER_BYTES:,} bytes."
+            )
+        return data
+
+
+def _hostile(archive: Path, member: str, why: str) -> UserError:
+    return UserError(
+        f"{archive} was refused: its member {member!r} {why}. Nothing was unpacked into the cache."
+    )
+
+
+def _check(archive: Path, folder: Path, progress: ProgressCallback) -> None:
+    """Read every split once, as a run will."""
+    for done, split in enumerate(SPLITS):
+        progress("check wikisql", done, len(SPLITS))
+        try:
+            load_split(folder, (split,))
+        except UserError as error:
+            told = str(error).replace(f"{folder}{os.sep}", "data/")
+            raise UserError(f"{archive} holds damaged data:\n{told}") from error
+    progress("check wikisql", len(SPLITS), len(SPLITS))
+
+
+def _compress(folder: Path, progress: ProgressCallback) -> None:
+    """Put a gzip file in the place of each member; the same bytes every time."""
+    for done, name in enumerate(Path(member).name for member in MEMBERS):
+        progress("compress wikisql", done, len(MEMBERS))
+        path, packed = folder / name, folder / f"{name}{GZIP}"
+        try:
+            packed.write_bytes(gzip.compress(path.read_bytes(), _LEVEL, mtime=0))
+        except OSError as error:
+            raise UserError(f"cannot write {packed}: {error.strerror or error}") from error
+        path.unlink()
+    progress("compress wikisql", len(MEMBERS), len(MEMBERS))
+
+
+def _origin(folder: Path) -> str | None:
+    """The SHA-256 of the archive that ``folder`` was prepared from."""
+    path = folder / _ORIGIN
+    if not path.is_file():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8")).get("archive_sha256")
+    return told if isinstance(told, str) else None

@@ -1,0 +1,279 @@
+"""A content-keyed cache of folders: whole, checksummed and locked, or absent.
+
+``cache.build("adapter", key, make)`` returns a folder that ``make`` once filled. A key is a hash
+of everything that decides the content, so an entry is never updated. Two processes that want the
+same entry wait for one another on a lock file (which says who holds it); a process that dies
+leaves an unpublished temporary folder, removed by the next builder. Files are checked against the
+manifest on every use; a damaged entry is moved aside, named, and built again, never used.
+
+Layout: ``<root>/<kind>/<key>/`` with ``.manifest.json`` beside the content.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from harness.disk.files import refusal, write_json
+from harness.disk.locks import AnnouncedLock
+from harness.disk.manifest import MANIFEST, damage_of, describe
+from harness.disk.scratch import Scratch
+from harness.errors import UserError
+from harness.progress import tell
+
+USING = ".using"
+"""Under the root: locked, shared, by whoever may have looked up entries that it still needs."""
+
+
+def default_root() -> Path:
+    """The user's cache folder (``XDG_CACHE_HOME`` on Linux, ``~/Library/Caches`` on macOS)."""
+    return Path(platformdirs.user_cache_dir("tunebench"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published entry: ``bytes`` on disk, ``used`` as Unix time of the last use."""
+
+    kind: str
+    key: str
+    path: Path
+    bytes: int
+    used: float
+
+
+class Cache:
+    """The cache under ``root``; ``root=None`` is :func:`default_root`."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root if root is not None else default_root()
+        self.say: Callable[[str], None] = tell
+        """Takes a line for the user: a damaged entry, whom we wait for."""
+        self._using: int | None = None
+        self._scratch: Scratch | None = None
+
+    @classmethod
+    def temporary(cls) -> Cache:
+        """A cache for ``--no-cache``; removed by :meth:`let_go`, else when the process ends, or
+        after it was killed by the next one that starts.
+
+        Raises:
+            UserError: the folder for temporary files cannot be written.
+        """
+        try:
+            scratch = Scratch("no-cache")
+        except OSError as error:
+            raise UserError(
+                f"cannot write in {tempfile.gettempdir()}: {error.strerror or error}. Free space "
+                "there, or set TMPDIR to another folder."
+            ) from error
+        atexit.register(scratch.remove)
+        cache = cls(scratch.path)
+        cache._scratch = scratch
+        return cache
+
+    def hold(self) -> None:
+        """Keep `cache prune` from removing what this process may have found, until
+        :meth:`let_go` or its end."""
+        with contextlib.suppress(OSError):  # a cache that can only be read is not pruned either
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._using = os.open(self.root / USING, os.O_CREAT | os.O_RDONLY, 0o644)
+            fcntl.flock(self._using, fcntl.LOCK_SH)
+
+    def let_go(self) -> None:
+        """The end of :meth:`hold`, and of a temporary cache."""
+        if self._using is not None:
+            os.close(self._using)
+            self._using = None
+        if self._scratch is not None:
+            self._scratch.remove()
+            atexit.unregister(self._scratch.remove)
+            self._scratch = None
+
+    def path(self, kind: str, key: str) -> Path:
+        """Where an entry lies, whether or not it exists."""
+        return self.root / kind / key
+
+    def find(self, kind: str, key: str) -> Path | None:
+        """The folder of a whole, undamaged entry, else None (a damaged one is moved aside).
+
+        Raises:
+            UserError: the cache folder cannot be read.
+        """
+        folder = self.path(kind, key)
+        try:
+            if not (folder / MANIFEST).is_file():
+                return None
+            damage = damage_of(folder)
+        except FileNotFoundError:
+            damage = "went away meanwhile"
+        except OSError as error:
+            raise UserError(
+                f"cannot read the cache folder {folder.parent}: {error.strerror}. "
+                "Set XDG_CACHE_HOME to a folder of your own, or use --no-cache."
+            ) from error
+        if damage is None:
+            self._mark_used(folder)
+            return folder
+        # Another process may be at it: only who holds the lock may touch it.
+        lock = self._lock(kind, key)
+        try:
+            lock.acquire()
+        except UserError as error:
+            raise UserError(
+                f"cache entry {kind}/{key} {damage}, and it cannot be moved aside: {error}"
+            ) from error
+        try:
+            return self._settled(kind, key)
+        finally:
+            lock.release()
+
+    def _settled(self, kind: str, key: str) -> Path | None:
+        """:meth:`find` for who holds the entry's lock: nothing changes meanwhile."""
+        folder = self.path(kind, key)
+        if not (folder / MANIFEST).is_file():
+            return None
+        damage = damage_of(folder)
+        if damage is None:
+            self._mark_used(folder)
+            return folder
+        aside = folder.with_name(f"{folder.name}.damaged-{time.time_ns()}")
+        try:
+            folder.rename(aside)
+        except OSError as error:
+            raise UserError(
+                f"cache entry {kind}/{key} {damage}, and it cannot be moved aside: "
+                f"{error.strerror or error}. Remove {folder}, or set XDG_CACHE_HOME to a folder "
+                "you can write."
+            ) from error
+        self.say(f"tunebench: cache entry {kind}/{key} {damage}; moved to {aside}")
+        return None
+
+    @staticmethod
+    def _mark_used(folder: Path) -> None:
+        with contextlib.suppress(OSError):  # a cache that can only be read serves as well
+            os.utime(folder / MANIFEST)
+
+    def build(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
+        """The entry's folder; ``make(folder)`` fills a temporary one if it does not exist yet.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+            Exception: whatever ``make`` raises; nothing is published then.
+        """
+        found = self.find(kind, key)
+        if found is not None:
+            return found
+        with self._lock(kind, key):
+            found = self._settled(kind, key)
+            if found is not None:
+                return found
+            folder = self.path(kind, key)
+            for stale in folder.parent.glob(f".{key}.*.partial"):
+                shutil.rmtree(stale, ignore_errors=True)
+            partial = folder.with_name(f".{key}.{os.getpid()}.partial")
+            try:
+                partial.mkdir()
+                make(partial)
+                write_json(partial / MANIFEST, {"files": describe(partial)})
+                remove_whole(folder)  # without a manifest it was never published
+                partial.rename(folder)
+            except BaseException as error:
+                shutil.rmtree(partial, ignore_errors=True)
+                told = refusal(error)
+                if told is None:
+                    raise
+                raise UserError(
+                    f"cannot write cache entry {kind}/{key} under {self.root}: {told}. Free space "
+                    "(python -m harness cache prune --older-than-days 7), or set XDG_CACHE_HOME "
+                    "to another folder."
+                ) from error
+            return folder
+
+    def read(self, kind: str, key: str, make: Callable[[Path], None], name: str) -> str:
+        """The text of file ``name`` in :meth:`build`'s folder; made again where another process
+        removes the entry in between.
+
+        Raises:
+            UserError, Exception: as :meth:`build`.
+        """
+        while True:
+            folder = self.build(kind, key, make)
+            with contextlib.suppress(FileNotFoundError):
+                return (folder / name).read_text(encoding="utf-8")
+
+    def lock(self, kind: str, key: str) -> AnnouncedLock:
+        """The lock of one key, for work that spans several entries."""
+        return self._lock(kind, key)
+
+    def discard(self, kind: str, key: str) -> None:
+        """Remove an entry, if there is one, so that it is built again.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
+        with self._lock(kind, key):
+            remove_whole(self.path(kind, key))
+
+    def clear_work(self, kind: str, key: str, work: Path) -> None:
+        """Remove the folder in which an entry was made, unless somebody is making it again."""
+        lock = self._lock(kind, key)
+        with contextlib.suppress(UserError):  # a cache that can only be read
+            if lock.take_if_free():
+                try:
+                    shutil.rmtree(work, ignore_errors=True)
+                finally:
+                    lock.release()
+
+    def _lock(self, kind: str, key: str) -> AnnouncedLock:
+        folder = self.root / kind
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"cannot write the cache folder {folder}: {error.strerror}. "
+                "Set XDG_CACHE_HOME to a folder you can write, or use --no-cache."
+            ) from error
+        lock = AnnouncedLock(str(folder / f".{key}.lock"))
+        lock.say = self.say
+        return lock
+
+    def entries(self) -> list[Entry]:
+        """Every published entry, oldest use first."""
+        found = []
+        for manifest in self.root.glob(f"*/*/{MANIFEST}"):
+            folder = manifest.parent
+            with contextlib.suppress(FileNotFoundError):  # another process removes it
+                size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+                used = manifest.stat().st_mtime
+                found.append(Entry(folder.parent.name, folder.name, folder, size, used))
+        return sorted(found, key=lambda entry: entry.used)
+
+
+def remove_whole(folder: Path) -> None:
+    """Remove an entry's folder, under its lock: at any moment it is whole or absent by its name.
+
+    Raises:
+        UserError: the system refuses.
+    """
+    # Named like an unpublished one, which whoever finds it later removes.
+    going = folder.with_name(f".{folder.name}.{time.time_ns()}.{os.getpid()}.partial")
+    try:
+        folder.rename(going)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(
+            f"cannot remove {folder}: {error.strerror or error}. Remove it yourself, or set "
+            "XDG_CACHE_HOME to a folder you can write."
+        ) from error
+    shutil.rmtree(going, ignore_errors=True)

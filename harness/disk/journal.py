@@ -1,0 +1,109 @@
+"""Rows of a long evaluation, kept batch by batch: a killed process loses those under way.
+
+Rows by position -> lines of a file, each with its checksum; and back, in a later process. A line
+that was torn or damaged is named and dropped: its batch is computed again. Lines are appended,
+so keeping a batch costs the same however many there are. Rows of another ``head`` (what decides
+them beside the file's place, e.g. the kernels chosen) are dropped as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.disk.files import write_text
+from harness.errors import UserError
+from harness.progress import tell
+
+_DIGITS = 16
+
+
+class Journal:
+    """The rows kept in ``path`` so far, and adding to them."""
+
+    def __init__(self, path: Path, head: Any, note: Callable[[], Any] = lambda: None) -> None:
+        """Read what an earlier process kept.
+
+        Args:
+            path: the file; made with the first batch.
+            head: JSON that must be equal for rows to belong together.
+            note: JSON to keep with each batch, e.g. the time it took.
+        """
+        self.rows: dict[int, Any] = {}
+        """By position."""
+        self.notes: list[Any] = []
+        """Those of earlier processes, in order."""
+        self._path = path
+        self._note = note
+        self._head = json.loads(json.dumps(head))
+        if not self._read():
+            self.rows, self.notes = {}, []
+            self._write("w", [{"head": self._head}])
+
+    def add(self, rows: Mapping[int, Any]) -> None:
+        """Keep a finished batch.
+
+        Raises:
+            UserError: the disk refuses.
+        """
+        self.rows.update(rows)
+        note = self._note()
+        if self._path.exists():
+            self._write("a", [{"rows": list(rows.items()), "note": note}])
+        else:  # somebody removed it
+            whole = {"rows": list(self.rows.items()), "note": note}
+            self._write("w", [{"head": self._head}, whole])
+
+    def _read(self) -> bool:
+        """Take over what is there; whether it goes on here."""
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return False
+        contents = [_content(line) for line in lines[:-1]]
+        damaged = [number for number, content in enumerate(contents, 1) if content is None]
+        torn = lines[-1] != b""
+        if damaged:
+            tell(
+                f"tunebench: {self._path} is damaged in line "
+                f"{', '.join(map(str, damaged))}: computed again"
+            )
+        if not contents or contents[0] != {"head": self._head}:
+            return False
+        for content in contents[1:]:
+            if content is not None:
+                self.rows.update(content["rows"])
+                self.notes.append(content["note"])
+        if damaged or torn:
+            self._rewrite(contents)
+        return True
+
+    def _rewrite(self, contents: list[Any]) -> None:
+        """Without what was damaged, so that the next line starts at the beginning of one."""
+        write_text(self._path, "".join(_line(c) for c in contents if c is not None))
+
+    def _write(self, mode: str, contents: list[Any]) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open(mode, encoding="utf-8") as stream:
+                stream.write("".join(map(_line, contents)))
+        except OSError as error:
+            raise UserError(f"cannot write {self._path}: {error.strerror or error}") from error
+
+
+def _line(content: Any) -> str:
+    text = json.dumps(content)
+    return f"{_checksum(text.encode())} {text}\n"
+
+
+def _content(line: bytes) -> Any:
+    """What a line holds, None if it is not what was written."""
+    told, _, text = line.partition(b" ")
+    return json.loads(text) if told.decode("ascii", "replace") == _checksum(text) else None
+
+
+def _checksum(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()[:_DIGITS]

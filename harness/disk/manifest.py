@@ -1,0 +1,53 @@
+"""What a folder of the cache holds, by checksum: written when it is made, compared at every use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.disk.files import sha256_file
+
+MANIFEST = ".manifest.json"
+
+ALWAYS_HASHED_BYTES = 64 * 1024 * 1024
+"""Hashing a 500 MB model at each start would cost seconds; above this size an unchanged size and
+modification time stand for the content, below it the bytes are hashed every time."""
+
+
+def describe(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size, modification time and SHA-256 of every file below ``folder``, by path."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            stat = path.stat()
+            files[path.relative_to(folder).as_posix()] = {
+                "bytes": stat.st_size,
+                "mtime_ns": stat.st_mtime_ns,
+                "sha256": sha256_file(path),
+            }
+    return files
+
+
+def damage_of(folder: Path) -> str | None:
+    """What is wrong with a folder by its manifest, in words, or None.
+
+    Raises:
+        OSError: it cannot be read, or goes meanwhile.
+    """
+    try:
+        files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError, TypeError):
+        return "has an unreadable manifest"
+    for name, told in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"lacks {name}"
+        stat = path.stat()
+        if stat.st_size != told["bytes"]:
+            return f"is damaged: {name} has {stat.st_size} bytes, not {told['bytes']}"
+        if stat.st_size > ALWAYS_HASHED_BYTES and stat.st_mtime_ns == told["mtime_ns"]:
+            continue
+        if sha256_file(path) != told["sha256"]:
+            return f"is damaged: {name} has another checksum"
+    return None

@@ -1,0 +1,151 @@
+"""`cache prune`: what killed runs left goes, and on demand what was not used for long.
+
+Cache + age -> what was removed. Nothing that a living process makes or goes on with is touched:
+each key's lock is taken first, without waiting, and what somebody holds is passed over. What a run
+may have looked up already goes only when none is going on. Layout: `cache.py`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.disk import scratch
+from harness.disk.cache import USING, Cache, Entry, remove_whole
+from harness.disk.files import remove_abandoned
+from harness.errors import UserError
+
+_PARTIAL = re.compile(r"\.(.+?)(?:\.\d+){0,2}\.partial")
+"""`.KEY.PROCESS.partial`, and of what was being removed `.KEY.TIME.PROCESS.partial`."""
+
+IDLE_S = 600.0
+"""An unfinished training, evaluation or download that was touched within this time may be going
+on, whoever holds its lock."""
+
+SPARED_S = 86400.0
+"""What was not used for this long is of no running command."""
+
+_MADE_UNDER = {
+    "training": ("finetune",),
+    "evaluating": ("loss", "generate", "fuse"),
+    "downloads": (),
+    "fingerprints": (),
+}
+"""Folders of what is not finished or only spares work -> the stages whose lock its makers hold."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What was removed."""
+
+    entries: list[Entry]
+    leftovers: int
+    """Damaged and half-made entries, unfinished work, folders of killed processes."""
+
+
+def prune(cache: Cache, older_than_s: float | None = None) -> Pruned:
+    """Remove what killed or damaged runs left behind, and by age what else the cache holds.
+
+    Args:
+        cache: whose folder is looked through.
+        older_than_s: also entries that were not used, and trainings, evaluations and downloads
+            that were not touched, for this long; 0 stands for all of them. None keeps all.
+
+    Raises:
+        UserError: the cache folder cannot be written.
+    """
+    leftovers = len(scratch.sweep()) + sum(_remove(cache, path) for path in _abandoned(cache))
+    for folder in _kinds(cache):
+        remove_abandoned(folder)
+    if older_than_s is None:
+        return Pruned([], leftovers)
+    limit = time.time() - older_than_s
+    entries = []
+    with _unused(cache, older_than_s):
+        for entry in cache.entries():
+            if entry.used <= limit:
+                with _taken(cache, (entry.kind,), entry.key) as free:
+                    if free:
+                        remove_whole(entry.path)
+                        entries.append(entry)
+    idle = min(limit, time.time() - IDLE_S)
+    for kind, stages in _MADE_UNDER.items():
+        for path in cache.root.glob(f"{kind}/*"):
+            # A lock's file stays: another one under its name would be another lock.
+            lock = path.name.endswith((".lock", ".lock.holder"))
+            if not lock and scratch.last_written(path) <= idle:
+                with _taken(cache, stages, path.name) as free:
+                    leftovers += free and _delete(path)
+    return Pruned(entries, leftovers)
+
+
+def _kinds(cache: Cache) -> list[Path]:
+    return [path for path in cache.root.glob("*") if path.is_dir()]
+
+
+def _abandoned(cache: Cache) -> Iterator[Path]:
+    """What no process will ever use again, unless it is at it just now."""
+    yield from list(cache.root.glob("*/*.damaged-*"))
+    yield from list(cache.root.glob("*/.*.partial"))
+
+
+def _remove(cache: Cache, path: Path) -> bool:
+    """Remove a damaged or half-made entry unless its key is being made; whether it is gone."""
+    found = _PARTIAL.fullmatch(path.name)
+    key = path.name.partition(".damaged-")[0] if found is None else found[1]
+    with _taken(cache, (path.parent.name,), key) as free:
+        return free and _delete(path)
+
+
+def _delete(path: Path) -> bool:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    return not path.exists()
+
+
+@contextmanager
+def _unused(cache: Cache, older_than_s: float) -> Iterator[None]:
+    """Keep runs from starting meanwhile, where what they have just looked up would go.
+
+    Raises:
+        UserError: a run goes on.
+    """
+    if older_than_s >= SPARED_S or not cache.root.is_dir():
+        yield
+        return
+    handle = os.open(cache.root / USING, os.O_CREAT | os.O_RDONLY, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UserError(
+            f"a run is using the cache {cache.root}: wait for its end, or remove only what was not "
+            "used for a day or more (--older-than-days 1)."
+        ) from error
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _taken(cache: Cache, kinds: tuple[str, ...], key: str) -> Iterator[bool]:
+    """Hold the locks of ``key`` for the block; False where somebody else holds one."""
+    locks = [cache.lock(kind, key) for kind in kinds]
+    held = []
+    try:
+        for lock in locks:
+            if not lock.take_if_free():
+                break
+            held.append(lock)
+        yield len(held) == len(locks)
+    finally:
+        for lock in held:
+            lock.release()

@@ -1,0 +1,109 @@
+"""How many of the protocol's batches go through the model as one on the CPU, by timing.
+
+Model -> :class:`Joined`. Every step reads all weights, so four times the rows take far less than
+four times as long (results/PERFORMANCE.md has the steps of 16 and 64). In float32 a row's answer
+does not depend on its company, but for rounding, so batches may share their steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from harness.backend import mx
+from harness.models.cpu import spare
+from harness.models.cpu.kernels import BATCH_ROWS
+from harness.models.cpu.timing import shortest
+
+_MOST = 4  # batches
+_ALLOCATED = 256  # positions that mlx-lm's caches take at once
+_GAIN = 1.1  # a row must be as much faster: more rows take more memory
+_ATTRIBUTE = "_tunebench_joined"
+
+
+class JoinTiming(NamedTuple):
+    """Seconds of a step of so many rows."""
+
+    rows: int
+    step_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """How many batches are one, and the times it was chosen by."""
+
+    batches: int = 1
+    timings: tuple[JoinTiming, ...] = ()
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Joined:
+        """The record that ``dataclasses.asdict`` wrote."""
+        return cls(record["batches"], tuple(JoinTiming(*timing) for timing in record["timings"]))
+
+
+def use(model: Any, joined: Joined) -> None:
+    """Have ``model`` answer so many batches at once."""
+    object.__setattr__(model, _ATTRIBUTE, joined.batches)
+
+
+def batches_of(model: Any) -> int:
+    """What :func:`use` set; one batch where it never did."""
+    return int(getattr(model, _ATTRIBUTE, 1))
+
+
+def fitting(model: Any, rows: int, positions: int) -> int:
+    """Batches to decode as one now: those of :func:`use`, or one where memory lacks.
+
+    Args:
+        model: as it answers, with what copies that takes.
+        rows: of a batch.
+        positions: most that a row's caches will hold.
+    """
+    batches = batches_of(model)
+    if batches == 1:
+        return 1
+    needed = batches * rows * positions * _position_bytes(model)
+    return batches if spare.lacking(needed) is None else 1
+
+
+def measure(model: Any) -> Joined:
+    """Time a step of one batch's rows and of twice as many, as long as a row gets faster.
+
+    ``model`` is an mlx-lm model in evaluation mode. One batch, untimed, where its caches hold none.
+    """
+    from mlx_lm.models.cache import make_prompt_cache
+
+    if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):
+        return Joined()
+    timings: list[JoinTiming] = []
+    best, batches = 1, 1
+    while batches <= _MOST:
+        rows = batches * BATCH_ROWS
+        tokens = mx.zeros((rows, 1), mx.int32)
+        timings.append(JoinTiming(rows, shortest(partial(_step, model, tokens))))
+        if batches > 1:
+            fewer, more = (timing.step_s / timing.rows for timing in timings[-2:])
+            if more * _GAIN > fewer:
+                break
+            best = batches
+        batches *= 2
+    return Joined(best, tuple(timings))
+
+
+def _position_bytes(model: Any) -> int:
+    """Bytes that the caches of all layers take for a position of one row."""
+    from mlx.utils import tree_flatten
+    from mlx_lm.models.cache import make_prompt_cache
+
+    cache = make_prompt_cache(model)
+    mx.eval(model(mx.zeros((1, 1), mx.int32), cache=cache))
+    held = tree_flatten([layer.state for layer in cache])
+    taken = sum(int(a.nbytes) for _, a in held if isinstance(a, mx.array))
+    return -(-taken // _ALLOCATED)
+
+
+def _step(model: Any, tokens: mx.array) -> mx.array:
+    logits: mx.array = model(tokens)
+    return logits[:, -1, :]

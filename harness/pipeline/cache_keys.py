@@ -1,0 +1,57 @@
+"""Cache keys: what decides the content of a stage's result, and nothing else.
+
+Two settings share an entry only if they would give the same bytes. Raise a stage's version when
+its code changes what it computes: older entries are then unused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from harness.disk.files import content_key, sha256_file
+
+ADAPTER_FILE = "adapters.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+# Tokenization decides the rows as much as MLX decides the numbers.
+_COMPUTING = ("mlx", "mlx-lm", "transformers", "tokenizers")
+# What mlx-lm reads of an adapter's configuration when it applies the weights.
+_APPLIED = ("fine_tune_type", "num_layers", "lora_parameters")
+
+STAGE_VERSIONS = {"describe": 4, "finetune": 4, "loss": 3, "generate": 4, "fuse": 4, "speed": 3}
+
+
+def machine() -> list[str]:
+    """What makes floating-point results differ between machines, as far as it can be told
+    without MLX: system, architecture, the MLX backend wheels installed, the BLAS asked for."""
+    backends = ("mlx-metal", "mlx-cpu", "mlx-cuda", "mlx-cuda-12", "mlx-cuda-13", "mkl")
+    installed = []
+    for name in backends:
+        try:
+            installed.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    blas = os.environ.get("TUNEBENCH_BLAS", "auto")
+    return [platform.system(), platform.machine(), *installed, f"blas {blas}"]
+
+
+def adapter_key(folder: Path | None) -> str | None:
+    """What decides the tuned model given its base: the weights and how they are applied."""
+    if folder is None:
+        return None
+    try:
+        config = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
+        applied = [config.get(field) for field in _APPLIED]
+    except (OSError, ValueError, AttributeError):
+        applied = []  # loading names what is wrong with the configuration
+    return content_key(sha256_file(folder / ADAPTER_FILE), applied)
+
+
+def base_key(base_sha256: str, quantize: Any) -> list[Any]:
+    """What decides the loaded base: files, quantization, versions, backend."""
+    packages = [metadata.version(name) for name in _COMPUTING]
+    return [base_sha256, quantize, packages, machine()]

@@ -1,0 +1,139 @@
+"""Comparisons in Markdown: `compare`, and the report's section on pairs of variants.
+
+Input: stored runs, or pairs already compared -> output: tables, one sentence over all, sentences
+a metric, the examples that changed. The statistics are in ``compare``, the words in ``verdicts``,
+``claims`` and ``seeds``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from harness.compare.cost import MemoryRatio, SpeedRatio
+from harness.compare.pairing import pairs
+from harness.compare.quality import PairComparison, compare_sides
+from harness.compare.seeds import seed_claim, seed_differences, seed_runs, seed_summary
+from harness.compare.sides import Side, sides_of, unlike_fields
+from harness.errors import UserError
+from harness.markdown import code, escape
+from harness.report.claims import overall_claim
+from harness.report.conclusions import claim, descriptive_sentence, sentence
+from harness.report.families import pairs_family, seeds_family
+from harness.report.provenance import provenance
+from harness.report.tables import comparison_tables
+from harness.runs.store import StoredRun
+
+
+def what_may_be_claimed(runs: Sequence[StoredRun], found: Sequence[PairComparison]) -> str:
+    """One sentence over a whole report: of methods where the runs are seeds, else of weights."""
+    seeds = seed_runs(runs)
+    if seeds:
+        return seed_claim(seed_differences(seeds), len(seeds))
+    return overall_claim(found)
+
+
+def render_comparison(
+    runs: Sequence[StoredRun],
+    found: Sequence[PairComparison],
+    speeds: Sequence[SpeedRatio],
+    memory: Sequence[MemoryRatio] = (),
+    seeds: Sequence[StoredRun] = (),
+) -> str:
+    """The Markdown of `compare`: the claim over all, table, sentences, descriptive differences,
+    examples, seeds, speeds and memory."""
+    sections = ["# Comparison"]
+    if seeds:
+        sections += ["## Across seeds", seed_summary(seeds), seeds_provenance(seeds)]
+    elif len(found) > 1:
+        sections.append(f"**{overall_claim(found)}**")
+    sections += [comparison_tables.comparisons(found), pairs_provenance(runs, found)]
+    for pair in found:
+        lines = [f"## {code(pair.b)} beside {code(pair.a)}", f"**{claim(pair.primary)}**"]
+        lines.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
+        lines += _examples(pair)
+        if pair.descriptive:
+            listed = [f"- {descriptive_sentence(pair, d)}" for d in pair.descriptive]
+            lines.append("Descriptive, not tested:\n\n" + "\n".join(listed))
+        sections += lines
+    for title, topic, body in (
+        ("## Speed", "throughput", comparison_tables.speed_comparisons(speeds)),
+        ("## Memory", "memory", comparison_tables.memory_comparisons(memory)),
+    ):
+        sections += [title, body, provenance(runs, topic)] if body else []
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def pairs_provenance(runs: Sequence[StoredRun], found: Sequence[PairComparison]) -> str:
+    """The line under a table of paired differences, with the family that Holm ran over."""
+    return provenance(runs, "comparisons", pairs_family(found))
+
+
+def seeds_provenance(runs: Sequence[StoredRun]) -> str:
+    """The line under a table over seeds, with the family that Holm ran over."""
+    return provenance(runs, "seeds", seeds_family(seed_differences(runs)))
+
+
+def render_seeds(name: str, runs: Sequence[StoredRun]) -> str:
+    """The page `NAME-seeds.md` that `--seeds` leaves beside its runs."""
+    seeds = ", ".join(str(run.results.run.seed) for run in runs)
+    summary = seed_summary(runs) or "The runs share no variant or metric."
+    return f"# {escape(name)}, seeds {seeds}\n\n{summary}\n\n{seeds_provenance(runs)}\n"
+
+
+def side_pairs(runs: Sequence[StoredRun]) -> list[tuple[Side, Side]]:
+    """The pairs of variants that a report sets against each other.
+
+    Runs that are seeds of one setting are compared within each seed only: across seeds the
+    per-seed differences speak (``seeds``).
+    """
+    seeds = bool(seed_runs(runs))
+    return [
+        (a, b)
+        for a, b in itertools.combinations(sides_of(runs), 2)
+        if not seeds or a.run.folder == b.run.folder
+    ]
+
+
+def all_pairs(runs: Sequence[StoredRun]) -> tuple[list[PairComparison], list[str]]:
+    """Every pair of variants, and why some could not be compared."""
+    found, refused = [], []
+    for a, b in side_pairs(runs):
+        unlike = unlike_fields(a.run, b.run)
+        if unlike:
+            refused.append(
+                f"{code(a.label(b))} and {code(b.label(a))} are not compared: "
+                f"{escape(', '.join(unlike))} differ."
+            )
+            continue
+        try:
+            if pairs(a, b):
+                found.append(compare_sides(a, b))
+        except UserError as error:
+            refused.append(escape(str(error)))
+    return found, refused
+
+
+def comparisons_section(found: Sequence[PairComparison]) -> str:
+    if not found:
+        return ""
+    parts = [comparison_tables.comparisons(found)]
+    for pair in found:
+        parts.append(f"**{claim(pair.primary)}**")
+        parts.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
+        parts += _examples(pair)
+    return "\n\n".join(parts)
+
+
+def _examples(pair: PairComparison) -> list[str]:
+    """Ids of the examples that ex fixed and broke, the first forty of each."""
+    lines = []
+    for c in pair.primary:
+        if c.metric != "ex":
+            continue
+        for word, ids in (("fixed", c.fixed or []), ("broken", c.broken or [])):
+            if ids:
+                more = f" and {len(ids) - 40} more" if len(ids) > 40 else ""
+                listed = ", ".join(map(str, ids[:40]))
+                lines.append(f"Examples {word} by {code(c.b)}: {listed}{more}.")
+    return lines

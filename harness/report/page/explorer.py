@@ -1,0 +1,191 @@
+"""What the page's explorer of examples shows: an index of all, and full texts where it matters.
+
+Input: report entries (and their dataset, where its name resolves to the very data of the run) ->
+output: a JSON-able object. Questions and tables are not in the store; without the dataset the
+explorer has texts, SQL and verdicts only. Above ``FULL_EXAMPLES`` examples texts, tables and rows
+are kept of the disagreements between variants, and of a seeded sample of the others up to that
+number; the page says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.data.prompts import style
+from harness.data.records import AGGREGATIONS, Example, Split, Table
+from harness.data.sources.resolve import NAMES, resolve_dataset
+from harness.errors import UserError
+from harness.report.columns import Entry
+from harness.runs.store import StoredRun
+from harness.schema.rows import PredictionRow
+
+FULL_EXAMPLES = 2_000
+SHOWN_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Column:
+    """One variant's answers by example id."""
+
+    label: str
+    rows: Mapping[int, PredictionRow]
+
+
+GOLD = -1
+"""Stands for the gold query where answers go by the place of their column."""
+
+OTHER_DATA = "These runs answered different data, so no examples stand side by side."
+
+
+def explorer(entries: Sequence[Entry]) -> dict[str, Any]:
+    """The explorer's data; no examples where no variant has stored predictions, or where the runs
+    answered other questions under the same numbers."""
+    columns = [
+        Column(entry.label, {row.id: row for row in rows})
+        for entry in entries
+        if entry.run is not None and (rows := entry.run.predictions(entry.name))
+    ]
+    data = {entry.run.results.dataset.sha256 for entry in entries if entry.run is not None}
+    if len(data) > 1:
+        columns = []
+    ids = sorted({number for column in columns for number in column.rows})
+    split = _test_split([entry.run for entry in entries if entry.run is not None])
+    full, note = _kept_in_full(columns, ids)
+    results = _results(columns, full, split) if split else {}
+    return {
+        "variants": [column.label for column in columns],
+        "total": len(ids),
+        "known": split is not None,
+        "note": OTHER_DATA if len(data) > 1 else note,
+        "examples": [_example(number, columns, split, number in full, results) for number in ids],
+        "tables": _tables(full, split),
+    }
+
+
+def _kept_in_full(columns: Sequence[Column], ids: Sequence[int]) -> tuple[set[int], str]:
+    """The examples whose texts the page keeps, and how they were chosen; empty for all of them."""
+    if len(ids) <= FULL_EXAMPLES:
+        return set(ids), ""
+    disagreed = {number for number in ids if _disagree(columns, number)}
+    others = [number for number in ids if number not in disagreed]
+    room = max(0, FULL_EXAMPLES - len(disagreed))
+    drawn = np.random.default_rng(0).permutation(len(others))[:room]
+    sample = {others[place] for place in drawn}
+    parts = [f"the {len(disagreed):,} on which variants disagree"] if disagreed else []
+    if sample:
+        of = f"the {len(others):,} others" if disagreed else "them, right and wrong alike"
+        parts.append(f"a random sample (seed 0) of {len(sample):,} of {of}")
+    return disagreed | sample, (
+        f"Of {len(ids):,} examples this page keeps texts, tables and rows of "
+        f"{' and of '.join(parts)}; of the rest only whether each answer was right and how it "
+        "failed. The search finds texts that are kept."
+    )
+
+
+def _test_split(runs: Sequence[StoredRun]) -> Split | None:
+    found = {(run.results.dataset.name, run.results.dataset.sha256) for run in runs}
+    if len(found) != 1:
+        return None
+    name, sha256 = next(iter(found))
+    if name not in NAMES:
+        return None
+    try:
+        dataset = resolve_dataset(name)
+    except UserError:
+        return None
+    return dataset.test if dataset.sha256 == sha256 else None
+
+
+def _disagree(columns: Sequence[Column], number: int) -> bool:
+    return len({column.rows[number].ex for column in columns if number in column.rows}) > 1
+
+
+def _results(
+    columns: Sequence[Column], full: set[int], split: Split
+) -> dict[tuple[int, int], tuple[str | None, Any]]:
+    """Rows that gold and each variant's text return on the example's table.
+
+    By example and place of the column: the labels of two variants may be alike.
+    """
+    from harness.sql.grade.answer import execute_all
+
+    dialect = style("dialect")
+    asked: list[tuple[tuple[int, int], tuple[Table, str]]] = []
+    for number in sorted(full):
+        example = split.examples[number]
+        table = split.tables[example.table_id]
+        asked.append(((number, GOLD), (table, dialect.completion(example.gold, table))))
+        for place, column in enumerate(columns):
+            row = column.rows.get(number)
+            if row is not None and row.text and row.failure is None:
+                asked.append(((number, place), (table, row.text)))
+    answers = execute_all([question for _, question in asked])
+    return {
+        key: (answer.sql, None if answer.rows is None else [list(row) for row in answer.rows])
+        for (key, _), answer in zip(asked, answers, strict=True)
+    }
+
+
+def _example(
+    number: int,
+    columns: Sequence[Column],
+    split: Split | None,
+    full: bool,
+    results: Mapping[tuple[int, int], tuple[str | None, Any]],
+) -> dict[str, Any]:
+    example: Example | None = split.examples[number] if split else None
+    found: dict[str, Any] = {"id": number, **({"full": 1} if full else {})}
+    if example is not None:
+        found |= {
+            "q": example.question,
+            "agg": AGGREGATIONS[example.gold.agg] or "none",
+            "conds": len(example.gold.conds),
+            "table": example.table_id,
+        }
+        if full:
+            sql, rows = results.get((number, GOLD), (None, None))
+            found["gold"] = {"sql": sql, **_shown(rows)}
+    found["v"] = [
+        _answer(column.rows.get(number), full, results.get((number, place)))
+        for place, column in enumerate(columns)
+    ]
+    return found
+
+
+def _answer(
+    row: PredictionRow | None, full: bool, result: tuple[str | None, Any] | None
+) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    answer: dict[str, Any] = {"ok": row.ex}
+    if row.failure:
+        answer["fail"] = row.failure
+    if full:
+        answer |= {"text": row.text, "sql": row.sql}
+        if result is not None:
+            answer |= _shown(result[1])
+    return answer
+
+
+def _shown(rows: list[list[Any]] | None) -> dict[str, Any]:
+    if rows is None:
+        return {"rows": None}
+    more = len(rows) - SHOWN_ROWS
+    return {"rows": rows[:SHOWN_ROWS], **({"more": more} if more > 0 else {})}
+
+
+def _tables(full: set[int], split: Split | None) -> dict[str, Any]:
+    if split is None:
+        return {}
+    used = {split.examples[number].table_id for number in full}
+    return {
+        name: {
+            "header": list(split.tables[name].header),
+            **_shown([list(row) for row in split.tables[name].rows]),
+        }
+        for name in sorted(used)
+    }

@@ -1,0 +1,92 @@
+"""One self-contained HTML page: the report, its charts and an explorer of examples.
+
+Input: stored runs -> output: HTML that needs no network. A content security policy allows only
+what is in the file; everything that came from a model or a table enters as JSON or escaped text.
+The report's own Markdown is rendered without raw HTML.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+from markdown_it import MarkdownIt
+
+from harness.report.article import Article
+from harness.report.charts.curves import render_charts
+from harness.report.columns import run_entries
+from harness.report.page.explorer import explorer
+from harness.report.report import render_reports
+from harness.report.tables.question_tables import ArticleGrades
+from harness.runs.store import StoredRun
+
+TEMPLATES = Path(__file__).resolve().parent
+
+# The report's only raw HTML; private-use characters stand in while Markdown is rendered, so that
+# raw HTML can stay switched off.
+_MARKS = {"<sub>": "\ue000", "</sub>": "\ue001", "<br>": "\ue002"}
+
+
+def render_page(
+    runs: Sequence[StoredRun],
+    article: Article | None = None,
+    grades: ArticleGrades | None = None,
+) -> str:
+    """The page of one or more runs."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    data = explorer(run_entries(runs))
+    return environment.get_template("page.html.j2").render(
+        title=", ".join(run.id for run in runs),
+        report=report_html(render_reports(runs, article, grades), render_charts(runs)),
+        style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
+        script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
+        data=script_json(data),
+        examples=data["total"],
+    )
+
+
+def report_html(markdown: str, charts: dict[str, str]) -> str:
+    """The report as HTML, its charts inlined as images."""
+    lines = []
+    for line in markdown.splitlines():
+        if line.startswith("<sub>") and line.endswith("</sub>"):
+            for tag, mark in _MARKS.items():
+                line = line.replace(tag, mark)
+        lines.append(line)
+    html = str(MarkdownIt("commonmark", {"html": False}).enable("table").render("\n".join(lines)))
+    for tag, mark in _MARKS.items():
+        html = html.replace(mark, tag)
+    for name, svg in charts.items():
+        encoded = base64.b64encode(svg.encode("utf-8")).decode("ascii")
+        html = html.replace(f'src="{name}"', f'src="data:image/svg+xml;base64,{encoded}"')
+    html = _EXAMPLES.sub(_linked, html)
+    # Wide tables scroll by themselves instead of the page.
+    html = html.replace("<table>", '<div class="wide" tabindex="0"><table>')
+    return html.replace("</table>", "</table></div>")
+
+
+# The ids that `comparison_report` lists; code spans of a variant's name stay as they are.
+_EXAMPLES = re.compile(r"(<p>Examples (?:fixed|broken) by <code>.*?</code>: )([\d, ]+)")
+
+
+def _linked(found: re.Match[str]) -> str:
+    """Every id as a link to its example in the explorer."""
+    return found[1] + re.sub(r"\d+", r'<a href="#example-\g<0>">\g<0></a>', found[2])
+
+
+def script_json(value: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character, escaped in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
+        text = text.replace(character, escaped)
+    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

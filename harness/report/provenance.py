@@ -1,0 +1,181 @@
+"""The line under every table: protocol, sample, interval, machine, versions, commit, command.
+
+Input: the runs behind a table and its topic -> output: one small-print paragraph a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.compare.sides import run_names
+from harness.markdown import code, escape, gigabytes
+from harness.report.columns import distinct, sample_note, sample_size
+from harness.runs.store import StoredRun
+from harness.schema.variant_result import VariantResult
+
+INTERVALS = {
+    "curve": "validation after the iteration's update; train loss since the row before",
+    "loss": "95% bootstrap over tables, of the test loss",
+    "seeds": "95% and p: Student's t over seeds, of the per-seed differences",
+    "comparisons": (
+        "sign-flip test over tables, 95% studentized interval over tables, for a rate that no "
+        "table changes the Clopper-Pearson bound over tables; smallest detectable at 80% power"
+    ),
+    "throughput": (
+        "medians; 95% of a ratio: Student's t on logarithms of the trials, in pairs where "
+        "interleaved"
+    ),
+    "question speeds": (
+        "one trial of 32 new tokens a question, the stop token ignored; ratios of means as the "
+        "article's, without an interval: what may be compared are the speed trials, taken in turns"
+    ),
+    "failures": "counts of answers",
+    "groups": "in brackets 95% Wilson over the examples of the group, and their number",
+    "ratios": (
+        "no intervals: speeds are medians of trials, memory one peak a phase, training one time"
+    ),
+    "memory": "one process a variant unless marked shared; RSS sampled every 50 ms",
+    "fuse": "on a seeded subset",
+    "checkpoints": (
+        "best in bold; 95% cluster bootstrap over tables; last beside best: one-sided sign-flip "
+        "test over tables of the largest lead, Bonferroni interval over the other checkpoints"
+    ),
+    "gates": (
+        "quality: sign-flip test and 95% studentized interval over tables; timings: Welch's t on "
+        "logarithms of the trials; each gate a test of its own"
+    ),
+}
+
+PROTOCOLS = {
+    "summary": ("loss", "execution", "throughput", "memory"),
+    "curve": ("loss",),
+    "loss": ("loss",),
+    "seeds": ("loss", "execution"),
+    "execution": ("execution",),
+    "failures": ("execution",),
+    "groups": ("execution",),
+    "checkpoints": ("loss", "execution"),
+    "comparisons": ("loss", "execution"),
+    "gates": ("loss", "execution", "throughput", "memory"),
+    "fuse": ("loss", "execution"),
+    "questions": ("execution",),
+    "question speeds": ("throughput",),
+    "throughput": ("throughput",),
+    "memory": ("memory",),
+    "ratios": ("throughput", "memory"),
+}
+
+VERSIONS = ("tunebench", "mlx", "mlx-lm", "duckdb")
+
+
+def provenance(runs: Sequence[StoredRun], topic: str, note: str = "") -> str:
+    """Where the numbers of a table come from: one line a run, one for runs that share it.
+
+    Args:
+        runs: the runs behind the table.
+        topic: what the table shows, a key of ``PROTOCOLS`` or of ``INTERVALS``.
+        note: what else was decided about these numbers, in Markdown; behind the intervals.
+    """
+    once = distinct(runs)
+    names = run_names(once)
+    lines: dict[str, list[StoredRun]] = {}
+    for run in once:
+        lines.setdefault(_line(run, topic, note), []).append(run)
+    told = []
+    for line, group in lines.items():
+        ids = [code(names[run.folder] or run.id) for run in group]
+        made = [code(run.results.run.command) for run in group]
+        if len(set(made)) == 1:
+            command = made[0]
+        else:
+            command = "; ".join(f"{name}: {one}" for name, one in zip(ids, made, strict=True))
+        whose = [", ".join(ids)] if len(once) > 1 else []
+        told.append(" · ".join([*whose, line, command]))
+    return "<br>".join(told).join(("<sub>", "</sub>"))
+
+
+def machine(run: StoredRun) -> str:
+    """The machine in words: chip, backend, BLAS, memory."""
+    device = run.results.run.device
+    blas = f" with {escape(device.blas)}" if device.blas else ""
+    return (
+        f"{escape(device.chip)}, {escape(device.backend)}{blas}, {gigabytes(device.memory_bytes)}"
+    )
+
+
+def _line(run: StoredRun, topic: str, note: str) -> str:
+    results = run.results
+    protocols = results.protocols.model_dump()
+    parts = [escape(protocols[name]) for name in PROTOCOLS.get(topic, ())]
+    parts.append(_sample(run, topic))
+    parts += [_intervals(run, topic), note, machine(run)]
+    parts.append(_versions(results.run.versions))
+    commit = results.run.git.commit
+    dirty = ", dirty" if results.run.git.dirty else ""
+    parts.append(f"commit {commit[:12]}{dirty}" if commit else "no commit")
+    return " · ".join(part for part in parts if part)
+
+
+def _intervals(run: StoredRun, topic: str) -> str:
+    if topic not in {"summary", "execution"}:
+        return INTERVALS.get(topic, "")
+    found = [run.results.variants[name].execution for name in run.variants]
+    graded = [execution for execution in found if execution and execution.ex is not None]
+    used = []
+    if any(e.clustered_ci95 and e.ex not in (0.0, 1.0) for e in graded):
+        used.append("cluster bootstrap over tables")
+    # ``intervals.clustered_rate`` cannot resample a rate without spread.
+    if any(e.clustered_ci95 and e.ex in (0.0, 1.0) for e in graded):
+        used.append("Wilson over tables where ex is 0% or 100%")
+    if topic == "execution":
+        return f"95%: {'; '.join(['Wilson over examples', *used])}" if graded else ""
+    if any(e.clustered_ci95 is None and e.ci95 for e in graded):
+        used.append("Wilson over examples where all are of one table")
+    return f"ex interval: 95% {', '.join(used)}" if used else ""
+
+
+def _sample(run: StoredRun, topic: str) -> str:
+    if topic in {"parameters", "size", "time", "memory"}:
+        return ""
+    results = [run.results.variants[name] for name in run.variants]
+    if topic in {"throughput", "ratios"}:
+        trials = sorted({result.throughput.trials for result in results if result.throughput})
+        return f"n = {' / '.join(map(str, trials))} trials a variant" if trials else ""
+    if topic == "curve":
+        checked = sorted({_validation_size(run, r.config) for r in results if r.finetune})
+        return f"n = {' / '.join(map(str, checked))} validation examples, seeded by table"
+    if topic in {"questions", "question speeds"}:
+        asked = max((len(result.questions or []) for result in results), default=0)
+        return f"n = {asked} questions"
+    if topic == "fuse":
+        sizes = {r.fuse.flips.of for r in results if r.fuse and r.fuse.flips}
+        return f"n = {', '.join(map(str, sorted(sizes)))}, seed {run.results.run.seed}"
+    notes = sorted({sample_note(run, result) for result in results if sample_size(result)})
+    if not notes:
+        return ""
+    tokens = sorted({r.loss.completion.tokens for r in results if r.loss and r.loss.completion})
+    sample = f"n = {' / '.join(notes)} test examples"
+    if topic == "loss" and tokens:
+        sample += f", {', '.join(f'{t:,}' for t in tokens)} completion tokens"
+    return sample if topic == "loss" else sample + _ungraded(results)
+
+
+def _ungraded(results: Sequence[VariantResult]) -> str:
+    """How many of the examples the accuracies are over, where some have a degenerate gold."""
+    executions = [r.execution for r in results if r.execution and r.execution.degenerate_gold]
+    counts = sorted({(e.n - e.degenerate_gold, e.degenerate_gold) for e in executions})
+    told = [f"{graded:,}: the gold of {left} is degenerate" for graded, left in counts]
+    return f" (ex over {'; '.join(told)})" if told else ""
+
+
+def _validation_size(run: StoredRun, config: dict[str, Any]) -> int:
+    everything = run.results.dataset.splits.valid
+    batches, size = config.get("val_batches", -1), config.get("batch_size", 1)
+    if not isinstance(batches, int) or not isinstance(size, int) or batches < 0:
+        return everything
+    return min(everything, batches * size)
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {versions[name]}" for name in VERSIONS if name in versions)

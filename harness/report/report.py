@@ -1,0 +1,242 @@
+"""`report.md`: the article's tables in the article's order, then what the article lacked.
+
+Input: stored runs -> output: one Markdown page, a pure function of the store (the same files give
+the same bytes). Every table is followed by where its numbers come from. Not covered: charts
+(``charts``), comparisons (``comparison_report``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from harness.compare.cost import speed_ratios
+from harness.compare.quality import PairComparison
+from harness.compare.seeds import seed_runs, seed_summary
+from harness.compare.sides import sides_of
+from harness.markdown import code, escape
+from harness.report.article import Article
+from harness.report.columns import (
+    CHARTS,
+    Entry,
+    article_entries,
+    available_charts,
+    distinct,
+    run_entries,
+)
+from harness.report.comparison import (
+    all_pairs,
+    comparisons_section,
+    pairs_provenance,
+    seeds_provenance,
+    side_pairs,
+    what_may_be_claimed,
+)
+from harness.report.families import checkpoints_family
+from harness.report.provenance import provenance
+from harness.report.tables import (
+    checkpoint_tables,
+    comparison_tables,
+    cost_tables,
+    quality_tables,
+    question_tables,
+)
+from harness.report.tables.question_tables import ArticleGrades
+from harness.report.warnings import not_measurable, warnings
+from harness.runs.store import StoredRun
+
+THRESHOLDS = "thresholds of fixtures/gates.toml unless the command gives --gates"
+
+
+def render_report(
+    run: StoredRun, article: Article | None = None, grades: ArticleGrades | None = None
+) -> str:
+    """The report of one run."""
+    return render_reports([run], article, grades)
+
+
+def render_reports(
+    runs: Sequence[StoredRun],
+    article: Article | None = None,
+    grades: ArticleGrades | None = None,
+) -> str:
+    """The report of one or more runs, their variants side by side."""
+    entries = run_entries(runs)
+    published = article_entries(article) if article else []
+    both = [*entries, *published]
+    found, refused = all_pairs(runs)
+    sections = [
+        _head(runs, entries, what_may_be_claimed(runs, found)),
+        _charts(entries),
+        "## Fine-tuning",
+        _section("Loss by iteration", cost_tables.loss_by_iteration(both), runs, "curve"),
+        _section("Parameters tuned", cost_tables.parameters(entries, article), runs, "parameters"),
+        _section("Wall time", cost_tables.wall_time(both), runs, "time"),
+        _section("Memory while fine-tuning", cost_tables.finetune_memory(both), runs, "memory"),
+        "## Evaluation",
+        _section(
+            "Test loss and perplexity",
+            cost_tables.evaluation_loss(entries, article),
+            runs,
+            "loss",
+        ),
+        _section("Memory while evaluating", cost_tables.evaluate_memory(both), runs, "memory"),
+        "## Fusing",
+        _section("Size of the model", cost_tables.fused_size(both), runs, "size"),
+        "## Generating SQL",
+        _section(
+            "The questions",
+            question_tables.questions(entries, article, grades),
+            runs,
+            "questions",
+        ),
+        _section(
+            "Questions right",
+            question_tables.question_summary(entries, article, grades),
+            runs,
+            "questions",
+        ),
+        _speeds(both, runs, article),
+        *_beyond_the_article(runs, entries, found, refused),
+        _published_note(article),
+    ]
+    return "\n\n".join(_drop_empty(sections)) + "\n"
+
+
+def terminal_summary(run: StoredRun) -> str:
+    """What the terminal shows at the end: the summary table, the claims, the gates, the path."""
+    parts = [_with_provenance(quality_tables.summary(run_entries([run])), [run], "summary")]
+    parts.append(what_may_be_claimed([run], all_pairs([run])[0]))
+    if run.results.gates:
+        parts += [_gates([run]), provenance([run], "gates", THRESHOLDS)]
+    if run.results.run.partial:
+        parts.append(f"Partial run, suites not selected: {', '.join(run.results.run.partial)}.")
+    if missing := not_measurable(run):
+        parts.append(missing)
+    if run.results.run.contended:
+        parts.append("Timings are contended: the machine was busy with other work.")
+    parts.append(f"Written: {run.folder / 'report.md'}")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _beyond_the_article(
+    runs: Sequence[StoredRun],
+    entries: Sequence[Entry],
+    found: Sequence[PairComparison],
+    refused: Sequence[str],
+) -> list[str]:
+    parity = quality_tables.fuse_parity(entries)
+    compared = _drop_empty([comparisons_section(found), *refused])
+    groups = [quality_tables.by_aggregate(entries), quality_tables.by_conditions(entries)]
+    return [
+        "## Execution accuracy",
+        _section("By definition", quality_tables.execution(entries), runs, "execution"),
+        _section("Failures by kind", quality_tables.failures(entries), runs, "failures"),
+        _section("By kind of question", "\n\n".join(_drop_empty(groups)), runs, "groups"),
+        _checkpoints(runs, entries),
+        "## Fuse parity",
+        _section("Adapter, fused and dequantized", parity, runs, "fuse"),
+        "## Comparisons",
+        _told("Paired, on the same examples", "\n\n".join(compared), pairs_provenance(runs, found)),
+        _across_seeds(runs),
+        "## Gates",
+        _told("Against the baseline", _gates(runs), provenance(runs, "gates", THRESHOLDS)),
+    ]
+
+
+def _gates(runs: Sequence[StoredRun]) -> str:
+    return comparison_tables.gates(
+        [
+            gate.model_copy(update={"variant": side.label(side)})
+            for side in sides_of(runs)
+            for gate in side.run.results.gates
+            if gate.variant == side.variant
+        ]
+    )
+
+
+def _head(runs: Sequence[StoredRun], entries: Sequence[Entry], claimed: str) -> str:
+    names = ", ".join(run.id for run in distinct(runs))
+    lines = [f"# {escape(names)}"]
+    for run in distinct(runs):
+        results, splits = run.results, run.results.dataset.splits
+        revision = f" ({escape(results.model.revision)})" if results.model.revision else ""
+        lines.append(
+            f"{code(run.id)}: {escape(results.model.id)}{revision} on "
+            f"{escape(results.dataset.name)}, {splits.train:,}/{splits.valid:,}/{splits.test:,} "
+            f"examples, seed {results.run.seed}, "
+            f"{results.run.started} to {results.run.finished}."
+        )
+        lines += warnings(run)
+    lines.append(_with_provenance(quality_tables.summary(entries), runs, "summary"))
+    lines.append(f"**What may be claimed.** {claimed}" if claimed else "")
+    return "\n\n".join(_drop_empty(lines))
+
+
+def _charts(entries: Sequence[Entry]) -> str:
+    return "\n\n".join(f"![{CHARTS[name]}]({name})" for name in available_charts(entries))
+
+
+def _speeds(entries: Sequence[Entry], runs: Sequence[StoredRun], article: Article | None) -> str:
+    body = _drop_empty(
+        [
+            question_tables.speeds(entries),
+            question_tables.ratio_lines(entries, article),
+        ]
+    )
+    asked = _section("Speed of generation", "\n\n".join(body), runs, "question speeds")
+    stored = [entry for entry in entries if entry.result]
+    trials = comparison_tables.throughput(stored)
+    ratios = [ratio for a, b in side_pairs(runs) for ratio in speed_ratios(a, b)]
+    timed = [trials, comparison_tables.speed_comparisons(ratios) if trials else ""]
+    measured = _section("Speed trials", "\n\n".join(_drop_empty(timed)), runs, "throughput")
+    return "\n\n".join(_drop_empty([asked, measured]))
+
+
+def _checkpoints(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> str:
+    tested = [one for entry in entries for one in checkpoint_tables.entry_last_beside_best(entry)]
+    origin = provenance(runs, "checkpoints", checkpoints_family(tested))
+    return _told("Checkpoints", checkpoint_tables.checkpoints(entries), origin)
+
+
+def _across_seeds(runs: Sequence[StoredRun]) -> str:
+    seeds = seed_runs(runs)
+    return _told("Across seeds", seed_summary(seeds), seeds_provenance(seeds)) if seeds else ""
+
+
+def _section(title: str, body: str, runs: Sequence[StoredRun], topic: str) -> str:
+    return _told(title, body, provenance(runs, topic)) if body else ""
+
+
+def _told(title: str, body: str, origin: str) -> str:
+    """A heading, what stands under it, and where its numbers come from; empty without a body."""
+    return f"### {title}\n\n{body}\n\n{origin}" if body else ""
+
+
+def _with_provenance(body: str, runs: Sequence[StoredRun], topic: str) -> str:
+    return f"{body}\n\n{provenance(runs, topic)}" if body else ""
+
+
+def _published_note(article: Article | None) -> str:
+    if article is None:
+        return ""
+    return (
+        f"## The published numbers\n\n{escape(article.title)}: {escape(article.caption)}. "
+        "Another model, machine and MLX; its loss counts a pad token after every row as a "
+        "target, its memory is what a monitor showed, its speeds count the first token without "
+        "its time, and its questions ran on no table. Ratios within it can be set beside ratios "
+        "within a run; single numbers cannot."
+    )
+
+
+def _drop_empty(sections: Iterable[str]) -> list[str]:
+    """Without empty sections, and without a heading that would have nothing under it."""
+    kept = [section for section in sections if section]
+    return [
+        section
+        for place, section in enumerate(kept)
+        if not (
+            section.startswith("## ")
+            and "\n" not in section
+            and (place + 1 == len(kept) or kept[place + 1].startswith("## "))
+        )
+    ]

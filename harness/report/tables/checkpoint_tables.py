@@ -1,0 +1,119 @@
+"""Saved checkpoints in words: one table over all variants, then what may be said of the last.
+
+Input: entries whose run holds rows of checkpoints (`--checkpoints`) -> output: Markdown; runs that
+stored only the section without rows get the table without intervals and no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from harness.compare.checkpoints import LastBesideBest, Quality, last_beside_best, qualities
+from harness.markdown import (
+    code,
+    escape,
+    fixed,
+    interval,
+    p_value,
+    percent,
+    percent_interval,
+    table,
+)
+from harness.report.columns import Entry
+from harness.report.conclusions import metric_name, show_delta, show_delta_interval
+
+
+def entry_qualities(entry: Entry) -> list[Quality]:
+    """Every evaluated checkpoint of a variant, in order; empty without any."""
+    if entry.run is None or entry.result is None:
+        return []
+    rows = entry.run.checkpoints(entry.name)
+    if rows:
+        return qualities(rows, entry.run.results.run.seed)
+    return [
+        Quality(c.iteration, c.loss, None, None, c.ex, None)
+        for c in entry.result.checkpoints or []
+        if c.loss is not None
+    ]
+
+
+def checkpoints(entries: Sequence[Entry]) -> str:
+    """Every evaluated checkpoint, the best by each metric in bold, and the verdicts on the last."""
+    rows = []
+    for entry in entries:
+        found = entry_qualities(entry)
+        best = {
+            name: _best(found, value, least)
+            for name, value, least in (
+                ("full", lambda q: q.full_text_loss, True),
+                ("completion", lambda q: q.completion_loss, True),
+                ("ex", lambda q: q.ex, False),
+            )
+        }
+        rows += [
+            [
+                escape(entry.label),
+                str(q.iteration),
+                _bold(fixed(q.full_text_loss), q in best["full"]),
+                _bold(fixed(q.completion_loss), q in best["completion"]),
+                interval(q.completion_ci95),
+                _bold(percent(q.ex), q in best["ex"]),
+                percent_interval(q.ex_ci95),
+            ]
+            for q in found
+        ]
+    if not rows:
+        return ""
+    headers = ["Variant", "Iteration", "full_text loss", "Completion loss", "95%", "ex", "95%"]
+    told = [
+        f"- {checkpoint_sentence(entry.label, one, len(beside))}"
+        for entry in entries
+        for beside in [entry_last_beside_best(entry)]
+        for one in beside
+    ]
+    return "\n\n".join(part for part in (table(headers, rows), "\n".join(told)) if part)
+
+
+def entry_last_beside_best(entry: Entry) -> list[LastBesideBest]:
+    """The last checkpoint of a variant beside its best, by each metric."""
+    rows = entry.run.checkpoints(entry.name) if entry.run else None
+    return last_beside_best(rows, entry.run.results.run.seed) if rows and entry.run else []
+
+
+def checkpoint_sentence(label: str, one: LastBesideBest, family: int) -> str:
+    """Which checkpoint is best by a metric, and whether the last is worse beyond noise.
+
+    Args:
+        label: the variant, as the report calls it.
+        one: the last checkpoint beside the best by one metric.
+        family: by how many metrics that was asked.
+    """
+    name = metric_name(one.metric)
+    if one.best == one.last:
+        return f"{code(label)}: by {name} the last of {one.of} checkpoints ({one.last}) is best."
+    verdict = (
+        "is worse beyond noise" if one.worse else "cannot be told from it: no reason to go back"
+    )
+    others = one.of - 1
+    corrected = [f"the choice among {others} others"] if others > 1 else []
+    corrected += [f"{family} metrics"] if family > 1 else []
+    told = f" corrected for {' and '.join(corrected)}" if corrected else ""
+    return (
+        f"{code(label)}: by {name} the best of {one.of} checkpoints is {one.best}; the last "
+        f"({one.last}) {verdict} ({show_delta(one.metric, one.delta)}, 95% "
+        f"{show_delta_interval(one.metric, one.ci95)}, p {p_value(one.p_holm)}{told})."
+    )
+
+
+def _best(
+    found: Sequence[Quality], value: Callable[[Quality], float | None], least: bool
+) -> list[Quality]:
+    known = [number for q in found if (number := value(q)) is not None]
+    if len(known) < 2:
+        return []
+    wanted = min(known) if least else max(known)
+    return [q for q in found if value(q) == wanted]
+
+
+def _bold(text: str, best: bool) -> str:
+    return f"**{text}**" if best else text

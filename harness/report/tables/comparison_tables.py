@@ -1,0 +1,166 @@
+"""Tables that set variants against each other: speed trials, comparisons, gates.
+
+Input: entries, comparisons or gates -> output: Markdown; an empty string where there is nothing
+to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from harness.compare.cost import MemoryRatio, SpeedRatio
+from harness.compare.gate_words import shown_value
+from harness.compare.quality import PairComparison
+from harness.markdown import (
+    NONE,
+    code,
+    escape,
+    fixed,
+    gigabytes,
+    interval,
+    p_value,
+    percent,
+    table,
+)
+from harness.report.columns import Entry, contended
+from harness.report.conclusions import (
+    mcnemar_text,
+    metric_name,
+    show_delta,
+    show_delta_interval,
+)
+from harness.schema.results import GateResult
+
+
+def throughput(entries: Sequence[Entry]) -> str:
+    """Speed trials: medians, with when and where they were taken."""
+    rows = []
+    for entry in entries:
+        speed = entry.result.throughput if entry.result else None
+        if speed is None:
+            continue
+        rows.append(
+            [
+                escape(entry.label),
+                fixed(speed.prompt_tokens_per_s, 1),
+                fixed(speed.generation_tokens_per_s, 2),
+                fixed(speed.ttft_s),
+                fixed(speed.inter_token_p50_s, 4),
+                fixed(speed.inter_token_p95_s, 4),
+                fixed(speed.batched_tokens_per_s, 1),
+                str(speed.trials),
+                escape(speed.measured_at),
+                _timing_note(entry, speed.cached),
+            ]
+        )
+    headers = [
+        "Variant",
+        "Prompt tokens/s",
+        "Generation tokens/s",
+        "First token, s",
+        "Next token p50, s",
+        "p95, s",
+        "Batched tokens/s",
+        "Trials",
+        "Taken",
+        "Note",
+    ]
+    return table(headers, rows) if rows else ""
+
+
+def speed_comparisons(ratios: Iterable[SpeedRatio]) -> str:
+    """Ratios of speeds with their intervals, or why there is none."""
+    rows = [
+        [
+            f"{code(r.b)} / {code(r.a)}",
+            r.metric.removesuffix("_tokens_per_s") + " tokens/s",
+            f"{fixed(r.value_b, 2)} / {fixed(r.value_a, 2)}",
+            f"{fixed(r.ratio, 2)} ×" if r.ratio is not None else f"none: {escape(r.reason)}",
+            interval(r.ci95, 2),
+            "interleaved" if r.paired else "apart",
+        ]
+        for r in ratios
+    ]
+    headers = ["Pair", "Speed", "Medians", "Ratio", "95%", "Trials"]
+    return table(headers, rows, text_columns=2) if rows else ""
+
+
+def memory_comparisons(ratios: Iterable[MemoryRatio]) -> str:
+    """Ratios of MLX's peaks, or why there is none."""
+    rows = [
+        [
+            f"{code(r.b)} / {code(r.a)}",
+            r.phase,
+            f"{gigabytes(r.bytes_b)} / {gigabytes(r.bytes_a)}",
+            f"{fixed(r.ratio, 2)} ×" if r.ratio is not None else f"none: {escape(r.reason)}",
+        ]
+        for r in ratios
+    ]
+    return table(["Pair", "Phase", "MLX peaks", "Ratio"], rows, text_columns=2) if rows else ""
+
+
+def comparisons(pairs: Sequence[PairComparison]) -> str:
+    """The primary family of every pair: delta, interval, p, McNemar, verdict."""
+    rows = []
+    for pair in pairs:
+        for c in pair.primary:
+            value_a, value_b, n = pair.values[c.metric]
+            rate = c.fixed is not None
+            shown = [percent(v) if rate else fixed(v) for v in (value_a, value_b)]
+            rows.append(
+                [
+                    f"{code(c.b)} − {code(c.a)}",
+                    metric_name(c.metric),
+                    f"{shown[1]} − {shown[0]}",
+                    show_delta(c.metric, c.delta),
+                    show_delta_interval(c.metric, c.ci95),
+                    p_value(c.p),
+                    p_value(c.p_holm),
+                    mcnemar_text(c),
+                    show_delta(c.metric, c.minimum_detectable).lstrip("+"),
+                    str(n),
+                    f"**{c.verdict}**",
+                ]
+            )
+    headers = [
+        "Pair",
+        "Metric",
+        "Values",
+        "Difference",
+        "95% over tables",
+        "p",
+        "p Holm",
+        "McNemar, exact",
+        "Smallest detectable",
+        "n",
+        "Verdict",
+    ]
+    return table(headers, rows, text_columns=2) if rows else ""
+
+
+def gates(results: Sequence[GateResult]) -> str:
+    """Every gate's verdict, and below the table its reason."""
+    rows = [
+        [
+            code(g.variant),
+            code(g.metric),
+            f"**{g.verdict}**",
+            shown_value(g.metric, g.baseline),
+            shown_value(g.metric, g.value),
+            shown_value(g.metric, g.threshold),
+            g.direction,
+        ]
+        for g in results
+    ]
+    if not rows:
+        return ""
+    headers = ["Variant", "Metric", "Verdict", "Baseline", "Value", "Limit", "Better"]
+    reasons = [
+        f"- {code(g.variant)} {code(g.metric)} **{g.verdict}**: {escape(g.reason)}" for g in results
+    ]
+    return f"{table(headers, rows, text_columns=3)}\n\n" + "\n".join(reasons)
+
+
+def _timing_note(entry: Entry, cached: bool) -> str:
+    notes = (["cached"] if cached else []) + (["contended"] if contended(entry) else [])
+    return ", ".join(notes) or NONE

@@ -1,0 +1,69 @@
+"""What a reader must know of a run before its numbers: a stored run -> sentences in Markdown.
+
+Partial, contended, dirty, leaking, conflicting or truncated data, and what data without tables
+cannot have. Not covered: verdicts (``verdicts``) and where numbers come from (``provenance``).
+"""
+
+from __future__ import annotations
+
+from harness.markdown import code, escape
+from harness.runs.store import StoredRun
+
+MISSING = {
+    "text": "execution accuracy (the data has no tables to run queries on) and completion loss "
+    "(whole texts do not say where an answer begins)",
+    "completions": "execution accuracy (the data has no tables to run queries on)",
+    "chat": "execution accuracy (the data has no tables to run queries on)",
+}
+"""What data in a format of mlx-lm's own cannot have."""
+
+
+def not_measurable(run: StoredRun) -> str:
+    """What the run's data cannot have, in a sentence; empty where all can be measured."""
+    missing = MISSING.get(run.results.dataset.form)
+    if missing is None:
+        return ""
+    return f"Not measured: {missing}. Intervals and tests take each row as independent."
+
+
+def warnings(run: StoredRun) -> list[str]:
+    """What to know before reading the numbers, one Markdown quotation each; none, an empty list."""
+    found = []
+    record = run.results.run
+    if missing := not_measurable(run):
+        found.append(f"> {missing}")
+    if record.partial:
+        missing = escape(", ".join(record.partial))
+        found.append(f"> Partial: not selected were {missing}. Not for publication.")
+    if record.contended:
+        found.append("> Contended: the machine was busy; its timings enter no comparison.")
+    if record.git.dirty:
+        found.append("> Dirty: tracked files differed from the commit. Not for publication.")
+    leak = run.results.dataset.leakage
+    if leak.shared_tables or leak.shared_questions:
+        found.append(
+            f"> Leakage: the test split shares {leak.shared_tables:,} tables and "
+            f"{leak.shared_questions:,} questions with training."
+        )
+    repeats = run.results.dataset.repeats
+    if repeats is not None and repeats.conflicting:
+        found.append(
+            f"> Conflicting gold: {repeats.conflicting:,} questions were asked before on the same "
+            "table with another answer."
+        )
+    found += _truncated(run)
+    return found
+
+
+def _truncated(run: StoredRun) -> list[str]:
+    found = []
+    for name, result in run.results.variants.items():
+        trained = result.finetune.truncated if result.finetune else None
+        scored = result.loss.truncated if result.loss else None
+        if trained:
+            found.append(f"> Truncated: {code(name)} was trained on {trained:,} rows cut short.")
+        if scored:
+            found.append(
+                f"> Truncated: the loss of {code(name)} is over {scored:,} rows cut short."
+            )
+    return found

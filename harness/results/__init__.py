@@ -1,1 +1,0 @@
-"""Records, store, statistics, comparison, gates, tables, charts."""

@@ -1,0 +1,35 @@
+"""The state of the project's git checkout, for `run.git`.
+
+Input: the checkout's root -> output: :class:`Git`. Dirty means tracked changes outside results/:
+the published runs that a session writes must not make its next run unpublishable. Outside a git
+checkout, or without git, the commit is null.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from harness.bundled import PROJECT_ROOT
+from harness.schema.results import Git
+
+
+def git_state(root: Path = PROJECT_ROOT) -> Git:
+    """Commit and dirtiness of the checkout at ``root``."""
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return Git(commit=None, dirty=False)
+    changed = _git(
+        root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)results"
+    )
+    return Git(commit=commit.strip(), dirty=bool((changed or "").strip()))
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

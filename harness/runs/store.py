@@ -1,0 +1,255 @@
+"""The store: a run's folder on disk, the only module that writes result files.
+
+Input: :class:`Results`, rows of losses, predictions, speed trials and checkpoints -> output:
+`<results-dir>/<run-name>/`; and back, as a :class:`StoredRun` whose row files are read when asked
+for. A new folder is filled beside its place (by whoever writes the report, too) and then renamed
+into it, so a run is whole or absent. Not covered: what the fields mean (``schema``) and how they
+read in words (``report``).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from harness.disk import files
+from harness.errors import UserError, unknown
+from harness.runs import checksums
+from harness.runs.file_names import (
+    RESULTS_FILE,
+    check_file_names,
+    check_new,
+    row_file,
+)
+from harness.runs.upgrades import UPGRADES, upgrade
+from harness.schema.results import SCHEMA_VERSION, Results
+from harness.schema.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
+from harness.schema.variant_result import Record
+
+Row = TypeVar("Row", bound=Record)
+
+
+@dataclass(frozen=True)
+class RunRows:
+    """The rows of the files beside `results.json`, by variant; a missing variant has no file."""
+
+    losses: Mapping[str, Sequence[LossRow]] = field(default_factory=dict)
+    predictions: Mapping[str, Sequence[PredictionRow]] = field(default_factory=dict)
+    trials: Mapping[str, Sequence[TrialRow]] = field(default_factory=dict)
+    checkpoints: Mapping[str, Sequence[CheckpointRow]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run in the store. ``variant`` is set when the user picked one with `RUN:variant`."""
+
+    folder: Path
+    results: Results
+    variant: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The run's name."""
+        return self.results.run.id
+
+    @property
+    def variants(self) -> list[str]:
+        """The variants in play: the picked one, or all in run order."""
+        return [self.variant] if self.variant else list(self.results.variants)
+
+    def losses(self, variant: str) -> list[LossRow] | None:
+        """Per-example losses; None when the run has no such file."""
+        return _read_rows(self.folder / row_file("losses", variant), LossRow)
+
+    def predictions(self, variant: str) -> list[PredictionRow] | None:
+        """Graded answers in id order; None when the run has no such file."""
+        return _read_rows(self.folder / row_file("predictions", variant), PredictionRow)
+
+    def trials(self, variant: str) -> list[TrialRow] | None:
+        """Speed trials; None when the run has no such file."""
+        return _read_rows(self.folder / row_file("trials", variant), TrialRow)
+
+    def checkpoints(self, variant: str) -> list[CheckpointRow] | None:
+        """Every example under every evaluated checkpoint; None when the run has no such file."""
+        return _read_rows(self.folder / row_file("checkpoints", variant), CheckpointRow)
+
+
+@dataclass(frozen=True)
+class PendingRun(StoredRun):
+    """A run before it is written: its rows are still in memory."""
+
+    rows: RunRows = field(default_factory=RunRows)
+
+    def losses(self, variant: str) -> list[LossRow] | None:
+        """Per-example losses of a variant."""
+        found = self.rows.losses.get(variant)
+        return None if found is None else list(found)
+
+    def predictions(self, variant: str) -> list[PredictionRow] | None:
+        """Graded answers of a variant."""
+        found = self.rows.predictions.get(variant)
+        return None if found is None else list(found)
+
+    def trials(self, variant: str) -> list[TrialRow] | None:
+        """Speed trials of a variant."""
+        found = self.rows.trials.get(variant)
+        return None if found is None else list(found)
+
+
+def write_run(
+    results_dir: Path,
+    results: Results,
+    rows: RunRows | None = None,
+    finish: Callable[[StoredRun], object] | None = None,
+) -> StoredRun:
+    """Write a new run with its rows; the folder appears whole or not at all.
+
+    Args:
+        results_dir: where the run's folder is made; its name is the run's.
+        results: the record, comparisons and gates included.
+        rows: the files beside `results.json`.
+        finish: adds what is told from the record (the report, the charts) to the folder, before
+            its files are hashed and it gets its name.
+
+    Raises:
+        UserError: the name is taken, two variants share a file name, or the disk refuses.
+    """
+    folder = check_new(results_dir, results.run.id)
+    check_file_names(results.variants)
+    try:
+        results_dir.mkdir(parents=True, exist_ok=True)
+        files.remove_abandoned(results_dir)
+        prefix = files.temporary_prefix(results.run.id)
+        work = Path(tempfile.mkdtemp(prefix=prefix, dir=results_dir))
+    except OSError as error:
+        raise UserError(f"cannot write {results_dir}: {error.strerror or error}") from error
+    try:
+        _write_rows(work, rows or RunRows())
+        files.write_json(work / RESULTS_FILE, dump(results))
+        if finish is not None:
+            finish(StoredRun(work, results))
+        checksums.write_checksums(work)
+        work.chmod(0o755)
+        # rename() onto a folder that appeared meanwhile fails unless that folder is empty.
+        work.rename(folder)
+    except OSError as error:
+        shutil.rmtree(work, ignore_errors=True)
+        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    return StoredRun(folder, results)
+
+
+def read_run(where: str | Path) -> StoredRun:
+    """Read a run: its folder or its `results.json`, optionally with `:variant` behind.
+
+    Raises:
+        UserError: nothing there, a damaged or foreign file, or no such variant.
+    """
+    path, variant = _split_variant(str(where))
+    folder = path.parent if path.name == RESULTS_FILE else path
+    file = folder / RESULTS_FILE
+    if not file.is_file():
+        raise UserError(
+            f"no run at {where}: {file} does not exist. RUN is a run's folder or its "
+            f"{RESULTS_FILE}, with an optional :variant; runs lie under results/ and "
+            "results/runs/."
+        )
+    results = _parse_results(file)
+    if variant is not None and variant not in results.variants:
+        raise unknown(f"variant of run {results.run.id}", variant, results.variants)
+    return StoredRun(folder, results, variant)
+
+
+def dump(results: Results) -> dict[str, Any]:
+    """The JSON object of `results.json`."""
+    return results.model_dump(mode="json", by_alias=True)
+
+
+def _split_variant(text: str) -> tuple[Path, str | None]:
+    path = Path(text)
+    if path.exists() or ":" not in text:
+        return path, None
+    head, _, tail = text.rpartition(":")
+    # "C:\\run" and a path with a colon in a folder's name keep their colon.
+    if tail.startswith("\\") or not Path(head).exists():
+        return path, None
+    return Path(head), tail
+
+
+def _parse_results(file: Path) -> Results:
+    checksums.check(file)
+    remedy = checksums.REMEDY
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        raw = upgrade(raw, SCHEMA_VERSION) if isinstance(raw, dict) else raw
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged: {error}. {remedy}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        told = f"it lacks what its schema_version has ({error})"
+        raise UserError(f"{file} is damaged: {told}. {remedy}") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(
+            f"{file} has schema_version {version!r}; this tunebench reads {min(UPGRADES)} to "
+            f"{SCHEMA_VERSION}. Read it with the version that wrote it (run.versions), or make "
+            "the run again."
+        )
+    try:
+        return Results.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{file} is damaged: {describe_error(error)}. {remedy}") from error
+
+
+def describe_error(error: ValidationError) -> str:
+    """The first three faults of a validation, as `place: what`, and how many more."""
+    faults = error.errors(include_url=False)
+    shown = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:3])
+    return shown + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
+
+
+def _write_rows(folder: Path, rows: RunRows) -> None:
+    kinds: tuple[tuple[str, Mapping[str, Sequence[Record]]], ...] = (
+        ("losses", rows.losses),
+        ("predictions", rows.predictions),
+        ("trials", rows.trials),
+        ("checkpoints", rows.checkpoints),
+    )
+    for kind, by_variant in kinds:
+        for variant, items in by_variant.items():
+            dumped = [item.model_dump(mode="json") for item in items]
+            if kind != "trials":
+                dumped.sort(key=lambda row: (row.get("iteration", 0), int(row["id"])))
+            files.write_jsonl(folder / row_file(kind, variant), dumped)
+
+
+def _read_rows(file: Path, kind: type[Row]) -> list[Row] | None:
+    checksums.check(file)
+    if not file.is_file():
+        return None
+    rows = []
+    try:
+        with file.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                rows.append(_row(kind, line, f"{file}:{number}"))
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+    return rows
+
+
+def _row(kind: type[Row], line: bytes, place: str) -> Row:
+    try:
+        return kind.model_validate_json(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        told = f"byte {error.start + 1} of the line is no UTF-8 ({error.reason})"
+    except ValidationError as error:
+        told = describe_error(error)
+    raise UserError(f"{place} is damaged: {told}. {checksums.REMEDY}")

@@ -1,0 +1,185 @@
+"""`results.json`, schema_version 1: the whole record of a run, validated on writing and reading.
+
+Input and output: pydantic models <-> the JSON of DESIGN §4, names and nesting exactly; an unknown
+key is an error, so that a misspelt field cannot pass silently. What one variant holds is in
+``variant_schema``; the rows of the files beside (losses, predictions, speed trials) in ``rows``.
+Not covered: where the files lie and how they are written (``store``).
+
+Rates are 0..1, sizes bytes, times seconds; a section whose suite was not selected is null and its
+suite is named in ``run.partial``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from harness.data.records import Form
+from harness.schema.variant_result import Record, VariantResult
+
+SCHEMA_VERSION = 1
+
+CompareVerdict = Literal["better", "worse", "not distinguishable"]
+GateVerdict = Literal["pass", "fail", "inconclusive", "skipped"]
+Direction = Literal["higher", "lower"]
+
+
+class Git(Record):
+    """The state of the project's checkout."""
+
+    commit: str | None = Field(description="Commit of the checkout; null outside a git checkout.")
+    dirty: bool = Field(description="Whether tracked files outside results/ had changes.")
+
+
+class Device(Record):
+    """The machine that measured."""
+
+    backend: str = Field(description="MLX's backend: metal, cuda or cpu.")
+    chip: str = Field(description="The chip's own name, e.g. Apple M2 Max.")
+    memory_bytes: int = Field(ge=0, description="Physical memory of the machine.")
+    blas: str | None = Field(description="BLAS used by the CPU backend; null on a GPU.")
+
+
+class Distributed(Record):
+    """How many processes shared the work."""
+
+    size: int = Field(ge=1, description="Number of ranks; 1 is a plain run.")
+
+
+class Run(Record):
+    """One invocation."""
+
+    id: str = Field(description="The run's name: its folder under the results directory.")
+    started: str = Field(description="UTC start, ISO 8601.")
+    finished: str = Field(description="UTC end, ISO 8601.")
+    command: str = Field(description="The command line that made the run.")
+    seed: int = Field(description="Seed of training, of the --limit shuffle and of resampling.")
+    sample_seed: int | None = Field(
+        default=None,
+        description="Seed of the --limit shuffle where it is another: the first of --seeds.",
+    )
+    partial: list[str] = Field(description="Suites not selected; such a run is not published.")
+    contended: bool = Field(description="Whether others kept the machine busy during timings.")
+    git: Git = Field(description="State of the checkout that ran.")
+    versions: dict[str, str] = Field(description="Package and Python versions that matter.")
+    device: Device = Field(description="The machine.")
+    distributed: Distributed = Field(description="Ranks.")
+
+
+class Model(Record):
+    """The base model before any quantization by a variant."""
+
+    id: str = Field(description="Hub id, directory or embedded name as the user gave it.")
+    revision: str | None = Field(description="Hub revision or package version; null if none.")
+    sha256: str = Field(description="Digest over the model's files.")
+    architecture: str = Field(description="model_type of the model's config.")
+
+
+class SplitCounts(Record):
+    """Examples in each split."""
+
+    train: int = Field(ge=0, description="Training examples.")
+    valid: int = Field(ge=0, description="Validation examples.")
+    test: int = Field(ge=0, description="Test examples.")
+
+
+class Leakage(Record):
+    """What the test split shares with training."""
+
+    shared_tables: int = Field(ge=0, description="Tables both in train and in test.")
+    shared_questions: int = Field(ge=0, description="Questions both in train and in test.")
+
+
+class Repeats(Record):
+    """Questions asked more than once on one table, over all splits."""
+
+    equal: int = Field(ge=0, description="Asked before with the same gold query.")
+    conflicting: int = Field(ge=0, description="Asked before with another gold query.")
+
+
+class DatasetInfo(Record):
+    """The data."""
+
+    name: str = Field(description="`mini`, `wikisql` or the directory's name.")
+    sha256: str = Field(description="Digest over every file read.")
+    splits: SplitCounts = Field(description="Counts by split.")
+    tables: int = Field(ge=0, description="Tables over all splits.")
+    leakage: Leakage = Field(description="Overlap of train and test.")
+    form: Form = Field(
+        default="tables", description="WikiSQL's tables, or a format of mlx-lm's without tables."
+    )
+    repeats: Repeats | None = Field(
+        default=None, description="Repeated questions; null in runs that did not count them."
+    )
+
+
+class Protocols(Record):
+    """Versioned definition of every family of metrics, as `name@version`."""
+
+    loss: str = Field(description="How loss and PPL are defined, the prompt style included.")
+    execution: str = Field(description="How text is generated, read, run and compared.")
+    throughput: str = Field(description="How speed trials are made.")
+    memory: str = Field(description="How memory is sampled.")
+    prompt: str | None = Field(
+        default=None,
+        description="The template that made the texts, as `name@version sha256:…` (32 digits); "
+        "null in runs that did not record it.",
+    )
+
+
+class Comparison(Record):
+    """One paired difference, b minus a, on one metric."""
+
+    a: str = Field(description="Variant (or RUN:variant) that is compared against.")
+    b: str = Field(description="Variant (or RUN:variant) that is compared.")
+    metric: str = Field(description="e.g. completion_loss, ex, ex_hardened.")
+    delta: float | None = Field(description="b minus a (a ratio b/a for speed and memory).")
+    ci95: tuple[float, float] | None = Field(description="95% interval of delta over tables.")
+    test: str = Field(description="The test that gave p, or 'descriptive'.")
+    p: float | None = Field(ge=0, le=1, description="Two-sided p, unadjusted.")
+    p_holm: float | None = Field(ge=0, le=1, description="p after Holm over the primary family.")
+    fixed: list[int] | None = Field(description="Ids that a has wrong and b right.")
+    broken: list[int] | None = Field(description="Ids that a has right and b wrong.")
+    verdict: CompareVerdict = Field(description="What may be said about b beside a.")
+    minimum_detectable: float | None = Field(
+        description="Smallest true |delta| found with 80% power at the first Holm step."
+    )
+
+
+class GateResult(Record):
+    """One metric of one variant held against the baseline."""
+
+    metric: str = Field(description="The metric's name in gates.toml.")
+    variant: str = Field(description="The variant that was checked.")
+    baseline: float | None = Field(description="Value in the baseline; null when missing.")
+    value: float | None = Field(description="Value in the checked run; null when missing.")
+    direction: Direction = Field(description="Which way is better.")
+    threshold: float | None = Field(description="The worst value that still passes.")
+    verdict: GateVerdict = Field(description="pass, fail, inconclusive or skipped.")
+    reason: str = Field(description="Why, in a sentence.")
+
+
+class Results(Record):
+    """The whole of results.json."""
+
+    schema_version: Literal[1] = Field(default=1, description="Version of this format.")
+    run: Run = Field(description="The invocation.")
+    model: Model = Field(description="The base model.")
+    dataset: DatasetInfo = Field(description="The data.")
+    protocols: Protocols = Field(description="Definitions of the metrics.")
+    variants: dict[str, VariantResult] = Field(description="Results by variant, in run order.")
+    comparisons: list[Comparison] = Field(
+        default_factory=list, description="Paired comparisons of the run's variants."
+    )
+    gates: list[GateResult] = Field(
+        default_factory=list, description="Verdicts against a baseline; empty without one."
+    )
+
+    @model_validator(mode="after")
+    def _comparisons_name_variants(self) -> Results:
+        for comparison in self.comparisons:
+            for name in (comparison.a, comparison.b):
+                if name not in self.variants:
+                    raise ValueError(f"comparison names {name!r}, which is no variant of the run")
+        return self

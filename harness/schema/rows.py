@@ -1,0 +1,69 @@
+"""Rows of the files beside `results.json`: one example, or one speed trial, a line.
+
+Input and output: pydantic models <-> JSONL. `losses.<variant>.jsonl` and
+`predictions.<variant>.jsonl` are what stored runs are compared on, example by example;
+`trials.<variant>.jsonl` is what speeds are compared on, `checkpoints.<variant>.jsonl` what saved
+checkpoints are (--checkpoints).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from harness.schema.variant_result import Record
+
+
+class LossRow(Record):
+    """Summed negative log-likelihood of one test example."""
+
+    id: int = Field(ge=0, description="0-based line of the split.")
+    table_id: str = Field(description="The example's table: the cluster.")
+    full_nll: float = Field(description="Summed over prompt, SQL and stop token.")
+    full_tokens: int = Field(ge=0, description="Targets in full_nll.")
+    completion_nll: float = Field(description="Summed over SQL and stop token.")
+    completion_tokens: int = Field(ge=0, description="Targets in completion_nll.")
+
+
+class PredictionRow(Record):
+    """One graded answer: a row of `score --out` plus the text and the table."""
+
+    id: int = Field(ge=0, description="0-based line of the split.")
+    table_id: str = Field(description="The example's table: the cluster.")
+    text: str | None = Field(description="What the model wrote.")
+    ex_official: bool | None = Field(description="Official evaluator's decision.")
+    lf: bool | None = Field(description="Logical-form match.")
+    ex: bool | None = Field(description="Result match; null on a degenerate gold.")
+    ex_strict: bool | None = Field(description="ex without repair; null on a degenerate gold.")
+    ex_hardened: bool | None = Field(description="ex on perturbed tables; null if not asked.")
+    valid: bool = Field(description="Whether the text was read and ran.")
+    failure: str | None = Field(description="Kind of failure.")
+    query: dict[str, Any] | None = Field(description="The logical form that was read.")
+    sql: str | None = Field(description="The single-query rendering for DuckDB.")
+
+
+class CheckpointRow(Record):
+    """One test example under one saved checkpoint: its losses and its graded answer."""
+
+    iteration: int = Field(ge=0, description="Completed iterations of the checkpoint.")
+    id: int = Field(ge=0, description="0-based line of the split.")
+    table_id: str = Field(description="The example's table: the cluster.")
+    full_nll: float = Field(description="Summed over prompt, SQL and stop token.")
+    full_tokens: int = Field(ge=0, description="Targets in full_nll.")
+    completion_nll: float = Field(description="Summed over SQL and stop token.")
+    completion_tokens: int = Field(ge=0, description="Targets in completion_nll.")
+    text: str | None = Field(description="What the model wrote; null where nothing was asked.")
+    ex: bool | None = Field(description="Result match; null on a degenerate gold.")
+    ex_hardened: bool | None = Field(description="ex on perturbed tables; null if not asked.")
+    failure: str | None = Field(description="Kind of failure.")
+
+
+class TrialRow(Record):
+    """One timed speed trial."""
+
+    block: int = Field(ge=0, description="Round of the interleaved trials, shared by variants.")
+    prompt_tokens: int = Field(ge=0, description="Tokens of the prompt.")
+    prompt_tokens_per_s: float = Field(ge=0, description="Prompt tokens / time to first token.")
+    ttft_s: float = Field(ge=0, description="Time to first token.")
+    generation_tokens_per_s: float = Field(ge=0, description="Rate after the first token.")

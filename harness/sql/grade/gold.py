@@ -1,0 +1,175 @@
+"""Everything about a split that does not depend on predictions: its database and gold results.
+
+Tables + examples -> :class:`GoldSet`. With a cache both are made once per content: the relation
+as a DuckDB file, and each gold query's result by the official evaluator and by DuckDB. Does not
+grade anything.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from harness.data.records import Example, Table
+from harness.disk.cache import Cache
+from harness.disk.files import content_key
+from harness.disk.scratch import Scratch
+from harness.sql.failures import Failure
+from harness.sql.grade.official import EvaluationError, OfficialEvaluator
+from harness.sql.query import from_logical_form
+from harness.sql.read.reader import Reader
+from harness.sql.run import database
+from harness.sql.run.batch import Rows
+from harness.sql.run.executor import Executor, Task
+
+VERSION = 3
+"""Grows whenever the database or a gold result would come out differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """Gold results of one example. ``official`` is None where the official evaluator raises;
+    ``result`` is a Failure where DuckDB does."""
+
+    official: list[Any] | None
+    result: Rows | Failure
+
+    @property
+    def degenerate(self) -> bool:
+        """No row satisfies the WHERE, or every cell of the result is NULL, or gold fails."""
+        if isinstance(self.result, Failure):
+            return True
+        if self.result.matched == 0:
+            return True
+        return all(value is None for row in self.result.rows for value in row)
+
+
+class GoldSet:
+    """The tables of a split in a database that is ready to run on, and the gold results."""
+
+    def __init__(
+        self, tables: Sequence[Table], folder: Path, scratch: Scratch | None = None
+    ) -> None:
+        self.tables = tables
+        self.number_of = {table.id: index for index, table in enumerate(tables)}
+        self.reader = Reader()
+        self.official = OfficialEvaluator()
+        self.executor = Executor(tables, folder / "tables.duckdb", self.reader)
+        self.golds: list[Gold] = []
+        self._scratch = scratch
+
+    def close(self) -> None:
+        """End the worker; remove the database unless it is cached."""
+        self.executor.close()
+        if self._scratch is not None:
+            self._scratch.remove()
+
+    def _compute(self, examples: Sequence[Example]) -> None:
+        tasks = [
+            Task(self.number_of[example.table_id], from_logical_form(example.gold))
+            for example in examples
+        ]
+        results = self.executor.run(tasks)
+        for example, result in zip(examples, results, strict=True):
+            table = self.tables[self.number_of[example.table_id]]
+            try:
+                official = self.official.execute(table, example.gold)
+            except EvaluationError:
+                official = None
+            self.golds.append(Gold(official, result))
+
+    def _save(self, path: Path) -> None:
+        rows = [
+            [
+                gold.official,
+                [gold.result.kind, gold.result.detail]
+                if isinstance(gold.result, Failure)
+                else [gold.result.rows, gold.result.matched],
+            ]
+            for gold in self.golds
+        ]
+        kinds = [self.executor.kinds(index) for index in range(len(self.tables))]
+        path.write_text(json.dumps({"kinds": kinds, "golds": rows}), encoding="utf-8")
+
+    def _load(self, path: Path) -> None:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        for index, kinds in enumerate(value["kinds"]):
+            self.executor.know_kinds(index, tuple(kinds))
+        for official, (first, second) in value["golds"]:
+            result: Rows | Failure
+            if isinstance(first, str):
+                result = Failure(first, second)
+            else:
+                result = Rows(tuple(map(tuple, first)), second)
+            self.golds.append(Gold(official, result))
+
+
+def open_gold(
+    tables: Mapping[str, Table],
+    examples: Sequence[Example],
+    cache: Cache | None = None,
+    source_key: str | None = None,
+) -> GoldSet:
+    """Prepare, or find in the cache, what grading ``examples`` needs.
+
+    Args:
+        tables: every table that the examples name.
+        examples: the examples, in the order of the results.
+        cache: where to keep the database and results; None keeps nothing.
+        source_key: a hash of the files that tables and examples came from, if known; else their
+            content is hashed.
+    """
+    used = list({example.table_id: tables[example.table_id] for example in examples}.values())
+    if cache is None:
+        scratch = Scratch("sql")
+        try:
+            database.build(used, scratch.path / "tables.duckdb")
+            found = GoldSet(used, scratch.path, scratch)
+        except BaseException:
+            scratch.remove()
+            raise
+        found._compute(examples)
+        return found
+    key = _key(used, examples, source_key)
+
+    def make(target: Path) -> None:
+        database.build(used, target / "tables.duckdb")
+        made = GoldSet(used, target)
+        try:
+            made._compute(examples)
+            made._save(target / "gold.json")
+        finally:
+            made.close()
+
+    folder = cache.build("gold", key, make)
+    found = GoldSet(used, folder)
+    found._load(folder / "gold.json")
+    return found
+
+
+def _key(tables: Sequence[Table], examples: Sequence[Example], source_key: str | None) -> str:
+    versions = [VERSION, sqlite3.sqlite_version, _duckdb_version()]
+    if source_key is not None:
+        return content_key("gold", versions, source_key, [example.id for example in examples])
+    contents = [[table.id, table.header, table.types, table.rows] for table in tables]
+    golds = [[example.id, example.table_id, _form(example)] for example in examples]
+    return content_key("gold", versions, contents, golds)
+
+
+def _form(example: Example) -> list[Any]:
+    return [example.gold.sel, example.gold.agg, [list(cond) for cond in example.gold.conds]]
+
+
+def _duckdb_version() -> str:
+    """DuckDB's version by the name of its metadata folder: a warm run need not import DuckDB, nor
+    importlib.metadata, which loads slowly."""
+    spec = find_spec("duckdb")
+    if spec is None or spec.origin is None:
+        return "unknown"
+    site = Path(spec.origin).parent.parent
+    return ",".join(sorted(path.name for path in site.glob("duckdb-*.dist-info"))) or "unknown"

@@ -1,0 +1,281 @@
+"""Grading predictions by every protocol.
+
+Tables, examples and predictions -> one :class:`Score` an example, a row of ``score --out``. The
+order: read the text (read.py), take the official verdicts (official.py), run what differs from
+gold (execute.py), compare (compare.py), check strictness (strict.py), run what passed on
+perturbed tables (harden.py). The protocols are described in docs/protocols.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from harness.data.records import Example, LogicalForm, Table
+from harness.disk.cache import Cache
+from harness.progress import ProgressCallback, silent
+from harness.sql.failures import Failure
+from harness.sql.grade.equality import equal_results
+from harness.sql.grade.gold import GoldSet, open_gold
+from harness.sql.grade.hardened import Pair, agree_on_copies
+from harness.sql.grade.official import (
+    EvaluationError,
+    logical_form_match,
+    same_to_the_evaluator,
+)
+from harness.sql.grade.predictions import Prediction
+from harness.sql.grade.same import same_query
+from harness.sql.grade.strict import strict
+from harness.sql.grade.structured import read_structured
+from harness.sql.query import from_logical_form, to_logical_form
+from harness.sql.read.reader import Reading
+from harness.sql.run.batch import Rows
+from harness.sql.run.executor import Task
+
+PROTOCOL = "execution@1"
+"""The name and version that stand beside every number of this module."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The verdicts on one prediction. None where a protocol does not apply.
+
+    ``query`` is the logical form that was read, ``sql`` its DuckDB rendering; ``detail`` explains
+    ``failure`` to people, or says that only the first of several statements was read, and is not
+    stored; ``rows`` are the prediction's rows when it ran.
+    """
+
+    id: int
+    ex_official: bool
+    lf: bool
+    ex: bool | None
+    ex_strict: bool | None
+    ex_hardened: bool | None
+    valid: bool
+    failure: str | None
+    query: dict[str, Any] | None
+    sql: str | None
+    detail: str = ""
+    rows: tuple[tuple[Any, ...], ...] | None = None
+
+    def row(self) -> dict[str, Any]:
+        """The object of a ``score --out`` line."""
+        return {
+            "id": self.id,
+            "ex_official": self.ex_official,
+            "lf": self.lf,
+            "ex": self.ex,
+            "ex_strict": self.ex_strict,
+            "ex_hardened": self.ex_hardened,
+            "valid": self.valid,
+            "failure": self.failure,
+            "query": self.query,
+            "sql": self.sql,
+        }
+
+
+def score(
+    tables: Mapping[str, Table],
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    hardened: int = 0,
+    cache: Cache | None = None,
+    progress: ProgressCallback = silent,
+    source_key: str | None = None,
+) -> list[Score]:
+    """Grade ``predictions[i]`` on ``examples[i]``.
+
+    Args:
+        tables: every table that the examples name.
+        examples: what was asked, with gold.
+        predictions: one for each example, in the same order.
+        hardened: the number K of perturbed copies; 0 leaves ``ex_hardened`` None.
+        cache: keeps the database and gold results for the next time.
+        progress: told of the steps.
+        source_key: see :func:`harness.sql.grade.gold.open_gold`.
+    """
+    for example, prediction in zip(examples, predictions, strict=True):
+        if example.id != prediction.id:
+            raise ValueError(f"prediction {prediction.id} stands where {example.id} should")
+    if not examples:
+        return []
+    gold = open_gold(tables, examples, cache, source_key)
+    try:
+        return _Grading(gold, examples, predictions, progress).scores(hardened)
+    finally:
+        gold.close()
+
+
+class _Grading:
+    def __init__(
+        self,
+        gold: GoldSet,
+        examples: Sequence[Example],
+        predictions: Sequence[Prediction],
+        progress: ProgressCallback,
+    ) -> None:
+        self.gold = gold
+        self.examples = examples
+        self.predictions = predictions
+        self.progress = progress
+        self.numbers = [gold.number_of[example.table_id] for example in examples]
+        # Per example: gold as it stands but for case; and the same query in another spelling.
+        self.identical: list[bool] = []
+        self.same: list[bool] = []
+
+    def scores(self, hardened: int) -> list[Score]:
+        readings = [self.read(index) for index in range(len(self.examples))]
+        forms = [None if r.query is None else to_logical_form(r.query) for r in readings]
+        self.identical = [
+            form is not None and same_to_the_evaluator(form, example.gold)
+            for form, example in zip(forms, self.examples, strict=True)
+        ]
+        # DuckDB works in another process meanwhile.
+        with ThreadPoolExecutor(1) as pool:
+            executed = pool.submit(self.execute, readings)
+            official = [self.official(index, form) for index, form in enumerate(forms)]
+            results = executed.result()
+        ex = [self.ex(index, result) for index, result in enumerate(results)]
+        strict = self.strict(ex)
+        tough = self.hardened(readings, ex, hardened) if hardened else [None] * len(ex)
+        found = []
+        for index, (example, reading, result) in enumerate(
+            zip(self.examples, readings, results, strict=True)
+        ):
+            failure = result if isinstance(result, Failure) else None
+            form = forms[index]
+            found.append(
+                Score(
+                    id=example.id,
+                    ex_official=official[index][0],
+                    lf=official[index][1],
+                    ex=ex[index],
+                    ex_strict=strict[index],
+                    ex_hardened=tough[index],
+                    valid=failure is None,
+                    failure=failure.kind if failure else None,
+                    query=None if form is None else form_json(form),
+                    sql=self.sql(index, reading),
+                    detail=failure.detail if failure else reading.note,
+                    rows=None if isinstance(result, Failure) else result.rows,
+                )
+            )
+        return found
+
+    def read(self, index: int) -> Reading:
+        prediction = self.predictions[index]
+        table = self.gold.tables[self.numbers[index]]
+        if prediction.error:
+            return Reading(None, Failure("prediction_error", prediction.error[:200]))
+        if prediction.structured:
+            found = read_structured(prediction.query, table)
+            if isinstance(found, Failure):
+                return Reading(None, found)
+            return Reading(from_logical_form(found), None)
+        return self.gold.reader.read(prediction.text or "", table)
+
+    def official(self, index: int, form: LogicalForm | None) -> tuple[bool, bool]:
+        """The official verdicts (execution, logical form)."""
+        prediction, example = self.predictions[index], self.examples[index]
+        wanted = self.gold.golds[index].official
+        if prediction.error:
+            return False, False
+        if self.identical[index]:
+            return wanted is not None, True
+        query = prediction.query if prediction.structured else form
+        if query is None:
+            return False, False
+        if isinstance(query, LogicalForm):
+            lf = logical_form_match(form_json(query), example.gold)
+        else:
+            lf = logical_form_match(query, example.gold)
+        if wanted is None:
+            return False, lf
+        try:
+            got = self.gold.official.execute(self.gold.tables[self.numbers[index]], query)
+        except EvaluationError:
+            return False, lf
+        return got == wanted, lf
+
+    def execute(self, readings: Sequence[Reading]) -> list[Rows | Failure]:
+        results: list[Rows | Failure | None] = []
+        tasks: dict[Task, list[int]] = {}
+        self.same = []
+        for index, reading in enumerate(readings):
+            known: Rows | Failure | None = reading.failure
+            same = self.identical[index]
+            if same:
+                known = self.gold.golds[index].result
+            elif reading.query is not None:
+                kinds = self.gold.executor.kinds(self.numbers[index])
+                wanted = from_logical_form(self.examples[index].gold)
+                same = same_query(reading.query, wanted, kinds)
+                if same:
+                    known = self.gold.golds[index].result
+                else:
+                    tasks.setdefault(Task(self.numbers[index], reading.query), []).append(index)
+            self.same.append(same)
+            results.append(known)
+        found = self.gold.executor.run(list(tasks), self.progress)
+        for indices, result in zip(tasks.values(), found, strict=True):
+            for index in indices:
+                results[index] = result
+        return [result for result in results if result is not None]
+
+    def ex(self, index: int, result: Rows | Failure) -> bool | None:
+        gold = self.gold.golds[index]
+        if gold.degenerate:
+            return None
+        if isinstance(result, Failure) or isinstance(gold.result, Failure):
+            return False
+        if result is gold.result:
+            return True
+        return equal_results(result.rows, gold.result.rows)
+
+    def strict(self, ex: Sequence[bool | None]) -> list[bool | None]:
+        if any(prediction.structured for prediction in self.predictions):
+            # A structured prediction has no text that could stand as it is.
+            return [None] * len(ex)
+        passed = [index for index, value in enumerate(ex) if value]
+        items = [
+            (
+                self.predictions[index].text or "",
+                self.gold.tables[self.numbers[index]],
+                self.gold.executor.names(self.numbers[index]),
+            )
+            for index in passed
+        ]
+        result: list[bool | None] = [None if value is None else False for value in ex]
+        for index, verdict in zip(passed, strict(self.gold.executor.sandbox, items), strict=True):
+            result[index] = verdict
+        return result
+
+    def hardened(
+        self, readings: Sequence[Reading], ex: Sequence[bool | None], copies: int
+    ) -> list[bool | None]:
+        """``ex`` on ``copies`` perturbed tables as well; what equals gold needs no run."""
+        result = list(ex)
+        checked = [index for index, passed in enumerate(ex) if passed and not self.same[index]]
+        pairs = []
+        for index in checked:
+            query = readings[index].query
+            assert query is not None
+            pairs.append(Pair(self.examples[index], self.numbers[index], query))
+        agreed = agree_on_copies(self.gold.executor, pairs, copies, self.progress)
+        for index, passed in zip(checked, agreed, strict=True):
+            result[index] = passed
+        return result
+
+    def sql(self, index: int, reading: Reading) -> str | None:
+        if reading.query is None:
+            return None
+        sql = self.gold.executor.sql(Task(self.numbers[index], reading.query))
+        return None if isinstance(sql, Failure) else sql
+
+
+def form_json(form: LogicalForm) -> dict[str, Any]:
+    """WikiSQL's JSON of a logical form, values as text."""
+    conds = [[c.column, c.operator, c.value] for c in form.conds]
+    return {"sel": form.sel, "agg": form.agg, "conds": conds}

@@ -1,0 +1,165 @@
+"""The schema-aware reader: WikiSQL's unquoted dialect, and the same grammar with quoted names.
+
+Statement text + names of its table -> typed query or failure. It reads
+``SELECT COUNT School/Club Team FROM 1-10015132-16 WHERE Player = 'Jalen Rose'`` as MLX's WikiSQL
+data writes it, aggregates with or without parentheses, values with apostrophes that are doubled,
+not doubled or never closed, and the rest of the typed query's grammar. A text that fits the
+schema in two different ways is a failure. Does not cover aliases, functions, casts: those are
+left to sqlreader.py. Source of the dialect: mlx-examples, lora/data/wikisql.py.
+"""
+
+from __future__ import annotations
+
+import re
+
+from harness.sql.column_names import Names
+from harness.sql.failures import Failure
+from harness.sql.query import Order, Query, Where
+from harness.sql.read.dialect_items import select_items, select_lists
+from harness.sql.read.dialect_where import conditions
+from harness.sql.read.scanner import Scanner, TooComplex
+
+_COUNT = re.compile(r"\(?([0-9]{1,9})\)?(?=\s)")
+_UNSUPPORTED = ("having", "offset", "union", "intersect", "except", "join", "inner", "left")
+
+
+def read_dialect(text: str, names: Names) -> Query | Failure:
+    """Read one statement, from its SELECT to its end."""
+    scanner = Scanner(text, names)
+    try:
+        return _statement(scanner)
+    # Long chains of conditions nest as deep as they are long.
+    except (TooComplex, RecursionError):
+        return Failure("too_long", "the text has too many possible readings")
+
+
+def _statement(s: Scanner) -> Query | Failure:
+    start = s.keyword(s.skip(0), "select")
+    if start < 0:
+        return Failure("no_query", "the text does not start with SELECT")
+    best: dict[Query, int] = {}
+    for at, unique, top in _openings(s, start):
+        for score, items, after in select_lists(s, at):
+            found = _after_from(s, after)
+            if found is not None:
+                where, group_by, order_by, limit = found
+                rows = limit if top is None else top
+                query = Query(items, where, unique, group_by, order_by, rows)
+                best[query] = max(best.get(query, 0), score)
+    if not best:
+        return s.problem or Failure("syntax", "no reading of the text fits the table's columns")
+    highest = max(best.values())
+    winners = [query for query, score in best.items() if score == highest]
+    if len(winners) > 1:
+        return Failure("ambiguous", f"{len(winners)} different readings fit the columns")
+    return winners[0]
+
+
+def _openings(s: Scanner, start: int) -> list[tuple[int, bool, int | None]]:
+    """Where the select list may start: after SELECT, DISTINCT, TOP n (T-SQL)."""
+    found: list[tuple[int, bool, int | None]] = [(start, False, None)]
+    distinct = s.keyword(start, "distinct")
+    if distinct >= 0:
+        found.append((distinct, True, None))
+    for at, unique, _ in list(found):
+        top = s.keyword(at, "top")
+        digits = _COUNT.match(s.text, top) if top >= 0 else None
+        if digits:
+            found.append((s.skip(digits.end()), unique, int(digits[1])))
+    return found
+
+
+_Clauses = tuple[tuple[int, ...], tuple[Order, ...], int | None]
+_Tail = tuple[Where | None, tuple[int, ...], tuple[Order, ...], int | None]
+
+
+def _after_from(s: Scanner, at: int) -> _Tail | None:
+    after = _table(s, at)
+    if after < 0:
+        return None
+    after = s.skip(after)
+    where_at = s.keyword(after, "where")
+    if where_at < 0:
+        tail = _clauses(s, after)
+        return None if tail is None else (None, *tail)
+    for where, end in conditions(s, where_at, 0):
+        tail = _clauses(s, s.skip(end))
+        if tail is not None:
+            return (where, *tail)
+    return None
+
+
+def _table(s: Scanner, at: int) -> int:
+    """The position after this table's name, or -1."""
+    quote = s.text[at : at + 1]
+    closing = {'"': '"', "`": "`", "[": "]", "'": "'"}.get(quote)
+    if closing:
+        end = s.text.find(closing, at + 1)
+        name, after = s.text[at + 1 : end], end + 1
+        if end < 0:
+            name, after = s.text[at:], s.end
+    else:
+        after = at
+        while after < s.end and not s.text[after].isspace() and s.text[after] not in ";)":
+            after += 1
+        name = s.text[at:after]
+        for known in s.names.table_names:
+            # An id with a space in it, or a name that punctuation follows.
+            end = s._match(known, at)
+            if end > after:
+                name, after = known, end
+    if s.names.is_table(name):
+        s.is_sql = closing is not None or name.isidentifier()
+        return after
+    s.fail(at, Failure("unknown_table", f"{name[:60]!r} is not {s.names.table.id}"))
+    return -1
+
+
+def _clauses(s: Scanner, at: int) -> _Clauses | None:
+    """GROUP BY, ORDER BY and LIMIT up to the end of the statement, or None."""
+    group_by: list[int] = []
+    order_by: list[Order] = []
+    limit = None
+    inner = s.keyword(at, "group", "by")
+    while inner >= 0:
+        columns = [(column, end) for column, end in s.columns(inner) if isinstance(column, int)]
+        if not columns:
+            return _unread(s, inner)
+        group_by.append(columns[0][0])
+        at = s.skip(columns[0][1])
+        inner = s.skip(at + 1) if s.text.startswith(",", at) else -1
+    inner = s.keyword(at, "order", "by")
+    while inner >= 0:
+        keys = [
+            (item, end)
+            for _, item, end in select_items(s, inner)
+            if item.column is not None or item.aggregate
+        ]
+        if not keys:
+            return _unread(s, inner)
+        at = s.skip(max(end for _, end in keys))
+        item = next(item for item, end in keys if s.skip(end) == at)
+        descending = s.keyword(at, "desc")
+        at = max(at, descending, s.keyword(at, "asc"))
+        order_by.append(Order(item, descending >= 0))
+        inner = s.skip(at + 1) if s.text.startswith(",", at) else -1
+    inner = s.keyword(at, "limit")
+    if inner >= 0:
+        digits = inner
+        while digits < s.end and s.text[digits] in "0123456789":
+            digits += 1
+        if digits == inner or digits - inner > 9:
+            return _unread(s, inner)
+        limit = int(s.text[inner:digits])
+        at = s.skip(digits)
+    if at < s.end and s.text[at] != ";":
+        return _unread(s, at)
+    return tuple(group_by), tuple(order_by), limit
+
+
+def _unread(s: Scanner, at: int) -> _Clauses | None:
+    """Remember that the text cannot be read from ``at`` on; always None."""
+    if any(s.keyword(at, word) >= 0 for word in _UNSUPPORTED):
+        s.fail(s.end, Failure("unsupported", f"{s.text[at : at + 40]!r}"))
+    s.fail(at, Failure("syntax", f"cannot read {s.text[at : at + 40]!r}"))
+    return None

@@ -1,0 +1,191 @@
+"""Scanning schema names and literals out of a model's text.
+
+Text + names of a table -> every column that can stand at a position, and every place where a
+literal that starts there can end. A header may hold any character (``No.``, ``Winner's
+Country``, ``Moving from``), so it is matched against the schema, never cut out by a tokenizer.
+Choosing among the possibilities is the parser's work (dialect.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from harness.sql.column_names import Names, fold_characters, plain
+from harness.sql.failures import Failure
+
+_WORD = re.compile(r"[^\W\d]\w*")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d+)*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+_LISTED_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+_CLOSING = {'"': '"', "`": "`", "[": "]"}
+_OPERATOR = re.compile(r"==|>=|<=|<>|!=|=|>|<")
+MAX_STEPS = 20_000
+
+
+class TooComplex(Exception):
+    """The text has more readings than are worth trying."""
+
+
+class Scanner:
+    """Positions in one text. Holds no parsing state but the work done, which is bounded."""
+
+    def __init__(self, text: str, names: Names) -> None:
+        self.text = text
+        self.low = fold_characters(text)
+        self.names = names
+        self.end = len(text)
+        # Set by the parser: whether the FROM could stand in SQL, or only in the dialect.
+        self.is_sql = False
+        self._steps = 0
+        self._columns: dict[int, list[tuple[int | Failure, int]]] = {}
+        self.furthest = 0
+        self.problem: Failure | None = None
+
+    def step(self) -> None:
+        """Count one unit of work.
+
+        Raises:
+            TooComplex: the budget is spent.
+        """
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise TooComplex
+
+    def fail(self, position: int, failure: Failure) -> None:
+        """Remember the failure that lies furthest into the text: it is the one to report."""
+        if position >= self.furthest:
+            self.furthest, self.problem = position, failure
+
+    def skip(self, position: int) -> int:
+        """The next position that is not white space."""
+        text, end = self.text, self.end
+        while position < end and text[position].isspace():
+            position += 1
+        return position
+
+    def keyword(self, position: int, *words: str) -> int:
+        """The position after the keywords (lower case) and white space, or -1."""
+        for word in words:
+            if not self.low.startswith(word, position):
+                return -1
+            after = position + len(word)
+            if after < self.end and (self.text[after].isalnum() or self.text[after] == "_"):
+                return -1
+            position = self.skip(after)
+        return position
+
+    def operator(self, position: int) -> tuple[str, int] | None:
+        """A comparison operator and the position of its value."""
+        match = _OPERATOR.match(self.text, position)
+        if match is None:
+            return None
+        found = {"==": "=", "!=": "<>"}.get(match[0], match[0])
+        return found, self.skip(match.end())
+
+    def columns(self, position: int) -> list[tuple[int | Failure, int]]:
+        """Every column that can be read at ``position`` with the position after it.
+
+        Longest first; a name that is ambiguous or unknown is a Failure in place of the column.
+        """
+        known = self._columns.get(position)
+        if known is None:
+            self.step()
+            known = self._columns[position] = self._read_columns(position)
+        return known
+
+    def _read_columns(self, position: int) -> list[tuple[int | Failure, int]]:
+        if position >= self.end:
+            return []
+        found: dict[int, int | Failure] = {}
+        for index, name in enumerate(self.names.plain):
+            after = self._match(name, position)
+            if after >= 0:
+                if after in found:
+                    found[after] = Failure("ambiguous_column", f"{name!r} fits several columns")
+                else:
+                    found[after] = index
+        closing = _CLOSING.get(self.text[position])
+        if closing:
+            for number, (name, after) in enumerate(self._quoted_names(position, closing)):
+                # A later closing quote counts only where a header holds quotes itself.
+                if after not in found and (number == 0 or plain(name) in self.names.plain):
+                    found[after] = self.names.column(name)
+        if not any(isinstance(column, int) for column in found.values()):
+            word = _WORD.match(self.text, position)
+            if word and word.end() not in found:
+                found[word.end()] = self._loose(word[0])
+        return [(found[after], after) for after in sorted(found, reverse=True)]
+
+    def _loose(self, word: str) -> int | Failure:
+        """A bare word that is no header as it stands: an identifier made from one, or unknown.
+
+        In the dialect headers are not abbreviated, so ``Share`` does not mean ``Share (%)``
+        there; sqlreader.py, where names must be identifiers, is more lenient.
+        """
+        column = self.names.column(word)
+        if isinstance(column, int) and "_" not in word and not word.lower().startswith("col"):
+            return Failure("unknown_column", f"{word!r} is no column of {self.names.table.id}")
+        return column
+
+    def _match(self, name: str, position: int) -> int:
+        """The position after the header ``name`` (plain form) at ``position``, or -1."""
+        if not name:
+            return -1
+        if " " not in name:
+            if not self.low.startswith(name, position):
+                return -1
+            position += len(name)
+        else:
+            for number, word in enumerate(name.split(" ")):
+                if number:
+                    start = position
+                    position = self.skip(position)
+                    if position == start:
+                        return -1
+                if not self.low.startswith(word, position):
+                    return -1
+                position += len(word)
+        if position < self.end and _wordlike(name[-1]) and _wordlike(self.text[position]):
+            return -1
+        return position
+
+    def _quoted_names(self, position: int, closing: str) -> Iterator[tuple[str, int]]:
+        """Names in identifier quotes; a doubled closing quote may stand for one."""
+        start = position + 1
+        at = self.text.find(closing, start)
+        while at >= 0:
+            self.step()
+            inner = self.text[start:at].replace(closing * 2, closing)
+            yield inner, at + 1
+            if self.text[at + 1 : at + 2] != closing and not self._inside_header(inner):
+                return
+            at = self.text.find(closing, at + 1)
+
+    def _inside_header(self, inner: str) -> bool:
+        key = plain(inner)
+        return any(name.startswith(key) and name != key for name in self.names.plain)
+
+    def quote_ends(self, position: int) -> Iterator[int]:
+        """Positions of the quotes that could close the literal opened at ``position``."""
+        quote = self.text[position]
+        at = self.text.find(quote, position + 1)
+        while at >= 0:
+            self.step()
+            yield at
+            at = self.text.find(quote, at + 1)
+
+    def number(self, position: int, listed: bool) -> int:
+        """The position after a number, or -1; in a list a comma is no part of one."""
+        match = (_LISTED_NUMBER if listed else _NUMBER).match(self.text, position)
+        return match.end() if match else -1
+
+
+def _wordlike(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def unquote(content: str, quote: str) -> str:
+    """The value of a literal's content: doubled quotes and backslashed ones stand for one."""
+    if "\\" in content:
+        content = re.sub(rf"\\{quote}(?!{quote})", quote, content)
+    return content.replace(quote * 2, quote)

@@ -1,0 +1,215 @@
+"""Reading standard SQL with sqlglot: statement + names of its table -> typed query or failure.
+
+The dialects that models write are tried in the order that the quoting suggests (SQLite and
+DuckDB, MySQL's backticks, T-SQL's brackets and TOP). Everything in the tree must be understood:
+a node or an argument that the typed query has no place for is ``unsupported``. Conditions are
+read in sqlconditions.py. Does not cover the WikiSQL dialect (dialect.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from harness.sql.column_names import Names
+from harness.sql.failures import Failure
+from harness.sql.query import Item, Order, Query, Where
+from harness.sql.read.sqlglot_nodes import Refused, check_nodes, unsupported
+from harness.sql.read.sqlglot_where import Scope, read_where, unwrap
+
+_AGGREGATES = {exp.Max: "MAX", exp.Min: "MIN", exp.Count: "COUNT", exp.Sum: "SUM", exp.Avg: "AVG"}
+_MAX_DEPTH = 30
+_NULL_ORDER = re.compile(r"\bnulls\s+(?:first|last)\b", re.IGNORECASE)
+
+
+def read_sql(statement: str, names: Names) -> Query | Failure:
+    """Read one statement; of several, the first.
+
+    ``syntax`` means that no dialect parses it; any other failure is the first dialect's that does.
+    """
+    if _depth(statement) > _MAX_DEPTH:
+        return Failure("too_long", f"more than {_MAX_DEPTH} nested parentheses")
+    if _NULL_ORDER.search(statement):
+        # sqlglot fills in each dialect's default, so an explicit order cannot be told from it.
+        return Failure("unsupported", "NULLS FIRST or LAST")
+    first: Failure | None = None
+    for dialect in _dialects(statement):
+        tree = _parse(statement, dialect)
+        if isinstance(tree, Failure):
+            continue
+        try:
+            return _query(tree, names)
+        except Refused as refused:
+            first = first or refused.failure
+    return first or Failure("syntax", "sqlglot cannot parse it")
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for character in text:
+        if character in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in ")]}":
+            depth -= 1
+    return deepest
+
+
+def _dialects(text: str) -> list[str]:
+    if "`" in text:
+        return ["mysql", "sqlite"]
+    if "[" in text:
+        return ["tsql", "sqlite"]
+    return ["duckdb", "sqlite", "mysql", "tsql"]
+
+
+def _parse(text: str, dialect: str) -> exp.Expression | Failure:
+    # sqlglot warns on standard error about statements that it only keeps as text.
+    logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
+    try:
+        trees = sqlglot.parse(text, read=dialect)
+    except (SqlglotError, RecursionError):
+        return Failure("syntax", "")
+    # sqlglot's parser can trip over garbage; what it cannot parse is a failure of the text.
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        return Failure("syntax", f"{type(error).__name__}: {error}"[:200])
+    tree = next((tree for tree in trees if tree is not None), None)
+    return Failure("syntax", "") if tree is None else tree  # type: ignore[return-value]
+
+
+def _query(tree: exp.Expression, names: Names) -> Query:
+    if not isinstance(tree, exp.Select):
+        if isinstance(tree, exp.SetOperation | exp.Subquery):
+            raise unsupported(tree)
+        raise Refused(Failure("not_select", f"a {tree.key.upper()} statement"))
+    check_nodes(tree)
+    scope = Scope(names, _qualifiers(tree, names))
+    items = tuple(_items(tree, scope))
+    where: Where | None = None
+    if tree.args.get("where"):
+        where = read_where(tree.args["where"].this, scope)
+    return Query(
+        select=items,
+        where=where,
+        distinct=bool(tree.args.get("distinct")),
+        group_by=tuple(_group(tree, scope, items)),
+        order_by=tuple(_order(tree, scope, items)),
+        limit=_limit(tree),
+    )
+
+
+def _qualifiers(tree: exp.Select, names: Names) -> frozenset[str]:
+    """The names that may stand before a column: the table's, its alias."""
+    source = tree.args.get("from_")
+    if source is None:
+        raise Refused(Failure("unsupported", "a SELECT without FROM"))
+    table = source.this
+    if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Identifier):
+        raise unsupported(table)
+    if table.db and table.db.lower() != "main":
+        raise Refused(Failure("unknown_table", f"{table.db}.{table.name}"))
+    if not names.is_table(table.name):
+        raise Refused(Failure("unknown_table", f"{table.name[:60]!r} is not {names.table.id}"))
+    alias = table.args.get("alias")
+    found = {table.name.lower()} if alias is None else {alias.name.lower()}
+    return frozenset(found)
+
+
+def _items(tree: exp.Select, scope: Scope) -> Iterator[Item]:
+    for expression in tree.expressions:
+        inner = expression
+        if isinstance(expression, exp.Alias):
+            inner = expression.this
+        item = _item(inner, scope)
+        if isinstance(expression, exp.Alias):
+            scope.aliases.setdefault(expression.alias.lower(), item)
+        yield item
+
+
+def _item(node: exp.Expression, scope: Scope) -> Item:
+    node = unwrap(node)
+    if isinstance(node, exp.Star):
+        return Item(None)
+    if isinstance(node, exp.Column):
+        if isinstance(node.this, exp.Star):
+            scope.check_qualifier(node)
+            return Item(None)
+        return Item(scope.column(node))
+    for kind, name in _AGGREGATES.items():
+        if isinstance(node, kind):
+            return _aggregate(node, name, scope)
+    raise unsupported(node)
+
+
+def _aggregate(node: exp.Expression, name: str, scope: Scope) -> Item:
+    inner = unwrap(node.this)
+    distinct = isinstance(inner, exp.Distinct)
+    if isinstance(inner, exp.Distinct):
+        if len(inner.expressions) != 1:
+            raise unsupported(inner)
+        inner = unwrap(inner.expressions[0])
+    counts_rows = isinstance(inner, exp.Star) or (
+        isinstance(inner, exp.Literal) and not inner.is_string
+    )
+    if counts_rows:
+        if name != "COUNT" or distinct:
+            raise unsupported(node)
+        return Item(None, name)
+    if not isinstance(inner, exp.Column):
+        raise unsupported(inner)
+    return Item(scope.column(inner), name, distinct)
+
+
+def _group(tree: exp.Select, scope: Scope, items: tuple[Item, ...]) -> Iterator[int]:
+    group = tree.args.get("group")
+    if group is None:
+        return
+    for node in group.expressions:
+        item = _key(node, scope, items)
+        if item.column is None or item.aggregate:
+            raise Refused(Failure("unsupported", "GROUP BY an aggregate"))
+        yield item.column
+
+
+def _order(tree: exp.Select, scope: Scope, items: tuple[Item, ...]) -> Iterator[Order]:
+    order = tree.args.get("order")
+    if order is None:
+        return
+    for node in order.expressions:
+        if not isinstance(node, exp.Ordered):
+            raise unsupported(node)
+        item = _key(node.this, scope, items)
+        if item.column is None and not item.aggregate:
+            raise Refused(Failure("unsupported", "ORDER BY *"))
+        yield Order(item, bool(node.args.get("desc")))
+
+
+def _key(node: exp.Expression, scope: Scope, items: tuple[Item, ...]) -> Item:
+    """A sort or group key: a position, an alias of the select list, or an item."""
+    node = unwrap(node)
+    if isinstance(node, exp.Literal) and not node.is_string:
+        position = int(node.name) if node.name.isdigit() else 0
+        if not 1 <= position <= len(items):
+            raise Refused(Failure("unsupported", f"position {node.name}"))
+        return items[position - 1]
+    if isinstance(node, exp.Column) and not node.table and node.name.lower() in scope.aliases:
+        return scope.aliases[node.name.lower()]
+    return _item(node, scope)
+
+
+def _limit(tree: exp.Select) -> int | None:
+    limit = tree.args.get("limit")
+    if limit is None:
+        return None
+    key = "count" if isinstance(limit, exp.Fetch) else "expression"
+    count = limit.args.get(key)
+    if isinstance(count, exp.Paren):
+        count = count.this
+    if not isinstance(count, exp.Literal) or not count.name.isdigit() or len(count.name) > 9:
+        raise Refused(Failure("unsupported", "LIMIT that is no number"))
+    return int(count.name)

@@ -1,0 +1,153 @@
+"""Running typed queries on the tables of a split.
+
+(table number, query) pairs -> rows or failures, in order. WikiSQL-shaped queries go many to a
+statement (batch.py); the others, and all of a batch that fails, run one by one as rendered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data.records import Table
+from harness.progress import ProgressCallback, silent
+from harness.sql.failures import Failure
+from harness.sql.query import Item, Query
+from harness.sql.read.reader import Reader
+from harness.sql.run import batch
+from harness.sql.run.batch import Rows
+from harness.sql.run.database import column_kinds
+from harness.sql.run.render import Renderer, identifier
+from harness.sql.run.sandbox import Sandbox
+from harness.sql.values import number
+
+MAX_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A query on table number ``table``."""
+
+    table: int
+    query: Query
+
+
+class Executor:
+    """Executes on one database; :meth:`close` ends its worker."""
+
+    def __init__(self, tables: Sequence[Table], database: Path, reader: Reader) -> None:
+        self.tables = tables
+        self.sandbox = Sandbox(database)
+        self._reader = reader
+        self._kinds: dict[int, tuple[str, ...]] = {}
+        self._renderers: dict[int, Renderer] = {}
+
+    def close(self) -> None:
+        """End the worker process."""
+        self.sandbox.close()
+
+    def kinds(self, table: int) -> tuple[str, ...]:
+        """The column kinds of a table (relation.py)."""
+        found = self._kinds.get(table)
+        if found is None:
+            found = self._kinds[table] = column_kinds(self.tables[table])
+        return found
+
+    def know_kinds(self, table: int, kinds: tuple[str, ...]) -> None:
+        """Take the column kinds of a table from a cache."""
+        self._kinds[table] = kinds
+
+    def names(self, table: int) -> list[str]:
+        """The unique names of a table's columns in DuckDB."""
+        return self._reader.names(self.tables[table]).sql
+
+    def sql(self, task: Task) -> str | Failure:
+        """The rendering of a query: what runs, and what is published."""
+        return self.renderer(task.table).render(task.query, self.tables[task.table].id)
+
+    def renderer(self, table: int) -> Renderer:
+        """The renderer for one table."""
+        found = self._renderers.get(table)
+        if found is None:
+            found = self._renderers[table] = Renderer(self.names(table), self.kinds(table))
+        return found
+
+    def run(
+        self, tasks: Sequence[Task], progress: ProgressCallback = silent
+    ) -> list[Rows | Failure]:
+        """The result of every task."""
+        results: list[Rows | Failure | None] = [None] * len(tasks)
+        simple: list[tuple[int, batch.Simple]] = []
+        for index, task in enumerate(tasks):
+            data = batch.simple(task.query, task.table, self.kinds(task.table))
+            if data is not None:
+                simple.append((index, data))
+        for start in range(0, len(simple), batch.CHUNK):
+            chunk = simple[start : start + batch.CHUNK]
+            found = self._run_batch([query for _, query in chunk])
+            for (index, _), rows in zip(chunk, found, strict=True):
+                results[index] = rows
+            progress("executing", min(start + batch.CHUNK, len(tasks)), len(tasks))
+        for index, task in enumerate(tasks):
+            if results[index] is None:
+                results[index] = self.run_alone(task)
+                progress("executing", index + 1, len(tasks))
+        return [result for result in results if result is not None]
+
+    def _run_batch(self, queries: list[batch.Simple]) -> list[Rows | None]:
+        """The results of queries that share statements; None for one that fails by itself."""
+        answer = self.sandbox.run(batch.STATEMENT, batch.parameters(queries), len(queries))
+        if not isinstance(answer, Failure):
+            return list(batch.results(queries, answer))
+        if len(queries) == 1:
+            return [None]
+        half = len(queries) // 2
+        return self._run_batch(queries[:half]) + self._run_batch(queries[half:])
+
+    def run_alone(self, task: Task) -> Rows | Failure:
+        """The result of the query's own rendering."""
+        sql = self.sql(task)
+        if isinstance(sql, Failure):
+            return sql
+        rows = self.sandbox.run(self.relation(task.table) + sql, None, MAX_ROWS)
+        if isinstance(rows, Failure):
+            return rows
+        return Rows(typed_rows(task.query, self.kinds(task.table), rows), None)
+
+    def relation(self, table: int) -> str:
+        """The WITH clause that gives the rendering its table."""
+        names = self.names(table)
+        columns = ", ".join(
+            f"{'n' if kind == 'number' else 'v'}[{index + 1}] AS {identifier(name)}"
+            for index, (name, kind) in enumerate(zip(names, self.kinds(table), strict=True))
+        )
+        source = f"SELECT {columns} FROM main.cells WHERE t = {table} ORDER BY r"
+        return f"WITH {identifier(self.tables[table].id)} AS MATERIALIZED ({source}) "
+
+
+def typed_rows(
+    query: Query, kinds: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> tuple[tuple[Any, ...], ...]:
+    """Rows of a rendering with the numbers of ``mixed`` columns as numbers."""
+    mixed: list[bool] = []
+    for item in query.select:
+        mixed.extend(_is_mixed(item, kinds))
+    if not any(mixed):
+        return tuple(tuple(row) for row in rows)
+    return tuple(
+        tuple(_number(value) if at else value for value, at in zip(row, mixed, strict=True))
+        for row in rows
+    )
+
+
+def _is_mixed(item: Item, kinds: Sequence[str]) -> list[bool]:
+    if item.column is None:
+        return [False] if item.aggregate else [kind == "mixed" for kind in kinds]
+    return [kinds[item.column] == "mixed" and item.aggregate in ("", "MAX", "MIN")]
+
+
+def _number(value: Any) -> Any:
+    found = number(value) if isinstance(value, str) else None
+    return value if found is None else found

@@ -1,0 +1,239 @@
+"""One run of mlx-lm's trainer, watched: validation, checkpoints, resume states, NaN, progress.
+
+``train`` of ``mlx_lm/tuner/trainer.py`` (0.32.2) asks our batch iterator for each batch and calls
+us after each step; everything else happens in between, outside of its step timer, on weights after
+exactly N iterations. Its own validation and saving stay off: the one validates before the step it
+is numbered by, the other writes files that a kill can tear.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.backend import mx, nn
+from harness.data.tokens import TokenizedExample
+from harness.errors import UserError
+from harness.models.cpu.cross_entropy import prepare
+from harness.progress import ProgressCallback, silent
+from harness.train.batches import BatchIterator, Schedule
+from harness.train.checkpoints import ResumeState, StateStore, write_checkpoint
+from harness.train.curve import Curve, reports_at, validates_at
+from harness.train.mlx_lm_trainer import errors_explained, train_with_mlx_lm
+from harness.train.trainable import build_optimizer
+from harness.train.validate import mean_loss
+from harness.train.variant import Variant
+
+STATE_EVERY_S = 5.0
+"""Shortest time between two resume states besides those at checkpoints."""
+_STATE_SHARE = 50
+# A state is written no more often than 50 times its own cost: 2% of the training at most.
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What surrounds a training: who looks on, and what was settled before it."""
+
+    progress: ProgressCallback = silent
+    """Told after every iteration and validation batch."""
+    phase: Callable[[str], AbstractContextManager[object]] = lambda name: nullcontext()
+    """Entered as ``phase("train")`` and ``phase("validate")`` in turn, for memory by phase."""
+    kernels: Any = None
+    """The kernel choice to compute with; None, or what it does not know, is chosen by measuring."""
+    cost: Callable[[], Any] = lambda: None
+    """JSON about the phases so far, kept with each resume state and given back after a kill."""
+
+
+class Session:
+    """State of one training; :meth:`run` is called once."""
+
+    def __init__(
+        self, model: nn.Module, variant: Variant, base: str, out: Path, watch: Watch
+    ) -> None:
+        self.curve = Curve(variant.grad_accumulation_steps)
+        self.resumed_from: int | None = None
+        self.overhead_s = 0.0
+        self.step_s = 0.0
+        self.acceleration: Any = None
+        self.costs: list[Any] = []
+        self._cost = watch.cost
+        self._model = model
+        self._variant = variant
+        self._base = base
+        self._out = out
+        self._world = mx.distributed.init()
+        self._progress = watch.progress if self._world.rank() == 0 else silent
+        self._phase = watch.phase
+        self._training = ExitStack()
+        """Holds the phase ``train`` while it lasts."""
+        self._trains = False
+        self._started = time.perf_counter()
+        self._earlier_s = 0.0
+        self._mark = self._started
+        self._saved = self._started
+        self._save_cost_s = 0.0
+
+    def elapsed_s(self) -> float:
+        """Wall time so far, that of a cut-off run included."""
+        return self._earlier_s + time.perf_counter() - self._started
+
+    def run(
+        self,
+        train: Sequence[TokenizedExample],
+        subset: Sequence[TokenizedExample],
+        seed: int,
+        store: StateStore,
+    ) -> None:
+        """Train to the end, from the newest resume state of ``store`` if there is one."""
+        variant = self._variant
+        self._subset = subset
+        self._store = store
+        self._optimizer = build_optimizer(variant, self._model)
+        schedule = Schedule(tuple(len(row.tokens) for row in train), variant.batch_size, seed)
+        self._batches = BatchIterator(
+            train,
+            schedule,
+            variant.grad_accumulation_steps,
+            variant.mask_prompt,
+            variant.max_seq_length,
+        )
+        start = self._resume()
+        self._batches.start = start
+        self._batches.between = self._between
+        self._batches.given = self._given
+        self._first = start + 1
+        mx.eval(self._model.parameters(), self._optimizer.state)
+        prepare(self._model)
+        longest = max(schedule.lengths)
+        with self._training, errors_explained(variant, longest):
+            if start < variant.iters:
+                train_with_mlx_lm(
+                    self._model,
+                    self._optimizer,
+                    variant,
+                    variant.iters - start,
+                    self._out,
+                    self._batches,
+                    self,
+                )
+            self._between(variant.iters)
+        self._model.eval()
+
+    def _given(self) -> None:
+        """A batch is ready: mlx-lm's step begins."""
+        if not self._trains:
+            self._trains = True
+            self._training.enter_context(self._phase("train"))
+        now = time.perf_counter()
+        self.overhead_s += now - self._mark
+        self._mark = now
+
+    def on_train_loss_report(self, info: dict[str, Any]) -> None:
+        """mlx-lm's callback, after each step (``steps_per_report`` is 1)."""
+        now = time.perf_counter()
+        seconds, self._mark = now - self._mark, now
+        self.step_s += seconds
+        iteration = self._batches.start + int(info["iteration"])
+        loss = float(info["train_loss"])
+        if not math.isfinite(loss):
+            raise self._diverged(loss, iteration)
+        scored = self._batches.scored
+        # mlx-lm reports the mean over ranks of sum/denominator: undo both for the sum.
+        nats = loss * scored.denominator * self._world.size()
+        timed = None if iteration == self._first else seconds
+        self.curve.add(nats, scored.targets, scored.tokens, timed)
+        self._progress(f"fine-tune {self._variant.name}", iteration, self._variant.iters)
+
+    def on_val_loss_report(self, info: dict[str, Any]) -> None:
+        """mlx-lm's callback; its validation is off."""
+
+    def _between(self, done: int) -> None:
+        """Everything that looks at the weights after ``done`` iterations."""
+        begun = time.perf_counter()
+        if done == self._batches.start:
+            self._mark = begun  # what preceded was preparation
+        if self._restored_at == done:
+            return  # it was all done before the state was saved
+        if reports_at(self._variant, done):
+            self._row(done)
+        if done and (done % self._variant.save_every == 0 or done == self._variant.iters):
+            if self._world.rank() == 0:
+                self._store.vouch(
+                    write_checkpoint(self._model, self._variant, self._base, self._out, done)
+                )
+            self._save_state(done)
+        elif self._state_is_due(done):
+            self._save_state(done)
+        # Validation and saving are work of their own, not overhead of the loop.
+        self._mark += time.perf_counter() - begun
+
+    def _row(self, done: int) -> None:
+        loss = None
+        if validates_at(self._variant, done):
+            label = f"validate {self._variant.name} at {done}"
+            size = self._variant.batch_size
+            self._training.close()
+            self._trains = False
+            with self._phase("validate"):
+                loss = mean_loss(self._model, self._subset, size, self._progress, label)
+            self._model.train()
+            if not math.isfinite(loss):
+                raise self._diverged(loss, done)
+        self.curve.close(done, loss)
+
+    def _state_is_due(self, done: int) -> bool:
+        if done == 0:
+            return False
+        pause = max(STATE_EVERY_S, _STATE_SHARE * self._save_cost_s)
+        return time.perf_counter() - self._saved >= pause
+
+    def _save_state(self, done: int) -> None:
+        """Between two accumulation boundaries mlx-lm holds gradients that cannot be reached."""
+        boundary = done % self._variant.grad_accumulation_steps == 0
+        if not boundary or done == self._variant.iters:
+            return
+        begun = time.perf_counter()
+        costs = [*self.costs, self._cost()]
+        state = ResumeState(done, self.curve.state(), self.elapsed_s(), self.acceleration, costs)
+        self._store.save(self._model, self._optimizer, state)
+        self._saved = time.perf_counter()
+        self._save_cost_s = self._saved - begun
+
+    def _resume(self) -> int:
+        """The iteration to go on from; 0 from scratch."""
+        self._restored_at = -1
+        state = self._store.newest
+        if state is None:
+            return 0
+        self._store.restore(self._model, self._optimizer)
+        self.curve = Curve.restored(state.curve, self._variant.grad_accumulation_steps)
+        self._earlier_s = state.elapsed_s
+        self.costs = state.costs
+        self.resumed_from = self._restored_at = state.iteration
+        return state.iteration
+
+    def _diverged(self, loss: float, iteration: int) -> UserError:
+        """The message for a loss that is no number; nothing of the run is kept."""
+        self._store.clear()
+        shutil.rmtree(self._out / "checkpoints", ignore_errors=True)
+        for file in self._out.glob("*_adapters.safetensors"):
+            file.unlink()
+        name = self._variant.name
+        if iteration == 0:
+            return UserError(
+                f"the loss of the base model is {loss} before any training of {name!r}: its "
+                "weights or its number format are unusable. Try another --model, or one in float32."
+            )
+        rate = self._variant.learning_rate
+        return UserError(
+            f"fine-tuning {name!r} diverged: the loss is {loss} at iteration {iteration} of "
+            f"{self._variant.iters}. Nothing was kept. Try a lower learning rate "
+            f"(--set learning_rate={rate / 10:g}), a smaller lora_parameters.scale, a warm-up "
+            "(lr_schedule), or a base in float32 or bfloat16 instead of float16."
+        )

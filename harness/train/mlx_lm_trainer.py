@@ -1,0 +1,152 @@
+"""`mlx_lm.tuner.trainer.train` called as a library: silent, without lasting patches, errors told.
+
+Model + optimizer + variant + our batches and callback -> the model trained in place. What mlx-lm's
+function does besides training (a table on standard output, a patched block class, a compiled step
+where that costs time) is held off for the length of the call. Written against mlx-lm 0.32.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.backend import backend_name, mx, nn
+from harness.errors import UserError
+from harness.out_of_memory import is_out_of_memory
+from harness.train.batches import BatchIterator
+from harness.train.loss_function import training_loss
+from harness.train.variant import Variant
+
+
+def train_with_mlx_lm(
+    model: nn.Module,
+    optimizer: Any,
+    variant: Variant,
+    iterations: int,
+    out: Path,
+    batches: BatchIterator,
+    callback: Any,
+) -> None:
+    """Run ``iterations`` of mlx-lm's loop.
+
+    ``callback`` hears of every loss; validation and saving are its business. ``out`` must exist or
+    be creatable: mlx-lm writes its own last adapter there, which is removed.
+    """
+    from mlx_lm.tuner import trainer
+
+    out.mkdir(parents=True, exist_ok=True)
+    left = out / ".trainer.safetensors"
+    arguments = trainer.TrainingArgs(
+        batch_size=variant.batch_size,
+        iters=iterations,
+        steps_per_report=1,  # every loss is needed: NaN, token-weighted means
+        steps_per_save=iterations + 1,
+        max_seq_length=variant.max_seq_length,
+        adapter_file=str(left),
+        grad_checkpoint=variant.grad_checkpoint,
+        grad_accumulation_steps=variant.grad_accumulation_steps,
+        clear_cache_threshold=variant.clear_cache_threshold,
+    )
+    with ExitStack() as during, ExitStack() as until_first_batch:
+        during.enter_context(_without_display(trainer))
+        during.enter_context(_block_class_restored(model))
+        if backend_name() == "cpu":
+            until_first_batch.enter_context(_compiling_nothing())
+
+        def iterate_batches(**settings: Any) -> Iterator[tuple[mx.array, ...]]:
+            until_first_batch.close()  # by now the step function exists
+            return batches(**settings)
+
+        trainer.train(
+            model=model,
+            optimizer=optimizer,
+            train_dataset=(),
+            val_dataset=None,
+            args=arguments,
+            loss=training_loss,
+            iterate_batches=iterate_batches,
+            training_callback=callback,
+        )
+    left.unlink(missing_ok=True)
+
+
+@contextmanager
+def errors_explained(variant: Variant, longest: int) -> Iterator[None]:
+    """Turn MLX's errors about memory and disk into messages that say what to do.
+
+    ``longest`` is the length of the longest row in tokens.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if "[write]" in str(error):  # mlx-lm's own copy of the last adapter
+            raise UserError(f"cannot write the adapter of {variant.name!r}: {error}") from error
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"fine-tuning {variant.name!r} ran out of memory at batch_size={variant.batch_size}, "
+            f"max_seq_length={variant.max_seq_length}, the longest row having {longest} tokens "
+            f"({error}). Lower batch_size (and raise "
+            "grad_accumulation_steps to keep the updates), lower max_seq_length or num_layers, "
+            "set grad_checkpoint=true, or quantize the base."
+        ) from error
+
+
+class _NoDisplay:
+    """Takes the place of mlx-lm's TrainUI, which prints on standard output."""
+
+    def __init__(self, total_iters: int, rank: int = 0) -> None:
+        pass
+
+    def __enter__(self) -> _NoDisplay:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def advance(self) -> None:
+        """One iteration is done."""
+
+    def report_train(self, *values: object) -> None:
+        """A training loss is known."""
+
+
+@contextmanager
+def _without_display(trainer: Any) -> Iterator[None]:
+    display = trainer.TrainUI
+    trainer.TrainUI = _NoDisplay
+    try:
+        yield
+    finally:
+        trainer.TrainUI = display
+
+
+@contextmanager
+def _block_class_restored(model: nn.Module) -> Iterator[None]:
+    """Undo mlx-lm's ``grad_checkpoint``: it patches the class of the blocks for good."""
+    kind = type(model.layers[0])
+    original = kind.__call__
+    try:
+        yield
+    finally:
+        if kind.__call__ is not original:
+            kind.__call__ = original
+
+
+@contextmanager
+def _compiling_nothing() -> Iterator[None]:
+    """Keep ``train`` from compiling its step.
+
+    On the CPU a step compiled anew for every width of batch took 4 to 20% more processor time than
+    one never compiled (SmolLM2-135M, batch 4), and the same time where the width repeats. Functions
+    that are compiled already, such as mlx-lm's swiglu, stay so.
+    """
+    module: Any = mx
+    original = module.compile
+    module.compile = lambda function, **_: function
+    try:
+        yield
+    finally:
+        module.compile = original

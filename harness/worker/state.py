@@ -1,0 +1,200 @@
+"""What a variant's model process holds: the base, an adapter on it, and the data as tokens.
+
+Names and options -> a loaded, accelerated model and prompts, rows and counts for it. The base is
+loaded once and kept; an adapter comes from disk, also after training, so that what is measured is
+what was saved. The stages that use it are in `workbench.py`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.backend import mx
+from harness.data.prompts import PromptStyle, style
+from harness.data.records import Dataset, Example
+from harness.data.sources.resolve import resolve_dataset
+from harness.data.students import load_students
+from harness.data.tokens import Tokenized, TokenizedExample, encode_prompt, tokenize
+from harness.disk.cache import Cache
+from harness.errors import UserError
+from harness.measure.decode import batchable
+from harness.measure.generate import context_length
+from harness.models import parameters
+from harness.models.cpu.accelerate import Acceleration, accelerate
+from harness.models.cpu.decode_batches import batches_of
+from harness.models.load import LoadedModel, load
+from harness.models.quantize import quantized
+from harness.models.resolve import BaseModel, resolve
+from harness.progress import ProgressCallback
+from harness.train.variant import Variant
+from harness.worker import memory_advice
+
+LOSS_BATCH = 16
+"""Rows that loss and generation (by its protocol) compute together."""
+
+
+class Holdings:
+    """The model and the data of one variant; nothing is loaded until it is asked for."""
+
+    def __init__(
+        self,
+        model: str,
+        variant: Variant,
+        dataset: str,
+        prompt_style: str,
+        cache: Cache,
+        trust_remote_code: bool,
+        progress: ProgressCallback,
+    ) -> None:
+        self.kernels: Any = None
+        """The choice of CPU kernels that every stage computes with, also in a later process:
+        other kernels round otherwise. None until the base was described."""
+        self.variant = variant
+        self.style: PromptStyle = style(prompt_style)
+        self.dataset: Dataset = resolve_dataset(dataset)
+        self.original: BaseModel = resolve(model, cache, progress, trust_remote_code)
+        memory_advice.write(memory_advice.loading(self.original.id, _weight_bytes(self.original)))
+        self.base: BaseModel = quantized(self.original, variant.quantize, cache, progress)
+        self._loaded: LoadedModel | None = None
+        self._adapter: str | None = None
+        self._by_length: list[list[int]] | None = None
+        self._rows: tuple[Tokenized, Tokenized] | None = None
+
+    def require(self, expected: Mapping[str, str]) -> None:
+        """Refuse model or data of another SHA-256 than the command found when it was given.
+
+        Raises:
+            UserError: they were changed meanwhile: their results would be stored as the others'.
+        """
+        found = {
+            "model": (self.original.id, self.original.sha256),
+            "dataset": (self.dataset.name, self.dataset.sha256),
+        }
+        for what, wanted in expected.items():
+            name, digest = found[what]
+            if digest != wanted:
+                raise UserError(
+                    f"{what} {name!r} was changed after the command was given. Give it again, and "
+                    "leave the files alone until it has ended."
+                )
+
+    # --- the model ----------------------------------------------------------------------------
+
+    def model(self, adapter: str | None) -> LoadedModel:
+        """The base with the adapter in folder ``adapter`` (None: without), ready to measure."""
+        if self._loaded is None or self._adapter != adapter:
+            self.release()
+            self._loaded = load(self.base, None if adapter is None else Path(adapter))
+            accelerate(self._loaded.model, self.kernels)
+            self._adapter = adapter
+        return self._loaded
+
+    def hold(self, loaded: LoadedModel) -> Acceleration:
+        """Keep a base that was just loaded, accelerated; what was chosen."""
+        self._loaded, self._adapter = loaded, None
+        chosen = accelerate(loaded.model)
+        self.kernels = chosen.to_json()
+        return chosen
+
+    def fused(self, folder: Path) -> LoadedModel:
+        """A fused model from its folder, in the place of the variant's own."""
+        self.release()
+        cache = Cache(folder.parent / "cache")
+        trusted = self.base.trusted
+        self._loaded = load(resolve(str(folder), cache, trust_remote_code=trusted))
+        self._adapter = str(folder)
+        accelerate(self._loaded.model, self.kernels)
+        return self._loaded
+
+    def release(self) -> None:
+        """Let go of the model."""
+        self._loaded = None
+        self._adapter = None
+        memory_advice.write(memory_advice.loading(self.base.id, _weight_bytes(self.base)))
+        gc.collect()
+        mx.clear_cache()
+
+    # --- data ---------------------------------------------------------------------------------
+
+    def examples(self, ids: Sequence[int]) -> list[Example]:
+        """Test examples by id."""
+        return [self.dataset.test.examples[i] for i in ids]
+
+    def training_rows(self, loaded: LoadedModel, keep: bool = False) -> tuple[Tokenized, Tokenized]:
+        """Token rows of the training and the validation split; ``keep`` for the next call, too:
+        a large split takes half a minute."""
+        longest = min(self.variant.max_seq_length, self.context())
+        train, valid = self._rows or (
+            tokenize(split, split.tables, self.style, loaded.tokenizer, longest)
+            for split in (self.dataset.train, self.dataset.valid)
+        )
+        self._rows = (train, valid) if keep else None
+        memory_advice.write(
+            memory_advice.training(self.variant, (row.tokens for row in train.examples))
+        )
+        return train, valid
+
+    def counts(self) -> parameters.Parameters:
+        """Counts of the base as it is on disk, quantized or not, with the variant's adapter."""
+        return parameters.count(
+            dict(self.base.config),
+            fine_tune_type=self.variant.fine_tune_type,
+            num_layers=self.variant.num_layers,
+            lora_parameters=self.variant.lora_parameters.model_dump(exclude_none=True),
+        )
+
+    def tokenized(self, examples: Sequence[Example], loaded: LoadedModel) -> Tokenized:
+        """Token rows of test examples, and how many were cut."""
+        tables = self.dataset.test.tables
+        longest = min(self.variant.max_seq_length, self.context())
+        found = tokenize(examples, tables, self.style, loaded.tokenizer, longest)
+        lengths = (row.tokens for row in found.examples)
+        memory_advice.write(memory_advice.evaluating("scoring test texts", LOSS_BATCH, lengths))
+        return found
+
+    def rows(
+        self, examples: Sequence[Example], loaded: LoadedModel
+    ) -> tuple[TokenizedExample, ...]:
+        """Token rows of test examples."""
+        return self.tokenized(examples, loaded).examples
+
+    def prompts(self, examples: Sequence[Example], loaded: LoadedModel) -> list[list[int]]:
+        """Prompts of test examples, as tokens; of whole texts, their first halves."""
+        if not self.dataset.has_tables:
+            rows = self.rows(examples, loaded)
+            return [list(row.tokens[: row.prompt_length]) for row in rows]
+        tables = self.dataset.test.tables
+        found = [
+            encode_prompt(loaded.tokenizer, self.style, e.question, tables[e.table_id])
+            for e in examples
+        ]
+        at_once = LOSS_BATCH * batches_of(loaded.model) if batchable(loaded.model) else 1
+        memory_advice.write(memory_advice.evaluating("answering test prompts", at_once, found))
+        return found
+
+    def student_prompts(self, loaded: LoadedModel) -> list[list[int]]:
+        """Prompts of the students questions, as tokens."""
+        found = [
+            encode_prompt(loaded.tokenizer, self.style, q.question, q.table, q.hint)
+            for q in load_students()
+        ]
+        memory_advice.write(memory_advice.evaluating("answering questions", LOSS_BATCH, found))
+        return found
+
+    def speed_prompts(self, loaded: LoadedModel, batch: int) -> list[list[int]]:
+        """``batch`` prompts of like length around the split's median, shortest first."""
+        if self._by_length is None:  # asked in every round, and the split may be long
+            self._by_length = sorted(self.prompts(self.dataset.test.examples, loaded), key=len)
+        start = max(0, (len(self._by_length) - batch) // 2)
+        return self._by_length[start : start + batch]
+
+    def context(self) -> int:
+        """Longest text the model takes, in tokens."""
+        return context_length(dict(self.base.config)) or self.variant.max_seq_length
+
+
+def _weight_bytes(base: BaseModel) -> int:
+    return sum(path.stat().st_size for path in base.path.glob("*.safetensors"))
