@@ -16,7 +16,7 @@ from harness.cli import data, machine, runs, scoring
 from harness.disk.files import refusal
 from harness.errors import UserError
 from harness.interrupts import FirstInterrupt
-from harness.progress import tell
+from harness.progress import print_message
 
 INTERRUPTED = "tunebench: interrupted; what was there before is as it was"
 
@@ -46,24 +46,26 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        tell(f"tunebench: {error}")
+        print_message(f"tunebench: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
         interrupt.taken()
-        tell(INTERRUPTED)
+        print_message(INTERRUPTED)
         sys.exit(130)
     except SystemExit as end:
         if end.code == 130:  # typer's way to pass Ctrl-C on
             interrupt.taken()
-            tell(INTERRUPTED)
+            print_message(INTERRUPTED)
         raise
     except Exception as error:
         told = refusal(error)
         if told is not None:
-            tell(f"tunebench: {told}")
+            print_message(f"tunebench: {told}")
             sys.exit(2)
         traceback.print_exc()
-        tell("tunebench: this is a bug in tunebench, please report it with the lines above")
+        print_message(
+            "tunebench: this is a bug in tunebench, please report it with the lines above"
+        )
         sys.exit(3)
 
 

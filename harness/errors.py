@@ -16,7 +16,7 @@ class UserError(Exception):
     what to do next."""
 
 
-class ElsewhereError(RuntimeError):
+class RemoteError(RuntimeError):
     """The failure of another process, told in its words: what they say of a disk is of its own."""
 
 

@@ -23,7 +23,7 @@ from harness.disk.files import refusal
 from harness.errors import UserError
 from harness.interrupts import FirstInterrupt
 from harness.pipeline.session import Session
-from harness.progress import TerminalProgress, tell
+from harness.progress import TerminalProgress, print_message
 from harness.report.report import terminal_summary
 from harness.runs.store import StoredRun
 from harness.stash import SESSION, TEAM
@@ -122,7 +122,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     }
     with _usage():
         progress = config.stash[PROGRESS]
-        tunebench.prepare(progress, progress.say, config.stash.get(TEAM, None))
+        tunebench.prepare(progress, progress.notify, config.stash.get(TEAM, None))
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -146,7 +146,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         tunebench.close()
     if interrupted:
         session.exitstatus = INTERRUPTED_STATUS
-        tell(f"\ntunebench: interrupted; {tunebench.kept()}")
+        print_message(f"\ntunebench: interrupted; {tunebench.kept()}")
 
 
 class _Interruption:
@@ -177,7 +177,7 @@ def _write_runs(session: pytest.Session, tunebench: Session) -> None:
                 written.append(run.write())
     except (UserError, WorkerError) as error:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        tell(f"\ntunebench: the run was not written: {error}")
+        print_message(f"\ntunebench: the run was not written: {error}")
         return
     # Gates hold whether or not their suite was selected.
     strict = tunebench.options.strict
@@ -187,7 +187,7 @@ def _write_runs(session: pytest.Session, tunebench: Session) -> None:
         tunebench.conclude(written)
     except UserError as error:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        tell(f"\ntunebench: {error}")
+        print_message(f"\ntunebench: {error}")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -21,7 +21,7 @@ from harness.distributed.follower import follow
 from harness.distributed.launch import Ranks, from_environment
 from harness.errors import UserError
 from harness.pipeline import cache_keys
-from harness.progress import tell
+from harness.progress import print_message
 from harness.stash import TEAM
 
 SEEN_S = 1.0
@@ -37,7 +37,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
             return None
         return follow(ranks, _speaks(), use_cache=not config.getoption("--no-cache"))
     except UserError as error:
-        tell(f"tunebench: {error}")
+        print_message(f"tunebench: {error}")
         return int(pytest.ExitCode.USAGE_ERROR)
 
 

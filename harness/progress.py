@@ -22,7 +22,7 @@ def silent(label: str, done: float, total: float) -> None:
     """The callback that shows nothing."""
 
 
-def tell(message: str) -> None:
+def print_message(message: str) -> None:
     """A line on standard error."""
     sys.stderr.write(message.rstrip("\n") + "\n")
 
@@ -51,7 +51,7 @@ class TerminalProgress:
         else:
             self._line(label, done, total)
 
-    def say(self, message: str) -> None:
+    def notify(self, message: str) -> None:
         """A line that stays."""
         self.close()
         self._write(message.rstrip("\n"))

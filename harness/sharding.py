@@ -1,7 +1,7 @@
 """Work shared out over the ranks of MLX's group: whole units in turn, results brought together.
 
 A unit is computed by one rank exactly as a single process would compute it, and its result comes
-to all of them bit for bit, so that sharing changes no number. :data:`ALONE` is a plain run.
+to all of them bit for bit, so that sharing changes no number. :data:`SINGLE_RANK` is a plain run.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from harness.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Shard:
     """This process's share: rank ``rank`` of ``size``."""
 
     rank: int = 0
     size: int = 1
 
     @classmethod
-    def of_the_group(cls, size: int | None = None) -> Share:
+    def of_the_group(cls, size: int | None = None) -> Shard:
         """The share of this process in MLX's group, which it joins if it has not yet.
 
         Raises:
@@ -59,5 +59,5 @@ class Share:
         return [json.loads(row[:size].tobytes()) for row, size in zip(together, sizes, strict=True)]
 
 
-ALONE = Share()
+SINGLE_RANK = Shard()
 """The share of a plain run: everything."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.output import JsonFlag, answer
-from harness.progress import tell
+from harness.progress import print_message
 
 cache_app = typer.Typer(no_args_is_help=True, help="What the cache holds, and emptying it.")
 
@@ -156,7 +156,9 @@ def cache_prune(
     cache = Cache()
     pruned = prune(cache, None if older_than_days is None else older_than_days * 86400.0)
     freed = sum(entry.bytes for entry in pruned.entries)
-    tell(f"removed {len(pruned.entries)} entries and {pruned.leftovers} leftovers of {cache.root}")
+    print_message(
+        f"removed {len(pruned.entries)} entries and {pruned.leftovers} leftovers of {cache.root}"
+    )
     told = "entries are kept; --older-than-days N removes those that were not used for N days"
     value = {"removed": len(pruned.entries), "leftovers": pruned.leftovers, "bytes": freed}
     answer(json, value, told if older_than_days is None else f"{freed / 1e6:.1f} MB freed")

@@ -16,7 +16,7 @@ from harness.compare import gates
 from harness.compare.cost import memory_ratios, speed_ratios
 from harness.compare.quality import PairComparison, compare_sides, match_sides
 from harness.compare.seeds import seed_differences, seed_runs
-from harness.compare.sides import Side, named_among
+from harness.compare.sides import RunVariant, named_among
 from harness.disk import files
 from harness.errors import UserError
 from harness.markdown import code
@@ -44,7 +44,7 @@ def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any],
     seeds = seed_runs(runs) if len(runs[0].variants) > 1 else []
     if seeds:
         sides = [
-            (Side(run, a), Side(run, b))
+            (RunVariant(run, a), RunVariant(run, b))
             for run in seeds
             for a, b in itertools.combinations(run.variants, 2)
         ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.compare.sides import Side
+from harness.compare.sides import RunVariant
 from harness.schema.results import Device
 from harness.schema.rows import TrialRow
 from harness.stats.intervals import Interval
@@ -52,7 +52,7 @@ class MemoryRatio:
     reason: str
 
 
-def memory_ratios(a: Side, b: Side) -> list[MemoryRatio]:
+def memory_ratios(a: RunVariant, b: RunVariant) -> list[MemoryRatio]:
     """b's peaks over a's, for the phases that both ran."""
     results = [side.run.results.variants[side.variant].memory for side in (a, b)]
     if results[0] is None or results[1] is None:
@@ -94,7 +94,7 @@ def same_machine(a: Device, b: Device) -> bool:
     return (a.backend, a.chip, a.blas) == (b.backend, b.chip, b.blas)
 
 
-def same_timing(a: Side, b: Side) -> bool:
+def same_timing(a: RunVariant, b: RunVariant) -> bool:
     """Whether both sides hold one measurement, which the cache handed to the later run."""
     timed = [side.run.results.variants[side.variant].throughput for side in (a, b)]
     if timed[0] is None or timed[1] is None or timed[0].measured_at != timed[1].measured_at:
@@ -103,7 +103,7 @@ def same_timing(a: Side, b: Side) -> bool:
     return a.run.trials(a.variant) == b.run.trials(b.variant)
 
 
-def speed_ratios(a: Side, b: Side) -> list[SpeedRatio]:
+def speed_ratios(a: RunVariant, b: RunVariant) -> list[SpeedRatio]:
     """b's speeds over a's, prompt and generation."""
     trials_a, trials_b = a.run.trials(a.variant) or [], b.run.trials(b.variant) or []
     reason = _why_not(a, b, trials_a, trials_b)
@@ -137,7 +137,9 @@ def _median_ratio(a: Sequence[float], b: Sequence[float], paired: bool) -> float
     return float(np.median(b) / np.median(a))
 
 
-def _interleaved(a: Side, b: Side, trials_a: list[TrialRow], trials_b: list[TrialRow]) -> bool:
+def _interleaved(
+    a: RunVariant, b: RunVariant, trials_a: list[TrialRow], trials_b: list[TrialRow]
+) -> bool:
     # A cached timing shares no block with a fresh one, whatever its numbers say.
     timed = [side.run.results.variants[side.variant].throughput for side in (a, b)]
     together = len({each.cached if each else None for each in timed}) == 1
@@ -145,7 +147,9 @@ def _interleaved(a: Side, b: Side, trials_a: list[TrialRow], trials_b: list[Tria
     return a.run.folder == b.run.folder and blocks and together
 
 
-def _why_not(a: Side, b: Side, trials_a: list[TrialRow], trials_b: list[TrialRow]) -> str:
+def _why_not(
+    a: RunVariant, b: RunVariant, trials_a: list[TrialRow], trials_b: list[TrialRow]
+) -> str:
     sides = ((a, b, trials_a), (b, a, trials_b))
     bare = [side.label(other) for side, other, trials in sides if not trials]
     if bare:

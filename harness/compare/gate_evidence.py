@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from harness.compare.cost import same_machine, same_timing
 from harness.compare.pairing import RATE_METRICS, Pair
-from harness.compare.sides import Side
+from harness.compare.sides import RunVariant
 from harness.compare.thresholds import METRICS, GateRule
 from harness.stats.intervals import Interval
 from harness.stats.paired import ratio_interval, ratio_p
@@ -33,8 +33,8 @@ class Evidence:
 class Numbers:
     """The stored values of one metric on both sides."""
 
-    new: Side
-    old: Side
+    new: RunVariant
+    old: RunVariant
     value: float
     baseline: float
 
@@ -90,11 +90,11 @@ def _timing(metric: str, rule: GateRule, numbers: Numbers) -> Evidence | None:
     return Evidence(numbers.value, numbers.baseline, (low, high), significant, basis)
 
 
-def _trials(side: Side, metric: str) -> list[float]:
+def _trials(side: RunVariant, metric: str) -> list[float]:
     return [float(getattr(row, metric)) for row in side.run.trials(side.variant) or []]
 
 
-def impossible(metric: str, new: Side) -> str:
+def impossible(metric: str, new: RunVariant) -> str:
     """Why the data cannot have the metric at all; empty where it can."""
     form = new.run.results.dataset.form
     if form != "tables" and metric in RATE_METRICS:
@@ -104,7 +104,7 @@ def impossible(metric: str, new: Side) -> str:
     return ""
 
 
-def elsewhere(kind: str, new: Side, old: Side) -> str:
+def elsewhere(kind: str, new: RunVariant, old: RunVariant) -> str:
     """Why a timing or a memory peak of these two runs has no common measure, measured or not."""
     a, b = new.run.results, old.run.results
     if kind == "timing":
@@ -125,7 +125,7 @@ def elsewhere(kind: str, new: Side, old: Side) -> str:
     return ""
 
 
-def unusable(new: Side, old: Side) -> str:
+def unusable(new: RunVariant, old: RunVariant) -> str:
     """Why timings that were taken are not compared."""
     a, b = new.run.results.run, old.run.results.run
     if a.contended or b.contended:

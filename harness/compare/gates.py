@@ -20,7 +20,7 @@ from harness.compare.gate_evidence import (
 )
 from harness.compare.gate_words import shown_evidence
 from harness.compare.pairing import Pair, pairs
-from harness.compare.sides import Side, require_alike
+from harness.compare.sides import RunVariant, require_alike
 from harness.compare.thresholds import METRICS, GateRule, load_gates, metric_value
 from harness.errors import UserError
 from harness.report.columns import sample_note, sample_size
@@ -58,7 +58,7 @@ def judge(
                 for metric, rule in rules.items()
             ]
             continue
-        new, old = Side(run, name), Side(baseline, other)
+        new, old = RunVariant(run, name), RunVariant(baseline, other)
         _require_same_limit(new, old)
         paired = {pair.metric: pair for pair in pairs(old, new)}
         results += [_judge(metric, rule, new, old, paired) for metric, rule in rules.items()]
@@ -89,7 +89,7 @@ def _matched(run: StoredRun, baseline: StoredRun) -> dict[str, str | None]:
 
 
 def _judge(
-    metric: str, rule: GateRule, new: Side, old: Side, paired: Mapping[str, Pair]
+    metric: str, rule: GateRule, new: RunVariant, old: RunVariant, paired: Mapping[str, Pair]
 ) -> GateResult:
     value = metric_value(new.run.results.variants[new.variant], metric)
     baseline = metric_value(old.run.results.variants[old.variant], metric)
@@ -134,7 +134,7 @@ def _verdict(metric: str, rule: GateRule, evidence: Evidence) -> tuple[GateVerdi
     )
 
 
-def _require_same_limit(new: Side, old: Side) -> None:
+def _require_same_limit(new: RunVariant, old: RunVariant) -> None:
     results = [side.run.results.variants[side.variant] for side in (old, new)]
     notes = [
         sample_note(side.run, result) for side, result in zip((old, new), results, strict=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.compare.sides import Side
+from harness.compare.sides import RunVariant
 from harness.errors import UserError
 from harness.schema.results import Direction
 from harness.schema.rows import LossRow, PredictionRow
@@ -68,7 +68,7 @@ class Pair:
         return sign_flip(self.sums.numerators, self.seed)
 
 
-def resampling_seed(a: Side, b: Side) -> int:
+def resampling_seed(a: RunVariant, b: RunVariant) -> int:
     """The seed of every random draw about a pair, whatever asks for it and in whichever order.
 
     A run's own, which it recorded; of two runs the smaller.
@@ -76,7 +76,7 @@ def resampling_seed(a: Side, b: Side) -> int:
     return min(a.run.results.run.seed, b.run.results.run.seed)
 
 
-def pairs(a: Side, b: Side) -> list[Pair]:
+def pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
     """Every metric that both sides have, primary ones first.
 
     Raises:
@@ -93,7 +93,7 @@ def primary_of(found: Sequence[Pair]) -> list[Pair]:
     return family or [pair for pair in found if pair.metric == STAND_IN]
 
 
-def _loss_pairs(a: Side, b: Side) -> list[Pair]:
+def _loss_pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
     rows_a, rows_b = a.run.losses(a.variant), b.run.losses(b.variant)
     if rows_a is None or rows_b is None:
         return []
@@ -121,7 +121,7 @@ def _loss_pairs(a: Side, b: Side) -> list[Pair]:
     return made
 
 
-def _rate_pairs(a: Side, b: Side) -> list[Pair]:
+def _rate_pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
     rows_a, rows_b = a.run.predictions(a.variant), b.run.predictions(b.variant)
     if rows_a is None or rows_b is None:
         return []
@@ -155,13 +155,13 @@ def _rate_pairs(a: Side, b: Side) -> list[Pair]:
     return made
 
 
-def absent(a: Side, b: Side, found: Sequence[Pair]) -> dict[str, str]:
+def absent(a: RunVariant, b: RunVariant, found: Sequence[Pair]) -> dict[str, str]:
     """The primary metrics that could not be paired, with the reason."""
     lacking = set(PRIMARY) - {pair.metric for pair in found}
     return {metric: _why_absent(metric, a, b) for metric in PRIMARY if metric in lacking}
 
 
-def _why_absent(metric: str, a: Side, b: Side) -> str:
+def _why_absent(metric: str, a: RunVariant, b: RunVariant) -> str:
     loss = metric == "completion_loss"
     bare = [
         side.label(other)
@@ -179,7 +179,7 @@ def _why_absent(metric: str, a: Side, b: Side) -> str:
     return "no answer has that grade in both"
 
 
-def _same_weights(a: Side, b: Side) -> bool:
+def _same_weights(a: RunVariant, b: RunVariant) -> bool:
     """Whether adapter, how it is applied, and quantization agree; the base's weights do, by
     ``require_alike``."""
     applied = ("fine_tune_type", "num_layers", "lora_parameters", "quantize")
@@ -194,8 +194,8 @@ def _same_weights(a: Side, b: Side) -> bool:
 
 
 def _require_same_ids(
-    a: Side,
-    b: Side,
+    a: RunVariant,
+    b: RunVariant,
     rows_a: Sequence[LossRow] | Sequence[PredictionRow],
     rows_b: Sequence[LossRow] | Sequence[PredictionRow],
 ) -> None:

@@ -1,7 +1,8 @@
 """Which of two variants is better, paired on the same examples.
 
-Input: two :class:`Side` -> output: :class:`Comparison` records of the primary family (completion
-loss, ex, ex_hardened) and the descriptive differences. Definitions: DESIGN §5. A verdict needs
+Input: two :class:`RunVariant` -> output: :class:`Comparison` records of the primary family
+(completion loss, ex, ex_hardened) and the descriptive differences. Definitions: DESIGN §5. A
+verdict needs
 both a sign-flip test over tables that survives Holm over the family and a studentized interval
 over tables that excludes zero. Not covered: the words (``verdicts``) and speeds (``speeds``).
 """
@@ -12,7 +13,7 @@ import itertools
 from dataclasses import dataclass
 
 from harness.compare.pairing import Pair, absent, pairs, primary_of
-from harness.compare.sides import Side, require_alike
+from harness.compare.sides import RunVariant, require_alike
 from harness.errors import UserError
 from harness.runs.store import StoredRun
 from harness.schema.results import CompareVerdict, Comparison
@@ -48,7 +49,7 @@ class PairComparison:
     """Primary metric -> why it is not among those compared; a smaller family for Holm."""
 
 
-def compare_sides(a: Side, b: Side) -> PairComparison:
+def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
     """Compare b with a on every metric both have.
 
     Raises:
@@ -93,7 +94,7 @@ def compare_sides(a: Side, b: Side) -> PairComparison:
 def compare_within(run: StoredRun) -> list[PairComparison]:
     """Every pair of a run's variants, the earlier one as a; pairs without rows are left out."""
     sides = [
-        Side(run, name)
+        RunVariant(run, name)
         for name in run.variants
         if run.losses(name) is not None or run.predictions(name) is not None
     ]
@@ -110,7 +111,7 @@ def compare_runs(a: StoredRun, b: StoredRun) -> list[PairComparison]:
     return [compare_sides(x, y) for x, y in match_sides(a, b)]
 
 
-def match_sides(a: StoredRun, b: StoredRun) -> list[tuple[Side, Side]]:
+def match_sides(a: StoredRun, b: StoredRun) -> list[tuple[RunVariant, RunVariant]]:
     """The variants of two runs that stand against each other."""
     if a.folder == b.folder and a.variant is None and b.variant is None:
         raise UserError(
@@ -118,7 +119,7 @@ def match_sides(a: StoredRun, b: StoredRun) -> list[tuple[Side, Side]]:
             f"{', '.join(a.variants)}."
         )
     if len(a.variants) == 1 and len(b.variants) == 1:
-        return [(Side(a, a.variants[0]), Side(b, b.variants[0]))]
+        return [(RunVariant(a, a.variants[0]), RunVariant(b, b.variants[0]))]
     if a.variant or b.variant:
         picked, other = (a, b) if a.variant else (b, a)
         name = picked.variants[0]
@@ -127,14 +128,14 @@ def match_sides(a: StoredRun, b: StoredRun) -> list[tuple[Side, Side]]:
                 f"run {other.id!r} has no variant {name!r} (it has {', '.join(other.variants)}). "
                 f"Pick one: {other.folder}:VARIANT."
             )
-        return [(Side(a, name), Side(b, name))]
+        return [(RunVariant(a, name), RunVariant(b, name))]
     common = [name for name in a.variants if name in b.variants]
     if not common:
         raise UserError(
             f"runs {a.id!r} ({', '.join(a.variants)}) and {b.id!r} ({', '.join(b.variants)}) "
             "share no variant. Pick one of each with RUN:variant."
         )
-    return [(Side(a, name), Side(b, name)) for name in common]
+    return [(RunVariant(a, name), RunVariant(b, name)) for name in common]
 
 
 def comparison_records(run: StoredRun) -> list[Comparison]:

@@ -1,7 +1,7 @@
 """The two sides of a comparison: variants of stored runs, how they are called, whether they match.
 
-Input: stored runs -> output: :class:`Side`, named so that no two of those in play are called alike;
-unlike runs are refused by naming the field. Pairing their rows is in ``pairing``.
+Input: stored runs -> output: :class:`RunVariant`, named so that no two of those in play are
+called alike; unlike runs are refused by naming the field. Pairing their rows is in ``pairing``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from harness.runs.store import StoredRun
 
 
 @dataclass(frozen=True)
-class Side:
+class RunVariant:
     """One variant of one stored run."""
 
     run: StoredRun
@@ -23,7 +23,7 @@ class Side:
     where: str = ""
     """The run's name where several runs are in play; empty where nothing but the pair is."""
 
-    def label(self, other: Side) -> str:
+    def label(self, other: RunVariant) -> str:
         """The variant's name, with its run in front where several runs are in play."""
         where = self.where or run_names([self.run, other.run])[self.run.folder]
         return f"{where}:{self.variant}" if where else self.variant
@@ -39,12 +39,12 @@ def run_names(runs: Sequence[StoredRun]) -> dict[Path, str]:
     return {folder: str(folder) for folder in names} if alike else names
 
 
-def sides_of(runs: Sequence[StoredRun]) -> list[Side]:
+def sides_of(runs: Sequence[StoredRun]) -> list[RunVariant]:
     """Every variant in play, each once though it was picked twice."""
     names = run_names(runs)
     return list(
         {
-            (run.folder, variant): Side(run, variant, names[run.folder])
+            (run.folder, variant): RunVariant(run, variant, names[run.folder])
             for run in runs
             for variant in run.variants
         }.values()
@@ -52,8 +52,8 @@ def sides_of(runs: Sequence[StoredRun]) -> list[Side]:
 
 
 def named_among(
-    pairs: Sequence[tuple[Side, Side]], runs: Sequence[StoredRun]
-) -> list[tuple[Side, Side]]:
+    pairs: Sequence[tuple[RunVariant, RunVariant]], runs: Sequence[StoredRun]
+) -> list[tuple[RunVariant, RunVariant]]:
     """``pairs`` with their sides named as ``runs`` require."""
     names = run_names(runs)
     return [

@@ -29,7 +29,7 @@ from harness.disk.locks import AnnouncedLock
 from harness.disk.manifest import MANIFEST, damage_of, describe
 from harness.disk.scratch import Scratch
 from harness.errors import UserError
-from harness.progress import tell
+from harness.progress import print_message
 
 USING = ".using"
 """Under the root: locked, shared, by whoever may have looked up entries that it still needs."""
@@ -56,7 +56,7 @@ class Cache:
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root if root is not None else default_root()
-        self.say: Callable[[str], None] = tell
+        self.notify: Callable[[str], None] = print_message
         """Takes a line for the user: a damaged entry, whom we wait for."""
         self._using: int | None = None
         self._scratch: Scratch | None = None
@@ -155,7 +155,7 @@ class Cache:
                 f"{error.strerror or error}. Remove {folder}, or set XDG_CACHE_HOME to a folder "
                 "you can write."
             ) from error
-        self.say(f"tunebench: cache entry {kind}/{key} {damage}; moved to {aside}")
+        self.notify(f"tunebench: cache entry {kind}/{key} {damage}; moved to {aside}")
         return None
 
     @staticmethod
@@ -244,7 +244,7 @@ class Cache:
                 "Set XDG_CACHE_HOME to a folder you can write, or use --no-cache."
             ) from error
         lock = AnnouncedLock(str(folder / f".{key}.lock"))
-        lock.say = self.say
+        lock.notify = self.notify
         return lock
 
     def entries(self) -> list[Entry]:

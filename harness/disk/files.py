@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from harness.errors import ElsewhereError, UserError
+from harness.errors import RemoteError, UserError
 
 _REFUSED = {
     errno.ENOSPC,
@@ -140,7 +140,7 @@ def refusal(error: BaseException) -> str | None:
         place = f": {error.filename}" if error.filename is not None else ""
         return f"{error.strerror}{place}"
     # pytest's own carry such words from rank to rank.
-    told = isinstance(error, UserError | ElsewhereError) or "pytest" in type(error).__module__
+    told = isinstance(error, UserError | RemoteError) or "pytest" in type(error).__module__
     found = None if told else _REFUSALS.search(str(error))
     return None if found is None else found[0]
 

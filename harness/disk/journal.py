@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.disk.files import write_text
 from harness.errors import UserError
-from harness.progress import tell
+from harness.progress import print_message
 
 _DIGITS = 16
 
@@ -67,7 +67,7 @@ class Journal:
         damaged = [number for number, content in enumerate(contents, 1) if content is None]
         torn = lines[-1] != b""
         if damaged:
-            tell(
+            print_message(
                 f"tunebench: {self._path} is damaged in line "
                 f"{', '.join(map(str, damaged))}: computed again"
             )

@@ -21,7 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harness.errors import UserError
-from harness.progress import tell
+from harness.progress import print_message
 
 FIRST_WORD_S = 2.0
 """A wait this long is told; then at twice the distance each time, up to a minute."""
@@ -30,7 +30,7 @@ FIRST_WORD_S = 2.0
 class AnnouncedLock(FileLock):
     """Waiting for this lock is told to :attr:`say`."""
 
-    say: Callable[[str], None] = staticmethod(tell)
+    notify: Callable[[str], None] = staticmethod(print_message)
     """Takes a line for the user."""
 
     def acquire(self, *args: Any, **kwargs: Any) -> Any:
@@ -48,7 +48,7 @@ class AnnouncedLock(FileLock):
                 break
             except Timeout:
                 waited = duration(time.monotonic() - started)
-                self.say(f"tunebench: waiting {waited} for {_told(holder)}")
+                self.notify(f"tunebench: waiting {waited} for {_told(holder)}")
                 wait_s = min(60.0, wait_s * 2)
             except OSError as error:
                 raise self._unwritable(error) from error

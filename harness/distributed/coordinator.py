@@ -104,9 +104,9 @@ class Team:
             UserError: what one of them found.
             RankError: one of them is gone or failed.
         """
-        return self.wait(what, self.tell(what, **parameters))
+        return self.wait(what, self.send(what, **parameters))
 
-    def tell(self, what: str, **parameters: Any) -> int:
+    def send(self, what: str, **parameters: Any) -> int:
         """Ask without waiting; the number of the question."""
         if self.failure is not None:
             raise RankError(self.failure)
@@ -140,7 +140,7 @@ class Team:
         result: dict[str, Any] = {}
         with self._waiting():
             self._interrupted, self._computing = False, worker
-            number = self.tell("call", method=method, parameters=theirs)
+            number = self.send("call", method=method, parameters=theirs)
             try:
                 if any(member.lost for member in self._members.all):
                     self._interrupt(worker)

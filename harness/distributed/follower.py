@@ -25,7 +25,7 @@ from harness.disk.scratch import Scratch, sweep
 from harness.distributed.connection import Wire, WireLost
 from harness.distributed.launch import COORDINATOR, Ranks, launch_variables, without_launch
 from harness.errors import UserError
-from harness.progress import tell
+from harness.progress import print_message
 from harness.worker.client import Worker, WorkerDied, WorkerError
 
 REACH_S = 180.0
@@ -63,10 +63,10 @@ def follow(ranks: Ranks, speaks: dict[str, Any], use_cache: bool) -> int:
         wire.send({**hello, "speaks": speaks})
         _serve(wire, desk)
     except _CannotWrite as refused:
-        tell(f"tunebench, rank {ranks.rank}: {refused}")
+        print_message(f"tunebench, rank {ranks.rank}: {refused}")
         return 1
     except (WireLost, ValueError, KeyError) as lost:
-        tell(f"tunebench, rank {ranks.rank}: rank 0 is gone: {lost}")
+        print_message(f"tunebench, rank {ranks.rank}: rank 0 is gone: {lost}")
         return 1
     finally:
         desk.close()
@@ -183,7 +183,7 @@ class _Desk:
         self.close()
         self._abandoned = False
         alone = without_launch(os.environ)
-        self._worker = Worker(question["label"], alone, say=lambda text: None)
+        self._worker = Worker(question["label"], alone, notify=lambda text: None)
         told = {**question["parameters"], "cache_root": str(self._cache.root)}
         self._worker.call("open", told)
         alike: dict[str, Any] = self._worker.call("facts", {})["alike"]

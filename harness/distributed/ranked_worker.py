@@ -19,7 +19,7 @@ from harness.distributed.coordinator import RankError, Team
 from harness.distributed.launch import launch_variables, without_launch
 from harness.errors import UserError
 from harness.pipeline.cache_keys import ADAPTER_CONFIG, ADAPTER_FILE
-from harness.progress import ProgressCallback, silent, tell
+from harness.progress import ProgressCallback, print_message, silent
 from harness.worker.client import Worker, WorkerError
 
 SHARED = ("finetune", "losses", "answers")
@@ -32,10 +32,12 @@ JOIN_S = 120.0
 class RankedWorker:
     """One variant's model processes: rank 0's at once, the others' with the first shared call."""
 
-    def __init__(self, team: Team, label: str, say: Callable[[str], None] = tell) -> None:
+    def __init__(
+        self, team: Team, label: str, notify: Callable[[str], None] = print_message
+    ) -> None:
         self._team = team
         self._label = label
-        self._say = say
+        self._say = notify
         self._opening: dict[str, Any] = {}
         self._own: Worker | None = None
 
@@ -76,7 +78,7 @@ class RankedWorker:
             self._team.joined = None
             with contextlib.suppress(RankError):
                 # Before rank 0's own: under MPI a process ends when all of them do.
-                told = self._team.tell("close")
+                told = self._team.send("close")
         if self._own is not None:
             self._own.close()
             self._own = None
@@ -87,7 +89,7 @@ class RankedWorker:
     def _process(self, method: str, progress: ProgressCallback) -> Worker:
         """Rank 0's process, started again if another variant took its place in the group."""
         if self._own is None:
-            self._own = Worker(self._label, without_launch(os.environ), say=self._say)
+            self._own = Worker(self._label, without_launch(os.environ), notify=self._say)
             if method != "open":
                 self._own.call("open", self._opening, progress)
         return self._own

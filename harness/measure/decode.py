@@ -21,7 +21,7 @@ import numpy as np
 from harness.backend import mx
 from harness.errors import UserError
 from harness.measure.shared_prefixes import Rows, Window, plan
-from harness.sharding import ALONE, Share
+from harness.sharding import SINGLE_RANK, Shard
 
 PREFILL_TOKENS = 2048
 """Positions of each row in one forward pass of a long prompt."""
@@ -79,7 +79,7 @@ def decoders(
     prompts: Rows,
     batch_size: int,
     done: Container[int] = (),
-    share: Share = ALONE,
+    share: Shard = SINGLE_RANK,
 ) -> Iterator[tuple[tuple[int, ...], BatchDecoder]]:
     """Every prompt in a batch ready to decode, with the prompts' positions.
 

@@ -22,7 +22,7 @@ from harness.measure.running import run
 from harness.models.cpu.decode_batches import fitting
 from harness.models.cpu.merged_adapters import folded
 from harness.progress import ProgressCallback, silent
-from harness.sharding import ALONE, Share
+from harness.sharding import SINGLE_RANK, Shard
 
 if TYPE_CHECKING:
     from harness.models.load import LoadedModel
@@ -69,7 +69,7 @@ def generate(
     protocol: GenerationProtocol | None = None,
     progress: ProgressCallback = silent,
     kept: Journal | None = None,
-    share: Share = ALONE,
+    share: Shard = SINGLE_RANK,
 ) -> list[Generation]:
     """Answer every prompt; results in input order, none for no prompts.
 

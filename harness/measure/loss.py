@@ -25,7 +25,7 @@ from harness.measure.batches import length_batches
 from harness.measure.entropy import TargetNll
 from harness.measure.token_nll import split_model, target_nll
 from harness.progress import ProgressCallback, silent
-from harness.sharding import ALONE, Share
+from harness.sharding import SINGLE_RANK, Shard
 
 if TYPE_CHECKING:
     from harness.data.tokens import TokenizedExample
@@ -84,7 +84,7 @@ def evaluate(
     batch_size: int = 16,
     progress: ProgressCallback = silent,
     kept: Journal | None = None,
-    share: Share = ALONE,
+    share: Shard = SINGLE_RANK,
 ) -> list[ExampleLoss]:
     """Score every example, none dropped; results in input order, the same at any batch size.
 

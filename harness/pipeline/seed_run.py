@@ -74,7 +74,7 @@ class SeedRun:
         variants: Sequence[Variant],
         examples: Sequence[Example],
         progress: ProgressCallback,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
         options = session.options
         self.session = session
@@ -86,7 +86,7 @@ class SeedRun:
         keep = fused_folder(options.results_dir, name) if options.keep_fused else None
         self.variants = {
             variant.name: VariantRun(
-                VariantStages(setting, variant, options.adapter_path, progress, say),
+                VariantStages(setting, variant, options.adapter_path, progress, notify),
                 examples,
                 seed,
                 options.seeds[0],

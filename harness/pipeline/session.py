@@ -25,7 +25,7 @@ from harness.options import Options
 from harness.pipeline import preflight
 from harness.pipeline.seed_run import SeedRun, protocols
 from harness.pipeline.stages import Setting
-from harness.progress import ProgressCallback, silent, tell
+from harness.progress import ProgressCallback, print_message, silent
 from harness.report.comparison import render_seeds
 from harness.runs import git_state, store
 from harness.runs.file_names import check_file_names, check_new
@@ -84,7 +84,7 @@ class Session:
     def prepare(
         self,
         progress: ProgressCallback = silent,
-        say: Callable[[str], None] = tell,
+        notify: Callable[[str], None] = print_message,
         team: Team | None = None,
     ) -> None:
         """Check names, data, adapter, base and the other ranks; nothing is loaded yet.
@@ -102,7 +102,7 @@ class Session:
         preflight.check_writable(options.results_dir)
         scratch.sweep()  # what killed runs left
         cache = self._cache = Cache() if options.use_cache else Cache.temporary()
-        cache.say = say
+        cache.notify = notify
         cache.hold()
         # Fetched data are not results: --no-cache reads them where `fetch` left them.
         dataset = resolve_dataset(options.dataset)
@@ -119,7 +119,7 @@ class Session:
             check_adapter(base, options.adapter_path)
             for variant in next(iter(self._variants.values())):
                 if told := preflight.other_base(variant, options.adapter_path):
-                    say(told)
+                    notify(told)
         for variant in next(iter(self._variants.values())):
             check_against(variant, dict(base.config))
             preflight.check_checkpoints(variant, options.checkpoints)
@@ -129,7 +129,7 @@ class Session:
         )
         if team is not None:
             team.assemble()
-            say(f"{team.size} ranks: this one and {', '.join(team.names)}")
+            notify(f"{team.size} ranks: this one and {', '.join(team.names)}")
         limit = -1 if options.limit is None else options.limit
         # One sample for all seeds: else their spread would be that of the sample too.
         sample = stratified(dataset.test, limit, options.seeds[0])
@@ -140,7 +140,7 @@ class Session:
             )
         for seed, variants in self._variants.items():
             self.runs[seed] = SeedRun(
-                self, names[seed], seed, setting, variants, chosen, progress, say
+                self, names[seed], seed, setting, variants, chosen, progress, notify
             )
 
     def _read_baseline(self) -> StoredRun | None:
@@ -165,7 +165,7 @@ class Session:
             target = self.baseline.folder if self.baseline else self.options.baseline
             kept = gates.bless(written[-1], target)
             where = f", the old one kept in {kept}" if kept is not None else ""
-            tell(f"tunebench: {written[-1].id} is the baseline now{where}")
+            print_message(f"tunebench: {written[-1].id} is the baseline now{where}")
 
     def kept(self) -> str:
         """What an interrupted run leaves, and how to go on."""

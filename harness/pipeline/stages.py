@@ -45,13 +45,13 @@ class VariantStages:
         variant: Variant,
         given_adapter: Path | None,
         progress: ProgressCallback,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
         self.setting = setting
         self.variant = variant
         self._given_adapter = given_adapter
         self._progress = progress
-        self._say = say
+        self._say = notify
         self._worker: Worker | RankedWorker | None = None
         self._trained_here = False
         self._once = Once()
@@ -64,7 +64,7 @@ class VariantStages:
         if self._worker is None:
             team, name = self.setting.team, self.variant.name
             if team is None:
-                self._worker = Worker(name, say=self._say)
+                self._worker = Worker(name, notify=self._say)
             else:
                 self._worker = RankedWorker(team, name, self._say)
             self._worker.call(

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from harness.compare.cost import memory_ratios, speed_ratios
-from harness.compare.sides import Side
+from harness.compare.sides import RunVariant
 from harness.markdown import NONE, code, duration, escape, fixed, table
 from harness.report.article import Article, ArticleVariant
 from harness.report.provenance import provenance
@@ -126,7 +126,7 @@ _ARTICLE: tuple[Callable[[ArticleVariant], float], ...] = (
 
 
 def _run_ratios(run: StoredRun, a: str, b: str) -> list[str]:
-    sides = Side(run, a), Side(run, b)
+    sides = RunVariant(run, a), RunVariant(run, b)
     x, y = run.results.variants[a], run.results.variants[b]
     peaks = {found.phase: found.ratio for found in memory_ratios(*sides)}
     speeds = {found.metric: found.ratio for found in speed_ratios(*sides)}

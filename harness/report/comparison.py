@@ -14,7 +14,7 @@ from harness.compare.cost import MemoryRatio, SpeedRatio
 from harness.compare.pairing import pairs
 from harness.compare.quality import PairComparison, compare_sides
 from harness.compare.seeds import seed_claim, seed_differences, seed_runs, seed_summary
-from harness.compare.sides import Side, sides_of, unlike_fields
+from harness.compare.sides import RunVariant, sides_of, unlike_fields
 from harness.errors import UserError
 from harness.markdown import code, escape
 from harness.report.claims import overall_claim
@@ -81,7 +81,7 @@ def render_seeds(name: str, runs: Sequence[StoredRun]) -> str:
     return f"# {escape(name)}, seeds {seeds}\n\n{summary}\n\n{seeds_provenance(runs)}\n"
 
 
-def side_pairs(runs: Sequence[StoredRun]) -> list[tuple[Side, Side]]:
+def side_pairs(runs: Sequence[StoredRun]) -> list[tuple[RunVariant, RunVariant]]:
     """The pairs of variants that a report sets against each other.
 
     Runs that are seeds of one setting are compared within each seed only: across seeds the

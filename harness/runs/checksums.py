@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.disk.files import write_json
 from harness.errors import UserError
-from harness.progress import tell
+from harness.progress import print_message
 
 CHECKSUMS_FILE = "checksums.json"
 REMEDY = "Restore the file (git checkout, a backup) or make the run again."
@@ -59,7 +59,7 @@ def check(file: Path) -> None:
             f"{file} is damaged: its checksum differs from {CHECKSUMS_FILE}. {REMEDY} If you "
             f"changed it yourself, remove {CHECKSUMS_FILE}."
         )
-    tell(f"tunebench: {file} was changed after the run was written")
+    print_message(f"tunebench: {file} was changed after the run was written")
 
 
 def _describe(content: bytes) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from harness.errors import UserError
 from harness.models.cpu.accelerate import accelerate
 from harness.models.load import LoadedModel
 from harness.progress import ProgressCallback, silent
-from harness.sharding import Share
+from harness.sharding import Shard
 from harness.train.checkpoints import Checkpoint, StateStore, checkpoints_in, damaged_files
 from harness.train.curve import Curve, CurvePoint
 from harness.train.loop import Session, Watch
@@ -99,7 +99,7 @@ def finetune(
     if not variant.trains:
         return _base_only(loaded, variant, subset, watch)
     fingerprint = _fingerprint(loaded, variant, train, subset, seed)
-    share = Share.of_the_group()
+    share = Shard.of_the_group()
     if share.rank == 0:
         remove_temporaries(out)
     finished = read_result(out, fingerprint)
@@ -112,7 +112,7 @@ def finetune(
     # What was chosen by measuring is kept: other kernels round otherwise.
     chosen = earlier.acceleration if earlier is not None else watch.kernels
     # Of a training that was finished already, the other ranks have gone by now.
-    acceleration = _same_kernels(loaded, chosen, Share() if begun == _FINISHED else share)
+    acceleration = _same_kernels(loaded, chosen, Shard() if begun == _FINISHED else share)
     apply_variant(loaded.model, variant, seed)
     if finished is not None:
         loaded.model.load_weights(str(out / WEIGHTS), strict=False)
@@ -145,7 +145,7 @@ _NOTHING_LEFT = FinetuneResult([], 0.0, [], None, None)
 """What a rank returns where the first one finds its training finished."""
 
 
-def _begun(out: Path, fingerprint: str, finished: bool, share: Share) -> tuple[StateStore, int]:
+def _begun(out: Path, fingerprint: str, finished: bool, share: Shard) -> tuple[StateStore, int]:
     """The states in ``out``, and the iteration that the first rank goes on from.
 
     Raises:
@@ -170,7 +170,7 @@ def _start(store: StateStore | None) -> int:
     return 0 if store is None or store.newest is None else store.newest.iteration
 
 
-def _same_kernels(loaded: LoadedModel, chosen: Any, share: Share) -> Any:
+def _same_kernels(loaded: LoadedModel, chosen: Any, share: Shard) -> Any:
     """Accelerate as the first rank does, which alone measures."""
     if share.rank > 0:
         chosen = share.gather(None)[0]
@@ -195,7 +195,7 @@ def _base_only(
     loaded: LoadedModel, variant: Variant, subset: Sequence[TokenizedExample], watch: Watch
 ) -> FinetuneResult:
     started = time.perf_counter()
-    acceleration = _same_kernels(loaded, watch.kernels, Share.of_the_group())
+    acceleration = _same_kernels(loaded, watch.kernels, Shard.of_the_group())
     apply_variant(loaded.model, variant, seed=0)
     label, curve = f"validate {variant.name}", Curve()
     with watch.phase("validate"):

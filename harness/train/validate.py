@@ -16,7 +16,7 @@ from harness.data.sampling import stratified
 from harness.data.tokens import TokenizedExample
 from harness.models.cpu.cross_entropy import prepare
 from harness.progress import ProgressCallback, silent
-from harness.sharding import Share
+from harness.sharding import Shard
 from harness.train.batches import length_order_batches, padded
 from harness.train.loss_function import scored_nats, span_targets
 
@@ -45,7 +45,7 @@ def mean_loss(
     model.eval()
     prepare(model)
     batches = length_order_batches([len(row.tokens) for row in rows], batch_size)
-    share = Share.of_the_group()
+    share = Shard.of_the_group()
     nats, targets = 0.0, 0
     for number, batch in enumerate(batches):
         if share.takes(number):

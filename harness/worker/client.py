@@ -19,13 +19,13 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO, Any
 
-from harness.errors import ElsewhereError, UserError
+from harness.errors import RemoteError, UserError
 from harness.out_of_memory import may_be_out_of_memory
-from harness.progress import ProgressCallback, silent, tell
+from harness.progress import ProgressCallback, print_message, silent
 from harness.worker import memory_advice
 
 
-class WorkerError(ElsewhereError):
+class WorkerError(RemoteError):
     """The model process failed in a way that is not the user's mistake."""
 
 
@@ -46,10 +46,10 @@ class Worker:
         self,
         label: str,
         environment: Mapping[str, str] | None = None,
-        say: Callable[[str], None] = tell,
+        notify: Callable[[str], None] = print_message,
     ) -> None:
         self.label = label
-        self._say = say
+        self._say = notify
         self._log = _open_log()
         self._relayed = 0
         self._process = subprocess.Popen(

@@ -23,7 +23,7 @@ from harness.measure.memory import MemoryPhase
 from harness.models.device import device, measured_at
 from harness.models.load import LoadedModel, load
 from harness.progress import ProgressCallback
-from harness.sharding import ALONE, Share
+from harness.sharding import SINGLE_RANK, Shard
 from harness.train.estimate import estimate
 from harness.train.finetune import finetune
 from harness.train.fuse import FusedSize, fuse
@@ -42,7 +42,7 @@ class Workbench(Trials):
 
     def __init__(self, progress: ProgressCallback) -> None:
         self._progress = progress
-        self._share = ALONE
+        self._share = SINGLE_RANK
 
     def open(
         self,
@@ -81,7 +81,7 @@ class Workbench(Trials):
     def join(self, size: int, variables: dict[str, str]) -> dict[str, Any]:
         """Connect with the other ranks' model processes; ``variables`` say how."""
         os.environ.update(variables)
-        self._share = Share.of_the_group(size)
+        self._share = Shard.of_the_group(size)
         return {}
 
     def describe(self) -> dict[str, Any]:
@@ -254,7 +254,7 @@ class Workbench(Trials):
         ids: Sequence[int],
         prompts: list[list[int]],
         work: str,
-        share: Share = ALONE,
+        share: Shard = SINGLE_RANK,
     ) -> tuple[list[generate.Generation], dict[str, Any]]:
         with MemoryPhase() as phase:
             kept = KeptRows(Path(work), self.holdings.kernels, phase)

@@ -11,10 +11,10 @@ from measure_models import Loaded, rows
 from harness.measure import decode
 from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.loss import evaluate
-from harness.sharding import ALONE, Share
+from harness.sharding import SINGLE_RANK, Shard
 
 
-class Told(Share):
+class Told(Shard):
     """A rank whose others are played: ``ours`` is what it would tell them."""
 
     def __init__(self, rank: int, size: int, all_of_it: list[Any]) -> None:
@@ -62,5 +62,5 @@ def test_every_answer_is_given_by_one_rank_in_the_same_company(
 
 
 def test_alone_there_is_nobody_to_ask() -> None:
-    assert ALONE.gather({"x": 0.1}) == [{"x": 0.1}]
-    assert [ALONE.takes(unit) for unit in range(3)] == [True] * 3
+    assert SINGLE_RANK.gather({"x": 0.1}) == [{"x": 0.1}]
+    assert [SINGLE_RANK.takes(unit) for unit in range(3)] == [True] * 3

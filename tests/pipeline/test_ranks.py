@@ -226,7 +226,7 @@ def test_files_are_sent_once(team: Team, port: int, tmp_path: Path) -> None:
     file.write_bytes(b"weights")
     team.send_file("key", file)
     team.send_file("key", file)
-    team.tell("close")
+    team.send("close")
     received = [played.wire.receive() for _ in range(3)]
     message = {"do": "file", "folder": "key", "name": file.name}
     assert received[0] == ({**message, "new": True}, b"")

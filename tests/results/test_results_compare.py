@@ -12,7 +12,7 @@ from results_sample import MemoryRun, loss_rows, memory_run, prediction_rows, sa
 from harness.compare.cost import memory_ratios, speed_ratios
 from harness.compare.gates import judge, load_gates
 from harness.compare.quality import compare_runs, compare_sides, compare_within, match_sides
-from harness.compare.sides import Side, sides_of
+from harness.compare.sides import RunVariant, sides_of
 from harness.errors import UserError
 from harness.report.claims import overall_claim
 from harness.report.comparison import all_pairs
@@ -135,7 +135,7 @@ def test_losses_over_other_tokens_are_refused() -> None:
     longer = [r.model_copy(update={"completion_tokens": 99}) for r in rows.losses["lora"]]
     other = dataclasses.replace(memory_run("b"), rows=RunRows(losses={"lora": longer}))
     with pytest.raises(UserError, match="different tokens"):
-        compare_sides(Side(memory_run("a"), "lora"), Side(other, "lora"))
+        compare_sides(RunVariant(memory_run("a"), "lora"), RunVariant(other, "lora"))
 
 
 def test_two_runs_are_matched_by_name_by_pick_or_by_being_alone() -> None:
@@ -205,18 +205,18 @@ def exact(records: list[Comparison]) -> list[tuple[object, ...]]:
 
 def test_the_same_comparison_has_the_same_p_whoever_asks() -> None:
     run = mixed(3)
-    lora, qlora = Side(run, "lora"), Side(run, "qlora")
+    lora, qlora = RunVariant(run, "lora"), RunVariant(run, "qlora")
     here = compare_sides(lora, qlora).primary
     zero = mixed(0)
-    drawn = compare_sides(Side(zero, "lora"), Side(zero, "qlora")).primary
+    drawn = compare_sides(RunVariant(zero, "lora"), RunVariant(zero, "qlora")).primary
     assert here[0].p != drawn[0].p  # else this test would prove nothing
     assert compare_within(run)[0].primary == here
     assert all_pairs([run])[0][0].primary == here
     # In the other order, and where both sides carry another seed.
     assert exact(compare_sides(qlora, lora).primary) == exact(here)
     other = dataclasses.replace(mixed(5), rows=run.rows)
-    assert exact(compare_sides(lora, Side(other, "qlora")).primary) == exact(here)
-    assert exact(compare_sides(Side(other, "qlora"), lora).primary) == exact(here)
+    assert exact(compare_sides(lora, RunVariant(other, "qlora")).primary) == exact(here)
+    assert exact(compare_sides(RunVariant(other, "qlora"), lora).primary) == exact(here)
     picked = [dataclasses.replace(run, variant=name) for name in ("qlora", "lora")]
     gate = judge(picked[0], picked[1], {"ex": load_gates()["ex"]})[0]
     assert f"p {here[0].p:.3g}," in gate.reason
@@ -293,21 +293,21 @@ def test_the_family_that_holm_ran_over_is_the_one_named() -> None:
 def test_a_speed_that_was_not_taken_is_called_that() -> None:
     run = memory_run()
     untimed = dataclasses.replace(memory_run("busy", contended=True), rows=RunRows(run.rows.losses))
-    found = speed_ratios(Side(untimed, "lora"), Side(untimed, "qlora"))
+    found = speed_ratios(RunVariant(untimed, "lora"), RunVariant(untimed, "qlora"))
     assert {(r.ratio, r.reason) for r in found} == {(None, "lora and qlora were not timed")}
-    found = speed_ratios(Side(run, "lora"), Side(untimed, "lora"))
+    found = speed_ratios(RunVariant(run, "lora"), RunVariant(untimed, "lora"))
     assert {r.reason for r in found} == {"busy:lora was not timed"}
     busy = memory_run("busy", contended=True)
-    found = speed_ratios(Side(busy, "lora"), Side(busy, "qlora"))
+    found = speed_ratios(RunVariant(busy, "lora"), RunVariant(busy, "qlora"))
     assert {r.reason for r in found} == {"the machine was busy while timing (contended)"}
 
 
 def test_one_cached_timing_is_no_second_measurement() -> None:
-    found = speed_ratios(Side(memory_run("a"), "lora"), Side(memory_run("b"), "lora"))
+    found = speed_ratios(RunVariant(memory_run("a"), "lora"), RunVariant(memory_run("b"), "lora"))
     assert {(r.ratio, r.reason) for r in found} == {(None, "the same measurement, cached")}
 
 
 def test_memory_of_another_number_of_ranks_gives_no_ratio() -> None:
     two = memory_run("two", distributed={"size": 2})
-    found = memory_ratios(Side(memory_run("one"), "lora"), Side(two, "lora"))
+    found = memory_ratios(RunVariant(memory_run("one"), "lora"), RunVariant(two, "lora"))
     assert {(r.ratio, r.reason) for r in found} == {(None, "another number of ranks (1, 2)")}

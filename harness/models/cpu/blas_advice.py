@@ -14,7 +14,7 @@ SLOW = (
 
 
 @lru_cache(maxsize=8)
-def warn(blas: str | None, say: Callable[[str], None]) -> None:
+def warn(blas: str | None, notify: Callable[[str], None]) -> None:
     """Tell whoever runs on MLX's own BLAS without having asked for it, once a process."""
     if blas == "reference" and os.environ.get("TUNEBENCH_BLAS") != "off":
-        say(f"MLX's own BLAS is in use: {SLOW}")
+        notify(f"MLX's own BLAS is in use: {SLOW}")
