@@ -150,6 +150,11 @@ class Throughput(Record):
     trials: int = Field(ge=0, description="Timed trials, warm-up excluded.")
     measured_at: str = Field(description="When (UTC, ISO 8601) and on which machine.")
     cached: bool = Field(description="Whether the timing comes from an earlier run's cache.")
+    interleaving: str | None = Field(
+        default=None,
+        description="How the variants' trials were interleaved: 'all loaded' at once, or "
+        "'reloaded each round'; null in runs that did not record it.",
+    )
 
 
 class GroupRate(Record):
