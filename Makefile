@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VARIANT ?= qlora
 
-.PHONY: test test-all lint bench perf clean
+.PHONY: test test-all lint house bench perf clean
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --durations=10
@@ -14,6 +14,10 @@ test-all: $(VENV)/.ready
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# Files, lines, folders, circles, functions, import contracts: the figures of docs/architecture.md.
+house: $(VENV)/.ready
+	$(BIN)/python tests/house.py
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m pytest suites/ --variant=$(VARIANT) $(ARGS)
