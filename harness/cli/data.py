@@ -18,19 +18,16 @@ def describe(
     json: JsonFlag = False,
 ) -> None:
     """Counts by split, aggregate, operator and conditions; leakage; gold that cannot be used."""
-    from harness.data import describe as stage
+    from harness.data import describe as description
     from harness.data.sources.resolve import resolve_dataset
     from harness.pipeline.grading import gold_kinds
 
     data = resolve_dataset(dataset)
     if not data.has_tables:
-        from harness.data.describe_texts import describe_texts, render_texts
-
-        texts = describe_texts(data)
-        answer(json, texts.model_dump(mode="json"), render_texts(texts))
+        texts = description.describe_texts(data)
+        answer(json, texts.model_dump(mode="json"), description.render_texts(texts))
         return
-    splits = (data.train, data.valid, data.test)
-    found = stage.describe(data, {split.name: gold_kinds(split) for split in splits})
+    found = description.describe(data, {split.name: gold_kinds(split) for split in data.splits})
     gold = {
         split.name: {
             "examples": split.examples,
@@ -39,13 +36,13 @@ def describe(
         }
         for split in found.splits
     }
-    told = "\n".join(
+    summary = "\n".join(
         f"- {name}: {n['examples']:,} gold queries: {n['failing']:,} do not run, "
         f"{n['degenerate']:,} are degenerate (no row, or only NULL)"
         for name, n in gold.items()
     )
     value = {**found.model_dump(mode="json"), "gold": gold}
-    answer(json, value, f"{stage.render(found)}\n\n{told}")
+    answer(json, value, f"{description.render(found)}\n\n{summary}")
 
 
 def export(

@@ -1,26 +1,46 @@
-"""What a dataset is made of: `Dataset` -> `Description`, and its Markdown beside WikiSQL's counts.
+"""What a dataset is made of: `Dataset` -> counts, and their Markdown.
 
 Counted for each split: aggregates, operators, conditions, tables, duplicates and conflicts; between
-splits: tables and questions in common (leakage). Gold results (degenerate, failing) are given,
-since running queries is `harness.sql`'s and nothing here may import it.
+splits: tables and questions in common (leakage). The Markdown sets WikiSQL's published counts
+beside them. Of data without tables: rows, lengths, repeated prompts and conflicting answers. The
+results of gold queries are passed in, since running queries is `harness.sql`'s and nothing here may
+import it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from pydantic import BaseModel
 
-from harness.data.leakage import Leakage, leakage, repeated
-from harness.data.records import AGGREGATIONS, OPERATORS, Dataset, Example, Split, Table
+from harness.data.leakage import leakage, repeats_within
+from harness.data.records import (
+    AGGREGATIONS,
+    OPERATORS,
+    Dataset,
+    Example,
+    Split,
+    Table,
+    TextExample,
+)
+from harness.markdown import table
+from harness.schema.results import DatasetFormat, Leakage
 
 GoldKinds = Mapping[str, Sequence[str | None]]
 """By split, what is wrong with each gold result: None, `"empty"`, `"null"`, or why it does not
 run."""
 
 DEGENERATE = ("empty", "null")
-"""Kinds of gold results that say nothing: no row, or NULLs only."""
+"""Kinds of gold results that cannot tell a right answer from a wrong one: no row, or only NULL."""
+
+FORMATS: dict[DatasetFormat, str] = {
+    "text": "Whole texts",
+    "completions": "Prompts with completions",
+    "chat": "Conversations",
+}
+"""Data without tables, in words."""
 
 
 class Published(BaseModel):
@@ -58,8 +78,8 @@ class SplitDescription(BaseModel):
     conditions: tuple[int, ...]
     """How many queries have 0, 1, 2, … conditions."""
     other_case: float
-    """Share of the examples that spell a text value otherwise than every cell of its column, where
-    some cell is equal but for case."""
+    """Share of the examples whose question spells a text value in another case than every cell of
+    its column that is equal but for case."""
     duplicates: int
     """Examples whose question on the same table was asked before, with equal gold."""
     conflicts: int
@@ -73,14 +93,14 @@ class SplitDescription(BaseModel):
 
     @property
     def degenerate(self) -> float | None:
-        """Share of gold results that say nothing, or None when gold was not run."""
+        """Share of degenerate gold results, or None when gold was not run."""
         if self.gold_empty is None or self.gold_null is None:
             return None
         return (self.gold_empty + self.gold_null) / self.examples
 
 
 class Description(BaseModel):
-    """What `describe` prints; JSON with `model_dump()`."""
+    """What `describe` prints of data with tables."""
 
     name: str
     sha256: str
@@ -89,19 +109,43 @@ class Description(BaseModel):
     published: Published = PUBLISHED_TEST
 
 
+class TextSplit(BaseModel):
+    """Counts of one split without tables."""
+
+    name: str
+    examples: int
+    mean_characters: float
+    longest_characters: int
+    duplicates: int
+    """Rows whose prompt (or whole text) stood before, with an equal answer."""
+    conflicts: int
+    """The same with another answer."""
+
+
+class TextDescription(BaseModel):
+    """What `describe` prints of data without tables."""
+
+    name: str
+    sha256: str
+    form: DatasetFormat
+    splits: list[TextSplit]
+    shared_questions: int
+    """Prompts (or whole texts) found in more than one split."""
+
+
 def describe(dataset: Dataset, gold: GoldKinds | None = None) -> Description:
     """Count everything in ``dataset``.
 
     Args:
-        dataset: any dataset.
+        dataset: one with tables.
         gold: results of the gold queries by split; without them the gold counts are null.
     """
-    splits = [dataset.train, dataset.valid, dataset.test]
     return Description(
         name=dataset.name,
         sha256=dataset.sha256,
         splits=[
-            _describe_split(split, None if gold is None else gold[split.name]) for split in splits
+            _describe_split(split, None if gold is None else gold[split.name])
+            for split in dataset.splits
         ],
         leakage=leakage(dataset),
     )
@@ -111,7 +155,7 @@ def _describe_split(split: Split, gold: Sequence[str | None] | None) -> SplitDes
     examples, tables = split.examples, list(split.tables.values())
     columns = sum(len(t.header) for t in tables)
     lengths = Counter(len(e.gold.conds) for e in examples)
-    found = repeated(examples)
+    found = repeats_within(examples)
     described = SplitDescription(
         name=split.name,
         examples=len(examples),
@@ -151,68 +195,110 @@ def _other_case(example: Example, table: Table) -> bool:
     return False
 
 
+def describe_texts(dataset: Dataset) -> TextDescription:
+    """Count what can be counted in a ``dataset`` without tables, and without a tokenizer."""
+    return TextDescription(
+        name=dataset.name,
+        sha256=dataset.sha256,
+        form=dataset.form,
+        splits=[_describe_texts(split) for split in dataset.splits],
+        shared_questions=leakage(dataset).shared_questions,
+    )
+
+
+def _describe_texts(split: Split) -> TextSplit:
+    lengths = [_characters(e) for e in split.examples if isinstance(e, TextExample)]
+    found = repeats_within(split.examples)
+    return TextSplit(
+        name=split.name,
+        examples=len(split.examples),
+        mean_characters=fmean(lengths),
+        longest_characters=max(lengths),
+        duplicates=found.equal,
+        conflicts=found.conflicting,
+    )
+
+
+def _characters(example: TextExample) -> int:
+    if example.text is not None:
+        return len(example.text)
+    return sum(len(str(message.get("content") or "")) for message in example.messages)
+
+
 def render(description: Description) -> str:
     """The description as Markdown, WikiSQL's published test split beside it."""
-    published = description.published
-    names = [split.name for split in description.splits]
-    totals = [split.examples for split in description.splits] + [published.examples]
-    lines = [
-        f"# {description.name}",
-        "",
-        f"sha256 {description.sha256}",
-        "",
-        "| | " + " | ".join([*names, published.name]) + " |",
-        "|---|" + "---:|" * (len(names) + 1),
-        _row("examples", [str(total) for total in totals]),
-        _row("tables", [str(split.tables) for split in description.splits] + [""]),
+    splits, published = description.splits, description.published
+    rows = [
+        ["examples", *(str(split.examples) for split in splits), str(published.examples)],
+        ["tables", *(str(split.tables) for split in splits), ""],
     ]
+    longest = max(len(published.conditions), *(len(split.conditions) for split in splits))
     groups = (
         ("aggregates", [name or "none" for name in AGGREGATIONS]),
         ("operators", list(OPERATORS)),
-        ("conditions", [f"{n} conditions" for n in range(_longest(description))]),
+        ("conditions", [f"{n} conditions" for n in range(longest)]),
     )
     for field, labels in groups:
-        columns = [getattr(split, field) for split in description.splits]
+        columns = [getattr(split, field) for split in splits]
         columns.append(getattr(published, field))
         for index, label in enumerate(labels):
-            cells = [_share(counts, index) for counts in columns]
-            lines.append(_row(label, cells))
-    lines += _quality_rows(description)
-    shared = description.leakage
-    lines += [
+            rows.append([label, *(_share(counts, index) for counts in columns)])
+    lines = [
+        *_heading(description.name, description.sha256),
+        table(
+            ["", *(split.name for split in splits), published.name], rows + _quality_rows(splits)
+        ),
         "",
-        f"Shared between splits: {shared.shared_tables} tables, "
-        f"{shared.shared_questions} questions.",
+        f"Shared between splits: {description.leakage.shared_tables} tables, "
+        f"{description.leakage.shared_questions} questions.",
     ]
-    for split in description.splits:
+    for split in splits:
         for failing in split.gold_failing:
             lines.append(f"Gold that does not run: {split.name} {failing}")
     return "\n".join(lines) + "\n"
 
 
-def _longest(description: Description) -> int:
-    counts = [split.conditions for split in description.splits]
-    return max(len(c) for c in [*counts, description.published.conditions])
-
-
-def _quality_rows(description: Description) -> list[str]:
+def render_texts(description: TextDescription) -> str:
+    """The description as Markdown."""
     splits = description.splits
     rows = [
-        ("value in another case", [f"{split.other_case:.1%}" for split in splits], ""),
-        ("repeated questions", [str(split.duplicates) for split in splits], ""),
-        ("conflicting gold", [str(split.conflicts) for split in splits], "4"),
+        ["examples", *(f"{split.examples:,}" for split in splits)],
+        ["mean characters", *(f"{split.mean_characters:,.0f}" for split in splits)],
+        ["longest", *(f"{split.longest_characters:,}" for split in splits)],
+        ["repeated", *(str(split.duplicates) for split in splits)],
+        ["conflicting answers", *(str(split.conflicts) for split in splits)],
     ]
-    if all(split.degenerate is not None for split in splits):
-        shares = [f"{split.degenerate or 0:.1%}" for split in splits]
-        rows.append(("degenerate gold", shares, "about 8%"))
-        rows.append(("gold that fails", [str(len(split.gold_failing)) for split in splits], ""))
-    return [_row(label, [*cells, published]) for label, cells, published in rows]
+    lines = [
+        *_heading(description.name, description.sha256),
+        f"{FORMATS[description.form]} in mlx-lm's format, without tables: loss, speed, "
+        "memory, size and fusing can be measured, execution accuracy cannot.",
+        "",
+        table(["", *(split.name for split in splits)], rows),
+        "",
+        f"Shared between splits: {description.shared_questions} prompts or texts.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(name: str, sha256: str) -> list[str]:
+    return [f"# {name}", "", f"sha256 {sha256}", ""]
+
+
+def _quality_rows(splits: Sequence[SplitDescription]) -> list[list[str]]:
+    """Defects of the data; the last column is what is known of WikiSQL."""
+    rows = [
+        ["value in another case", *(f"{split.other_case:.1%}" for split in splits), ""],
+        ["repeated questions", *(str(split.duplicates) for split in splits), ""],
+        ["conflicting gold", *(str(split.conflicts) for split in splits), "4"],
+    ]
+    shares = [split.degenerate for split in splits if split.degenerate is not None]
+    if len(shares) == len(splits):
+        failing = [str(len(split.gold_failing)) for split in splits]
+        rows.append(["degenerate gold", *(f"{share:.1%}" for share in shares), "about 8%"])
+        rows.append(["gold that fails", *failing, ""])
+    return rows
 
 
 def _share(counts: Sequence[int], index: int) -> str:
     count = counts[index] if index < len(counts) else 0
     return f"{count} ({count / max(1, sum(counts)):.1%})"
-
-
-def _row(label: str, cells: Sequence[str]) -> str:
-    return f"| {label.replace('|', chr(92) + '|')} | " + " | ".join(cells) + " |"

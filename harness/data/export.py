@@ -48,7 +48,7 @@ def export(
             "name the model with --model, or export --prompt-style=dialect or sql."
         )
     paths = []
-    for name, split in zip(FILES, (dataset.train, dataset.valid, dataset.test), strict=True):
+    for name, split in zip(FILES, dataset.splits, strict=True):
         lines = [
             json.dumps(
                 {"text": render_text(tokenizer, style, example, split.tables[example.table_id])},

@@ -95,14 +95,14 @@ def render_prompt(
     prompt = style.prompt(question, table, hint)
     if not style.chat:
         return prompt
-    from harness.data.chat_template import chat_template_of, conversation
+    from harness.data.chat_template import has_chat_template, render_conversation
 
-    if not chat_template_of(tokenizer):
+    if not has_chat_template(tokenizer):
         raise UserError(
             "prompt style 'chat' needs a model whose tokenizer has a chat template, and this one "
             "has none. Use --prompt-style=dialect or sql, or an instruct model."
         )
-    return conversation(tokenizer, [{"role": "user", "content": prompt}], answered=False)
+    return render_conversation(tokenizer, [{"role": "user", "content": prompt}], answered=False)
 
 
 def dialect_query(gold: LogicalForm, table: Table) -> str:

@@ -1,7 +1,7 @@
-"""The records that everything else speaks: tables, logical forms, examples, datasets.
+"""The records of a dataset: tables, logical forms, examples, splits.
 
 They mirror WikiSQL's own JSON (Zhong et al. 2017, github.com/salesforce/WikiSQL): a question on
-one table with a logical form ``{sel, agg, conds}``. Nothing here reads files; see ``wikisql.py``.
+one table with a logical form ``{sel, agg, conds}``. Reading files is in `sources/`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
+
+from harness.schema.results import DatasetFormat
 
 AGGREGATIONS = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 """WikiSQL's aggregates by index; 0 is none."""
 
 OPERATORS = ("=", ">", "<")
 """WikiSQL's comparison operators by index."""
-
-Form = Literal["tables", "text", "completions", "chat"]
-"""WikiSQL's questions on tables, or one of mlx-lm's own formats: whole texts, prompts with their
-completions, conversations."""
 
 Cell = str | float | int | None
 """A table cell as the file holds it: text, number or NULL."""
@@ -45,7 +43,8 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogicalForm:
-    """WikiSQL's structured query: select ``AGGREGATIONS[agg]`` of column ``sel`` where all hold."""
+    """WikiSQL's structured query: ``AGGREGATIONS[agg]`` of column ``sel`` in the rows where all
+    conditions hold."""
 
     sel: int
     agg: int
@@ -64,10 +63,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class TextExample(Example):
-    """A row of mlx-lm's own formats. Nothing is known of a table or a gold query, so ``gold`` is
-    blank and never executed, and ``table_id`` is the row's own: each row is a cluster of one.
+    """A row in one of mlx-lm's own formats, which has neither a table nor a gold query: ``gold`` is
+    blank and never executed, and ``table_id`` is the row's own, so each row is a cluster of one.
 
-    Either ``text`` is the whole of it, or ``messages`` end with the answer.
+    Either ``text`` is the whole row, or ``messages`` end with the answer.
     """
 
     text: str | None = None
@@ -78,7 +77,7 @@ class TextExample(Example):
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One split in file order with the tables it uses."""
+    """One split in file order with the tables it uses, by id."""
 
     name: str
     examples: tuple[Example, ...]
@@ -87,7 +86,7 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Three splits. ``sha256`` covers every file read; ``folder`` is where they lie."""
+    """Three splits. ``sha256`` covers every file read; ``folder`` is where the files lie."""
 
     name: str
     sha256: str
@@ -95,7 +94,12 @@ class Dataset:
     train: Split
     valid: Split
     test: Split
-    form: Form = "tables"
+    form: DatasetFormat = "tables"
+
+    @property
+    def splits(self) -> tuple[Split, Split, Split]:
+        """Train, validation and test, in this order."""
+        return self.train, self.valid, self.test
 
     @property
     def has_tables(self) -> bool:

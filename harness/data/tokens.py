@@ -1,9 +1,13 @@
-"""Examples -> token rows that training and measuring share: prompt + completion + one stop token.
+"""Examples -> the token rows that training and measuring share.
 
-Checked for every row: the prompt's tokens are a prefix of the text's (else loss over the completion
-would count prompt tokens, or miss SQL ones); BOS is what the tokenizer itself adds, none or one;
-one stop token, at the end. A text beyond ``max_length`` is cut and counted, a prompt beyond it is
-an error: such a row would have no completion target left. Not covered: batches and padding.
+A row of WikiSQL's is prompt, completion and one stop token. Checked for every one: the prompt's
+tokens are a prefix of the text's (else loss over the completion would count prompt tokens, or miss
+tokens of the SQL); BOS is what the tokenizer itself adds, none or one; the one stop token stands at
+the end. A row in one of mlx-lm's own formats has the very tokens that mlx-lm trains on
+(``mlx_lm/tuner/datasets.py``, 0.32.2), so that `mlx_lm_compat` is mlx-lm's own number there.
+
+A row beyond ``max_length`` tokens is cut and counted; a prompt beyond it is an error, since such a
+row would have no completion target left. Not covered: batches and padding.
 """
 
 from __future__ import annotations
@@ -12,14 +16,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.data.chat_template import TEMPLATE_ERRORS, has_chat_template, template_error
 from harness.data.prompts import PromptStyle, render_prompt
 from harness.data.records import Example, Split, Table, TextExample
-from harness.data.rows import TokenizedExample
-from harness.data.special_tokens import Edges, edges_of, encode
-from harness.data.text_tokens import text_row
+from harness.data.special_tokens import SpecialTokens, encode, special_tokens
 from harness.errors import UserError
 
-__all__ = ["Tokenized", "TokenizedExample", "encode_prompt", "render_text", "tokenize"]
+
+@dataclass(frozen=True, slots=True)
+class TokenizedExample:
+    """One row. ``tokens[:prompt_length]`` is the prompt; the rest is the answer and its stop token.
+
+    Without ``has_answer`` it is not known where in the text an answer begins: there is no
+    completion loss, and ``prompt_length`` is only the place from which a continuation is generated.
+    """
+
+    id: int
+    table_id: str
+    tokens: tuple[int, ...]
+    prompt_length: int
+    has_answer: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +57,8 @@ def tokenize(
 
     Args:
         examples: a split or a selection of it.
-        tables: by id; not asked for the rows of mlx-lm's own formats.
-        style: how the task is written; such rows are taken as they are.
+        tables: by id; not used for rows in mlx-lm's own formats.
+        style: how the task is written; not used for rows in mlx-lm's own formats.
         tokenizer: mlx-lm's wrapper or a Hugging Face tokenizer.
         max_length: the longest row in tokens, the stop token included (the smaller of the
             variant's `max_seq_length` and the model's context).
@@ -54,15 +70,15 @@ def tokenize(
     chosen = examples.examples if isinstance(examples, Split) else examples
     if not chosen:
         return Tokenized((), 0)
-    edges = edges_of(tokenizer, style)
+    special = special_tokens(tokenizer, style)
     rows: list[TokenizedExample] = []
     too_long: list[TokenizedExample] = []
     truncated = 0
     for example in chosen:
         if isinstance(example, TextExample):
-            row = text_row(example, tokenizer, edges, max_length)
+            row = _mlx_lm_row(example, tokenizer, special, max_length)
         else:
-            row = _row(example, tables[example.table_id], style, tokenizer, edges)
+            row = _wikisql_row(example, tables[example.table_id], style, tokenizer, special)
         if row.prompt_length >= max_length:
             too_long.append(row)
         elif len(row.tokens) > max_length:
@@ -79,7 +95,7 @@ def encode_prompt(
 ) -> list[int]:
     """The prompt's tokens, with BOS exactly as in training, ready for generation."""
     text = render_prompt(tokenizer, style, question, table, hint)
-    return encode(tokenizer, text, edges_of(tokenizer, style))
+    return encode(tokenizer, text, special_tokens(tokenizer, style))
 
 
 def render_text(tokenizer: Any, style: PromptStyle, example: Example, table: Table) -> str:
@@ -89,44 +105,104 @@ def render_text(tokenizer: Any, style: PromptStyle, example: Example, table: Tab
     """
     prompt = render_prompt(tokenizer, style, example.question, table)
     if style.chat:
-        bos = edges_of(tokenizer, style).bos
+        bos = special_tokens(tokenizer, style).bos
         prompt = prompt.removeprefix(bos or "")
     return prompt + style.completion(example.gold, table)
 
 
-def _row(
-    example: Example, table: Table, style: PromptStyle, tokenizer: Any, edges: Edges
+def _wikisql_row(
+    example: Example, table: Table, style: PromptStyle, tokenizer: Any, special: SpecialTokens
 ) -> TokenizedExample:
     prompt_text = render_prompt(tokenizer, style, example.question, table)
     text = prompt_text + style.completion(example.gold, table)
-    prompt = encode(tokenizer, prompt_text, edges)
-    tokens = encode(tokenizer, text, edges)
+    prompt = encode(tokenizer, prompt_text, special)
+    tokens = encode(tokenizer, text, special)
     where = f"example {example.id} (table {example.table_id})"
     if tokens[: len(prompt)] != prompt or len(tokens) == len(prompt):
         raise UserError(
             f"{where}: this tokenizer merges across the end of the prompt in prompt style "
-            f"{style.name!r}, so prompt and answer cannot be told apart. "
+            f"{style.name!r}, so prompt and answer cannot be separated. "
             "Use another --prompt-style, or report the model."
         )
     # A chat prompt closes the user's turn with a stop token of its own, and one token may serve
     # as BOS and as EOS.
-    checked = tokens[len(prompt) if style.chat else int(edges.bos is not None) :]
-    if edges.stops.intersection(checked):
+    checked = tokens[len(prompt) if style.chat else int(special.bos is not None) :]
+    if special.stops.intersection(checked):
         raise UserError(
             f"{where}: the text itself contains a stop token of this tokenizer, so generation "
             "would end inside it. Remove the example or the special token's text."
         )
     bos = tokenizer.bos_token_id
-    if edges.bos is not None and not style.chat and tokens.count(bos) > 1:
+    if special.bos is not None and not style.chat and tokens.count(bos) > 1:
         raise UserError(
-            f"{where}: the text itself contains {edges.bos!r}, this tokenizer's token for the "
+            f"{where}: the text itself contains {special.bos!r}, this tokenizer's token for the "
             "beginning. Remove the example or the special token's text."
         )
     if bos is not None and tokens[:2] == [bos, bos]:
         raise UserError(
             f"{where}: two BOS tokens at the start; the chat template adds one too many."
         )
-    return TokenizedExample(example.id, example.table_id, (*tokens, edges.stop), len(prompt))
+    return TokenizedExample(example.id, example.table_id, (*tokens, special.stop), len(prompt))
+
+
+def _mlx_lm_row(
+    example: TextExample, tokenizer: Any, special: SpecialTokens, max_length: int
+) -> TokenizedExample:
+    """A row in one of mlx-lm's formats, not cut.
+
+    A whole text gets the tokenizer's EOS unless it ends in it; its continuation starts within the
+    first ``max_length`` tokens. The other formats go through the model's chat template and end as
+    it ends them.
+    """
+    where = f"row {example.table_id}"
+    if example.text is not None:
+        tokens = [int(token) for token in tokenizer.encode(example.text)]
+        if tokens[-1:] != [special.eos]:
+            tokens.append(special.eos)
+        # It is not known where in the text an answer begins. Half of the text serves as a prompt,
+        # so that speed, memory and the effect of fusing can be measured.
+        start, has_answer = max(1, min(len(tokens), max_length) // 2), False
+    else:
+        tokens = _conversation_tokens(example, tokenizer, answered=True)
+        prompt = _conversation_tokens(example, tokenizer, answered=False)
+        start, has_answer = len(prompt), True
+        if tokens[:start] != prompt or len(tokens) == start:
+            raise UserError(
+                f"{where}: the model's chat template writes the prompt otherwise when an answer "
+                "follows, so prompt and answer cannot be separated. Give whole texts instead: "
+                '{"text": …} a line.'
+            )
+    bos = tokenizer.bos_token_id
+    if bos is not None and tokens[:2] == [bos, bos]:
+        raise UserError(
+            f"{where}: two BOS tokens at the start: the text has one and the tokenizer adds "
+            f"another. Take {tokenizer.bos_token!r} out of the data."
+        )
+    return TokenizedExample(example.id, example.table_id, tuple(tokens), start, has_answer)
+
+
+def _conversation_tokens(example: TextExample, tokenizer: Any, answered: bool) -> list[int]:
+    """The tokens of ``example``'s messages, with the answer or up to it."""
+    if not has_chat_template(tokenizer):
+        raise UserError(
+            "prompts with completions, and messages, go through the model's chat template, as in "
+            "mlx-lm, and this model's tokenizer has none. Use an instruct model, or write whole "
+            'texts: {"text": …} a line.'
+        )
+    messages = list(example.messages if answered else example.messages[:-1])
+    tools = None if example.tools is None else list(example.tools)
+    try:
+        tokens: Sequence[int] = tokenizer.apply_chat_template(
+            messages, tools=tools, add_generation_prompt=not answered, return_dict=False
+        )
+    except TEMPLATE_ERRORS as error:
+        roles = ", ".join(str(message["role"]) for message in messages)
+        raise UserError(
+            f"row {example.table_id}: the model's chat template refuses a conversation of {roles}: "
+            f"{template_error(error)}. Take out what it refuses (a system's text may stand before "
+            'the user\'s), use another model, or give whole texts: {"text": …} a line.'
+        ) from error
+    return [int(token) for token in tokens]
 
 
 def _prompt_too_long(rows: list[TokenizedExample], max_length: int) -> UserError:

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.data.prompts import PromptStyle
 from harness.data.records import Example, Split
-from harness.data.students import StudentQuestion
+from harness.data.sources.students import StudentQuestion
 from harness.disk.cache import Cache
 from harness.schema.rows import PredictionRow, TrialRow
 from harness.schema.stage_results import Answer, Answers, Speeds, Trial

@@ -32,10 +32,8 @@ from harness.schema.results import (
     Distributed,
     GateResult,
     Git,
-    Leakage,
     Model,
     Protocols,
-    Repeats,
     Results,
     Run,
     SplitCounts,
@@ -169,8 +167,6 @@ class SeedRun:
     def _results(self, gate_results: list[GateResult]) -> Results:
         dataset = self.setting.dataset
         base = self.setting.base
-        splits = (dataset.train, dataset.valid, dataset.test)
-        shared, repeated = leakage(dataset), repeats(dataset)
         return Results(
             run=self._run(),
             model=Model(
@@ -188,11 +184,9 @@ class SeedRun:
                     test=len(dataset.test.examples),
                 ),
                 form=dataset.form,
-                tables=len({id for split in splits for id in split.tables}),
-                repeats=Repeats(equal=repeated.equal, conflicting=repeated.conflicting),
-                leakage=Leakage(
-                    shared_tables=shared.shared_tables, shared_questions=shared.shared_questions
-                ),
+                tables=len({id for split in dataset.splits for id in split.tables}),
+                repeats=repeats(dataset),
+                leakage=leakage(dataset),
             ),
             protocols=protocols(self.setting.style, dataset),
             variants={name: v.result() for name, v in self.variants.items() if v.touched},

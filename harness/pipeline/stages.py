@@ -216,7 +216,7 @@ class VariantStages:
 
     def question_answers(self) -> Answers:
         """Answers to the students questions, in their order."""
-        from harness.data.students import STUDENTS_FOLDER
+        from harness.data.sources.students import STUDENTS_FOLDER
 
         files = [sha256_file(path) for path in sorted(STUDENTS_FOLDER.glob("*.jsonl"))]
         adapter = self.adapter.path

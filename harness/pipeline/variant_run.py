@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.data.records import Example
 from harness.data.sampling import stratified
-from harness.data.students import load_students
+from harness.data.sources.students import load_students
 from harness.options import Checkpoints
 from harness.pipeline import grading
 from harness.pipeline.cache_keys import ADAPTER_FILE

@@ -6,7 +6,7 @@ article gives no table; ours stands in, so a grade says what the text does on ou
 
 from __future__ import annotations
 
-from harness.data.students import StudentQuestion, load_students
+from harness.data.sources.students import StudentQuestion, load_students
 from harness.report.article import Article
 from harness.report.tables.question_tables import ArticleGrades, Graded
 from harness.sql.grade.answer import correct, execute_all

@@ -15,7 +15,6 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from harness.data.records import Form
 from harness.schema.variant_result import Record, VariantResult
 
 SCHEMA_VERSION = 1
@@ -23,6 +22,10 @@ SCHEMA_VERSION = 1
 CompareVerdict = Literal["better", "worse", "not distinguishable"]
 GateVerdict = Literal["pass", "fail", "inconclusive", "skipped"]
 Direction = Literal["higher", "lower"]
+
+DatasetFormat = Literal["tables", "text", "completions", "chat"]
+"""WikiSQL's questions on tables, or one of mlx-lm's own formats: whole texts, prompts with their
+completions, conversations."""
 
 
 class Git(Record):
@@ -85,14 +88,14 @@ class SplitCounts(Record):
 
 
 class Leakage(Record):
-    """What the test split shares with training."""
+    """What any two splits have in common."""
 
-    shared_tables: int = Field(ge=0, description="Tables both in train and in test.")
-    shared_questions: int = Field(ge=0, description="Questions both in train and in test.")
+    shared_tables: int = Field(ge=0, description="Tables that stand in more than one split.")
+    shared_questions: int = Field(ge=0, description="Questions that stand in more than one split.")
 
 
 class Repeats(Record):
-    """Questions asked more than once on one table, over all splits."""
+    """Questions asked more than once on one table of the same split."""
 
     equal: int = Field(ge=0, description="Asked before with the same gold query.")
     conflicting: int = Field(ge=0, description="Asked before with another gold query.")
@@ -105,8 +108,8 @@ class DatasetInfo(Record):
     sha256: str = Field(description="Digest over every file read.")
     splits: SplitCounts = Field(description="Counts by split.")
     tables: int = Field(ge=0, description="Tables over all splits.")
-    leakage: Leakage = Field(description="Overlap of train and test.")
-    form: Form = Field(
+    leakage: Leakage = Field(description="Overlap of the splits.")
+    form: DatasetFormat = Field(
         default="tables", description="WikiSQL's tables, or a format of mlx-lm's without tables."
     )
     repeats: Repeats | None = Field(

@@ -16,7 +16,7 @@ from harness.backend import mx
 from harness.data.prompts import PromptStyle, style
 from harness.data.records import Dataset, Example
 from harness.data.sources.resolve import resolve_dataset
-from harness.data.students import load_students
+from harness.data.sources.students import load_students
 from harness.data.tokens import Tokenized, TokenizedExample, encode_prompt, tokenize
 from harness.disk.cache import Cache
 from harness.errors import UserError

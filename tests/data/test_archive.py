@@ -72,7 +72,7 @@ def test_real_questions_survive_the_archive(mirror: Mirror, cache: Cache) -> Non
     dataset = resolve_dataset("wikisql", cache.root)
     # The same files from disk are the same dataset, so runs on either can be compared.
     assert dataset.sha256 == resolve_dataset(str(SHARED)).sha256
-    sizes = [len(s.examples) for s in (dataset.train, dataset.valid, dataset.test)]
+    sizes = [len(s.examples) for s in dataset.splits]
     assert sizes == [1000, 100, 300]
 
 

@@ -11,9 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.records import Condition, Example, LogicalForm, Table
-from harness.data.sources.parse import parse_example, parse_table
 from harness.data.sources.resolve import MINI_FOLDER, resolve_dataset
-from harness.data.sources.wikisql import example_to_json, load_dataset, load_split, table_to_json
+from harness.data.sources.wikisql import (
+    example_to_json,
+    load_dataset,
+    load_split,
+    parse_example,
+    parse_table,
+    table_to_json,
+)
 from harness.errors import UserError
 
 SHARED = Path(__file__).parents[3] / "shared" / "wikisql"

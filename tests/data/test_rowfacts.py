@@ -9,9 +9,8 @@ from test_data_tokens import TEMPLATE, Wrapper, byte_tokenizer
 
 from harness.data.prompts import style
 from harness.data.records import TextExample
-from harness.data.rows import TokenizedExample
 from harness.data.token_stats import data_facts, row_facts
-from harness.data.tokens import Tokenized, tokenize
+from harness.data.tokens import Tokenized, TokenizedExample, tokenize
 
 TOKENIZER = byte_tokenizer(bos=True)
 BOS, EOS = TOKENIZER.bos_token_id, TOKENIZER.eos_token_id

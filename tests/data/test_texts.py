@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_data_describe import cells
 from test_data_tokens import TEMPLATE, Wrapper, byte_tokenizer
 
-from harness.data.describe_texts import describe_texts, render_texts
+from harness.data.describe import describe_texts, render_texts
 from harness.data.export import export
 from harness.data.leakage import leakage, repeats
 from harness.data.prompts import style
@@ -111,7 +112,7 @@ def test_a_text_that_writes_the_bos_itself_is_refused_where_the_tokenizer_adds_o
     ("template", "told"),
     [
         (None, "this model's tokenizer has none"),
-        ("{% if add_generation_prompt %}other{% else %}text{% endif %}", "cannot be told apart"),
+        ("{% if add_generation_prompt %}other{% else %}text{% endif %}", "cannot be separated"),
         ("{{ raise_exception('roles must alternate') }}", "user, assistant: roles must alternate"),
     ],
 )
@@ -192,7 +193,7 @@ def test_repeats_conflicts_and_leakage_are_counted(tmp_path: Path) -> None:
     assert (told.splits[0].duplicates, told.splits[0].conflicts) == (1, 1)
     text = render_texts(told)
     assert "Prompts with completions in mlx-lm's format, without tables" in text
-    assert "| conflicting answers | 1 | 0 | 1 |" in text
+    assert ["conflicting answers", "1", "0", "1"] in cells(text)
 
 
 def test_equal_texts_are_repeats_but_never_conflicts(tmp_path: Path) -> None:
@@ -210,7 +211,7 @@ def test_export_says_that_the_data_is_in_the_format_already(tmp_path: Path) -> N
 def test_the_article_s_training_data_is_read() -> None:
     dataset = resolve_dataset(str(SHARED))
     assert dataset.form == "text"
-    counts = [len(s.examples) for s in (dataset.train, dataset.valid, dataset.test)]
+    counts = [len(s.examples) for s in dataset.splits]
     assert counts == [1000, 100, 100]
     first = dataset.test.examples[0]
     assert isinstance(first, TextExample)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.data.rows import TokenizedExample
+from harness.data.tokens import TokenizedExample
 from harness.measure.generate import Generation
 from harness.measure.loss import ExampleLoss
 from harness.progress import silent

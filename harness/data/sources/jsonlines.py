@@ -1,8 +1,8 @@
-"""JSON-lines files of a dataset's splits: a folder -> the objects of a file, every bad line told.
+"""The JSON-lines files of a dataset's splits: a folder -> the objects of a file, line by line.
 
-What the objects mean is the caller's (`wikisql.py`, `texts.py`). All problems of a file are told
-together, each as `file:line: what is wrong`. A file may be compressed, `train.jsonl.gz`; the plain
-one is preferred.
+What the objects mean is the caller's part (`wikisql.py`, `mlx_lm_formats.py`). All problems of a
+file are reported together, each as `file:line: what is wrong`. A file may be compressed,
+`train.jsonl.gz`; the plain one is preferred.
 """
 
 from __future__ import annotations
@@ -12,15 +12,24 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
-from harness.data.sources.parse import Damage, kind_of
 from harness.errors import UserError
 
+T = TypeVar("T")
+
 GZIP = ".gz"
+
+SPLIT_NAMES = (("train", ("train",)), ("valid", ("valid", "dev")), ("test", ("test",)))
+"""The splits of a dataset, each with the file names that a folder may use, preferred first."""
+
 _SHOWN = 10
+
+
+class BadLine(ValueError):
+    """What is wrong with one line of a dataset's file, without the place."""
 
 
 def first_existing(folder: Path, names: Sequence[str]) -> Path:
@@ -55,7 +64,7 @@ def read_bytes(path: Path) -> bytes:
     """The whole file, decompressed.
 
     Raises:
-        UserError: the system refuses it, or a compressed file is damaged.
+        UserError: the system refuses to read it, or a compressed file is damaged.
     """
     try:
         data = path.read_bytes()
@@ -66,39 +75,72 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise Damage(f"{name} is not JSON; use null for a missing number")
+def parse_lines(path: Path, data: bytes, parse: Callable[[int, dict[str, Any]], T]) -> list[T]:
+    """What ``parse(line, object)`` makes of each line of ``data``; lines count from 0.
 
+    Args:
+        path: the file that ``data`` was read from, for messages.
+        data: the file's bytes.
+        parse: raises :class:`BadLine` for an object that it does not accept.
 
-# One decoder for all lines: json.loads with an option would build one a line.
-_MAY_BE_HUGE = re.compile(rb"\d[eE]\+?\d{3}|\d{309}")
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def objects(path: Path, data: bytes, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line, object) of every readable line; the unreadable ones go to ``problems``."""
+    Raises:
+        UserError: lines that are no JSON object, or that ``parse`` does not accept.
+    """
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     while lines and not lines[-1].strip():
         lines.pop()
-    for number, line in enumerate(lines, 1):
+    parsed: list[T] = []
+    problems: list[str] = []
+    for number, line in enumerate(lines):
         try:
-            if not line.strip():
-                raise Damage("empty line (ids are line numbers, so none may be skipped)")
-            value = _DECODER.decode(line.decode("utf-8"))
-            if b"\\u" in line and not _encodable(value):
-                raise Damage("a \\u escape is half of a surrogate pair, which is no character")
-            if _MAY_BE_HUGE.search(line) and not _finite(value):
-                raise Damage("a number is beyond 1.8e308; write null, or text in a text column")
-            if not isinstance(value, dict):
-                raise Damage(f"expected a JSON object, got {kind_of(value)}")
-        except UnicodeDecodeError as error:
-            problems.append(f"{path}:{number}: not UTF-8 at byte {error.start}")
-        except json.JSONDecodeError as error:
-            problems.append(f"{path}:{number}: not JSON at column {error.colno}: {error.msg}")
-        except (ValueError, RecursionError) as error:
-            problems.append(f"{path}:{number}: {error}")
-        else:
-            yield number, value
+            parsed.append(parse(number, _object(line)))
+        except BadLine as error:
+            problems.append(f"{path}:{number + 1}: {error}")
+    if problems:
+        more = len(problems) - _SHOWN
+        tail = f"\n… and {more} more" if more > 0 else ""
+        raise UserError("\n".join(problems[:_SHOWN]) + tail)
+    return parsed
+
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in a user's words."""
+    names = {bool: "true/false", type(None): "null", str: "text", dict: "an object", list: "a list"}
+    return names.get(type(value), f"the number {value}")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise BadLine(f"{name} is not JSON; use null for a missing number")
+
+
+# One decoder for all lines: json.loads with an option would build one for each.
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_MAY_BE_HUGE = re.compile(rb"\d[eE]\+?\d{3}|\d{309}")
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """The JSON object that ``line`` holds.
+
+    Raises:
+        BadLine: it holds none, or one that cannot be stored again as JSON.
+    """
+    try:
+        if not line.strip():
+            raise BadLine("empty line (ids are line numbers, so none may be skipped)")
+        value = _DECODER.decode(line.decode("utf-8"))
+        if b"\\u" in line and not _encodable(value):
+            raise BadLine("a \\u escape is half of a surrogate pair, which is no character")
+        if _MAY_BE_HUGE.search(line) and not _finite(value):
+            raise BadLine("a number is beyond 1.8e308; write null, or text in a text column")
+    except UnicodeDecodeError as error:
+        raise BadLine(f"not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise BadLine(f"not JSON at column {error.colno}: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadLine(str(error)) from error
+    if not isinstance(value, dict):
+        raise BadLine(f"expected a JSON object, got {kind_of(value)}")
+    return value
 
 
 def _encodable(value: Any) -> bool:
@@ -117,13 +159,3 @@ def _finite(value: Any) -> bool:
         return not isinstance(value, int | float) or math.isfinite(value)
     except OverflowError:
         return False
-
-
-def report(path: Path, problems: list[str]) -> None:
-    """Raise the problems of a file as one :class:`UserError`, by line; none, no error."""
-    if not problems:
-        return
-    problems.sort(key=lambda text: int(text[len(str(path)) + 1 :].split(":", 1)[0]))
-    more = len(problems) - _SHOWN
-    tail = f"\n… and {more} more" if more > 0 else ""
-    raise UserError("\n".join(problems[:_SHOWN]) + tail)

@@ -4,7 +4,7 @@ Each line is `{"text": …}`, `{"prompt": …, "completion": …}` or `{"message
 `tools`; the first line decides for the folder, in mlx-lm's order of preference
 (``mlx_lm/tuner/datasets.py: create_dataset``, 0.32.2). Loss, speed, memory, size and fusing are
 measured on such data; nothing can be executed, since there is no table. How a row becomes tokens
-is `text_tokens.py`'s.
+is in `tokens.py`.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.data.records import Dataset, Form, LogicalForm, Split, TextExample
+from harness.data.records import Dataset, LogicalForm, Split, TextExample
 from harness.data.sources.jsonlines import (
+    SPLIT_NAMES,
+    BadLine,
     existing,
     first_existing,
-    objects,
+    kind_of,
+    parse_lines,
     read_bytes,
-    report,
     split_of,
 )
-from harness.data.sources.parse import Damage, kind_of
 from harness.errors import UserError
+from harness.schema.results import DatasetFormat
 
-SPLITS = (("train", ("train",)), ("valid", ("valid", "dev")), ("test", ("test",)))
-
-_KEYS: tuple[tuple[Form, tuple[str, ...]], ...] = (
-    ("completions", ("prompt", "completion")),
-    ("chat", ("messages",)),
-    ("text", ("text",)),
-)
+_KEYS: dict[DatasetFormat, tuple[str, ...]] = {
+    "completions": ("prompt", "completion"),
+    "chat": ("messages",),
+    "text": ("text",),
+}
 _BLANK = LogicalForm(0, 0, ())
 
 
-def form_of(folder: Path) -> Form | None:
-    """Which of mlx-lm's formats ``folder`` is in; None where it has tables or is neither."""
+def format_of(folder: Path) -> DatasetFormat | None:
+    """Which of mlx-lm's formats ``folder`` is in; None where it has tables or is in none."""
     path = existing(folder, "train.jsonl")
     if path is None or existing(folder, "train.tables.jsonl") is not None:
         return None
@@ -46,16 +46,18 @@ def form_of(folder: Path) -> Form | None:
         first = json.loads(read_bytes(path).split(b"\n", 1)[0])
     except ValueError:
         return None
-    return _form(first) if isinstance(first, dict) else None
+    if not isinstance(first, dict):
+        return None
+    return next((form for form, keys in _KEYS.items() if all(key in first for key in keys)), None)
 
 
 def load_texts(folder: Path, name: str) -> Dataset:
     """Read the three splits of ``folder`` (`valid` or `dev` validates) as dataset ``name``.
 
     Raises:
-        UserError: a split is missing or empty, or damaged lines (all are listed).
+        UserError: a split is missing or empty, or lines are damaged (all are listed).
     """
-    form = form_of(folder)
+    form = format_of(folder)
     if form is None:
         raise UserError(
             f"{folder / 'train.jsonl'} is in none of mlx-lm's formats: its first line must be an "
@@ -63,7 +65,7 @@ def load_texts(folder: Path, name: str) -> Dataset:
         )
     digest = hashlib.sha256()
     splits = []
-    for role, names in SPLITS:
+    for role, names in SPLIT_NAMES:
         path = first_existing(folder, names)
         data = read_bytes(path)
         digest.update(f"{role} {hashlib.sha256(data).hexdigest()}\n".encode())
@@ -72,51 +74,39 @@ def load_texts(folder: Path, name: str) -> Dataset:
     return Dataset(name, digest.hexdigest(), folder, train, valid, test, form)
 
 
-def _form(row: Mapping[str, Any]) -> Form | None:
-    return next((form for form, keys in _KEYS if all(key in row for key in keys)), None)
-
-
-def _split(path: Path, data: bytes, form: Form, role: str) -> Split:
-    rows: list[TextExample] = []
-    problems: list[str] = []
-    for number, value in objects(path, data, problems):
-        try:
-            rows.append(_row(number - 1, value, form, role))
-        except Damage as error:
-            problems.append(f"{path}:{number}: {error}")
-    report(path, problems)
+def _split(path: Path, data: bytes, form: DatasetFormat, role: str) -> Split:
+    rows = parse_lines(path, data, lambda line, value: _example(line, value, form, role))
     if not rows:
         raise UserError(f"{path} is empty: a split needs at least one line.")
     return Split(split_of(path), tuple(rows), {})
 
 
-def _row(line: int, value: Mapping[str, Any], form: Form, role: str) -> TextExample:
-    keys = dict(_KEYS)[form]
-    missing = [key for key in keys if key not in value]
+def _example(line: int, value: Mapping[str, Any], form: DatasetFormat, role: str) -> TextExample:
+    missing = [key for key in _KEYS[form] if key not in value]
     if missing:
-        raise Damage(
+        raise BadLine(
             f"no {' and no '.join(missing)}, which the first line of train.jsonl has "
             f"(keys present: {', '.join(value) or 'none'})"
         )
     tools = value.get("tools")
     if tools is not None and not isinstance(tools, list):
-        raise Damage(f"tools must be a list, got {kind_of(tools)}")
+        raise BadLine(f"tools must be a list, got {kind_of(tools)}")
     text: str | None = None
     messages: tuple[Mapping[str, Any], ...] = ()
     if form == "text":
-        text = asked = _filled(value, "text")
+        text = question = _filled(value, "text")
     elif form == "completions":
-        asked = _filled(value, "prompt")
+        question = _filled(value, "prompt")
         answer = {"role": "assistant", "content": _filled(value, "completion")}
-        messages = ({"role": "user", "content": asked}, answer)
+        messages = ({"role": "user", "content": question}, answer)
     else:
         messages = _messages(value["messages"])
         # What two rows must share to be the same question: everything before the answer.
-        asked = "\n".join(str(message.get("content")) for message in messages[:-1])
+        question = "\n".join(str(message.get("content")) for message in messages[:-1])
     return TextExample(
         id=line,
         table_id=f"{role}:{line}",
-        question=asked,
+        question=question,
         gold=_BLANK,
         text=text,
         messages=messages,
@@ -127,19 +117,19 @@ def _row(line: int, value: Mapping[str, Any], form: Form, role: str) -> TextExam
 def _filled(value: Mapping[str, Any], key: str) -> str:
     found = value[key]
     if not isinstance(found, str):
-        raise Damage(f"{key} must be text, got {kind_of(found)}")
+        raise BadLine(f"{key} must be text, got {kind_of(found)}")
     if not found:
-        raise Damage(f"{key} is empty")
+        raise BadLine(f"{key} is empty")
     return found
 
 
 def _messages(found: Any) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(found, list) or len(found) < 2:
-        raise Damage("messages must be a list of two or more: something asked, and the answer")
+        raise BadLine("messages must be a list of two or more: something asked, and the answer")
     for place, message in enumerate(found):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            raise Damage(f"message {place} must be an object with a role, got {kind_of(message)}")
+            raise BadLine(f"message {place} must be an object with a role, got {kind_of(message)}")
     last = found[-1]
     if last["role"] != "assistant" or not isinstance(last.get("content"), str):
-        raise Damage(f"the last message must be the assistant's text, got role {last['role']!r}")
+        raise BadLine(f"the last message must be the assistant's text, got role {last['role']!r}")
     return tuple(found)

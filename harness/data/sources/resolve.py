@@ -1,6 +1,6 @@
 """From a dataset's name to its records: `mini`, `wikisql` or a folder -> `Dataset`.
 
-A folder is in WikiSQL's layout, or in one of mlx-lm's own formats (`texts.py`).
+A folder is in WikiSQL's format (`wikisql.py`) or in one of mlx-lm's (`mlx_lm_formats.py`).
 
 Not covered: downloading (`python -m harness fetch wikisql` prepares the folder read here).
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.bundled import FIXTURES
 from harness.data.records import Dataset
-from harness.data.sources.mlx_lm_formats import form_of, load_texts
+from harness.data.sources.mlx_lm_formats import format_of, load_texts
 from harness.data.sources.wikisql import load_dataset
 from harness.disk.cache import Cache, default_root
 from harness.disk.files import user_path
@@ -50,7 +50,7 @@ def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
         )
     if not folder.is_dir() and not _looks_like_path(name):
         raise unknown("dataset", name, NAMES, "Or give a folder in WikiSQL's or mlx-lm's layout.")
-    if form_of(folder) is not None:
+    if format_of(folder) is not None:
         return load_texts(folder, folder.resolve().name)
     return load_dataset(folder, folder.resolve().name)
 

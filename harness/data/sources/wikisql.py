@@ -1,41 +1,46 @@
-"""Reading WikiSQL's files: `<split>.jsonl` + `<split>.tables.jsonl` -> `Split`, `Dataset`.
+"""WikiSQL's format: `<split>.jsonl` + `<split>.tables.jsonl` -> `Split`, `Dataset`, and back.
 
-Every line is checked before anything is used, and all problems of a file are told together, each
-as `file:line: what is wrong`. Not covered: scoring (`harness.sql`), the official archive
-(`sources.py` finds it once it is prepared). Format: github.com/salesforce/WikiSQL, README.
+Every line is checked before anything is used, and all problems of a file are reported together,
+each as `file:line: what is wrong`. Read here are gold queries only: predictions, which may be
+malformed and are then wrong answers, are read by `harness.sql`. Not covered: the official archive
+(`archive.py` prepares the folder that is read here). Format: github.com/salesforce/WikiSQL, README.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data.records import Dataset, Example, Split, Table
+from harness.data.records import (
+    AGGREGATIONS,
+    OPERATORS,
+    Cell,
+    Condition,
+    Dataset,
+    Example,
+    LogicalForm,
+    Split,
+    Table,
+)
 from harness.data.sources.jsonlines import (
+    SPLIT_NAMES,
+    BadLine,
     existing,
     first_existing,
-    objects,
+    kind_of,
+    parse_lines,
     read_bytes,
-    report,
     split_of,
 )
-from harness.data.sources.parse import Damage, parse_example, parse_table
 from harness.errors import UserError
 
-VALIDATION_NAMES = ("valid", "dev")
-"""File names under which a folder may hold its validation split, preferred first."""
+TYPES = ("text", "real")
+"""WikiSQL's column types."""
 
-
-def load_split(folder: Path, names: Sequence[str]) -> Split:
-    """Read the first split of ``names`` that ``folder`` holds; the split keeps that file's name.
-
-    Raises:
-        UserError: no such file, a damaged line (all are listed), or no example at all.
-    """
-    split, _ = _load(folder, names)
-    return split
+_CELL_TYPES = frozenset((str, int, float, type(None)))
 
 
 def load_dataset(folder: Path, name: str) -> Dataset:
@@ -51,12 +56,135 @@ def load_dataset(folder: Path, name: str) -> Dataset:
         )
     digest = hashlib.sha256()
     splits = []
-    for role, names in (("train", ("train",)), ("valid", VALIDATION_NAMES), ("test", ("test",))):
+    for role, names in SPLIT_NAMES:
         split, sha256 = _load(folder, names)
         digest.update(f"{role} {sha256}\n".encode())
         splits.append(split)
     train, valid, test = splits
     return Dataset(name, digest.hexdigest(), folder, train, valid, test)
+
+
+def load_split(folder: Path, names: Sequence[str]) -> Split:
+    """Read the first split of ``names`` that ``folder`` holds; the split keeps that file's name.
+
+    Raises:
+        UserError: no such file, a damaged line (all are listed), or no example at all.
+    """
+    split, _ = _load(folder, names)
+    return split
+
+
+def _load(folder: Path, names: Sequence[str]) -> tuple[Split, str]:
+    """A split, and the SHA-256 of each of its two files."""
+    examples_path = first_existing(folder, names)
+    name = split_of(examples_path)
+    tables_path = existing(folder, f"{name}.tables.jsonl")
+    if tables_path is None:
+        missing = folder / f"{name}.tables.jsonl"
+        text_only = " (text-only data has no tables to run queries on)"
+        raise UserError(f"{missing} is missing; {examples_path.name} needs it{text_only}.")
+    table_bytes = read_bytes(tables_path)
+    tables = _tables(tables_path, table_bytes)
+    example_bytes = read_bytes(examples_path)
+    examples = parse_lines(
+        examples_path, example_bytes, lambda line, value: parse_example(line, value, tables)
+    )
+    if not examples:
+        raise UserError(f"{examples_path} is empty: a split needs at least one example.")
+    used = {example.table_id for example in examples}
+    digests = (hashlib.sha256(data).hexdigest() for data in (example_bytes, table_bytes))
+    kept = {key: table for key, table in tables.items() if key in used}
+    return Split(name, tuple(examples), kept), " ".join(digests)
+
+
+def _tables(path: Path, data: bytes) -> dict[str, Table]:
+    tables: dict[str, Table] = {}
+
+    def add(line: int, value: Mapping[str, Any]) -> None:
+        table = parse_table(value)
+        if tables.setdefault(table.id, table) != table:
+            raise BadLine(f"table id {table.id!r} appears twice with different contents")
+
+    parse_lines(path, data, add)
+    if not tables:
+        raise UserError(f"{path} holds no table.")
+    return tables
+
+
+def parse_table(value: Mapping[str, Any]) -> Table:
+    """A checked :class:`Table` of one official object.
+
+    Raises:
+        BadLine: what is wrong.
+    """
+    name = _text(value, "id")
+    header = _list(value, "header")
+    types = _list(value, "types")
+    rows = _list(value, "rows")
+    if not header:
+        raise BadLine("header is empty: a table needs at least one column")
+    for position, item in enumerate(header):
+        if not isinstance(item, str):
+            raise BadLine(f"header[{position}] must be text, got {kind_of(item)}")
+    for position, item in enumerate(types):
+        if item not in TYPES:
+            raise BadLine(f"types[{position}] is {item!r}; allowed: text, real")
+    if len(types) != len(header):
+        raise BadLine(f"{len(types)} types for {len(header)} columns")
+    return Table(name, tuple(header), tuple(types), tuple(_rows(rows, len(header))))
+
+
+def _rows(rows: list[Any], width: int) -> Iterator[tuple[Cell, ...]]:
+    for index, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise BadLine(f"rows[{index}] must be a list, got {kind_of(row)}")
+        if len(row) != width:
+            raise BadLine(f"rows[{index}] has {len(row)} cells for {width} columns")
+        # Cell by cell only where a type is wrong: large splits hold hundreds of thousands of cells.
+        faulty = () if _CELL_TYPES.issuperset(map(type, row)) else row
+        for column, cell in enumerate(faulty):
+            if isinstance(cell, bool) or not (cell is None or isinstance(cell, str | int | float)):
+                place = f"rows[{index}][{column}]"
+                raise BadLine(f"{place} must be text, a number or null, got {kind_of(cell)}")
+        yield tuple(row)
+
+
+def parse_example(id: int, value: Mapping[str, Any], tables: Mapping[str, Table]) -> Example:
+    """A checked :class:`Example` of one official object; ``id`` is its 0-based line.
+
+    Raises:
+        BadLine: what is wrong.
+    """
+    table_id = _text(value, "table_id")
+    question = _text(value, "question")
+    sql = _member(value, "sql")
+    if not isinstance(sql, dict):
+        raise BadLine(f"sql must be an object, got {kind_of(sql)}")
+    table = tables.get(table_id)
+    if table is None:
+        raise BadLine(f"table_id {table_id!r} is not in the tables file")
+    return Example(id, table_id, question, parse_logical_form(sql, len(table.header)))
+
+
+def parse_logical_form(sql: Mapping[str, Any], columns: int) -> LogicalForm:
+    """A checked :class:`LogicalForm` on a table of ``columns`` columns.
+
+    Raises:
+        BadLine: a missing key, a wrong type, or an index out of range.
+    """
+    sel = _index(_member(sql, "sel"), columns, "sel", "columns")
+    agg = _index(_member(sql, "agg"), len(AGGREGATIONS), "agg", "aggregates")
+    conds = []
+    for position, cond in enumerate(_list(sql, "conds")):
+        place = f"conds[{position}]"
+        if not isinstance(cond, list) or len(cond) != 3:
+            raise BadLine(f"{place} must be [column, operator, value], got {json.dumps(cond)}")
+        column = _index(cond[0], columns, f"{place} column", "columns")
+        operator = _index(cond[1], len(OPERATORS), f"{place} operator", "operators")
+        if isinstance(cond[2], bool) or not isinstance(cond[2], str | int | float):
+            raise BadLine(f"{place} value must be text or a number, got {kind_of(cond[2])}")
+        conds.append(Condition(column, operator, cond[2]))
+    return LogicalForm(sel, agg, tuple(conds))
 
 
 def example_to_json(example: Example) -> dict[str, Any]:
@@ -81,50 +209,30 @@ def table_to_json(table: Table) -> dict[str, Any]:
     }
 
 
-def _load(folder: Path, names: Sequence[str]) -> tuple[Split, str]:
-    examples_path = first_existing(folder, names)
-    name = split_of(examples_path)
-    tables_path = existing(folder, f"{name}.tables.jsonl")
-    if tables_path is None:
-        missing = folder / f"{name}.tables.jsonl"
-        text_only = " (text-only data has no tables to run queries on)"
-        raise UserError(f"{missing} is missing; {examples_path.name} needs it{text_only}.")
-    table_bytes = read_bytes(tables_path)
-    tables = _tables(tables_path, table_bytes)
-    example_bytes = read_bytes(examples_path)
-    examples = _examples(examples_path, example_bytes, tables)
-    used = {example.table_id for example in examples}
-    digests = (hashlib.sha256(data).hexdigest() for data in (example_bytes, table_bytes))
-    kept = {key: table for key, table in tables.items() if key in used}
-    return Split(name, tuple(examples), kept), " ".join(digests)
+def _index(value: Any, size: int, what: str, of: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise BadLine(f"{what} must be a whole number, got {kind_of(value)}")
+    if not 0 <= value < size:
+        raise BadLine(f"{what} is {value}; there are {size} {of}, so 0 to {size - 1} is allowed")
+    return value
 
 
-def _tables(path: Path, data: bytes) -> dict[str, Table]:
-    tables: dict[str, Table] = {}
-    problems: list[str] = []
-    for number, value in objects(path, data, problems):
-        try:
-            table = parse_table(value)
-            if tables.get(table.id, table) != table:
-                raise Damage(f"table id {table.id!r} appears twice with different contents")
-            tables[table.id] = table
-        except Damage as error:
-            problems.append(f"{path}:{number}: {error}")
-    report(path, problems)
-    if not tables:
-        raise UserError(f"{path} holds no table.")
-    return tables
+def _member(value: Mapping[str, Any], key: str) -> Any:
+    if key not in value:
+        present = ", ".join(value) or "none"
+        raise BadLine(f"key {key!r} is missing (keys present: {present})")
+    return value[key]
 
 
-def _examples(path: Path, data: bytes, tables: Mapping[str, Table]) -> list[Example]:
-    examples: list[Example] = []
-    problems: list[str] = []
-    for number, value in objects(path, data, problems):
-        try:
-            examples.append(parse_example(number - 1, value, tables))
-        except Damage as error:
-            problems.append(f"{path}:{number}: {error}")
-    report(path, problems)
-    if not examples:
-        raise UserError(f"{path} is empty: a split needs at least one example.")
-    return examples
+def _text(value: Mapping[str, Any], key: str) -> str:
+    member = _member(value, key)
+    if not isinstance(member, str):
+        raise BadLine(f"{key} must be text, got {kind_of(member)}")
+    return member
+
+
+def _list(value: Mapping[str, Any], key: str) -> list[Any]:
+    member = _member(value, key)
+    if not isinstance(member, list):
+        raise BadLine(f"{key} must be a list, got {kind_of(member)}")
+    return member
