@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from harness.cli.score_file import run_score
+from harness.cli.scoring import run_score
 from harness.disk.cache import Cache
 from harness.worker.client import Worker
 

@@ -12,7 +12,7 @@ from bench_command import ROOT, Bench, without_times
 from damaging import DAMAGES, Damage, cut, flipped, spoil, zeroed
 
 from harness.cli.run_commands import gate_command
-from harness.cli.score_file import run_score
+from harness.cli.scoring import run_score
 from harness.data.sources.resolve import resolve_dataset
 from harness.disk.cache import Cache
 from harness.errors import UserError

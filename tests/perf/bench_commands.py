@@ -47,7 +47,7 @@ def timed(benchmark: Any, run: Callable[[], object], rounds: int) -> list[float]
 
 def test_score(benchmark: Any, tmp_path: Path) -> None:
     skip_if_there("score")
-    from harness.cli.score_file import run_score
+    from harness.cli.scoring import run_score
     from harness.disk.cache import Cache
 
     folder, cache = enlarged(tmp_path / "data", EXAMPLES), Cache(tmp_path / "cache")

@@ -99,7 +99,7 @@ def scored(count: str) -> dict[str, Any]:
     """Score ``count`` predictions; seconds with gold results at hand, and the peak of memory."""
     from perf_scoring import enlarged
 
-    from harness.cli.score_file import run_score
+    from harness.cli.scoring import run_score
     from harness.disk.cache import Cache
 
     with tempfile.TemporaryDirectory() as root:

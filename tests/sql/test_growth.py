@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.score_file import run_score
+from harness.cli.scoring import run_score
 from harness.disk.cache import Cache
 
 DEV = Path(__file__).resolve().parents[3] / "shared" / "wikisql" / "dev"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.score_file import run_score
+from harness.cli.scoring import run_score
 from harness.data.records import Table
 
 HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "hostile" / "hostile.jsonl"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.score_file import run_score
+from harness.cli.scoring import run_score
 from harness.data.records import Condition, Example, LogicalForm, Split, Table
 from harness.disk.cache import Cache
 from harness.errors import UserError

@@ -23,8 +23,7 @@ from harness.sql.query import (
     disjunction,
 )
 from harness.sql.read.dialect import read_dialect
-from harness.sql.read.quick import read_quickly
-from harness.sql.read.reader import Reader
+from harness.sql.read.reader import Reader, read_quickly
 
 HEADERS = (
     "Player", "No.", "School/Club Team", "Max. power at rpm", "Winner's Country", "From",

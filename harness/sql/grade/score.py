@@ -17,7 +17,7 @@ from harness.data.records import Example, LogicalForm, Table
 from harness.disk.cache import Cache
 from harness.progress import ProgressCallback, silent
 from harness.sql.failures import Failure
-from harness.sql.grade.equality import equal_results
+from harness.sql.grade.equality import equal_results, same_query
 from harness.sql.grade.gold import GoldSet, open_gold
 from harness.sql.grade.hardened import Pair, agree_on_copies
 from harness.sql.grade.official import (
@@ -25,10 +25,8 @@ from harness.sql.grade.official import (
     logical_form_match,
     same_to_the_evaluator,
 )
-from harness.sql.grade.predictions import Prediction
-from harness.sql.grade.same import same_query
+from harness.sql.grade.predictions import Prediction, read_structured
 from harness.sql.grade.strict import strict
-from harness.sql.grade.structured import read_structured
 from harness.sql.query import from_logical_form, to_logical_form
 from harness.sql.read.reader import Reading
 from harness.sql.run.batch import Rows

@@ -1,8 +1,11 @@
 """Reading a model's text: raw answer + table -> typed query or named failure.
 
-The order of the readers: the statement is found (clean.py), the schema-aware reader tries it
-(dialect.py), then sqlglot (sqlreader.py). The first statement counts. What cannot be read is a
-failure; nothing is guessed. Structured predictions are checked here too.
+Nearly every answer of a tuned model is ``SELECT [AGG ]header FROM id[ WHERE header op value[ AND
+…]]`` with headers in their own spelling and values that hold no quote or operator. Such a text has
+only one reading, and :func:`read_quickly` takes it ten times faster; a test holds it to the answer
+of the other readers. For every other text the statement is found first (statement.py); then the
+schema-aware reader tries it (dialect.py), then sqlglot (sqlglot_reader.py). The first statement
+counts. A text that cannot be read is a failure; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -13,15 +16,27 @@ from dataclasses import dataclass, replace
 from harness.data.records import Table
 from harness.sql.column_names import Names
 from harness.sql.failures import Failure
-from harness.sql.query import Query
+from harness.sql.query import Comparison, Item, Query, Where, conjunction
 from harness.sql.read import statement
-from harness.sql.read.block import answer_block
 from harness.sql.read.dialect import read_dialect
-from harness.sql.read.quick import read_quickly
+from harness.sql.read.statement import answer_block
 
 # A table id that is not quoted starts with a digit and is never an SQL name.
 _DIALECT_ONLY = re.compile(r"\bfrom\s+\d[\w.]*-", re.IGNORECASE)
 _FINAL = ("ambiguous",)
+# The shortcut's texts: one canonical spelling, matched as a whole.
+_HEAD = re.compile(
+    r"\s{0,4}SELECT (?:(MAX|MIN|COUNT|SUM|AVG) )?([^\n'\"`]+?) FROM (\S+)"
+    r"(?: WHERE ([^\n]+))?\s{0,4}"
+)
+_CONDITION = re.compile(
+    r"([^\n'\"`=<>]+?) (=|>|<) "
+    r"(?:'([^'\n<>=;\\`|]*)'|([-+]?[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?))(?: AND |$)"
+)
+_RISKY = re.compile(
+    r"['\"`=<>;*]|^\(|\b(?:select|from|where|and|distinct|top)\b|^\s|\s$|\s\s|[^\S ]",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,3 +115,48 @@ class Reader:
 
 def _failed(failure: Failure, statement: str = "") -> Reading:
     return Reading(None, failure, statement)
+
+
+def read_quickly(text: str, names: Names) -> Query | None:
+    """The query of a canonical text, or None when the slow reader must look."""
+    columns = names.quick
+    if columns is None:
+        columns = names.quick = _columns(names)
+    if not columns:
+        return None
+    head = _HEAD.fullmatch(text)
+    if head is None or head[3] != names.table.id:
+        return None
+    column = columns.get(head[2])
+    if column is None:
+        return None
+    conditions: list[Where] = []
+    rest = head[4]
+    if rest is not None:
+        at, end = 0, len(rest)
+        while at < end:
+            match = _CONDITION.match(rest, at)
+            if match is None:
+                return None
+            left = columns.get(match[1])
+            if left is None:
+                return None
+            value = match[3] if match[3] is not None else match[4]
+            conditions.append(Comparison(left, match[2], value))
+            at = match.end()
+        if rest.endswith(" AND "):
+            return None
+    return Query((Item(column, head[1] or ""),), conjunction(conditions))
+
+
+def _columns(names: Names) -> dict[str, int]:
+    """The headers that can be cut out by position; empty when a table's headers are treacherous."""
+    if len(set(names.plain)) < len(names.plain):
+        return {}
+    if any(name.startswith(("max ", "min ", "count ", "sum ", "avg ")) for name in names.plain):
+        return {}
+    return {
+        header: index
+        for index, header in enumerate(names.table.header)
+        if not _RISKY.search(header)
+    }

@@ -19,8 +19,14 @@ from sqlglot.errors import SqlglotError
 from harness.sql.column_names import Names
 from harness.sql.failures import Failure
 from harness.sql.query import Item, Order, Query, Where
-from harness.sql.read.sqlglot_nodes import Refused, check_nodes, unsupported
-from harness.sql.read.sqlglot_where import Scope, read_where, unwrap
+from harness.sql.read.sqlglot_where import (
+    Refused,
+    Scope,
+    check_nodes,
+    read_where,
+    unsupported,
+    unwrap,
+)
 
 _AGGREGATES = {exp.Max: "MAX", exp.Min: "MIN", exp.Count: "COUNT", exp.Sum: "SUM", exp.Avg: "AVG"}
 _MAX_DEPTH = 30

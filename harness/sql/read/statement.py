@@ -1,17 +1,27 @@
 """Finding the statement in an answer.
 
-Block of an answer (block.py) -> the statements that may be meant, in the order to try them. Cut
-off: end-of-text tokens, prose before and after, a stray leading token (``11 SELECT …``), a
-following question, further statements. Quoted text inside the statement is left as it is.
+Raw answer -> the block of text that holds the query -> the statements that may be meant, in the
+order to try them. Reasoning (``<think>``) is left out; of a JSON object its ``sql`` is taken, of
+code fences the first that holds a SELECT; Markdown's escaped underscores and comment lines are
+undone. Of a block these are cut off: end-of-text tokens, prose before and after, a stray leading
+token (``11 SELECT …``), a following question, further statements. Quoted text inside the statement
+is left as it is. Reading the statement is the work of reader.py.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
+MAX_TEXT = 200_000
 MAX_STATEMENT = 8_000
 
+_SELECT = re.compile(r"\bselect\b", re.IGNORECASE)
+_FENCE = re.compile(r"```[ \t]*([A-Za-z0-9_+-]*)[ \t]*\r?\n?(.*?)(?:```|\Z)", re.DOTALL)
+_LEADING_COMMENT = re.compile(r"\s*/\*.*?\*/", re.DOTALL)
+_COMMENT_LINE = re.compile(r"^[ \t]*--.*$\n?", re.MULTILINE)
+_KEYS = ("sql", "query", "SQL", "answer")
 _END_TOKEN = re.compile(
     r"<\|[A-Za-z_][\w.-]{0,40}\|>|</s>|<s>|<eos>|<pad>|<end_of_turn>|\[/?INST\]|<｜[^｜\n]{1,40}｜>"
 )
@@ -25,7 +35,6 @@ _MORE = re.compile(
     re.IGNORECASE,
 )
 _STATEMENT = re.compile(r"\bfrom\b|[;(]", re.IGNORECASE)
-_SELECT = re.compile(r"\bselect\b", re.IGNORECASE)
 _CTE = re.compile(
     r"with\s+(?:recursive\s+)?[\w\".`]+\s*(?:\([^)]*\)\s*)?as\b[^;]{0,40}?\(", re.IGNORECASE
 )
@@ -47,6 +56,48 @@ _UNFINISHED = re.compile(
 _QUESTION = re.compile(
     r"\s*(?:Q|A|table|columns|Question|Answer|SQL|Explanation|Note|###.*)\s*:", re.IGNORECASE
 )
+
+
+def answer_block(text: str) -> str:
+    """The block to look for a statement in; empty when the answer is only reasoning."""
+    text = text[:MAX_TEXT].removeprefix("\ufeff").replace("\r\n", "\n")
+    text = _without_reasoning(text)
+    if text.lstrip().startswith("{"):
+        text = _json_answer(text)
+    fences = [match[2] for match in _FENCE.finditer(text) if match[2].strip()]
+    with_select = [fence for fence in fences if _SELECT.search(fence)]
+    if with_select:
+        # A later fence is an alternative; the first counts.
+        text = with_select[0]
+    elif fences and not _SELECT.search(text):
+        text = fences[0]
+    text = _COMMENT_LINE.sub("", text)
+    leading = _LEADING_COMMENT.match(text)
+    if leading:
+        text = text[leading.end() :]
+    return text.replace("\\_", "_")
+
+
+def _without_reasoning(text: str) -> str:
+    """The text after reasoning; reasoning that never ends leaves nothing after it."""
+    low = text.lower()
+    end = low.rfind("</think>")
+    if end >= 0:
+        return text[end + len("</think>") :]
+    start = low.find("<think>")
+    return text if start < 0 else text[:start]
+
+
+def _json_answer(text: str) -> str:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, dict):
+        for key in _KEYS:
+            if isinstance(value.get(key), str):
+                return str(value[key])
+    return text
 
 
 @dataclass(frozen=True, slots=True)
