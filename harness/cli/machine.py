@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.output import JsonFlag, answer
+
+if TYPE_CHECKING:
+    from harness.models.parameters import Sizes
+    from harness.schema.variant_result import Parameters
 
 
 def doctor(json: JsonFlag = False) -> None:
@@ -26,13 +30,13 @@ def params(
     json: JsonFlag = False,
 ) -> None:
     """Parameter counts and predicted sizes from the configuration alone, no weights."""
-    from harness.models import parameters as stage
+    from harness.models.parameters import predict, read_config
     from harness.train.variants import check_against, load_variants
 
     chosen = load_variants([variant])[0]
-    config = stage.read_config(model)
+    config = read_config(model)
     check_against(chosen, config)
-    counts, sizes = stage.predict(
+    counts, sizes = predict(
         config,
         fine_tune_type=chosen.fine_tune_type,
         num_layers=chosen.num_layers,
@@ -42,7 +46,24 @@ def params(
     value = {
         "model": model,
         "variant": chosen.name,
-        "parameters": counts.to_json(),
-        "sizes": sizes.to_json(),
+        "parameters": counts.model_dump(),
+        "sizes": sizes.model_dump(),
     }
-    answer(json, value, stage.render(model, chosen.name, counts, sizes))
+    answer(json, value, render_params(f"{chosen.name} on {model}", counts, sizes))
+
+
+def render_params(title: str, counts: Parameters, sizes: Sizes) -> str:
+    """The Markdown of ``params``: counts in millions, sizes in GB (10^9 bytes)."""
+    from harness.markdown import table
+
+    rows = [
+        ("trainable, M", f"{counts.trainable / 1e6:.3f}"),
+        ("total, M", f"{counts.total / 1e6:.3f}"),
+        ("trainable per ten thousand", f"{counts.per_ten_thousand:.2f}"),
+        ("packed total, M", f"{counts.packed_total / 1e6:.3f}"),
+        ("trainable per ten thousand, packed", f"{counts.packed_per_ten_thousand:.2f}"),
+        ("base, GB", f"{sizes.base_bytes / 1e9:.3f}"),
+        ("adapter, GB", f"{sizes.adapter_bytes / 1e9:.4f}"),
+        ("fused, GB", f"{sizes.fused_bytes / 1e9:.3f}"),
+    ]
+    return f"{title}\n\n{table(('', ''), rows)}"

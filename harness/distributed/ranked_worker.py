@@ -18,7 +18,7 @@ from harness.disk.files import content_key, sha256_file
 from harness.distributed.coordinator import RankError, Team
 from harness.distributed.launch import launch_variables, without_launch
 from harness.errors import UserError
-from harness.pipeline.cache_keys import ADAPTER_CONFIG, ADAPTER_FILE
+from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.progress import ProgressCallback, print_message, silent
 from harness.worker.client import Worker, WorkerError
 

@@ -11,7 +11,7 @@ Reading the texts as SQL is `sql`'s business; the speed of generation is ``speed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +19,7 @@ from harness.disk.journal import Journal
 from harness.errors import UserError
 from harness.measure.decode import BatchDecoder, batchable, decoders
 from harness.measure.running import run
+from harness.models.config import ModelConfig
 from harness.models.cpu.decode_batches import fitting
 from harness.models.cpu.merged_adapters import folded
 from harness.progress import ProgressCallback, silent
@@ -118,15 +119,6 @@ def generate(
     return [found[position] for position in range(len(prompts))]
 
 
-def context_length(config: Mapping[str, Any]) -> int | None:
-    """Positions the model was made for, from its ``config.json``; None where it says nothing."""
-    for section in (config, config.get("text_config") or {}):
-        for key in ("max_position_embeddings", "max_sequence_length", "n_positions"):
-            if isinstance(section.get(key), int):
-                return int(section[key])
-    return None
-
-
 class _Stops:
     """Which tokens end an answer."""
 
@@ -200,7 +192,7 @@ def _together(
         return 1, 1
     # A row that is done may go on, unread, for as long as the others have an answer to finish.
     longest = max(map(len, prompts)) + 2 * protocol.max_new_tokens
-    context = context_length(loaded.base.config)
+    context = ModelConfig(loaded.base.config).context
     if context is not None and longest > context:
         return protocol.batch_size, 1
     return protocol.batch_size, fitting(loaded.model, protocol.batch_size, longest)
@@ -208,7 +200,7 @@ def _together(
 
 def _room(loaded: LoadedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[int]:
     """New tokens each prompt may have, all prompts checked before the first is answered."""
-    context = context_length(loaded.base.config)
+    context = ModelConfig(loaded.base.config).context
     room = []
     for position, prompt in enumerate(prompts):
         if not prompt:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from harness.backend import mx
 from harness.errors import UserError
 from harness.measure.decode import batchable, decoder_of
-from harness.measure.generate import context_length
+from harness.models.config import ModelConfig
 
 if TYPE_CHECKING:
     from harness.models.load import LoadedModel
@@ -118,7 +118,7 @@ def _check(loaded: LoadedModel, prompts: Sequence[Sequence[int]], new_tokens: in
         )
     if not prompts or not all(prompts):
         raise UserError("a speed trial needs prompts of at least one token")
-    context = context_length(loaded.base.config)
+    context = ModelConfig(loaded.base.config).context
     longest = max(len(prompt) for prompt in prompts)
     if context is not None and longest + new_tokens > context:
         raise UserError(

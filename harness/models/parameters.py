@@ -13,49 +13,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, unknown
 from harness.models import smollm2, tiny
-from harness.models.quantize import QuantizeSpec
+from harness.models.adapter import make_trainable
+from harness.models.config import ModelConfig
+from harness.models.quantize import QuantizeSpec, quantizable
+from harness.models.resolve import architecture_of, find_config
+from harness.schema.variant_result import Parameters, Record
 
 METHODS = ("base", "lora", "dora", "full")
-_DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """How many numbers a variant trains, of how many."""
-
-    trainable: int
-    """Numbers the optimizer changes."""
-    total: int
-    """Logical weights, adapter included."""
-    packed_total: int
-    """Numbers as stored: packed words, scales, biases, adapter included."""
-    per_ten_thousand: float
-    """``trainable`` in ten thousand of ``total``."""
-    packed_per_ten_thousand: float
-    """``trainable`` in ten thousand of ``packed_total``."""
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``results.json`` holds it."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(Record):
     """Predicted bytes of tensors on disk, file headers apart."""
 
     base_bytes: int
     adapter_bytes: int
     fused_bytes: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON."""
-        return asdict(self)
 
 
 def read_config(name: str) -> dict[str, Any]:
@@ -64,8 +41,6 @@ def read_config(name: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such model, or its configuration cannot be read.
     """
-    from harness.models.resolve import find_config
-
     if name == "tiny":
         return tiny.config()
     if name == "smollm2":
@@ -93,7 +68,8 @@ def count(
         config: the model's ``config.json``; a quantization in it is honoured.
         fine_tune_type: ``base``, ``lora``, ``dora`` or ``full``.
         num_layers: the last N blocks are adapted; -1 is all.
-        lora_parameters: ``rank``, ``scale``, ``dropout`` and perhaps ``keys``, as in mlx-lm.
+        lora_parameters: ``rank``, ``scale``, ``dropout`` and perhaps ``keys``, as in mlx-lm;
+            ``lora`` and ``dora`` need them.
         quantize: quantization of the base before adapting.
 
     Raises:
@@ -117,17 +93,13 @@ def predict(
     model = _build(config)
     _quantize(model, config, quantize)
     base_bytes = _bytes(model.parameters())
-    model.freeze()
-    if fine_tune_type == "full":
-        if quantize is not None or config.get("quantization"):
-            raise UserError(
-                "fine_tune_type full needs an unquantized base: packed weights have no gradient. "
-                "Allowed with quantize: base, lora, dora."
-            )
-        for block in model.layers[-max(num_layers, 0) :]:
-            block.unfreeze()
-    elif fine_tune_type != "base":
-        _adapt(model, fine_tune_type, num_layers, lora_parameters)
+    quantized = quantize is not None or ModelConfig(config).mlx_quantization
+    if fine_tune_type == "full" and quantized:
+        raise UserError(
+            "fine_tune_type full needs an unquantized base: packed weights have no gradient. "
+            "Allowed with quantize: base, lora, dora."
+        )
+    make_trainable(model, fine_tune_type, num_layers, lora_parameters)
     trainable = sum(array.size for array in _arrays(model.trainable_parameters()))
     packed = sum(array.size for array in _arrays(model.parameters()))
     total = packed - sum(
@@ -146,35 +118,18 @@ def predict(
             per_ten_thousand=1e4 * trainable / total,
             packed_per_ten_thousand=1e4 * trainable / packed,
         ),
-        Sizes(base_bytes, adapter_bytes, base_bytes + widened),
+        Sizes(
+            base_bytes=base_bytes,
+            adapter_bytes=adapter_bytes,
+            fused_bytes=base_bytes + widened,
+        ),
     )
-
-
-def render(model: str, variant: str, counts: Parameters, sizes: Sizes) -> str:
-    """The ``params`` command's Markdown: counts in millions, sizes in GB (10^9 bytes)."""
-    million = 1e6
-    lines = [
-        f"{variant} on {model}",
-        "",
-        "| | |",
-        "| :-- | --: |",
-        f"| trainable, M | {counts.trainable / million:.3f} |",
-        f"| total, M | {counts.total / million:.3f} |",
-        f"| trainable per ten thousand | {counts.per_ten_thousand:.2f} |",
-        f"| packed total, M | {counts.packed_total / million:.3f} |",
-        f"| trainable per ten thousand, packed | {counts.packed_per_ten_thousand:.2f} |",
-        f"| base, GB | {sizes.base_bytes / 1e9:.3f} |",
-        f"| adapter, GB | {sizes.adapter_bytes / 1e9:.4f} |",
-        f"| fused, GB | {sizes.fused_bytes / 1e9:.3f} |",
-    ]
-    return "\n".join(lines)
 
 
 def _build(config: Mapping[str, Any]) -> Any:
     """The model with lazy random weights in its configuration's number type."""
     from harness.backend import mx
-    from harness.models.adapter import UNFIT
-    from harness.models.resolve import architecture_of
+    from harness.models.reading import UNFIT
 
     architecture_of("from the configuration", config, trust_remote_code=False)
     from mlx_lm.utils import _get_classes  # mlx-lm's own lookup, aliases included
@@ -186,23 +141,17 @@ def _build(config: Mapping[str, Any]) -> Any:
         raise UserError(
             f"the configuration does not describe a {config['model_type']} model: {error}"
         ) from error
-    dtype = _dtype(config)
-    if dtype != "float32":
+    if (dtype := ModelConfig(config).dtype) in ("float16", "bfloat16"):
         model.set_dtype(getattr(mx, dtype))
     return model
 
 
-def _dtype(config: Mapping[str, Any]) -> str:
-    found = config.get("torch_dtype") or config.get("dtype") or "float32"
-    return found if isinstance(found, str) and found in _DTYPE_BYTES else "float32"
-
-
 def _quantize(model: Any, config: Mapping[str, Any], spec: QuantizeSpec | None) -> None:
-    """Quantize lazily: as the configuration says the weights are, else as ``spec`` asks."""
+    """Quantize lazily: as the configuration says the weights are, else as ``spec`` says."""
     from harness.backend import nn
 
-    stored = config.get("quantization")
-    if isinstance(stored, Mapping):
+    stored = ModelConfig(config).mlx_quantization
+    if stored is not None:
         form = {
             "mode": "affine",
             **{k: stored[k] for k in ("bits", "group_size", "mode") if k in stored},
@@ -213,32 +162,19 @@ def _quantize(model: Any, config: Mapping[str, Any], spec: QuantizeSpec | None) 
         embeddings, stored = spec.embeddings, {}
     else:
         return
-    own = getattr(model, "quant_predicate", None)
+    predicate = quantizable(model, embeddings)
 
-    def predicate(path: str, module: Any) -> bool | dict[str, Any]:
+    def as_stored(path: str, module: Any) -> bool | dict[str, Any]:
         if not hasattr(module, "to_quantized"):
             return False
         if path in stored:
-            told: bool | dict[str, Any] = stored[path]
-            return told
+            recorded: bool | dict[str, Any] = stored[path]
+            return recorded
         if module.weight.shape[-1] % form["group_size"]:
             return False
-        if not embeddings and isinstance(module, nn.Embedding):
-            return False
-        return own(path, module) if own is not None else True
+        return predicate(path, module)
 
-    nn.quantize(model, **form, class_predicate=predicate)
-
-
-def _adapt(
-    model: Any, method: str, num_layers: int, lora_parameters: Mapping[str, Any] | None
-) -> None:
-    from mlx_lm.tuner.utils import linear_to_lora_layers
-
-    settings = {"rank": 8, "scale": 20.0, "dropout": 0.0, **(lora_parameters or {})}
-    if settings.get("keys") is None:
-        settings.pop("keys", None)
-    linear_to_lora_layers(model, num_layers, settings, use_dora=method == "dora")
+    nn.quantize(model, **form, class_predicate=as_stored)
 
 
 def _fused_growth(model: Any) -> int:

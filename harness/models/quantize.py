@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -78,8 +78,8 @@ def quantized(
 ) -> BaseModel:
     """``base`` quantized as ``spec`` says, from the cache or converted now.
 
-    A base without ``spec`` is returned as it is, and so is one that already is what ``spec`` asks
-    for (a 4-bit model from the hub).
+    Without a ``spec`` the base itself is returned, and so it is where it already is quantized as
+    ``spec`` says (a 4-bit model from the hub).
 
     Raises:
         UserError: the base is quantized otherwise, or a layer's width is no multiple of the group
@@ -101,49 +101,45 @@ def quantized(
 
 
 def _already(base: BaseModel, spec: QuantizeSpec) -> BaseModel:
-    """``base`` itself if it is quantized as ``spec`` asks."""
+    """``base`` itself if it is quantized as ``spec`` says."""
     found = base.quantization or {}
     got = (found.get("bits"), found.get("group_size"), found.get("mode", "affine"))
     if got == (spec.bits, spec.group_size, spec.mode):
         return base
-    told = f"bits {got[0]}, group_size {got[1]}, mode {got[2]}"
+    found_as = f"bits {got[0]}, group_size {got[1]}, mode {got[2]}"
     raise UserError(
-        f"model {base.id!r} is already quantized ({told}); it cannot be quantized to bits "
+        f"model {base.id!r} is already quantized ({found_as}); it cannot be quantized to bits "
         f"{spec.bits}, group_size {spec.group_size}, mode {spec.mode}. Use the unquantized model, "
         f"or --set quantize.bits={got[0]} --set quantize.group_size={got[1]}."
     )
 
 
 def _convert(base: BaseModel, spec: QuantizeSpec, folder: Path) -> None:
-    from harness.backend import nn  # isort: skip  (the BLAS first)
+    from harness.models.reading import read_model, weights_readable  # isort: skip  (the BLAS first)
     from mlx_lm.utils import quantize_model, save_config, save_model
 
-    from harness.models.load import read_model, weights_readable
-
     model, config = read_model(base)
-    refused = _indivisible(model, spec, nn)
+    refused = _indivisible(model, spec)
     if refused:
         widths = sorted(set(refused.values()))
         fitting = [g for g in _ALLOWED[spec.mode][1] if all(w % g == 0 for w in widths)]
-        told = (
+        fault = (
             f"model {base.id!r}: {len(refused)} layers of width {_list(widths)} cannot be "
             f"quantized in groups of {spec.group_size} (the first is {next(iter(refused))})"
         )
         if fitting:
-            raise UserError(f"{told}. Allowed: {_list(fitting)}.")
+            raise UserError(f"{fault}. Allowed: {_list(fitting)}.")
         # No group fits them (a state-space model's narrow projections), so they stay as they are.
-        print(f"tunebench: {told}, nor in smaller ones: left as they are", file=sys.stderr)
-    own = getattr(model, "quant_predicate", None)
-
-    def predicate(path: str, module: nn.Module) -> bool | dict[str, Any]:
-        if not spec.embeddings and isinstance(module, nn.Embedding):
-            return False
-        return own(path, module) if own is not None else True
-
+        print(f"tunebench: {fault}, nor in smaller ones: left as they are", file=sys.stderr)
     # mlx-lm prints; standard output may be one JSON object of ours.
     with contextlib.redirect_stdout(sys.stderr):
         model, config = quantize_model(
-            model, config, spec.group_size, spec.bits, mode=spec.mode, quant_predicate=predicate
+            model,
+            config,
+            spec.group_size,
+            spec.bits,
+            mode=spec.mode,
+            quant_predicate=quantizable(model, spec.embeddings),
         )
     with weights_readable(base):
         save_model(folder, model, donate_model=True)
@@ -153,9 +149,26 @@ def _convert(base: BaseModel, spec: QuantizeSpec, folder: Path) -> None:
         shutil.copy(path, folder / name)
 
 
-def _indivisible(model: Any, spec: QuantizeSpec, nn: Any) -> dict[str, int]:
+def quantizable(model: Any, embeddings: bool) -> Callable[[str, Any], bool | dict[str, Any]]:
+    """Which modules of ``model`` are quantized, as mlx-lm's ``quant_predicate`` says it: all, or
+    those the architecture names, with or without its embeddings."""
+    from harness.backend import nn
+
+    own = getattr(model, "quant_predicate", None)
+
+    def predicate(path: str, module: Any) -> bool | dict[str, Any]:
+        if not embeddings and isinstance(module, nn.Embedding):
+            return False
+        return own(path, module) if own is not None else True
+
+    return predicate
+
+
+def _indivisible(model: Any, spec: QuantizeSpec) -> dict[str, int]:
     """Widths of layers that would be quantized but that the group size does not divide; mlx-lm
-    leaves such layers out without a word."""
+    silently leaves such layers as they are."""
+    from harness.backend import nn
+
     return {
         path: int(module.weight.shape[-1])
         for path, module in model.named_modules()

@@ -21,8 +21,9 @@ from harness.disk.files import content_key, sha256_file, user_path, write_json
 from harness.disk.manifest import ALWAYS_HASHED_BYTES
 from harness.errors import UserError, unknown
 from harness.models import smollm2, tiny
+from harness.models.config import ModelConfig
 from harness.models.hub import snapshot
-from harness.models.weights import Tensor, check_weights
+from harness.models.weights import ADAPTER_CONFIG, Tensor, check_weights
 from harness.progress import ProgressCallback, print_message, silent
 
 EMBEDDED = ("smollm2", "tiny")
@@ -61,18 +62,12 @@ class BaseModel:
     @property
     def layers(self) -> int:
         """Number of transformer blocks; 0 where the configuration does not say."""
-        inner = self.config.get("text_config")
-        config = inner if isinstance(inner, Mapping) else self.config
-        for key in ("num_hidden_layers", "n_layers", "n_layer", "num_layers"):
-            if isinstance(config.get(key), int):
-                return int(config[key])
-        return 0
+        return ModelConfig(self.config).layers or 0
 
     @property
     def quantization(self) -> Mapping[str, Any] | None:
         """How the weights are quantized on disk, or None."""
-        found = self.config.get("quantization") or self.config.get("quantization_config")
-        return found if isinstance(found, Mapping) else None
+        return ModelConfig(self.config).quantization
 
 
 def resolve(
@@ -165,7 +160,7 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
                 f"model {name!r}: {folder} holds only GGUF. Allowed: config.json with "
                 "model*.safetensors. Get the original model, or convert it with mlx_lm.convert."
             )
-        adapter = (folder / "adapter_config.json").is_file()
+        adapter = (folder / ADAPTER_CONFIG).is_file()
         hint = " It holds an adapter: give it as --adapter-path." if adapter else ""
         raise UserError(f"model {name!r}: {path} does not exist.{hint}")
     try:

@@ -1,7 +1,9 @@
-"""Safetensors headers: names, shapes and types of tensors without reading them.
+"""Files of weights: their names, their size, and their headers, read without the weights.
 
-File -> header, with every damage named: truncated, not safetensors, a shard of the index missing.
-Needs neither mlx nor the safetensors package. Format: github.com/huggingface/safetensors#format.
+Safetensors file -> names, shapes and types of its tensors, with every damage named: truncated, not
+safetensors, a shard of the index missing. Needs neither mlx nor the safetensors package, whose
+errors name no tensor and which refuses number types that are left to MLX here. Format:
+github.com/huggingface/safetensors#format.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ from typing import Any
 
 from harness.errors import UserError
 
+WEIGHT_FILES = "*.safetensors"
+ADAPTER_FILE = "adapters.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+
 _HEADER_LIMIT = 100 * 1024 * 1024  # the format's own limit
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "BOOL": 1, "C64": 8}
 _BYTES |= {f"{kind}{8 * size}": size for kind in "IU" for size in (1, 2, 4, 8)}
@@ -25,9 +31,14 @@ class Tensor:
     """One tensor's entry in a header."""
 
     dtype: str
-    """As the file says it: ``F32``, ``F16``, ``BF16``, ``U32``, …"""
+    """As the file names it: ``F32``, ``F16``, ``BF16``, ``U32``, …"""
     shape: tuple[int, ...]
     bytes: int
+
+
+def weight_bytes(folder: Path) -> int:
+    """Bytes of the files of weights in ``folder``, their headers included."""
+    return sum(path.stat().st_size for path in folder.glob(WEIGHT_FILES))
 
 
 def read_header(path: Path) -> dict[str, Tensor]:
@@ -51,9 +62,9 @@ def read_header(path: Path) -> dict[str, Tensor]:
         }
         end = max((header[name]["data_offsets"][1] for name in tensors), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        told = f": {error}" if isinstance(error, _Unlike) else ""
+        reason = f": {error}" if isinstance(error, _Contradiction) else ""
         raise UserError(
-            f"{path} is not a readable safetensors file (damaged or truncated{told}). "
+            f"{path} is not a readable safetensors file (damaged or truncated{reason}). "
             "Download or write it again."
         ) from error
     if size < 8 + length + end:
@@ -63,7 +74,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-class _Unlike(ValueError):
+class _Contradiction(ValueError):
     """A header that contradicts itself."""
 
 
@@ -72,11 +83,13 @@ def _tensor(name: str, entry: dict[str, Any]) -> Tensor:
     start, end = entry["data_offsets"]
     dtype, shape = str(entry["dtype"]), tuple(entry["shape"])
     if not all(isinstance(number, int) and number >= 0 for number in (start, end, *shape)):
-        raise _Unlike(f"tensor {name!r} has shape {shape} at {start} to {end}")
+        raise _Contradiction(f"tensor {name!r} has shape {shape} at {start} to {end}")
     wanted = math.prod(shape) * _BYTES.get(dtype, 0)
     # Types that are not known here are left to MLX.
     if end - start != wanted and dtype in _BYTES:
-        raise _Unlike(f"tensor {name!r} of {dtype} {shape} in {end - start} bytes, not {wanted}")
+        raise _Contradiction(
+            f"tensor {name!r} of {dtype} {shape} in {end - start} bytes, not {wanted}"
+        )
     return Tensor(dtype, shape, end - start)
 
 

@@ -6,14 +6,14 @@ weights fit the base is checked when they are loaded (``models/adapter.py``).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from harness.disk.files import sha256_file
 from harness.errors import UserError
-from harness.pipeline.cache_keys import ADAPTER_CONFIG, ADAPTER_FILE
+from harness.models.adapter import adapter_config, adapter_weights
+from harness.models.weights import ADAPTER_FILE
 from harness.schema.variant_result import Adapter
 
 
@@ -44,17 +44,11 @@ def given_adapter(folder: Path) -> AdapterSource:
     Raises:
         UserError: the folder holds none.
     """
-    file = folder / ADAPTER_FILE
-    if not file.is_file():
-        raise UserError(
-            f"--adapter-path {folder}: no {ADAPTER_FILE} there. Give a folder that "
-            "mlx_lm.lora or tunebench wrote."
-        )
+    file = adapter_weights(folder)
     try:
-        config = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
-        iterations = config.get("iters")
+        iterations = adapter_config(folder).get("iters")
         iterations = iterations if isinstance(iterations, int) and iterations >= 0 else None
-    except (OSError, ValueError, AttributeError):
+    except UserError:
         iterations = None  # loading names what is wrong with the configuration
     return AdapterSource(folder, sha256_file(file), iterations, "given")
 

@@ -6,7 +6,6 @@ its code changes what it computes: older entries are then unused.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from importlib import metadata
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.disk.files import content_key, sha256_file
+from harness.errors import UserError
+from harness.models.adapter import adapter_config
+from harness.models.weights import ADAPTER_FILE
 
-ADAPTER_FILE = "adapters.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 # Tokenization decides the rows as much as MLX decides the numbers.
 _COMPUTING = ("mlx", "mlx-lm", "transformers", "tokenizers")
 # What mlx-lm reads of an adapter's configuration when it applies the weights.
@@ -44,9 +44,9 @@ def adapter_key(folder: Path | None) -> str | None:
     if folder is None:
         return None
     try:
-        config = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
+        config = adapter_config(folder)
         applied = [config.get(field) for field in _APPLIED]
-    except (OSError, ValueError, AttributeError):
+    except UserError:
         applied = []  # loading names what is wrong with the configuration
     return content_key(sha256_file(folder / ADAPTER_FILE), applied)
 

@@ -18,8 +18,8 @@ from harness.data.records import Dataset
 from harness.errors import UserError
 from harness.models.adapter import adapter_config
 from harness.models.resolve import BaseModel
+from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.options import Checkpoints
-from harness.pipeline.cache_keys import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.runs.store import StoredRun
 from harness.schema.results import Protocols
 from harness.train.variant import LoraParameters, Variant

@@ -20,6 +20,7 @@ from harness.disk.files import content_key, sha256_file, write_json
 from harness.distributed.ranked_worker import RankedWorker
 from harness.errors import UserError
 from harness.models.cpu import blas_advice
+from harness.models.weights import ADAPTER_FILE
 from harness.pipeline import cache_keys
 from harness.pipeline.adapter_path import AdapterSource, check_given, given_adapter, path_text
 from harness.pipeline.invocation import Setting as Setting
@@ -131,7 +132,7 @@ class VariantStages:
             return AdapterSource(None, None, 0, "cached")
         iterations = self.finetuned.iterations
         path = self.adapter_folder(iterations)
-        digest = sha256_file(path / cache_keys.ADAPTER_FILE)
+        digest = sha256_file(path / ADAPTER_FILE)
         return AdapterSource(path, digest, iterations, "cached" if self.was_cached else "trained")
 
     @property

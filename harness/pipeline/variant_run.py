@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from harness.data.records import Example
 from harness.data.sampling import stratified
 from harness.data.sources.students import load_students
+from harness.models.weights import ADAPTER_FILE
 from harness.options import Checkpoints
 from harness.pipeline import grading
-from harness.pipeline.cache_keys import ADAPTER_FILE
 from harness.pipeline.checkpoint_rows import checkpoint_results, checkpoint_rows
 from harness.pipeline.fuse_section import fuse_section
 from harness.pipeline.stages import PARITY_EXAMPLES, VariantStages

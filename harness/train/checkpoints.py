@@ -22,7 +22,8 @@ import numpy as np
 
 from harness.backend import mx, nn
 from harness.disk.files import sha256_file, write_json
-from harness.train.trainable import CONFIG, WEIGHTS, save_adapter, save_arrays, trainable
+from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
+from harness.train.trainable import save_adapter, save_arrays, trainable
 from harness.train.variant import Variant
 
 _KEPT = 2
@@ -41,19 +42,19 @@ def write_checkpoint(
 ) -> Checkpoint:
     """Save the adapter as it is now as ``out/checkpoints/<iteration>``."""
     folder = save_adapter(model, variant, base, out / "checkpoints" / f"{iteration:07d}")
-    alias = out / f"{iteration:07d}_{WEIGHTS}"
+    alias = out / f"{iteration:07d}_{ADAPTER_FILE}"
     alias.unlink(missing_ok=True)
     try:
-        os.link(folder / WEIGHTS, alias)
+        os.link(folder / ADAPTER_FILE, alias)
     except OSError:  # a file system without hard links
-        shutil.copyfile(folder / WEIGHTS, alias)
+        shutil.copyfile(folder / ADAPTER_FILE, alias)
     return Checkpoint(iteration, folder)
 
 
 def checkpoints_in(out: Path) -> list[Checkpoint]:
     """The checkpoints that ``out`` holds, in order of iteration."""
     folders = sorted((out / "checkpoints").glob("[0-9]*"))
-    return [Checkpoint(int(f.name), f) for f in folders if (f / WEIGHTS).is_file()]
+    return [Checkpoint(int(f.name), f) for f in folders if (f / ADAPTER_FILE).is_file()]
 
 
 def damaged_files(folder: Path, told: dict[str, str]) -> list[str]:
@@ -117,7 +118,7 @@ class StateStore:
 
     def vouch(self, checkpoint: Checkpoint) -> None:
         """Have the next states tell whether ``checkpoint`` is still what was written."""
-        for file in (checkpoint.path / WEIGHTS, checkpoint.path / CONFIG):
+        for file in (checkpoint.path / ADAPTER_FILE, checkpoint.path / ADAPTER_CONFIG):
             name = file.relative_to(self.folder.parent).as_posix()
             self.vouched[name] = sha256_file(file)
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from harness.models.parameters import Parameters
+from harness.models.config import ModelConfig
+from harness.schema.variant_result import Parameters
 from harness.train.curve import validates_at
 from harness.train.variant import Variant
 
@@ -67,16 +68,14 @@ def estimate(
         gflops: measured speed of a large product (``backend.measure_gflops``).
         valid_rows: rows of the validation split; counts where ``val_batches`` is -1.
     """
-    inner = config.get("text_config", config)
-    layers = int(inner.get("num_hidden_layers", 1))
-    hidden = int(inner.get("hidden_size", 1))
-    vocabulary = int(inner.get("vocab_size", 1))
+    model = ModelConfig(config)
+    layers, hidden, vocabulary = model.layers or 1, model.hidden or 1, model.vocabulary or 1
     adapted = layers if variant.num_layers == -1 else min(variant.num_layers, layers)
     adapted = adapted if variant.trains else 0
     head = hidden * vocabulary
     blocks = max(0, counts.total - head)
     backward = blocks * adapted // max(1, layers) + head
-    quantized = variant.quantize is not None or bool(config.get("quantization"))
+    quantized = variant.quantize is not None or bool(model.mlx_quantization)
     unpacking_s = counts.total / UNPACKED_PER_S if quantized else 0.0
     rate = gflops * 1e9 * EFFICIENCY
 
@@ -92,7 +91,7 @@ def estimate(
         validate_s=(validations if variant.trains else 1) * validation_batches * forward_s,
         peak_bytes=base_bytes
         + _optimizer_bytes(counts)
-        + max(lengths) * variant.batch_size * _token_bytes(inner, adapted, variant)
+        + max(lengths) * variant.batch_size * _token_bytes(model, adapted, variant)
         + (2 * head * _FLOAT if quantized else 0),
     )
 
@@ -102,11 +101,11 @@ def _optimizer_bytes(counts: Parameters) -> int:
     return counts.trainable * 4 * _FLOAT
 
 
-def _token_bytes(config: Mapping[str, Any], adapted: int, variant: Variant) -> int:
+def _token_bytes(model: ModelConfig, adapted: int, variant: Variant) -> int:
     """What one token of a batch keeps until the backward pass."""
-    hidden = int(config.get("hidden_size", 1))
-    intermediate = int(config.get("intermediate_size", 4 * hidden))
+    hidden = model.hidden or 1
+    intermediate = model.intermediate or 4 * hidden
     block = 16 * hidden + 5 * intermediate
     kept = block + adapted * hidden if variant.grad_checkpoint else max(1, adapted) * block
     # Logits, their gradient and the softmax between them.
-    return _FLOAT * (kept + 3 * int(config.get("vocab_size", 1)))
+    return _FLOAT * (kept + 3 * (model.vocabulary or 1))

@@ -23,18 +23,13 @@ from harness.disk.files import content_key, sha256_file, write_json
 from harness.errors import UserError
 from harness.models.cpu.accelerate import accelerate
 from harness.models.load import LoadedModel
+from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.progress import ProgressCallback, silent
 from harness.sharding import Shard
 from harness.train.checkpoints import Checkpoint, StateStore, checkpoints_in, damaged_files
 from harness.train.curve import Curve, CurvePoint
 from harness.train.loop import Session, Watch
-from harness.train.trainable import (
-    CONFIG,
-    WEIGHTS,
-    apply_variant,
-    remove_temporaries,
-    save_adapter,
-)
+from harness.train.trainable import apply_variant, remove_temporaries, save_adapter
 from harness.train.validate import mean_loss, validation_rows
 from harness.train.variant import Variant
 
@@ -115,7 +110,7 @@ def finetune(
     acceleration = _same_kernels(loaded, chosen, Shard() if begun == _FINISHED else share)
     apply_variant(loaded.model, variant, seed)
     if finished is not None:
-        loaded.model.load_weights(str(out / WEIGHTS), strict=False)
+        loaded.model.load_weights(str(out / ADAPTER_FILE), strict=False)
         loaded.model.eval()
         return finished
     session = Session(loaded.model, variant, loaded.base.id, out, watch)
@@ -238,7 +233,7 @@ def _write_result(
     record = asdict(result)
     for key in ("adapter", "checkpoints"):
         del record[key]  # found again from the folder, which may be moved
-    files = checkpoints | {name: sha256_file(out / name) for name in (WEIGHTS, CONFIG)}
+    files = checkpoints | {name: sha256_file(out / name) for name in (ADAPTER_FILE, ADAPTER_CONFIG)}
     write_json(out / RESULT, {"fingerprint": fingerprint, "files": files} | record)
 
 
@@ -267,7 +262,7 @@ def read_result(out: Path, fingerprint: str | None = None) -> FinetuneResult | N
             return None
         curve = [CurvePoint(**point) for point in record.pop("curve")]
         notes, record["costs"] = tuple(record.pop("notes")), tuple(record.get("costs", ()))
-        if not (out / WEIGHTS).is_file() or damaged_files(out, record.pop("files", {})):
+        if not (out / ADAPTER_FILE).is_file() or damaged_files(out, record.pop("files", {})):
             return None
         return FinetuneResult(
             curve=curve, checkpoints=checkpoints_in(out), adapter=out, notes=notes, **record

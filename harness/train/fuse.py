@@ -16,8 +16,9 @@ from typing import Any
 
 from harness.backend import mx, nn
 from harness.errors import UserError
+from harness.models.adapter import replace_modules
 from harness.models.load import LoadedModel
-from harness.models.weights import read_header
+from harness.models.weights import WEIGHT_FILES, read_header, weight_bytes
 
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "U32": "uint32", "U8": "uint8"}
 
@@ -54,7 +55,7 @@ def fuse(loaded: LoadedModel, out: Path, dequantize: bool) -> FusedSize:
     try:
         fused = [(name, module.fuse(dequantize=dequantize)) for name, module in _adapted(model)]
         widened = sum(_wider(module, dict(_adapted(model))[name]) for name, module in fused)
-        _put(model, fused)
+        replace_modules(model, fused)
         if dequantize:
             dequantize_model(model)
             config.pop("quantization", None)
@@ -64,19 +65,17 @@ def fuse(loaded: LoadedModel, out: Path, dequantize: bool) -> FusedSize:
     except (OSError, RuntimeError) as error:
         raise UserError(f"cannot write the fused model to {out}: {error}") from error
     finally:
-        _put(model, replaced)
+        replace_modules(model, replaced)
     return weigh(out, widened)
 
 
 def weigh(folder: Path, widened: int = 0) -> FusedSize:
     """Size of the safetensors in ``folder``: of a base, an adapter or a fused model."""
-    files = sorted(folder.glob("*.safetensors"))
     by_dtype: Counter[str] = Counter()
-    for file in files:
+    for file in folder.glob(WEIGHT_FILES):
         for tensor in read_header(file).values():
             by_dtype[_DTYPES.get(tensor.dtype, tensor.dtype.lower())] += tensor.bytes
-    total = sum(file.stat().st_size for file in files)
-    return FusedSize(total, dict(sorted(by_dtype.items())), widened)
+    return FusedSize(weight_bytes(folder), dict(sorted(by_dtype.items())), widened)
 
 
 def _adapted(model: nn.Module) -> list[tuple[str, Any]]:
@@ -96,13 +95,6 @@ def _will_be_replaced(model: nn.Module, dequantize: bool) -> list[tuple[str, Any
         if "scales" in module and not name.startswith(inside)
     ]
     return adapted + quantized
-
-
-def _put(model: nn.Module, modules: list[tuple[str, Any]]) -> None:
-    from mlx.utils import tree_unflatten
-
-    if modules:
-        model.update_modules(tree_unflatten(modules))
 
 
 def _wider(fused: Any, adapted: Any) -> bool:

@@ -16,10 +16,9 @@ from typing import Any
 from harness.backend import mx, nn, optim
 from harness.disk.files import write_json
 from harness.errors import UserError
+from harness.models.adapter import make_trainable
+from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.train.variant import Variant
-
-WEIGHTS = "adapters.safetensors"
-CONFIG = "adapter_config.json"
 
 _OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "adam": optim.Adam,
@@ -38,25 +37,17 @@ def apply_variant(model: nn.Module, variant: Variant, seed: int) -> None:
     Raises:
         UserError: ``lora_parameters.keys`` match no layer, or ``resume_adapter_file`` does not fit.
     """
-    from mlx_lm.tuner.utils import linear_to_lora_layers
-
     mx.random.seed(seed)
-    model.freeze()
+    parameters = variant.lora_parameters.model_dump()
+    try:
+        make_trainable(model, variant.fine_tune_type, variant.num_layers, parameters)
+    except ValueError as error:  # a kind of layer that has no such adapter, e.g. experts
+        raise UserError(
+            f"variant {variant.name!r} does not suit this model: {error} Use fine_tune_type: "
+            f"lora, or name plain layers in lora_parameters.keys ({_linear(model)})."
+        ) from error
     if not variant.trains:
         return
-    if variant.fine_tune_type == "full":
-        for block in model.layers[-max(variant.num_layers, 0) :]:
-            block.unfreeze()
-    else:
-        parameters = variant.lora_parameters.model_dump()
-        dora = variant.fine_tune_type == "dora"
-        try:
-            linear_to_lora_layers(model, variant.num_layers, parameters, use_dora=dora)
-        except ValueError as error:  # a kind of layer that has no such adapter, e.g. experts
-            raise UserError(
-                f"variant {variant.name!r} does not suit this model: {error} Use fine_tune_type: "
-                f"lora, or name plain layers in lora_parameters.keys ({_linear(model)})."
-            ) from error
     if not trainable(model):
         raise UserError(
             f"variant {variant.name!r}: lora_parameters.keys {_listed(variant)} match no layer of "
@@ -126,7 +117,7 @@ def build_optimizer(variant: Variant, model: nn.Module) -> Any:
 
 def save_adapter(model: nn.Module, variant: Variant, base: str, folder: Path) -> Path:
     """Write the adapter files into ``folder`` (atomically each, the configuration last)."""
-    save_arrays(folder / WEIGHTS, trainable(model))
+    save_arrays(folder / ADAPTER_FILE, trainable(model))
     spec = variant.quantize
     # `quantize` is ours: which base the adapter fits, since mlx-lm writes only the model's name.
     config = variant.mlx_lm_config() | {
@@ -135,7 +126,7 @@ def save_adapter(model: nn.Module, variant: Variant, base: str, folder: Path) ->
     }
     if variant.fine_tune_type == "full":
         config["lora_parameters"] = None
-    write_json(folder / CONFIG, config)
+    write_json(folder / ADAPTER_CONFIG, config)
     return folder
 
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from harness.bundled import FIXTURES
 from harness.disk.files import sha256_file, user_path
 from harness.errors import UserError, unknown
+from harness.models.config import ModelConfig
 from harness.models.quantize import QuantizeSpec
 from harness.train.variant import (
     IGNORED_KEYS,
@@ -247,14 +248,14 @@ def check_against(variant: Variant, config: Mapping[str, Any]) -> None:
         UserError: more layers than the model has, ``full`` or an odd-width ``dora`` on a base that
             is already quantized.
     """
-    inner = config.get("text_config")
-    layers = _layer_count(config) or _layer_count(inner if isinstance(inner, Mapping) else {})
+    model = ModelConfig(config)
+    layers = model.layers
     if variant.trains and layers is not None and variant.num_layers > layers:
         raise UserError(
             f"variant {variant.name!r}: num_layers={variant.num_layers}, but the model has "
             f"{layers} layers. Use --set num_layers={layers}, or -1 for all."
         )
-    packed = config.get("quantization") or config.get("quantization_config")
+    packed = model.quantization
     if not packed:
         return
     if variant.fine_tune_type == "full":
@@ -262,15 +263,8 @@ def check_against(variant: Variant, config: Mapping[str, Any]) -> None:
             f"variant {variant.name!r}: fine_tune_type full needs a base that is not quantized "
             "(packed weights have no gradient). Use a lora variant: on this base it is QLoRA."
         )
-    if variant.fine_tune_type == "dora" and isinstance(packed, Mapping) and "bits" in packed:
+    if variant.fine_tune_type == "dora" and "bits" in packed:
         try:
             refuse_dora_bits(int(packed["bits"]))
         except ValueError as error:
             raise UserError(f"variant {variant.name!r}: {error}.") from error
-
-
-def _layer_count(config: Mapping[str, Any]) -> int | None:
-    for key in ("num_hidden_layers", "n_layers", "n_layer", "num_layers"):
-        if isinstance(config.get(key), int):
-            return int(config[key])
-    return None

@@ -22,6 +22,7 @@ from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
 from harness.models.device import device, measured_at
 from harness.models.load import LoadedModel, load
+from harness.models.weights import weight_bytes
 from harness.progress import ProgressCallback
 from harness.sharding import SINGLE_RANK, Shard
 from harness.train.estimate import estimate
@@ -32,7 +33,7 @@ from harness.train.variant import Variant
 from harness.worker import memory_advice
 from harness.worker.fused import Forms, same_weights
 from harness.worker.resumable import KeptRows, larger, phase_memory
-from harness.worker.room import no_room, weight_bytes
+from harness.worker.room import no_room
 from harness.worker.state import LOSS_BATCH, Holdings
 from harness.worker.trials import Trials
 
@@ -94,7 +95,7 @@ class Workbench(Trials):
             "device": device(),
             "distributed_size": 1,
             "base_bytes": weight_bytes(self.holdings.base.path),
-            "parameters": self.holdings.counts().to_json(),
+            "parameters": self.holdings.counts().model_dump(),
             "acceleration": acceleration.to_json(),
             "load": phase_memory(phase),
         }

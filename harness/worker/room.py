@@ -10,8 +10,6 @@ from pathlib import Path
 
 import psutil
 
-WEIGHT_FILES = "*.safetensors"
-
 
 def no_room(weights: int, root: Path) -> str | None:
     """Why a dequantized form of ``weights`` is skipped, or None when there is room for it."""
@@ -23,8 +21,3 @@ def no_room(weights: int, root: Path) -> str | None:
         if needed > room:
             return f"would need {needed / 1e9:.1f} GB of {what}, {room / 1e9:.1f} are free"
     return None
-
-
-def weight_bytes(folder: Path) -> int:
-    """Bytes of the weights in ``folder``."""
-    return sum(path.stat().st_size for path in folder.glob(WEIGHT_FILES))

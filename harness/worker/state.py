@@ -21,14 +21,16 @@ from harness.data.tokens import Tokenized, TokenizedExample, encode_prompt, toke
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.measure.decode import batchable
-from harness.measure.generate import context_length
-from harness.models import parameters
+from harness.models.config import ModelConfig
 from harness.models.cpu.accelerate import Acceleration, accelerate
 from harness.models.cpu.decode_batches import batches_of
 from harness.models.load import LoadedModel, load
+from harness.models.parameters import count
 from harness.models.quantize import quantized
 from harness.models.resolve import BaseModel, resolve
+from harness.models.weights import weight_bytes
 from harness.progress import ProgressCallback
+from harness.schema.variant_result import Parameters
 from harness.train.variant import Variant
 from harness.worker import memory_advice
 
@@ -56,7 +58,9 @@ class Holdings:
         self.style: PromptStyle = style(prompt_style)
         self.dataset: Dataset = resolve_dataset(dataset)
         self.original: BaseModel = resolve(model, cache, progress, trust_remote_code)
-        memory_advice.write(memory_advice.loading(self.original.id, _weight_bytes(self.original)))
+        memory_advice.write(
+            memory_advice.loading(self.original.id, weight_bytes(self.original.path))
+        )
         self.base: BaseModel = quantized(self.original, variant.quantize, cache, progress)
         self._loaded: LoadedModel | None = None
         self._adapter: str | None = None
@@ -113,7 +117,7 @@ class Holdings:
         """Let go of the model."""
         self._loaded = None
         self._adapter = None
-        memory_advice.write(memory_advice.loading(self.base.id, _weight_bytes(self.base)))
+        memory_advice.write(memory_advice.loading(self.base.id, weight_bytes(self.base.path)))
         gc.collect()
         mx.clear_cache()
 
@@ -137,9 +141,9 @@ class Holdings:
         )
         return train, valid
 
-    def counts(self) -> parameters.Parameters:
+    def counts(self) -> Parameters:
         """Counts of the base as it is on disk, quantized or not, with the variant's adapter."""
-        return parameters.count(
+        return count(
             dict(self.base.config),
             fine_tune_type=self.variant.fine_tune_type,
             num_layers=self.variant.num_layers,
@@ -193,8 +197,4 @@ class Holdings:
 
     def context(self) -> int:
         """Longest text the model takes, in tokens."""
-        return context_length(dict(self.base.config)) or self.variant.max_seq_length
-
-
-def _weight_bytes(base: BaseModel) -> int:
-    return sum(path.stat().st_size for path in base.path.glob("*.safetensors"))
+        return ModelConfig(self.base.config).context or self.variant.max_seq_length

@@ -11,7 +11,7 @@ from measure_models import Base, Loaded, llama, rows
 from harness.backend import mx, nn
 from harness.errors import UserError
 from harness.measure.decode import decoder_of
-from harness.measure.generate import Generation, GenerationProtocol, context_length, generate
+from harness.measure.generate import Generation, GenerationProtocol, generate
 
 
 class Successor(nn.Module):
@@ -86,12 +86,6 @@ def test_a_prompt_longer_than_the_context_is_refused_before_any_is_answered(tiny
 def test_the_context_limits_the_answer(tiny: Loaded) -> None:
     loaded = replace(scripted(tiny, {97: 97}), base=Base({"max_position_embeddings": 8}))
     assert generate(loaded, [[97] * 6])[0] == Generation("aa", 2, "length")
-
-
-def test_context_length_is_read_from_the_config() -> None:
-    assert context_length({"max_position_embeddings": 2048}) == 2048
-    assert context_length({"text_config": {"max_position_embeddings": 77}}) == 77
-    assert context_length({}) is None
 
 
 def test_no_prompts_give_no_answers(tiny: Loaded) -> None:

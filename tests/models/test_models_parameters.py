@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from mlx.utils import tree_flatten
 
+from harness.cli.machine import render_params
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models.load import load
-from harness.models.parameters import count, predict, read_config, render
+from harness.models.parameters import count, predict, read_config
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel
 
@@ -116,7 +117,9 @@ def test_the_default_model_is_counted_without_downloading_it() -> None:
 
 
 def test_the_table_is_in_millions_and_gigabytes() -> None:
-    text = render("Mistral-7B", "article/lora", *predict(MISTRAL_7B, "lora", 16, ARTICLE))
+    text = render_params("lora on Mistral-7B", *predict(MISTRAL_7B, "lora", 16, ARTICLE))
+    text = " ".join(text.split())
+    assert text.startswith("lora on Mistral-7B |")
     assert "| trainable, M | 1.704 |" in text
     assert "| total, M | 7243.436 |" in text
     assert "| base, GB | 14.483 |" in text

@@ -5,12 +5,19 @@ from __future__ import annotations
 import pytest
 from training_rows import make_variant
 
-from harness.models.parameters import Parameters, count, predict, read_config
+from harness.models.parameters import count, predict, read_config
+from harness.schema.variant_result import Parameters
 from harness.train.estimate import estimate
 
 TOY = {"num_hidden_layers": 4, "hidden_size": 10, "intermediate_size": 20, "vocab_size": 100}
 # 1,000 weights of output layer and 4 blocks of 1,000; 50 trained.
-COUNTS = Parameters(50, 5000, 5000, 100.0, 100.0)
+COUNTS = Parameters(
+    trainable=50,
+    total=5000,
+    packed_total=5000,
+    per_ten_thousand=100.0,
+    packed_per_ten_thousand=100.0,
+)
 
 
 def test_time_is_operations_over_half_the_measured_speed() -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from harness.backend import mx, nn
+from harness.models.adapter import replace_modules
 from harness.models.cpu import spare
 from harness.models.cpu.quantized import UnpackingLinear
 
@@ -56,17 +57,10 @@ def folded(model: nn.Module) -> Iterator[int]:
         before = []
     copies = [(name, m, copy) for name, m in before if (copy := _folded(m)) is not None]
     try:
-        _put(model, [(name, copy) for name, _, copy in copies])
+        replace_modules(model, [(name, copy) for name, _, copy in copies])
         yield len(copies)
     finally:
-        _put(model, [(name, layer) for name, layer, _ in copies])
-
-
-def _put(model: nn.Module, modules: list[tuple[str, nn.Module]]) -> None:
-    from mlx.utils import tree_unflatten
-
-    if modules:
-        model.update_modules(tree_unflatten(modules))
+        replace_modules(model, [(name, layer) for name, layer, _ in copies])
 
 
 def _folded(layer: Any) -> nn.Linear | None:

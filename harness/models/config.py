@@ -1,0 +1,70 @@
+"""What a model's ``config.json`` says of its architecture, each key looked up in one place.
+
+Architectures name the same thing differently (``num_hidden_layers``, ``n_layer``), and a model
+that also sees images keeps its language part under ``text_config``, which is read first. A
+property is None where the file does not say. Never imports mlx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The parsed ``config.json`` of a model."""
+
+    raw: Mapping[str, Any]
+
+    @property
+    def layers(self) -> int | None:
+        """Number of transformer blocks."""
+        return self._number("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+
+    @property
+    def hidden(self) -> int | None:
+        """Width of the hidden states."""
+        return self._number("hidden_size")
+
+    @property
+    def intermediate(self) -> int | None:
+        """Width inside of a block's feed-forward network."""
+        return self._number("intermediate_size")
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Number of tokens that the output layer tells apart."""
+        return self._number("vocab_size")
+
+    @property
+    def context(self) -> int | None:
+        """Number of positions that the model was made for."""
+        return self._number("max_position_embeddings", "max_sequence_length", "n_positions")
+
+    @property
+    def dtype(self) -> str | None:
+        """Number type of unquantized weights, e.g. ``bfloat16``."""
+        found = self.raw.get("torch_dtype") or self.raw.get("dtype")
+        return found if isinstance(found, str) else None
+
+    @property
+    def mlx_quantization(self) -> Mapping[str, Any] | None:
+        """How mlx-lm quantized the weights: ``bits``, ``group_size``, ``mode``, layers by name."""
+        found = self.raw.get("quantization")
+        return found if isinstance(found, Mapping) else None
+
+    @property
+    def quantization(self) -> Mapping[str, Any] | None:
+        """How mlx-lm, or else another tool (``quantization_config``), quantized the weights."""
+        found = self.raw.get("quantization") or self.raw.get("quantization_config")
+        return found if isinstance(found, Mapping) else None
+
+    def _number(self, *keys: str) -> int | None:
+        """The first whole number under one of ``keys``, of the language part first."""
+        for section in (self.raw.get("text_config"), self.raw):
+            for key in keys:
+                if isinstance(section, Mapping) and isinstance(section.get(key), int):
+                    return int(section[key])
+        return None
