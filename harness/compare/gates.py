@@ -20,10 +20,9 @@ from harness.compare.gate_evidence import (
 )
 from harness.compare.gate_words import shown_evidence
 from harness.compare.pairing import Pair, pairs
-from harness.compare.sides import RunVariant, require_alike
+from harness.compare.sides import RunVariant, require_alike, sample_note, sample_size
 from harness.compare.thresholds import METRICS, GateRule, load_gates, metric_value
 from harness.errors import UserError
-from harness.report.columns import sample_note, sample_size
 from harness.runs.baseline import bless
 from harness.runs.store import StoredRun
 from harness.schema.results import GateResult, GateVerdict

@@ -1,9 +1,9 @@
 """Across seeds: mean and spread of each variant, and differences that exceed the spread.
 
-Input: runs of the same setting with different seeds -> output: Markdown. A seed is one draw of the
-method, so a statement about methods rests on the per-seed differences: their mean with Student's t
-over seeds, Holm over the primary family of each pair. Fewer than three seeds, or seeds that share
-their weights, give no such statement.
+Input: runs of the same setting with different seeds -> output: differences. A seed is one draw of
+the method, so a statement about methods rests on the per-seed differences: their mean with
+Student's t over seeds, Holm over the primary family of each pair. Fewer than three seeds, or seeds
+that share their weights, give no such statement.
 """
 
 from __future__ import annotations
@@ -15,17 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.compare.pairing import PRIMARY, RATE_METRICS, STAND_IN
-from harness.compare.sides import unlike_fields
+from harness.compare.sides import limited, sample_note, sample_size, unlike_fields
 from harness.compare.thresholds import metric_value
-from harness.markdown import NONE, code, escape, fixed, p_value, percent, table
-from harness.report.columns import limited, sample_note, sample_size
-from harness.report.conclusions import (
-    clauses,
-    listed,
-    metric_name,
-    show_delta,
-    show_delta_interval,
-)
 from harness.runs.store import StoredRun
 from harness.stats.intervals import Interval
 from harness.stats.paired import ALPHA, holm
@@ -46,8 +37,6 @@ WATCHED = {
     "clear_cache_threshold",
 }
 """What a variant file says besides how it trains: the seed, and how training is looked at."""
-
-SHARED_WEIGHTS = "the same weights stand under several seeds"
 
 
 @dataclass(frozen=True)
@@ -89,7 +78,9 @@ def seed_runs(runs: Sequence[StoredRun]) -> list[StoredRun]:
     if any(unlike_fields(runs[0], run) for run in runs[1:]):
         return []
     if any(
-        _setting(run, name) != _setting(runs[0], name) for name in _common(runs) for run in runs
+        _setting(run, name) != _setting(runs[0], name)
+        for name in common_variants(runs)
+        for run in runs
     ):
         return []
     return sorted(runs, key=lambda run: run.results.run.seed)
@@ -105,11 +96,11 @@ def _setting(run: StoredRun, variant: str) -> tuple[object, ...]:
 def seed_differences(runs: Sequence[StoredRun]) -> list[SeedDifference]:
     """Every pair of variants on every primary metric that all runs have."""
     made = []
-    for a, b in itertools.combinations(_common(runs), 2):
+    for a, b in itertools.combinations(common_variants(runs), 2):
         family = []
         independent = len({(_weights(run, a), _weights(run, b)) for run in runs}) == len(runs)
-        for metric in _family(runs):
-            before, after = _values(runs, a, metric), _values(runs, b, metric)
+        for metric in seed_family(runs):
+            before, after = seed_values(runs, a, metric), seed_values(runs, b, metric)
             if before is not None and after is not None:
                 deltas = [y - x for x, y in zip(before, after, strict=True)]
                 family.append(_difference(a, b, metric, deltas, independent))
@@ -118,63 +109,21 @@ def seed_differences(runs: Sequence[StoredRun]) -> list[SeedDifference]:
     return made
 
 
-def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
-    """One sentence over all pairs: what may be said of the methods; empty without a pair."""
-    if not differences:
-        return ""
-    if seeds < MIN_SEEDS:
-        return (
-            f"Nothing may be claimed of the methods: {seeds} seeds are too few, {MIN_SEEDS} are "
-            "needed."
-        )
-    tested = [d for d in differences if d.p is not None]
-    if not tested:
-        return f"Nothing may be claimed of the methods: {SHARED_WEIGHTS}."
-    won: dict[tuple[str, str], list[str]] = {}
-    within: dict[tuple[str, str], list[str]] = {}
-    for d in tested:
-        if d.exceeds:
-            pair = (d.b, d.a) if d.better else (d.a, d.b)
-            won.setdefault(pair, []).append(metric_name(d.metric))
-        else:
-            within.setdefault((d.a, d.b), []).append(metric_name(d.metric))
-    parts = [
-        f"{code(x)} is better than {code(y)} on {listed(metrics)} by more than seeds differ"
-        for (x, y), metrics in won.items()
-    ]
-    parts += [
-        f"no difference between {code(a)} and {code(b)} beyond the spread of seeds is shown on "
-        f"{listed(metrics)}, which is not evidence that they are equal"
-        for (a, b), metrics in within.items()
-    ]
-    return f"Over {seeds} seeds, with this model and data: {clauses(parts)}."
-
-
-def seed_summary(runs: Sequence[StoredRun]) -> str:
-    """Tables and sentences over the seeds; empty unless ``runs`` are seeds of one setting."""
-    found = seed_runs(runs)
-    if not found:
-        return ""
-    parts = [spread_table(found)]
-    differences = seed_differences(found)
-    if differences:
-        parts.append(f"**{seed_claim(differences, len(found))}**")
-        parts.append(_difference_table(differences, found))
-        parts.append("\n".join(f"- {_sentence(d, len(found))}" for d in differences))
-    return "\n\n".join(parts)
-
-
-def _common(runs: Sequence[StoredRun]) -> list[str]:
+def common_variants(runs: Sequence[StoredRun]) -> list[str]:
+    """The variants that all runs have, in the order of the first."""
     return [name for name in runs[0].variants if all(name in run.variants for run in runs[1:])]
 
 
-def _family(runs: Sequence[StoredRun]) -> tuple[str, ...]:
+def seed_family(runs: Sequence[StoredRun]) -> tuple[str, ...]:
     """The primary metrics; of plain texts, which have none of them, the loss of the whole text."""
-    measured = (_values(runs, name, metric) for name in _common(runs) for metric in PRIMARY)
+    measured = (
+        seed_values(runs, name, metric) for name in common_variants(runs) for metric in PRIMARY
+    )
     return PRIMARY if any(values is not None for values in measured) else (STAND_IN,)
 
 
-def _values(runs: Sequence[StoredRun], variant: str, metric: str) -> list[float] | None:
+def seed_values(runs: Sequence[StoredRun], variant: str, metric: str) -> list[float] | None:
+    """A metric of a variant by seed; None where a run lacks it."""
     found = [metric_value(run.results.variants[variant], metric) for run in runs]
     known = [value for value in found if value is not None]
     return known if len(known) == len(found) else None
@@ -199,66 +148,3 @@ def _difference(
     # Without spread every seed gave one difference: a real one, or none at all.
     p = 2 * float(stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0.0)
     return SeedDifference(a, b, metric, deltas, mean, spread, (mean - reach, mean + reach), p, p)
-
-
-def spread_table(runs: Sequence[StoredRun]) -> str:
-    """Every variant's primary metrics by seed, with mean and standard deviation."""
-    rows = []
-    for variant in _common(runs):
-        for metric in _family(runs):
-            values = _values(runs, variant, metric)
-            if values is None:
-                continue
-            rate = metric in RATE_METRICS
-            shown = [percent(v) if rate else fixed(v) for v in (*values, stdlib.mean(values))]
-            spread = stdlib.stdev(values)
-            rows.append(
-                [
-                    escape(variant),
-                    metric_name(metric),
-                    *shown,
-                    f"{100 * spread:.1f} points" if rate else fixed(spread, 4),
-                ]
-            )
-    seeds = [f"seed {run.results.run.seed}" for run in runs]
-    headers = ["Variant", "Metric", *seeds, "Mean", "Standard deviation"]
-    return table(headers, rows, text_columns=2)
-
-
-def _difference_table(differences: Sequence[SeedDifference], runs: Sequence[StoredRun]) -> str:
-    rows = [
-        [
-            f"{code(d.b)} − {code(d.a)}",
-            metric_name(d.metric),
-            *(show_delta(d.metric, delta) for delta in d.deltas),
-            show_delta(d.metric, d.mean),
-            show_delta(d.metric, d.spread).lstrip("+"),
-            show_delta_interval(d.metric, d.ci95) if d.ci95 else NONE,
-            p_value(d.p),
-            p_value(d.p_holm),
-        ]
-        for d in differences
-    ]
-    by_seed = [f"seed {run.results.run.seed}" for run in runs]
-    headers = ["Pair", "Metric", *by_seed, "Mean", "Standard deviation", "95% over seeds"]
-    return table([*headers, "p", "p Holm"], rows, text_columns=2)
-
-
-def _sentence(difference: SeedDifference, seeds: int) -> str:
-    d = difference
-    pair = f"On {metric_name(d.metric)}, {code(d.b)} and {code(d.a)}"
-    if d.ci95 is None and seeds < MIN_SEEDS:
-        return f"{pair}: {seeds} seeds are too few to speak of methods (three are needed)."
-    if d.ci95 is None:
-        return f"{pair}: {SHARED_WEIGHTS}, so they say nothing of methods."
-    if not d.exceeds:
-        return (
-            f"{pair} are not shown to differ by more than seeds do "
-            f"({show_delta(d.metric, d.mean)} on average, p {p_value(d.p_holm)} after Holm)."
-        )
-    return (
-        f"On {metric_name(d.metric)}, {code(d.b)} is {'better' if d.better else 'worse'} than "
-        f"{code(d.a)} beyond the spread between {seeds} seeds "
-        f"({show_delta(d.metric, d.mean)}, 95% {show_delta_interval(d.metric, d.ci95)}, "
-        f"p {p_value(d.p_holm)} after Holm)."
-    )

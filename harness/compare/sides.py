@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.markdown import NONE
 from harness.runs.store import StoredRun
+from harness.schema.variant_result import VariantResult
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,26 @@ def require_alike(a: StoredRun, b: StoredRun) -> None:
             f"runs {a.id!r} and {b.id!r} are not comparable: {listed}. Make both with the same "
             "--model, --dataset, --prompt-style and version of tunebench."
         )
+
+
+def limited(result: VariantResult) -> bool:
+    """Whether the variant was evaluated on a part of the split (`--limit`)."""
+    found = sample_size(result)
+    return found is not None and found[0] < found[1]
+
+
+def sample_size(result: VariantResult) -> tuple[int, int] | None:
+    """Examples asked (else scored for the loss) and examples in the split; None without both."""
+    section = result.execution or result.loss
+    return (section.n, section.of) if section else None
+
+
+def sample_note(run: StoredRun, result: VariantResult) -> str:
+    """`20 of 200, seed 0` under --limit, else the number of test examples, a dash for none."""
+    found = sample_size(result)
+    if found is None:
+        return NONE
+    n, of = found
+    record = run.results.run
+    seed = record.seed if record.sample_seed is None else record.sample_seed
+    return f"{n:,} of {of:,}, seed {seed}" if n < of else f"{n:,}"

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.compare.sides import sides_of
-from harness.markdown import NONE, escape, gigabytes
+from harness.compare.sides import limited, sample_note, sides_of
+from harness.markdown import escape, gigabytes
 from harness.report.article import Article
 from harness.runs.store import StoredRun
 from harness.schema.variant_result import PhaseMemory, VariantResult
@@ -140,29 +140,6 @@ def available_charts(entries: Sequence[Entry]) -> list[str]:
         "checkpoints.svg": any(len(r.checkpoints or []) > 1 for r in results),
     }
     return [name for name in CHARTS if drawn[name]]
-
-
-def limited(result: VariantResult) -> bool:
-    """Whether the variant was evaluated on a part of the split (`--limit`)."""
-    found = sample_size(result)
-    return found is not None and found[0] < found[1]
-
-
-def sample_size(result: VariantResult) -> tuple[int, int] | None:
-    """Examples asked (else scored for the loss) and examples in the split; None without both."""
-    section = result.execution or result.loss
-    return (section.n, section.of) if section else None
-
-
-def sample_note(run: StoredRun, result: VariantResult) -> str:
-    """`20 of 200, seed 0` under --limit, else the number of test examples, a dash for none."""
-    found = sample_size(result)
-    if found is None:
-        return NONE
-    n, of = found
-    record = run.results.run
-    seed = record.seed if record.sample_seed is None else record.sample_seed
-    return f"{n:,} of {of:,}, seed {seed}" if n < of else f"{n:,}"
 
 
 def training_note(result: VariantResult | None, taken: bool = True) -> str:

@@ -1,8 +1,8 @@
 """Comparisons in Markdown: `compare`, and the report's section on pairs of variants.
 
 Input: stored runs, or pairs already compared -> output: tables, one sentence over all, sentences
-a metric, the examples that changed. The statistics are in ``compare``, the words in ``verdicts``,
-``claims`` and ``seeds``.
+a metric, the examples that changed. The statistics are in ``compare``, the words in
+``conclusions``.
 """
 
 from __future__ import annotations
@@ -13,15 +13,22 @@ from collections.abc import Sequence
 from harness.compare.cost import MemoryRatio, SpeedRatio
 from harness.compare.pairing import pairs
 from harness.compare.quality import PairComparison, compare_sides
-from harness.compare.seeds import seed_claim, seed_differences, seed_runs, seed_summary
+from harness.compare.seeds import seed_differences, seed_runs
 from harness.compare.sides import RunVariant, sides_of, unlike_fields
 from harness.errors import UserError
 from harness.markdown import code, escape
-from harness.report.claims import overall_claim
-from harness.report.conclusions import claim, descriptive_sentence, sentence
-from harness.report.families import pairs_family, seeds_family
+from harness.report.conclusions import (
+    descriptive_sentence,
+    overall_claim,
+    pair_claim,
+    pairs_family,
+    seed_claim,
+    seeds_family,
+    sentence,
+)
 from harness.report.provenance import provenance
 from harness.report.tables import comparison_tables
+from harness.report.tables.seed_tables import seed_summary
 from harness.runs.store import StoredRun
 
 
@@ -49,7 +56,7 @@ def render_comparison(
         sections.append(f"**{overall_claim(found)}**")
     sections += [comparison_tables.comparisons(found), pairs_provenance(runs, found)]
     for pair in found:
-        lines = [f"## {code(pair.b)} beside {code(pair.a)}", f"**{claim(pair.primary)}**"]
+        lines = [f"## {code(pair.b)} beside {code(pair.a)}", f"**{pair_claim(pair.primary)}**"]
         lines.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
         lines += _examples(pair)
         if pair.descriptive:
@@ -119,7 +126,7 @@ def comparisons_section(found: Sequence[PairComparison]) -> str:
         return ""
     parts = [comparison_tables.comparisons(found)]
     for pair in found:
-        parts.append(f"**{claim(pair.primary)}**")
+        parts.append(f"**{pair_claim(pair.primary)}**")
         parts.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
         parts += _examples(pair)
     return "\n\n".join(parts)

@@ -1,24 +1,34 @@
-"""What a reader may claim, in words.
+"""Conclusions in words: of one metric, of a pair, over all pairs, over seeds.
 
-Input: :class:`Comparison` records -> output: sentences, computed from the record alone; a report
-never contains a hand-written claim. With one seed a sentence is about these adapters, not about
-the methods.
+Input: :class:`Comparison` and :class:`SeedDifference` records -> output: sentences, computed from
+the records alone; a report never contains a hand-written claim. One training a variant allows a
+conclusion about these weights, several seeds one about the methods. Over which metrics Holm's
+correction ran stands under every table of p values, so that a family that shrank for want of data
+says so. Not covered: the statistics (``compare``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
-from harness.compare.pairing import RATE_METRICS
+from harness.compare.checkpoints import LastBesideBest
+from harness.compare.pairing import PRIMARY, RATE_METRICS
 from harness.compare.quality import Difference, PairComparison
-from harness.markdown import code, p_value
+from harness.compare.seeds import MIN_SEEDS, SeedDifference
+from harness.markdown import NONE, code, escape, p_value
 from harness.schema.results import Comparison
 from harness.stats.paired import mcnemar
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 ONE_SEED = (
     "for these sets of weights, on this data; a claim about the methods needs three seeds or more"
 )
 """What a comparison of single trainings is about."""
+
+SHARED_WEIGHTS = "the same weights stand under several seeds"
 
 NAMES = {
     "completion_loss": "completion loss",
@@ -30,6 +40,10 @@ NAMES = {
     "lf": "logical-form accuracy",
     "valid": "share of valid SQL",
 }
+SHORT = {"completion_loss": "completion loss", "full_text_loss": "full-text loss"}
+
+Family = tuple[Sequence[str], Mapping[str, str]]
+"""The metrics tested together, and why the other primary ones were not."""
 
 
 def metric_name(metric: str) -> str:
@@ -40,7 +54,7 @@ def metric_name(metric: str) -> str:
 def show_delta(metric: str, delta: float | None) -> str:
     """A difference with its sign: percentage points for rates, nats a token for losses."""
     if delta is None:
-        return "–"
+        return NONE
     if metric in RATE_METRICS:
         return f"{100 * delta:+.1f} points"
     return f"{delta:+.4f}"
@@ -49,7 +63,7 @@ def show_delta(metric: str, delta: float | None) -> str:
 def show_delta_interval(metric: str, interval: tuple[float, float] | None) -> str:
     """The interval of a difference in the unit of :func:`show_delta`."""
     if interval is None:
-        return "–"
+        return NONE
     if metric in RATE_METRICS:
         return f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
     return f"{interval[0]:+.4f} to {interval[1]:+.4f}"
@@ -58,55 +72,22 @@ def show_delta_interval(metric: str, interval: tuple[float, float] | None) -> st
 def mcnemar_text(comparison: Comparison) -> str:
     """Fixed and broken counts with McNemar's exact p; a dash for a loss."""
     if comparison.fixed is None or comparison.broken is None:
-        return "–"
+        return NONE
     fixed, broken = len(comparison.fixed), len(comparison.broken)
     return f"{fixed} fixed, {broken} broken, p {p_value(mcnemar(fixed, broken))}"
 
 
 def sentence(comparison: Comparison) -> str:
     """The verdict of one comparison in words."""
-    metric = comparison.metric
-    name = metric_name(metric)
-    pair = f"{code(comparison.b)} {{}} {code(comparison.a)}"
+    c = comparison
     evidence = (
-        f"{show_delta(metric, comparison.delta)}, 95% "
-        f"{show_delta_interval(metric, comparison.ci95)}, p {p_value(comparison.p_holm)} "
-        "after Holm"
+        f"{show_delta(c.metric, c.delta)}, 95% {show_delta_interval(c.metric, c.ci95)}, "
+        f"p {p_value(c.p_holm)} after Holm"
     )
-    if comparison.verdict == "not distinguishable":
-        text = (
-            f"On {name}, {pair.format('cannot be told from')} ({evidence}); "
-            f"{_smallest(comparison)}."
-        )
-    else:
-        text = f"On {name}, {pair.format(f'is {comparison.verdict} than')} ({evidence})."
-    return text
-
-
-def claim(comparisons: Sequence[Comparison]) -> str:
-    """One sentence over the whole family of a pair: what a reader may claim.
-
-    Two sets of weights were compared; what seeds allow to say of methods is in ``seeds``.
-    """
-    if not comparisons:
-        return "Nothing was compared."
-    a, b = code(comparisons[0].a), code(comparisons[0].b)
-    better = [metric_name(c.metric) for c in comparisons if c.verdict == "better"]
-    worse = [metric_name(c.metric) for c in comparisons if c.verdict == "worse"]
-    open_ = [metric_name(c.metric) for c in comparisons if c.verdict == "not distinguishable"]
-    parts = []
-    if better:
-        parts.append(f"{b} is better than {a} on {listed(better)}")
-    if worse:
-        parts.append(f"{b} is worse than {a} on {listed(worse)}")
-    if open_ and (better or worse):
-        parts.append(f"no difference is shown on {listed(open_)}")
-    if not parts:
-        parts.append(
-            f"no difference between {a} and {b} is shown on {listed(open_)}, which is not "
-            "evidence that they are equal"
-        )
-    return f"{capital(clauses(parts))} ({ONE_SEED})."
+    start = f"On {metric_name(c.metric)}, {code(c.b)}"
+    if c.verdict == "not distinguishable":
+        return f"{start} cannot be told from {code(c.a)} ({evidence}); {_smallest(c)}."
+    return f"{start} is {c.verdict} than {code(c.a)} ({evidence})."
 
 
 def descriptive_sentence(pair: PairComparison, difference: Difference) -> str:
@@ -118,11 +99,135 @@ def descriptive_sentence(pair: PairComparison, difference: Difference) -> str:
     )
 
 
-def _smallest(comparison: Comparison) -> str:
-    if comparison.minimum_detectable is None:
-        return "they did not differ on a single example"
-    size = show_delta(comparison.metric, comparison.minimum_detectable).lstrip("+")
-    return f"only a true difference of about {size} would be seen with 80% probability here"
+def seed_sentence(difference: SeedDifference, seeds: int) -> str:
+    """The difference of two variants on one metric over ``seeds`` seeds in words."""
+    d = difference
+    pair = f"On {metric_name(d.metric)}, {code(d.b)} and {code(d.a)}"
+    if d.ci95 is None and seeds < MIN_SEEDS:
+        return f"{pair}: {seeds} seeds are too few to speak of methods (three are needed)."
+    if d.ci95 is None:
+        return f"{pair}: {SHARED_WEIGHTS}, so they say nothing of methods."
+    if not d.exceeds:
+        return (
+            f"{pair} are not shown to differ by more than seeds do "
+            f"({show_delta(d.metric, d.mean)} on average, p {p_value(d.p_holm)} after Holm)."
+        )
+    return (
+        f"On {metric_name(d.metric)}, {code(d.b)} is {'better' if d.better else 'worse'} than "
+        f"{code(d.a)} beyond the spread between {seeds} seeds "
+        f"({show_delta(d.metric, d.mean)}, 95% {show_delta_interval(d.metric, d.ci95)}, "
+        f"p {p_value(d.p_holm)} after Holm)."
+    )
+
+
+def pair_claim(comparisons: Sequence[Comparison]) -> str:
+    """One sentence over the metrics of one pair: what a reader may claim of these weights."""
+    if not comparisons:
+        return "Nothing was compared."
+    a, b = code(comparisons[0].a), code(comparisons[0].b)
+    metrics = _grouped((c.verdict, c.metric) for c in comparisons)
+    undecided = metrics.pop("not distinguishable", [])
+    parts = [
+        f"{b} is {verdict} than {a} on {_names(metrics[verdict])}"
+        for verdict in ("better", "worse")
+        if verdict in metrics
+    ]
+    if undecided and parts:
+        parts.append(f"no difference is shown on {_names(undecided)}")
+    elif undecided:
+        parts.append(_no_difference(a, b, undecided))
+    return conclude(parts, ONE_SEED)
+
+
+def overall_claim(pairs: Sequence[PairComparison]) -> str:
+    """One sentence over all pairs of a report; empty without any."""
+    if len(pairs) <= 1:
+        return "".join(pair_claim(pair.primary) for pair in pairs)
+    records = [c for pair in pairs for c in pair.primary]
+    won = _grouped(
+        ((c.b, c.a) if c.verdict == "better" else (c.a, c.b), c.metric)
+        for c in records
+        if c.verdict != "not distinguishable"
+    )
+    beaten = _grouped(
+        ((winner, tuple(found)), code(loser)) for (winner, loser), found in won.items()
+    )
+    parts = [
+        f"{code(winner)} is better than {listed(losers)} on {_names(metrics)}"
+        for (winner, metrics), losers in beaten.items()
+    ]
+    undecided = _grouped(
+        ((c.a, c.b), c.metric) for c in records if c.verdict == "not distinguishable"
+    )
+    alike = _grouped(
+        (tuple(found), f"between {code(a)} and {code(b)}") for (a, b), found in undecided.items()
+    )
+    if alike:
+        which = [f"{listed(between, 'or')} on {_names(found)}" for found, between in alike.items()]
+        parts.append(f"no difference is shown {listed(which, 'or')}, which is not evidence of none")
+    return conclude(parts, ONE_SEED)
+
+
+def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
+    """One sentence over all pairs: what may be claimed of the methods; empty without a pair."""
+    if not differences:
+        return ""
+    if seeds < MIN_SEEDS:
+        return (
+            f"Nothing may be claimed of the methods: {seeds} seeds are too few, {MIN_SEEDS} are "
+            "needed."
+        )
+    tested = [d for d in differences if d.p is not None]
+    if not tested:
+        return f"Nothing may be claimed of the methods: {SHARED_WEIGHTS}."
+    won = _grouped(((d.b, d.a) if d.better else (d.a, d.b), d.metric) for d in tested if d.exceeds)
+    undecided = _grouped(((d.a, d.b), d.metric) for d in tested if not d.exceeds)
+    parts = [
+        f"{code(x)} is better than {code(y)} on {_names(metrics)} by more than seeds differ"
+        for (x, y), metrics in won.items()
+    ]
+    parts += [
+        _no_difference(code(a), code(b), metrics, " beyond the spread of seeds")
+        for (a, b), metrics in undecided.items()
+    ]
+    return f"Over {seeds} seeds, with this model and data: {clauses(parts)}."
+
+
+def conclude(parts: Sequence[str], about: str) -> str:
+    """Main clauses as one sentence, with what it is about in brackets."""
+    text = clauses(parts)
+    return f"{text[:1].upper()}{text[1:]} ({about})."
+
+
+def pairs_family(found: Sequence[PairComparison]) -> str:
+    """Over what Holm ran in each pair; empty without a pair."""
+    return _families(
+        {
+            f"{code(pair.b)} − {code(pair.a)}": ([c.metric for c in pair.primary], pair.missing)
+            for pair in found
+        }
+    )
+
+
+def seeds_family(differences: Sequence[SeedDifference]) -> str:
+    """Over what Holm ran across seeds; empty where nothing was compared."""
+    if differences and all(d.p is None for d in differences):
+        return "no test: fewer than three independent seeds"
+    tested = _grouped(
+        (f"{code(d.b)} − {code(d.a)}", d.metric) for d in differences if d.p is not None
+    )
+    why = "not measured under every seed"
+    return _families(
+        {
+            pair: (metrics, {metric: why for metric in PRIMARY if metric not in metrics})
+            for pair, metrics in tested.items()
+        }
+    )
+
+
+def checkpoints_family(found: Sequence[LastBesideBest]) -> str:
+    """Over what Holm ran for last checkpoints beside the best; empty where nothing was tested."""
+    return _family((list(dict.fromkeys(one.metric for one in found)), {}))
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:
@@ -135,6 +240,48 @@ def clauses(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
 
 
-def capital(sentence: str) -> str:
-    """A sentence with a capital at its start, unless it starts with a name in code."""
-    return sentence[:1].upper() + sentence[1:]
+def _smallest(comparison: Comparison) -> str:
+    if comparison.minimum_detectable is None:
+        return "they did not differ on a single example"
+    size = show_delta(comparison.metric, comparison.minimum_detectable).lstrip("+")
+    return f"only a true difference of about {size} would be seen with 80% probability here"
+
+
+def _no_difference(a: str, b: str, metrics: Sequence[str], beyond: str = "") -> str:
+    return (
+        f"no difference between {a} and {b}{beyond} is shown on {_names(metrics)}, which is not "
+        "evidence that they are equal"
+    )
+
+
+def _names(metrics: Sequence[str]) -> str:
+    return listed([metric_name(metric) for metric in metrics])
+
+
+def _grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
+    """The values of each key, in order of appearance."""
+    found: dict[Key, list[Value]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def _families(families: Mapping[str, Family]) -> str:
+    """One phrase for all pairs where they share it, else one a pair."""
+    alike = {_family(family, " of each pair") for family in families.values()}
+    if len(alike) <= 1:
+        return "".join(alike)
+    return "; ".join(f"{pair}: {_family(family)}" for pair, family in families.items())
+
+
+def _family(family: Family, of: str = "") -> str:
+    metrics, missing = family
+    if not metrics:
+        return ""
+    lacking = _grouped((why, SHORT.get(metric, metric)) for metric, why in missing.items())
+    absent = [f"no {listed(names, 'or')}: {escape(why)}" for why, names in lacking.items()]
+    short = listed([SHORT.get(metric, metric) for metric in metrics])
+    tested = (
+        f"Holm over {short}{of}" if len(metrics) > 1 else f"{short} alone, so without a correction"
+    )
+    return f"{tested} ({'; '.join(absent)})" if absent else tested

@@ -1,42 +1,70 @@
 """The leaderboard of published runs: `results/README.md`, and the README's table block.
 
 Input: the runs under results/ (not results/runs/) -> output: Markdown, a pure function of them.
-A partial or dirty run cannot enter; a run under --limit stands in rows of its own.
+`results/NAME/` is a run, `results/NAME/RUN/` is one of several seeds: those may be of some suites
+only, since a spread between seeds needs no second timing. A partial or dirty run cannot enter; one
+error names all that cannot. A run under --limit stands in rows of its own.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.bundled import PROJECT_ROOT
-from harness.compare.seeds import (
-    seed_claim,
-    seed_differences,
-    seed_runs,
-    seed_summary,
-    spread_table,
-)
+from harness.compare.seeds import seed_differences, seed_runs
+from harness.compare.sides import limited
 from harness.disk import files
 from harness.errors import UserError
 from harness.markdown import escape
 from harness.report.article import load_article
 from harness.report.article_grades import grade_article
 from harness.report.article_section import elsewhere
-from harness.report.columns import Entry, limited, run_entries
+from harness.report.columns import Entry, run_entries
 from harness.report.comparison import seeds_provenance
+from harness.report.conclusions import seed_claim
 from harness.report.page.page import render_page
 from harness.report.provenance import provenance
-from harness.report.published import published_runs, published_seeds
 from harness.report.tables import quality_tables
+from harness.report.tables.seed_tables import seed_summary, spread_table
 from harness.report.write import write_report
-from harness.runs.file_names import PAGE_FILE, REPORT_FILE
+from harness.runs.file_names import PAGE_FILE, REPORT_FILE, RESULTS_FILE
 from harness.runs.store import StoredRun, read_run
 
 README_FILE = "README.md"
 START, END = "<!-- table -->", "<!-- /table -->"
 SEEDS_START, SEEDS_END = "<!-- seeds -->", "<!-- /seeds -->"
+OWN_RUNS = "runs"
+"""A user's own runs lie in results/runs/ and are not published."""
+
+
+def published_runs(results_dir: Path) -> list[StoredRun]:
+    """The published runs, by name.
+
+    Raises:
+        UserError: a run is partial or dirty; every such run is named.
+    """
+    runs = _read(results_dir.glob(f"*/{RESULTS_FILE}"), 0)
+    _refuse(_partial(runs) + _dirty(runs))
+    return runs
+
+
+def published_seeds(results_dir: Path) -> dict[str, list[StoredRun]]:
+    """The folders of seeds, by name, each with its runs.
+
+    Raises:
+        UserError: a run is dirty, or a folder's runs are not seeds of one setting.
+    """
+    runs = _read(results_dir.glob(f"*/*/{RESULTS_FILE}"), 1)
+    _refuse(_dirty(runs))
+    groups: dict[str, list[StoredRun]] = {}
+    for run in runs:
+        groups.setdefault(run.folder.parent.name, []).append(run)
+    _refuse(
+        [f"{name}/ holds no seeds of one setting" for name, g in groups.items() if not seed_runs(g)]
+    )
+    return groups
 
 
 def leaderboard(results_dir: Path) -> str:
@@ -150,6 +178,38 @@ def _tables(run: StoredRun, entries: Sequence[Entry]) -> list[str]:
     part = [entry for entry in entries if entry.result and limited(entry.result)]
     shown = [quality_tables.summary(group) for group in (whole, part) if group]
     return [*(table for table in shown if table), provenance([run], "summary")]
+
+
+def _read(files: Iterable[Path], depth: int) -> list[StoredRun]:
+    return [
+        read_run(file)
+        for file in sorted(files)
+        if not (top := file.parents[depth].name).startswith(".") and top != OWN_RUNS
+    ]
+
+
+def _partial(runs: Iterable[StoredRun]) -> list[str]:
+    return [
+        f"{run.id} is partial (not selected: {', '.join(run.results.run.partial)})"
+        for run in runs
+        if run.results.run.partial
+    ]
+
+
+def _dirty(runs: Iterable[StoredRun]) -> list[str]:
+    return [
+        f"{run.id} is dirty (tracked files differed from its commit)"
+        for run in runs
+        if run.results.run.git.dirty
+    ]
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        raise UserError(
+            f"cannot be published: {'; '.join(faults)}. Commit, run all of suites/ again, and "
+            "move the new run's folder into results/."
+        )
 
 
 def main(arguments: Sequence[str]) -> None:

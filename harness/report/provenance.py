@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.compare.sides import run_names
+from harness.compare.sides import run_names, sample_note, sample_size
 from harness.markdown import code, escape, gigabytes
-from harness.report.columns import distinct, sample_note, sample_size
+from harness.report.columns import distinct
 from harness.runs.store import StoredRun
 from harness.schema.variant_result import VariantResult
 

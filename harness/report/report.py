@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.compare.cost import speed_ratios
 from harness.compare.quality import PairComparison
-from harness.compare.seeds import seed_runs, seed_summary
+from harness.compare.seeds import seed_runs
 from harness.compare.sides import sides_of
 from harness.markdown import code, escape
 from harness.report.article import Article
@@ -31,7 +31,7 @@ from harness.report.comparison import (
     side_pairs,
     what_may_be_claimed,
 )
-from harness.report.families import checkpoints_family
+from harness.report.conclusions import checkpoints_family
 from harness.report.provenance import provenance
 from harness.report.tables import (
     checkpoint_tables,
@@ -41,6 +41,7 @@ from harness.report.tables import (
     question_tables,
 )
 from harness.report.tables.question_tables import ArticleGrades
+from harness.report.tables.seed_tables import seed_summary
 from harness.report.warnings import not_measurable, warnings
 from harness.runs.store import StoredRun
 

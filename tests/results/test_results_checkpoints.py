@@ -11,7 +11,7 @@ from results_sample import memory_run, saved_rows, write_sample
 
 from harness.compare.checkpoints import LastBesideBest, last_beside_best, qualities
 from harness.pipeline.checkpoint_rows import checkpoint_results
-from harness.report.families import checkpoints_family
+from harness.report.conclusions import checkpoints_family
 from harness.report.report import render_report
 from harness.report.tables.checkpoint_tables import checkpoint_sentence
 from harness.schema.rows import CheckpointRow

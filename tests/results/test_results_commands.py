@@ -15,11 +15,11 @@ from harness.report.leaderboard import (
     SEEDS_END,
     SEEDS_START,
     leaderboard,
+    published_seeds,
     readme_seeds,
     readme_table,
     replace_block,
 )
-from harness.report.published import published_seeds
 from harness.runs.store import StoredRun, read_run
 
 

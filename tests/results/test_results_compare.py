@@ -14,10 +14,14 @@ from harness.compare.gates import judge, load_gates
 from harness.compare.quality import compare_runs, compare_sides, compare_within, match_sides
 from harness.compare.sides import RunVariant, sides_of
 from harness.errors import UserError
-from harness.report.claims import overall_claim
 from harness.report.comparison import all_pairs
-from harness.report.conclusions import ONE_SEED, claim, sentence
-from harness.report.families import pairs_family
+from harness.report.conclusions import (
+    ONE_SEED,
+    overall_claim,
+    pair_claim,
+    pairs_family,
+    sentence,
+)
 from harness.report.report import render_reports
 from harness.runs.store import RunRows
 from harness.schema.results import Comparison
@@ -157,8 +161,8 @@ def test_labels_carry_the_run_where_two_runs_are_compared() -> None:
 
 def test_claims_are_about_these_weights() -> None:
     primary = compare_within(memory_run())[2].primary
-    assert "needs three seeds or more" in claim(primary)
-    assert claim(primary).startswith("`qlora` is worse than `lora` on")
+    assert "needs three seeds or more" in pair_claim(primary)
+    assert pair_claim(primary).startswith("`qlora` is worse than `lora` on")
 
 
 def test_one_sentence_over_all_pairs_names_winners_and_what_is_open() -> None:
@@ -181,7 +185,7 @@ def test_one_sentence_over_all_pairs_names_winners_and_what_is_open() -> None:
         "is shown between `lora` and `qlora` on execution accuracy and hardened execution "
         f"accuracy, which is not evidence of none ({ONE_SEED})."
     )
-    assert overall_claim(found[2:]) == claim(found[2].primary)
+    assert overall_claim(found[2:]) == pair_claim(found[2].primary)
     assert overall_claim([]) == ""
 
 

@@ -11,11 +11,12 @@ from harness.report.leaderboard import (
     SEEDS_START,
     START,
     leaderboard,
+    published_runs,
+    published_seeds,
     readme_seeds,
     readme_table,
 )
 from harness.report.page.page import render_page
-from harness.report.published import published_runs, published_seeds
 from harness.report.report import render_report
 from harness.runs.file_names import PAGE_FILE, REPORT_FILE
 

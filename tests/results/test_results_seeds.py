@@ -7,10 +7,11 @@ import dataclasses
 import pytest
 from results_sample import MemoryRun, memory_run
 
-from harness.compare.seeds import seed_claim, seed_differences, seed_runs, seed_summary
+from harness.compare.seeds import seed_differences, seed_runs
 from harness.report.comparison import render_seeds
-from harness.report.families import seeds_family
+from harness.report.conclusions import seed_claim, seeds_family
 from harness.report.report import render_reports
+from harness.report.tables.seed_tables import seed_summary
 
 
 def run_of(seed: int, lora: float, qlora: float) -> MemoryRun:

@@ -9,9 +9,10 @@ from results_sample import MemoryRun, memory_run, sample_results, sample_rows
 
 from harness.compare.gates import judge, load_gates
 from harness.compare.quality import compare_runs, compare_within
-from harness.compare.seeds import seed_differences, seed_summary
+from harness.compare.seeds import seed_differences
 from harness.errors import UserError
 from harness.report.report import render_report, terminal_summary
+from harness.report.tables.seed_tables import seed_summary
 from harness.report.warnings import not_measurable, warnings
 from harness.runs.store import RunRows
 from harness.schema.results import Results

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from harness.compare.sides import sample_note
 from harness.markdown import (
     NONE,
     code,
@@ -21,7 +22,7 @@ from harness.markdown import (
     percent_interval,
     table,
 )
-from harness.report.columns import Entry, sample_note, speed_note, training_note
+from harness.report.columns import Entry, speed_note, training_note
 from harness.schema.variant_result import Execution, GroupRate, VariantResult
 from harness.stats.intervals import wilson
 

@@ -1,0 +1,82 @@
+"""Tables over seeds: every variant's metrics by seed, and the differences of every pair.
+
+Input: runs that are seeds of one setting -> output: Markdown. The statistics are in
+``compare.seeds``, the sentences in ``conclusions``.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from harness.compare.pairing import RATE_METRICS
+from harness.compare.seeds import (
+    SeedDifference,
+    common_variants,
+    seed_differences,
+    seed_family,
+    seed_runs,
+    seed_values,
+)
+from harness.markdown import code, escape, fixed, p_value, percent, table
+from harness.report.conclusions import (
+    metric_name,
+    seed_claim,
+    seed_sentence,
+    show_delta,
+    show_delta_interval,
+)
+from harness.runs.store import StoredRun
+
+
+def seed_summary(runs: Sequence[StoredRun]) -> str:
+    """Tables and sentences over the seeds; empty unless ``runs`` are seeds of one setting."""
+    found = seed_runs(runs)
+    if not found:
+        return ""
+    parts = [spread_table(found)]
+    differences = seed_differences(found)
+    if differences:
+        parts.append(f"**{seed_claim(differences, len(found))}**")
+        parts.append(_difference_table(differences, found))
+        parts.append("\n".join(f"- {seed_sentence(d, len(found))}" for d in differences))
+    return "\n\n".join(parts)
+
+
+def spread_table(runs: Sequence[StoredRun]) -> str:
+    """Every variant's primary metrics by seed, with mean and standard deviation."""
+    rows = []
+    for variant in common_variants(runs):
+        for metric in seed_family(runs):
+            values = seed_values(runs, variant, metric)
+            if values is None:
+                continue
+            rate = metric in RATE_METRICS
+            shown = [percent(v) if rate else fixed(v) for v in (*values, statistics.mean(values))]
+            spread = statistics.stdev(values)
+            spread_text = f"{100 * spread:.1f} points" if rate else fixed(spread, 4)
+            rows.append([escape(variant), metric_name(metric), *shown, spread_text])
+    headers = ["Variant", "Metric", *_seeds(runs), "Mean", "Standard deviation"]
+    return table(headers, rows, text_columns=2)
+
+
+def _difference_table(differences: Sequence[SeedDifference], runs: Sequence[StoredRun]) -> str:
+    rows = [
+        [
+            f"{code(d.b)} − {code(d.a)}",
+            metric_name(d.metric),
+            *(show_delta(d.metric, delta) for delta in d.deltas),
+            show_delta(d.metric, d.mean),
+            show_delta(d.metric, d.spread).lstrip("+"),
+            show_delta_interval(d.metric, d.ci95),
+            p_value(d.p),
+            p_value(d.p_holm),
+        ]
+        for d in differences
+    ]
+    headers = ["Pair", "Metric", *_seeds(runs), "Mean", "Standard deviation", "95% over seeds"]
+    return table([*headers, "p", "p Holm"], rows, text_columns=2)
+
+
+def _seeds(runs: Sequence[StoredRun]) -> list[str]:
+    return [f"seed {run.results.run.seed}" for run in runs]
