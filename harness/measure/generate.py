@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness import protocols
 from harness.disk.journal import Journal
 from harness.errors import UserError
 from harness.measure.decode import BatchDecoder, batchable, decoders
@@ -34,11 +35,11 @@ Finish = Literal["stop", "newline", "length"]
 
 @dataclass(frozen=True, slots=True)
 class GenerationProtocol:
-    """How answers are generated. A change here raises the stage version in `pipeline/keys.py`."""
+    """How answers are generated; a change raises the stage version in ``pipeline/cache_keys``."""
 
-    name: str = "generation@1"
+    name: str = protocols.GENERATION
     max_new_tokens: int = 128
-    batch_size: int = 16
+    batch_size: int = protocols.BATCH_ROWS
     """Prompts decoded together, cut from length order."""
     stop_at_newline: bool = True
     """End at the first newline, as one answer of the dialect is one line."""

@@ -25,12 +25,11 @@ from harness.measure.batches import length_batches
 from harness.measure.entropy import TargetNll
 from harness.measure.token_nll import split_model, target_nll
 from harness.progress import ProgressCallback, silent
+from harness.protocols import BATCH_ROWS
 from harness.sharding import SINGLE_RANK, Shard
 
 if TYPE_CHECKING:
     from harness.data.tokens import TokenizedExample
-
-PROTOCOL = "loss@1"
 
 _MLX_LM_PAD = 0
 """mlx-lm pads with token 0 and, its mask being one too wide, scores it after each row's end."""
@@ -81,7 +80,7 @@ def perplexity(loss: float) -> float:
 def evaluate(
     model: Any,
     examples: Sequence[TokenizedExample],
-    batch_size: int = 16,
+    batch_size: int = BATCH_ROWS,
     progress: ProgressCallback = silent,
     kept: Journal | None = None,
     share: Shard = SINGLE_RANK,

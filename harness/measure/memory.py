@@ -16,8 +16,6 @@ import psutil
 
 from harness.backend import mx
 
-PROTOCOL = "memory@1"
-
 SAMPLE_S = 0.05
 
 

@@ -23,8 +23,6 @@ from harness.models.config import ModelConfig
 if TYPE_CHECKING:
     from harness.models.load import LoadedModel
 
-PROTOCOL = "throughput@1"
-
 
 @dataclass(frozen=True, slots=True)
 class SpeedTrial:

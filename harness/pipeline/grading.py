@@ -17,6 +17,7 @@ from harness.data.prompts import PromptStyle
 from harness.data.records import Example, Split
 from harness.data.sources.students import StudentQuestion
 from harness.disk.cache import Cache
+from harness.protocols import HARDENED_COPIES
 from harness.schema.rows import PredictionRow, TrialRow
 from harness.schema.stage_results import Answer, Answers, Speeds, Trial
 from harness.schema.variant_result import (
@@ -30,15 +31,10 @@ from harness.sql.failures import Failure
 from harness.sql.grade.answer import correct, execute_all
 from harness.sql.grade.gold import Gold, open_gold
 from harness.sql.grade.predictions import Prediction
-from harness.sql.grade.score import PROTOCOL, Score, score
+from harness.sql.grade.score import Score, score
 from harness.sql.grade.summary import summarize
 from harness.stats import intervals
 from harness.stats.intervals import Interval
-
-HARDENED_COPIES = 8
-"""K of `ex_hardened` in a pytest run."""
-
-EXECUTION_PROTOCOL = f"{PROTOCOL}+generation@1 (hardened K={HARDENED_COPIES})"
 
 
 class Grader:
@@ -137,6 +133,7 @@ def throughput(speeds: Speeds, cached: bool) -> Throughput:
         trials=len(speeds.trials),
         measured_at=speeds.measured_at,
         cached=cached,
+        interleaving=speeds.interleaving,
     )
 
 

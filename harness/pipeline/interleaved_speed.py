@@ -23,18 +23,8 @@ from harness.measure.contention import Contention
 from harness.pipeline.cache_keys import STAGE_VERSIONS
 from harness.pipeline.stages import PAYLOAD_FILE, VariantStages
 from harness.progress import ProgressCallback
+from harness.protocols import BATCH_ROWS, SPEED_NEW_TOKENS, SPEED_ROUNDS, speed_protocol
 from harness.schema.stage_results import Speeds, Trial
-
-ROUNDS = 3
-"""Timed rounds, after a warm-up of each model."""
-
-NEW_TOKENS = 32
-"""Tokens generated in a trial, the stop token ignored."""
-
-BATCH = 16
-"""Prompts in a batched trial."""
-
-PROTOCOL = f"throughput@1 ({ROUNDS} interleaved rounds of {NEW_TOKENS} new tokens, batch {BATCH})"
 
 # Loaded together only where all of them, with room for activations, take this share of memory.
 _MEMORY_SHARE = 0.6
@@ -48,7 +38,9 @@ def measure(
     parts = [stage.tuned_key() for stage in stages]
     style = stages[0].setting.style.sha256
     data = stages[0].setting.dataset.sha256
-    key = content_key(STAGE_VERSIONS["speed"], PROTOCOL, platform.node(), style, data, parts)
+    key = content_key(
+        STAGE_VERSIONS["speed"], speed_protocol(), platform.node(), style, data, parts
+    )
     cached = not remeasure and cache.find("speed", key) is not None
     taken = None if cached else _take(stages, progress)
     if taken is not None:
@@ -72,7 +64,7 @@ def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[d
     together = _fit_together(stages)
     rounds: list[list[dict[str, Any]]] = [[] for _ in stages]
     questions: list[list[Trial]] = [[] for _ in stages]
-    steps = (ROUNDS + 1 + together) * len(stages)
+    steps = (SPEED_ROUNDS + 1 + together) * len(stages)
     done = 0
 
     def turn(position: int, method: str, **parameters: Any) -> dict[str, Any]:
@@ -89,16 +81,16 @@ def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[d
         return answer
 
     with Contention() as contention:
-        work = {"new_tokens": NEW_TOKENS, "batch": BATCH}
+        work = {"new_tokens": SPEED_NEW_TOKENS, "batch": BATCH_ROWS}
         for position in range(len(stages) if together else 0):
             turn(position, "warm_up", **work)
-        for _ in range(ROUNDS):
+        for _ in range(SPEED_ROUNDS):
             for position in range(len(stages)):
                 # A reloaded model needs a warm-up of its own each time.
                 taken = turn(position, "speed_round", **work, warm_up=not together)
                 rounds[position].append(taken)
         for position in range(len(stages)):
-            found = turn(position, "question_trials", new_tokens=NEW_TOKENS)
+            found = turn(position, "question_trials", new_tokens=SPEED_NEW_TOKENS)
             questions[position] = found["trials"]
     for stage in stages:
         stage.close()

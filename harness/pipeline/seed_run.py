@@ -14,13 +14,13 @@ from functools import cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+from harness import protocols as names
 from harness.compare import gates
 from harness.compare.quality import comparison_records
 from harness.data.leakage import leakage, repeats
 from harness.data.prompts import PromptStyle
 from harness.data.records import Dataset, Example
 from harness.pipeline import interleaved_speed
-from harness.pipeline.grading import EXECUTION_PROTOCOL
 from harness.pipeline.stages import Setting, VariantStages
 from harness.pipeline.variant_run import VariantRun
 from harness.progress import ProgressCallback
@@ -55,9 +55,6 @@ SUITES = {
     "throughput": "throughput",
 }
 """The suite that measures each section; a run lacking one is partial."""
-
-LOSS_PROTOCOL = "loss@1"
-MEMORY_PROTOCOL = "memory@1"
 
 
 class SeedRun:
@@ -241,10 +238,10 @@ def protocols(style: PromptStyle, dataset: Dataset) -> Protocols:
     # Texts of the user's own are taken as they are, whatever the style.
     told = f"({style.name}@{style.version})" if dataset.has_tables else f"({dataset.form} as given)"
     return Protocols(
-        loss=f"{LOSS_PROTOCOL} {told}",
-        execution=f"{EXECUTION_PROTOCOL} {told}",
-        throughput=interleaved_speed.PROTOCOL,
-        memory=MEMORY_PROTOCOL,
+        loss=f"{names.LOSS} {told}",
+        execution=f"{names.answers_protocol()} {told}",
+        throughput=names.speed_protocol(),
+        memory=names.MEMORY,
         prompt=f"{style.name}@{style.version} sha256:{style.sha256}",
     )
 

@@ -24,6 +24,7 @@ from harness.models.device import device, measured_at
 from harness.models.load import LoadedModel, load
 from harness.models.weights import weight_bytes
 from harness.progress import ProgressCallback
+from harness.protocols import BATCH_ROWS
 from harness.sharding import SINGLE_RANK, Shard
 from harness.train.estimate import estimate
 from harness.train.finetune import finetune
@@ -34,7 +35,7 @@ from harness.worker import memory_advice
 from harness.worker.fused import Forms, same_weights
 from harness.worker.resumable import KeptRows, larger, phase_memory
 from harness.worker.room import no_room
-from harness.worker.state import LOSS_BATCH, Holdings
+from harness.worker.state import Holdings
 from harness.worker.trials import Trials
 
 
@@ -70,7 +71,7 @@ class Workbench(Trials):
         )
         self.holdings.kernels = kernels
         self.holdings.require(expected or {})
-        self._forms = Forms(self.holdings, LOSS_BATCH, self._progress)
+        self._forms = Forms(self.holdings, BATCH_ROWS, self._progress)
         return {}
 
     def facts(self) -> dict[str, Any]:
@@ -173,7 +174,7 @@ class Workbench(Trials):
         with MemoryPhase() as phase:
             kept = KeptRows(Path(work), self.holdings.kernels, phase)
             found = loss.evaluate(
-                loaded.model, rows.examples, LOSS_BATCH, self._progress, kept.journal, self._share
+                loaded.model, rows.examples, BATCH_ROWS, self._progress, kept.journal, self._share
             )
         self._forms.saw_losses(adapter, ids, found)
         compat = loss.mlx_lm_compat(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from harness.measure.generate import Generation, GenerationProtocol, generate
 from harness.measure.loss import evaluate, full_text
 from harness.progress import ProgressCallback, silent
+from harness.protocols import BATCH_ROWS
 
 if TYPE_CHECKING:
     from harness.data.tokens import TokenizedExample
@@ -34,7 +35,7 @@ def measure_form(
     loaded: LoadedModel,
     examples: Sequence[TokenizedExample],
     protocol: GenerationProtocol | None = None,
-    batch_size: int = 16,
+    batch_size: int = BATCH_ROWS,
     progress: ProgressCallback = silent,
 ) -> FormResult:
     """Perplexity and answers of one model on the subset; prompts are the examples' own.

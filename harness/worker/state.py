@@ -30,12 +30,10 @@ from harness.models.quantize import quantized
 from harness.models.resolve import BaseModel, resolve
 from harness.models.weights import weight_bytes
 from harness.progress import ProgressCallback
+from harness.protocols import BATCH_ROWS
 from harness.schema.variant_result import Parameters
 from harness.train.variant import Variant
 from harness.worker import memory_advice
-
-LOSS_BATCH = 16
-"""Rows that loss and generation (by its protocol) compute together."""
 
 
 class Holdings:
@@ -156,7 +154,7 @@ class Holdings:
         longest = min(self.variant.max_seq_length, self.context())
         found = tokenize(examples, tables, self.style, loaded.tokenizer, longest)
         lengths = (row.tokens for row in found.examples)
-        memory_advice.write(memory_advice.evaluating("scoring test texts", LOSS_BATCH, lengths))
+        memory_advice.write(memory_advice.evaluating("scoring test texts", BATCH_ROWS, lengths))
         return found
 
     def rows(
@@ -175,7 +173,7 @@ class Holdings:
             encode_prompt(loaded.tokenizer, self.style, e.question, tables[e.table_id])
             for e in examples
         ]
-        at_once = LOSS_BATCH * batches_of(loaded.model) if batchable(loaded.model) else 1
+        at_once = BATCH_ROWS * batches_of(loaded.model) if batchable(loaded.model) else 1
         memory_advice.write(memory_advice.evaluating("answering test prompts", at_once, found))
         return found
 
@@ -185,7 +183,7 @@ class Holdings:
             encode_prompt(loaded.tokenizer, self.style, q.question, q.table, q.hint)
             for q in load_students()
         ]
-        memory_advice.write(memory_advice.evaluating("answering questions", LOSS_BATCH, found))
+        memory_advice.write(memory_advice.evaluating("answering questions", BATCH_ROWS, found))
         return found
 
     def speed_prompts(self, loaded: LoadedModel, batch: int) -> list[list[int]]:

@@ -96,7 +96,7 @@ def test_loss(folder: str, count: str) -> dict[str, Any]:
 
     from harness.backend import mx
     from harness.measure.loss import CompatSettings, evaluate, mlx_lm_compat
-    from harness.worker.handlers import LOSS_BATCH
+    from harness.protocols import BATCH_ROWS
 
     rows = held.rows(held.examples(range(int(count))), fast)
     dataset = [(row.tokens, 0) for row in rows]
@@ -104,7 +104,7 @@ def test_loss(folder: str, count: str) -> dict[str, Any]:
     mlx_lm: list[float] = []
     for _ in range(4):
         started = time.perf_counter()
-        found = evaluate(fast.model, rows, LOSS_BATCH)
+        found = evaluate(fast.model, rows, BATCH_ROWS)
         ours.append((time.perf_counter() - started) / len(rows))
         import numpy as np
 

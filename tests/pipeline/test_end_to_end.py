@@ -90,6 +90,11 @@ def test_the_curve_starts_at_the_base_and_ends_at_the_last(first: dict[str, Any]
         assert curve[0]["train_loss"] is None
 
 
+def test_the_record_says_how_timings_were_interleaved(first: dict[str, Any]) -> None:
+    for variant in first["variants"].values():
+        assert variant["throughput"]["interleaving"] in ("all loaded", "reloaded each round")
+
+
 def test_limited_runs_say_n_of_m(first: dict[str, Any]) -> None:
     execution = first["variants"]["lora"]["execution"]
     assert (execution["n"], execution["of"]) == (8, 200)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.data.records import Table
+from harness.protocols import EXECUTION
 from harness.sql.failures import KINDS
-from harness.sql.grade.score import PROTOCOL
 from harness.sql.read.reader import Reader
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ def test_the_page_lists_every_failure_kind_with_its_example() -> None:
 def test_the_page_has_a_section_for_every_protocol_and_its_version() -> None:
     for name in ("ex_official", "lf", "ex", "ex_strict", "ex_hardened", "valid"):
         assert f"## `{name}`" in PAGE
-    assert PROTOCOL in PAGE
+    assert EXECUTION in PAGE
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,10 @@ from mlx.utils import tree_flatten
 from harness.models.cpu import answering, cross_entropy, kernels, llama, spare
 from harness.models.cpu.answering import Answering
 from harness.models.cpu.cross_entropy import MLX_LOSS, LossKernel
-from harness.models.cpu.kernels import BATCH_ROWS, Kernel, layer_key
+from harness.models.cpu.kernels import Kernel, layer_key
 from harness.models.cpu.quantized import Format, UnpackingEmbedding, UnpackingLinear
 from harness.models.cpu.vector_gain import VectorExp
+from harness.protocols import BATCH_ROWS
 
 STOCK, HELD, PACKED = "stock", "cached-dequantized", "packed"
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from harness.backend import mx
 from harness.models.cpu import spare
-from harness.models.cpu.kernels import BATCH_ROWS
 from harness.models.cpu.timing import shortest
+from harness.protocols import BATCH_ROWS
 
 _MOST = 4  # batches
 _ALLOCATED = 256  # positions that mlx-lm's caches take at once

@@ -13,9 +13,7 @@ from typing import Any
 from harness.backend import mx
 from harness.models.cpu.quantized import UNPACKERS, Format, product, unpackers
 from harness.models.cpu.timing import shortest
-
-BATCH_ROWS = 16
-"""Rows of a decoding step of one batch of the evaluation's answers."""
+from harness.protocols import BATCH_ROWS
 
 
 @dataclass(frozen=True, slots=True)

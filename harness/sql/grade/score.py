@@ -32,9 +32,6 @@ from harness.sql.read.reader import Reading
 from harness.sql.run.batch import Rows
 from harness.sql.run.executor import Task
 
-PROTOCOL = "execution@1"
-"""The name and version that stand beside every number of this module."""
-
 
 @dataclass(frozen=True, slots=True)
 class Score:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness import protocols
 from harness.data.records import AGGREGATIONS, Example
-from harness.sql.grade.score import PROTOCOL, Score
+from harness.sql.grade.score import Score
 
 _Z95 = 1.959963984540054
 
@@ -49,7 +50,7 @@ class ExecutionSummary:
     by_conditions: dict[str, GroupRate]
     ex_given_valid: float | None
     hardened_removed: dict[str, int] | None
-    protocol: str = PROTOCOL
+    protocol: str = protocols.EXECUTION
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON-able values."""

@@ -1,0 +1,49 @@
+"""The names and fixed sizes of the definitions that results are measured by.
+
+A definition keeps its name as long as it gives the same numbers: who changes what is measured
+raises the version here, and every stored record, report and comparison follows. The code of a
+definition is elsewhere (``measure/``, ``sql/grade/``); a prompt style carries its own version
+(``data/prompts.py``). Imports nothing.
+"""
+
+from __future__ import annotations
+
+LOSS = "loss@1"
+"""Loss and perplexity: ``measure/loss.py``."""
+
+MEMORY = "memory@1"
+"""Memory by phase: ``measure/memory.py``."""
+
+GENERATION = "generation@1"
+"""Greedy answers: ``measure/generate.py``."""
+
+EXECUTION = "execution@1"
+"""Reading, running and grading answers: ``sql/grade/score.py``."""
+
+THROUGHPUT = "throughput@1"
+"""Speed trials: ``measure/speed.py``, in the rounds of ``pipeline/interleaved_speed.py``."""
+
+BATCH_ROWS = 16
+"""Rows that are computed together: in a pass of the loss, while answering, in a batched trial."""
+
+HARDENED_COPIES = 8
+"""Perturbed copies of the tables that ``ex_hardened`` of a pytest run executes answers on."""
+
+SPEED_ROUNDS = 3
+"""Timed rounds, after a warm-up of each model."""
+
+SPEED_NEW_TOKENS = 32
+"""Tokens generated in a speed trial, the stop token ignored."""
+
+
+def answers_protocol() -> str:
+    """Answering and grading together, as `results.json` names them."""
+    return f"{EXECUTION}+{GENERATION} (hardened K={HARDENED_COPIES})"
+
+
+def speed_protocol() -> str:
+    """The speed trials, as `results.json` names them."""
+    return (
+        f"{THROUGHPUT} ({SPEED_ROUNDS} interleaved rounds of {SPEED_NEW_TOKENS} new tokens, "
+        f"batch {BATCH_ROWS})"
+    )
