@@ -16,7 +16,8 @@ from harness.compare import gates
 from harness.compare.cost import memory_ratios, speed_ratios
 from harness.compare.quality import PairComparison, compare_sides, match_sides
 from harness.compare.seeds import seed_differences, seed_runs
-from harness.compare.sides import RunVariant, named_among
+from harness.compare.sides import RunVariant, label_sides
+from harness.compare.thresholds import load_gates
 from harness.disk import files
 from harness.errors import UserError
 from harness.markdown import code
@@ -50,7 +51,7 @@ def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any],
         ]
     else:
         sides = [pair for other in runs[1:] for pair in match_sides(runs[0], other)]
-    sides = named_among(sides, runs)
+    sides = label_sides(sides, runs)
     found = [compare_sides(a, b) for a, b in sides]
     speeds = [ratio for a, b in sides for ratio in speed_ratios(a, b)]
     memory = [ratio for a, b in sides for ratio in memory_ratios(a, b)]
@@ -113,7 +114,7 @@ def gate_command(
         UserError: a file is missing, the runs are not comparable, or nothing that the gates name
             could be compared (exit status 2).
     """
-    rules = gates.load_gates(gates_file)
+    rules = load_gates(gates_file)
     new, old = read_run(run), read_run(baseline)
     results = gates.judge(new, old, rules, require_all=True)
     bad = gates.failed(results, strict)

@@ -1,9 +1,9 @@
 """Saved checkpoints of one variant: how good is each, and is the last worse than the best?
 
-Input: rows of `checkpoints.<variant>.jsonl` -> output: quality by iteration, and for completion
+Input: rows of `checkpoints.<variant>.jsonl` -> output: scores by iteration, and for completion
 loss and ex the last checkpoint beside the best. The best was picked for being best, so its lead
 over the last is partly luck: the p is that of the largest lead among all other checkpoints when
-whole tables are exchanged between each of them and the last (``statistics.sign_flip_largest``),
+whole tables are exchanged between each of them and the last (``paired.sign_flip_largest``),
 then Holm over the two metrics; the interval is Bonferroni's over the other checkpoints.
 """
 
@@ -11,27 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
+from harness.compare.metrics import METRICS, Metric
+from harness.compare.pairing import match
 from harness.schema.rows import CheckpointRow
-from harness.stats.intervals import (
-    Interval,
-    TableSums,
-    clustered_rate,
-    studentized,
-    table_sums,
-    token_weighted_loss,
-)
+from harness.stats.intervals import Interval, clustered_rate, studentized, token_weighted_loss
 from harness.stats.paired import ALPHA, holm, sign_flip_largest
 
-Metric = Literal["completion_loss", "ex"]
-METRICS: tuple[Metric, ...] = ("completion_loss", "ex")
+COMPLETION, EX = METRICS["completion_loss"], METRICS["ex"]
+JUDGED = (COMPLETION, EX)
+"""The metrics by which the last checkpoint is held beside the best."""
 
 
 @dataclass(frozen=True)
-class Quality:
+class CheckpointScores:
     """One checkpoint: rates 0..1, losses in nats a token, intervals over tables."""
 
     iteration: int
@@ -43,10 +38,10 @@ class Quality:
 
 
 @dataclass(frozen=True)
-class LastBesideBest:
-    """The last checkpoint beside the one that is best by a metric."""
+class BestCheckpoint:
+    """The checkpoint that is best by a metric, and the last one beside it."""
 
-    metric: Metric
+    metric: str
     best: int
     last: int
     of: int
@@ -73,12 +68,12 @@ def by_iteration(rows: Sequence[CheckpointRow]) -> dict[int, list[CheckpointRow]
     return found
 
 
-def qualities(rows: Sequence[CheckpointRow], seed: int = 0) -> list[Quality]:
-    """Every checkpoint's quality, in order of iteration."""
-    return [_quality(iteration, found, seed) for iteration, found in by_iteration(rows).items()]
+def checkpoint_scores(rows: Sequence[CheckpointRow], seed: int = 0) -> list[CheckpointScores]:
+    """Every checkpoint's scores, in order of iteration."""
+    return [_scores(iteration, found, seed) for iteration, found in by_iteration(rows).items()]
 
 
-def last_beside_best(rows: Sequence[CheckpointRow], seed: int = 0) -> list[LastBesideBest]:
+def best_checkpoints(rows: Sequence[CheckpointRow], seed: int = 0) -> list[BestCheckpoint]:
     """The last checkpoint beside the best, by each metric that all checkpoints have.
 
     Empty with fewer than two checkpoints. Where the last ties the best, it is the best.
@@ -86,67 +81,42 @@ def last_beside_best(rows: Sequence[CheckpointRow], seed: int = 0) -> list[LastB
     found = by_iteration(rows)
     if len(found) < 2:
         return []
-    made = [one for metric in METRICS if (one := _beside_best(metric, found, seed)) is not None]
+    made = [one for metric in JUDGED if (one := _best(metric, found, seed)) is not None]
     adjusted = holm([one.p for one in made])
     return [replace(one, p_holm=p) for one, p in zip(made, adjusted, strict=True)]
 
 
-def _beside_best(
+def _best(
     metric: Metric, found: Mapping[int, list[CheckpointRow]], seed: int
-) -> LastBesideBest | None:
+) -> BestCheckpoint | None:
     last = max(found)
-    worsening = {k: _worsening(metric, found[k], found[last]) for k in found if k != last}
-    values = {k: _value(metric, found[k]) for k in found}
-    if any(value is None for value in values.values()):
+    values = {k: value for k, rows in found.items() if (value := metric.mean(rows)) is not None}
+    if len(values) < len(found):
         return None
-    known = {k: float(value) for k, value in values.items() if value is not None}
-    sign = 1.0 if metric == "completion_loss" else -1.0
-    best = min(known, key=lambda k: (sign * known[k], k != last, k))
-    delta = known[last] - known[best]
-    if best == last:
-        return LastBesideBest(
-            metric, best, last, len(found), known[best], known[last], 0.0, None, 1.0, 1.0
-        )
-    others = list(worsening)
-    matrix = np.column_stack([worsening[k].numerators for k in others])
-    p = sign_flip_largest(matrix, others.index(best), seed)
-    interval = studentized(worsening[best], seed, level=1.0 - ALPHA / len(others))
-    if interval is not None and metric == "ex":
-        interval = -interval[1], -interval[0]
-    return LastBesideBest(
-        metric, best, last, len(found), known[best], known[last], delta, interval, p, p
+    best = min(values, key=lambda k: (metric.sign * values[k], k != last, k))
+    delta, p, interval = values[last] - values[best], 1.0, None
+    if best != last:
+        # By table, how much worse the last is than each of the others.
+        worsening = {
+            k: match(metric, rows, found[last]).sums(metric.sign)
+            for k, rows in found.items()
+            if k != last
+        }
+        others = list(worsening)
+        matrix = np.column_stack([worsening[k].numerators for k in others])
+        p = sign_flip_largest(matrix, others.index(best), seed)
+        interval = studentized(worsening[best], seed, level=1.0 - ALPHA / len(others))
+        if interval is not None and metric.better == "higher":
+            interval = -interval[1], -interval[0]
+    return BestCheckpoint(
+        metric.key, best, last, len(found), values[best], values[last], delta, interval, p, p
     )
 
 
-def _worsening(
-    metric: Metric, before: Sequence[CheckpointRow], after: Sequence[CheckpointRow]
-) -> TableSums:
-    """By table, how much worse ``after`` is than ``before``."""
-    tables = [row.table_id for row in before]
-    if metric == "completion_loss":
-        nll = [y.completion_nll - x.completion_nll for x, y in zip(before, after, strict=True)]
-        return table_sums(nll, tables, [row.completion_tokens for row in before])
-    graded = [
-        (x.table_id, float(x.ex) - float(bool(y.ex)))
-        for x, y in zip(before, after, strict=True)
-        if x.ex is not None
-    ]
-    return table_sums([value for _, value in graded], [table for table, _ in graded])
-
-
-def _value(metric: Metric, rows: Sequence[CheckpointRow]) -> float | None:
-    if metric == "completion_loss":
-        tokens = sum(row.completion_tokens for row in rows)
-        return sum(row.completion_nll for row in rows) / tokens if tokens else None
-    graded = [bool(row.ex) for row in rows if row.ex is not None]
-    return sum(graded) / len(graded) if graded else None
-
-
-def _quality(iteration: int, rows: Sequence[CheckpointRow], seed: int) -> Quality:
-    loss = _value("completion_loss", rows)
-    ex = _value("ex", rows)
+def _scores(iteration: int, rows: Sequence[CheckpointRow], seed: int) -> CheckpointScores:
+    loss, ex = COMPLETION.mean(rows), EX.mean(rows)
     graded = [row for row in rows if row.ex is not None]
-    return Quality(
+    return CheckpointScores(
         iteration,
         sum(row.full_nll for row in rows) / sum(row.full_tokens for row in rows),
         loss,

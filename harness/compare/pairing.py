@@ -1,41 +1,53 @@
 """Pairing two variants' stored rows, example by example.
 
-Input: two sides of alike runs -> output: :class:`Pair` per metric, differences b - a summed by
-table, with its interval and its p; sides that answered other examples are refused. Whether runs
-are alike is in ``sides``, what follows from a pair in ``compare`` and ``gates``.
+Input: two variants of comparable runs -> output: one :class:`Pair` a metric, its differences b - a
+summed by table, with their interval and p; variants that answered other examples are refused.
+Whether runs are comparable is in ``sides``, what follows from a pair in ``quality`` and ``gates``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from harness.compare.metrics import FALLBACK, METRICS, NO_TABLES, PRIMARY, Metric
 from harness.compare.sides import RunVariant
 from harness.errors import UserError
-from harness.schema.results import Direction
-from harness.schema.rows import LossRow, PredictionRow
-from harness.stats.intervals import Interval, TableSums, studentized, table_sums, without_spread
+from harness.stats.intervals import (
+    Floats,
+    Interval,
+    TableSums,
+    studentized,
+    table_sums,
+    zero_variance_interval,
+)
 from harness.stats.paired import sign_flip
 
-PRIMARY = ("completion_loss", "ex", "ex_hardened")
-"""The primary family: Holm runs over these, and only these get a verdict."""
 
-STAND_IN = "full_text_loss"
-"""Takes the place of the family where there is neither an answer to score nor one to execute."""
+@dataclass(frozen=True)
+class MatchedTerms:
+    """One metric of the same examples under two systems, in the order of their rows."""
 
-DESCRIPTIVE = ("full_text_loss", "ex_official", "ex_strict", "lf", "valid")
+    ids: list[int]
+    tables: list[str]
+    before: Floats
+    """(examples, 2): what each adds to the numerator and to the weight; likewise ``after``."""
+    after: Floats
 
-RATE_METRICS = ("ex", "ex_hardened", "ex_official", "ex_strict", "lf", "valid")
+    def sums(self, sign: float = 1.0) -> TableSums:
+        """``sign`` times the differences after - before, summed by table."""
+        difference = sign * (self.after[:, 0] - self.before[:, 0])
+        return table_sums(difference, self.tables, self.before[:, 1])
 
 
 @dataclass(frozen=True)
 class Pair:
     """One metric of two sides on the same examples."""
 
-    metric: str
-    direction: Direction
+    metric: Metric
     sums: TableSums
     value_a: float
     value_b: float
@@ -48,8 +60,8 @@ class Pair:
     """Of the random draws below: see :func:`resampling_seed`."""
 
     @property
-    def without_spread(self) -> bool:
-        """Whether every table gave two different systems the same difference of rates."""
+    def zero_variance(self) -> bool:
+        """Whether two different systems differ by the same rate in every table."""
         return (
             self.fixed is not None
             and not self.same_system
@@ -58,9 +70,9 @@ class Pair:
         )
 
     def interval(self) -> Interval | None:
-        """95% over tables: studentized, or what the number of tables bounds without spread."""
-        if self.without_spread:
-            return without_spread(self.sums.estimate, len(self.sums.weights))
+        """95% over tables: studentized, or what the number of tables bounds without variance."""
+        if self.zero_variance:
+            return zero_variance_interval(self.sums.estimate, len(self.sums.weights))
         return studentized(self.sums, self.seed)
 
     def p(self) -> float:
@@ -82,106 +94,93 @@ def pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
     Raises:
         UserError: the two answered different examples (another --limit or seed).
     """
-    found = [*_loss_pairs(a, b), *_rate_pairs(a, b)]
-    order = {name: place for place, name in enumerate((*PRIMARY, *DESCRIPTIVE))}
-    return sorted(found, key=lambda pair: order[pair.metric])
+    found = [*_pairs_of("losses", a, b), *_pairs_of("predictions", a, b)]
+    return sorted(found, key=lambda pair: not pair.metric.primary)
 
 
 def primary_of(found: Sequence[Pair]) -> list[Pair]:
     """The pairs of the primary family; of plain texts, whose answers are not marked, full_text."""
-    family = [pair for pair in found if pair.metric in PRIMARY]
-    return family or [pair for pair in found if pair.metric == STAND_IN]
+    family = [pair for pair in found if pair.metric.primary]
+    return family or [pair for pair in found if pair.metric == FALLBACK]
 
 
-def _loss_pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
-    rows_a, rows_b = a.run.losses(a.variant), b.run.losses(b.variant)
+def match(metric: Metric, before: Sequence[Any], after: Sequence[Any]) -> MatchedTerms:
+    """The examples that both sides have the metric of; their rows are in the same order."""
+    kept = [
+        (x.id, x.table_id, term_x, term_y)
+        for x, y in zip(before, after, strict=True)
+        if (term_x := metric.term(x)) is not None and (term_y := metric.term(y)) is not None
+    ]
+    return MatchedTerms(
+        [row[0] for row in kept],
+        [row[1] for row in kept],
+        np.array([row[2] for row in kept], dtype=np.float64).reshape(-1, 2),
+        np.array([row[3] for row in kept], dtype=np.float64).reshape(-1, 2),
+    )
+
+
+def _pairs_of(kind: str, a: RunVariant, b: RunVariant) -> list[Pair]:
+    """The metrics whose values stand in row files of ``kind``."""
+    rows_a, rows_b = a.rows(kind), b.rows(kind)
     if rows_a is None or rows_b is None:
         return []
     _require_same_ids(a, b, rows_a, rows_b)
-    tables = [row.table_id for row in rows_a]
-    getters: tuple[tuple[str, Callable[[LossRow], tuple[float, int]]], ...] = (
-        ("completion_loss", lambda row: (row.completion_nll, row.completion_tokens)),
-        ("full_text_loss", lambda row: (row.full_nll, row.full_tokens)),
-    )
+    same = _same_weights(a, b) and _same_texts(rows_a, rows_b)
     made = []
-    for metric, get in getters:
-        x = np.array([get(row) for row in rows_a], dtype=np.float64)
-        y = np.array([get(row) for row in rows_b], dtype=np.float64)
-        if not np.array_equal(x[:, 1], y[:, 1]):
+    for metric in METRICS.values():
+        if not metric.paired or metric.rows != kind:
+            continue
+        found = match(metric, rows_a, rows_b)
+        if not np.array_equal(found.before[:, 1], found.after[:, 1]):
             raise UserError(
-                f"{a.label(b)} and {b.label(a)} scored different tokens for {metric}: another "
+                f"{a.label(b)} and {b.label(a)} scored different tokens for {metric.key}: another "
                 "tokenizer or maximum length. Measure both with the same settings."
             )
-        weight = float(x[:, 1].sum())
-        if weight:
-            sums = table_sums(y[:, 0] - x[:, 0], tables, x[:, 1])
-            values = float(x[:, 0].sum()) / weight, float(y[:, 0].sum()) / weight
-            same, seed = _same_weights(a, b), resampling_seed(a, b)
-            made.append(Pair(metric, "lower", sums, *values, len(tables), None, None, same, seed))
+        if found.before[:, 1].any():
+            made.append(_pair(metric, found, same, resampling_seed(a, b)))
     return made
 
 
-def _rate_pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
-    rows_a, rows_b = a.run.predictions(a.variant), b.run.predictions(b.variant)
-    if rows_a is None or rows_b is None:
-        return []
-    _require_same_ids(a, b, rows_a, rows_b)
-    same = _same_weights(a, b) and [x.text for x in rows_a] == [y.text for y in rows_b]
-    made = []
-    for metric in RATE_METRICS:
-        graded = [
-            (x.id, x.table_id, bool(getattr(x, metric)), bool(getattr(y, metric)))
-            for x, y in zip(rows_a, rows_b, strict=True)
-            if getattr(x, metric) is not None and getattr(y, metric) is not None
-        ]
-        if not graded:
-            continue
-        before = np.array([row[2] for row in graded], dtype=np.float64)
-        after = np.array([row[3] for row in graded], dtype=np.float64)
-        made.append(
-            Pair(
-                metric,
-                "higher",
-                table_sums(after - before, [row[1] for row in graded]),
-                float(before.mean()),
-                float(after.mean()),
-                len(graded),
-                [row[0] for row in graded if row[3] and not row[2]],
-                [row[0] for row in graded if row[2] and not row[3]],
-                same,
-                resampling_seed(a, b),
-            )
-        )
-    return made
+def _pair(metric: Metric, found: MatchedTerms, same_system: bool, seed: int) -> Pair:
+    (x, weights), (y, _) = found.before.T, found.after.T
+    weight = float(weights.sum())
+    fixed = broken = None
+    if metric.kind == "rate":
+        fixed = [id_ for id_, better in zip(found.ids, y > x, strict=True) if better]
+        broken = [id_ for id_, worse in zip(found.ids, y < x, strict=True) if worse]
+    return Pair(
+        metric,
+        found.sums(),
+        float(x.sum()) / weight,
+        float(y.sum()) / weight,
+        len(found.ids),
+        fixed,
+        broken,
+        same_system,
+        seed,
+    )
 
 
 def absent(a: RunVariant, b: RunVariant, found: Sequence[Pair]) -> dict[str, str]:
     """The primary metrics that could not be paired, with the reason."""
-    lacking = set(PRIMARY) - {pair.metric for pair in found}
-    return {metric: _why_absent(metric, a, b) for metric in PRIMARY if metric in lacking}
+    paired = [pair.metric for pair in found]
+    return {metric.key: _why_absent(metric, a, b) for metric in PRIMARY if metric not in paired}
 
 
-def _why_absent(metric: str, a: RunVariant, b: RunVariant) -> str:
-    loss = metric == "completion_loss"
-    bare = [
-        side.label(other)
-        for side, other in ((a, b), (b, a))
-        if (side.run.losses if loss else side.run.predictions)(side.variant) is None
-    ]
-    if a.run.results.dataset.form != "tables" and not loss:
-        return "the data has no tables to run queries on"
+def _why_absent(metric: Metric, a: RunVariant, b: RunVariant) -> str:
+    form = a.run.results.dataset.form
+    bare = [side.label(other) for side, other in ((a, b), (b, a)) if side.rows(metric.rows) is None]
+    if metric.absent.get(form) == NO_TABLES:
+        return NO_TABLES
     if bare:
-        return f"{' and '.join(bare)} {'has' if len(bare) == 1 else 'have'} no stored " + (
-            "losses" if loss else "answers"
-        )
-    if loss:
-        return "the data does not say where an answer begins"
-    return "no answer has that grade in both"
+        stored = "answers" if metric.rows == "predictions" else metric.rows
+        return f"{' and '.join(bare)} {'has' if len(bare) == 1 else 'have'} no stored {stored}"
+    return metric.absent.get(form, "no answer has that grade in both")
 
 
 def _same_weights(a: RunVariant, b: RunVariant) -> bool:
     """Whether adapter, how it is applied, and quantization agree; the base's weights do, by
-    ``require_alike``."""
+    ``require_comparable``."""
     applied = ("fine_tune_type", "num_layers", "lora_parameters", "quantize")
     weights = [
         (
@@ -193,11 +192,15 @@ def _same_weights(a: RunVariant, b: RunVariant) -> bool:
     return weights[0] == weights[1]
 
 
+def _same_texts(rows_a: Sequence[Any], rows_b: Sequence[Any]) -> bool:
+    """Whether all answers agree to the letter; losses have no text to differ in."""
+    return [getattr(row, "text", None) for row in rows_a] == [
+        getattr(row, "text", None) for row in rows_b
+    ]
+
+
 def _require_same_ids(
-    a: RunVariant,
-    b: RunVariant,
-    rows_a: Sequence[LossRow] | Sequence[PredictionRow],
-    rows_b: Sequence[LossRow] | Sequence[PredictionRow],
+    a: RunVariant, b: RunVariant, rows_a: Sequence[Any], rows_b: Sequence[Any]
 ) -> None:
     ids_a, ids_b = [row.id for row in rows_a], [row.id for row in rows_b]
     if ids_a != ids_b:

@@ -2,9 +2,9 @@
 
 Input: two :class:`RunVariant` -> output: :class:`Comparison` records of the primary family
 (completion loss, ex, ex_hardened) and the descriptive differences. Definitions: DESIGN §5. A
-verdict needs
-both a sign-flip test over tables that survives Holm over the family and a studentized interval
-over tables that excludes zero. Not covered: the words (``verdicts``) and speeds (``speeds``).
+verdict needs both a sign-flip test over tables that survives Holm over the family and a
+studentized interval over tables that excludes zero. Not covered: sentences (``report``) and speeds
+(``cost``).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from harness.compare.metrics import Metric
 from harness.compare.pairing import Pair, absent, pairs, primary_of
-from harness.compare.sides import RunVariant, require_alike
+from harness.compare.sides import RunVariant, require_comparable
 from harness.errors import UserError
 from harness.runs.store import StoredRun
 from harness.schema.results import CompareVerdict, Comparison
@@ -55,7 +56,7 @@ def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
     Raises:
         UserError: unlike runs or examples, or nothing in common that can be paired.
     """
-    require_alike(a.run, b.run)
+    require_comparable(a.run, b.run)
     found = pairs(a, b)
     if not found:
         raise UserError(
@@ -64,28 +65,28 @@ def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
         )
     family = primary_of(found)
     label_a, label_b = a.label(b), b.label(a)
-    intervals = {pair.metric: pair.interval() for pair in found}
+    intervals = {pair.metric.key: pair.interval() for pair in found}
     p_values = [pair.p() for pair in family]
     primary = [
-        _comparison((label_a, label_b), pair, intervals[pair.metric], (p, p_holm), len(family))
+        _comparison((label_a, label_b), pair, intervals[pair.metric.key], (p, p_holm), len(family))
         for pair, p, p_holm in zip(family, p_values, holm(p_values), strict=True)
     ]
     return PairComparison(
         label_a,
         label_b,
         primary,
-        {pair.metric: (pair.value_a, pair.value_b, pair.n) for pair in family},
+        {pair.metric.key: (pair.value_a, pair.value_b, pair.n) for pair in family},
         [
             Difference(
-                pair.metric,
+                pair.metric.key,
                 pair.value_a,
                 pair.value_b,
                 pair.value_b - pair.value_a,
-                intervals[pair.metric],
+                intervals[pair.metric.key],
                 pair.n,
             )
             for pair in found
-            if pair.metric not in {tested.metric for tested in family}
+            if pair.metric not in [tested.metric for tested in family]
         ],
         absent(a, b, found),
     )
@@ -99,16 +100,6 @@ def compare_within(run: StoredRun) -> list[PairComparison]:
         if run.losses(name) is not None or run.predictions(name) is not None
     ]
     return [compare_sides(a, b) for a, b in itertools.combinations(sides, 2) if pairs(a, b)]
-
-
-def compare_runs(a: StoredRun, b: StoredRun) -> list[PairComparison]:
-    """b's variants beside a's: the picked ones, else those with a name in common, else the only
-    ones.
-
-    Raises:
-        UserError: no variants can be matched, or the runs are not comparable.
-    """
-    return [compare_sides(x, y) for x, y in match_sides(a, b)]
 
 
 def match_sides(a: StoredRun, b: StoredRun) -> list[tuple[RunVariant, RunVariant]]:
@@ -155,7 +146,7 @@ def _comparison(
     return Comparison(
         a=labels[0],
         b=labels[1],
-        metric=pair.metric,
+        metric=pair.metric.key,
         delta=delta,
         ci95=interval,
         test=TEST,
@@ -163,20 +154,20 @@ def _comparison(
         p_holm=p_holm,
         fixed=pair.fixed,
         broken=pair.broken,
-        verdict=_verdict(delta, pair.direction == "higher", interval, p_holm),
-        minimum_detectable=_smallest(pair, family),
+        verdict=_verdict(delta, pair.metric, interval, p_holm),
+        minimum_detectable=_minimum_detectable(pair, family),
     )
 
 
 def _verdict(
-    delta: float, higher_is_better: bool, interval: Interval | None, p_holm: float
+    delta: float, metric: Metric, interval: Interval | None, p_holm: float
 ) -> CompareVerdict:
     if interval is None or p_holm >= ALPHA or interval[0] <= 0.0 <= interval[1]:
         return "not distinguishable"
-    return "better" if (delta > 0) == higher_is_better else "worse"
+    return "better" if metric.improves(delta) else "worse"
 
 
-def _smallest(pair: Pair, family: int) -> float | None:
+def _minimum_detectable(pair: Pair, family: int) -> float | None:
     if pair.fixed is None or pair.broken is None:
         return minimum_detectable(pair.sums, family)
     return minimum_detectable(pair.sums, family, len(pair.fixed) + len(pair.broken))

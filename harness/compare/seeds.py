@@ -1,22 +1,22 @@
 """Across seeds: mean and spread of each variant, and differences that exceed the spread.
 
-Input: runs of the same setting with different seeds -> output: differences. A seed is one draw of
-the method, so a statement about methods rests on the per-seed differences: their mean with
-Student's t over seeds, Holm over the primary family of each pair. Fewer than three seeds, or seeds
-that share their weights, give no such statement.
+Input: runs of one setting with different seeds -> output: :class:`SeedDifference` a pair of
+variants and metric. A seed is one draw of the method, so a statement about methods rests on the
+per-seed differences: their mean with Student's t over seeds, Holm over the primary family of each
+pair. Fewer than three seeds, or seeds that share their weights, give no such statement. Not
+covered: tables and sentences (``report.tables.seed_tables``).
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import statistics as stdlib
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from harness.compare.pairing import PRIMARY, RATE_METRICS, STAND_IN
-from harness.compare.sides import limited, sample_note, sample_size, unlike_fields
-from harness.compare.thresholds import metric_value
+from harness.compare.metrics import FALLBACK, METRICS, PRIMARY, Metric
+from harness.compare.sides import differing_fields, limited, sample_note, sample_size
 from harness.runs.store import StoredRun
 from harness.stats.intervals import Interval
 from harness.stats.paired import ALPHA, holm
@@ -24,7 +24,7 @@ from harness.stats.paired import ALPHA, holm
 MIN_SEEDS = 3
 """Seeds from which a difference may be said of methods rather than of adapters (DESIGN §5)."""
 
-WATCHED = {
+MONITORING_KEYS = {
     "seed",
     "name",
     "description",
@@ -36,7 +36,8 @@ WATCHED = {
     "test_batches",
     "clear_cache_threshold",
 }
-"""What a variant file says besides how it trains: the seed, and how training is looked at."""
+"""Keys of a variant file that do not change how it trains: its seed and name, and how often
+training is measured, reported and saved."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class SeedDifference:
     @property
     def better(self) -> bool:
         """Whether b is the better one, real or not."""
-        return (self.mean > 0) == (self.metric in RATE_METRICS)
+        return METRICS[self.metric].improves(self.mean)
 
 
 def seed_runs(runs: Sequence[StoredRun]) -> list[StoredRun]:
@@ -75,7 +76,7 @@ def seed_runs(runs: Sequence[StoredRun]) -> list[StoredRun]:
     seeds = [run.results.run.seed for run in runs]
     if len(runs) < 2 or len(set(seeds)) != len(seeds):
         return []
-    if any(unlike_fields(runs[0], run) for run in runs[1:]):
+    if any(differing_fields(runs[0], run) for run in runs[1:]):
         return []
     if any(
         _setting(run, name) != _setting(runs[0], name)
@@ -89,7 +90,7 @@ def seed_runs(runs: Sequence[StoredRun]) -> list[StoredRun]:
 def _setting(run: StoredRun, variant: str) -> tuple[object, ...]:
     """How a variant was trained and on which examples it was tested, but for the seed."""
     result = run.results.variants[variant]
-    trained = {key: value for key, value in result.config.items() if key not in WATCHED}
+    trained = {key: value for key, value in result.config.items() if key not in MONITORING_KEYS}
     return trained, sample_note(run, result) if limited(result) else sample_size(result)
 
 
@@ -100,31 +101,31 @@ def seed_differences(runs: Sequence[StoredRun]) -> list[SeedDifference]:
         family = []
         independent = len({(_weights(run, a), _weights(run, b)) for run in runs}) == len(runs)
         for metric in seed_family(runs):
-            before, after = seed_values(runs, a, metric), seed_values(runs, b, metric)
+            before, after = (seed_values(runs, name, metric) for name in (a, b))
             if before is not None and after is not None:
                 deltas = [y - x for x, y in zip(before, after, strict=True)]
-                family.append(_difference(a, b, metric, deltas, independent))
+                family.append(_difference(a, b, metric.key, deltas, independent))
         adjusted = iter(holm([d.p for d in family if d.p is not None]))
         made += [d if d.p is None else replace(d, p_holm=next(adjusted)) for d in family]
     return made
 
 
 def common_variants(runs: Sequence[StoredRun]) -> list[str]:
-    """The variants that all runs have, in the order of the first."""
+    """The variants that all runs have, in the first one's order."""
     return [name for name in runs[0].variants if all(name in run.variants for run in runs[1:])]
 
 
-def seed_family(runs: Sequence[StoredRun]) -> tuple[str, ...]:
+def seed_family(runs: Sequence[StoredRun]) -> tuple[Metric, ...]:
     """The primary metrics; of plain texts, which have none of them, the loss of the whole text."""
     measured = (
         seed_values(runs, name, metric) for name in common_variants(runs) for metric in PRIMARY
     )
-    return PRIMARY if any(values is not None for values in measured) else (STAND_IN,)
+    return PRIMARY if any(values is not None for values in measured) else (FALLBACK,)
 
 
-def seed_values(runs: Sequence[StoredRun], variant: str, metric: str) -> list[float] | None:
-    """A metric of a variant by seed; None where a run lacks it."""
-    found = [metric_value(run.results.variants[variant], metric) for run in runs]
+def seed_values(runs: Sequence[StoredRun], variant: str, metric: Metric) -> list[float] | None:
+    """The metric's value under every seed; None where a run lacks it."""
+    found = [metric.value(run.results.variants[variant]) for run in runs]
     known = [value for value in found if value is not None]
     return known if len(known) == len(found) else None
 
@@ -139,7 +140,7 @@ def _difference(
 ) -> SeedDifference:
     from scipy import stats  # slow to import: collecting tests does without
 
-    mean, spread = stdlib.mean(deltas), stdlib.stdev(deltas)
+    mean, spread = statistics.mean(deltas), statistics.stdev(deltas)
     if len(deltas) < MIN_SEEDS or not independent:
         return SeedDifference(a, b, metric, deltas, mean, spread, None, None, None)
     error = spread / math.sqrt(len(deltas))

@@ -1,7 +1,8 @@
-"""The two sides of a comparison: variants of stored runs, how they are called, whether they match.
+"""The two sides of a comparison: variants of stored runs, their labels, whether they match.
 
-Input: stored runs -> output: :class:`RunVariant`, named so that no two of those in play are
-called alike; unlike runs are refused by naming the field. Pairing their rows is in ``pairing``.
+Input: stored runs -> output: :class:`RunVariant`, labelled so that no two of those in play have
+one name; runs that are not comparable are refused by naming the field. Pairing their rows is in
+``pairing``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 from harness.markdown import NONE
@@ -25,6 +27,16 @@ class RunVariant:
     where: str = ""
     """The run's name where several runs are in play; empty where nothing but the pair is."""
 
+    @property
+    def result(self) -> VariantResult:
+        """Everything that was measured on the variant."""
+        return self.run.results.variants[self.variant]
+
+    def rows(self, kind: str) -> Sequence[Any] | None:
+        """The variant's rows of ``kind`` (losses, predictions, trials); None without a file."""
+        found: Sequence[Any] | None = getattr(self.run, kind)(self.variant)
+        return found
+
     def label(self, other: RunVariant) -> str:
         """The variant's name, with its run in front where several runs are in play."""
         where = self.where or run_names([self.run, other.run])[self.run.folder]
@@ -37,8 +49,8 @@ def run_names(runs: Sequence[StoredRun]) -> dict[Path, str]:
     if len(names) == 1:
         return dict.fromkeys(names, "")
     # In continuous integration two runs may have one name.
-    alike = len(set(names.values())) < len(names)
-    return {folder: str(folder) for folder in names} if alike else names
+    repeated = len(set(names.values())) < len(names)
+    return {folder: str(folder) for folder in names} if repeated else names
 
 
 def sides_of(runs: Sequence[StoredRun]) -> list[RunVariant]:
@@ -53,10 +65,10 @@ def sides_of(runs: Sequence[StoredRun]) -> list[RunVariant]:
     )
 
 
-def named_among(
+def label_sides(
     pairs: Sequence[tuple[RunVariant, RunVariant]], runs: Sequence[StoredRun]
 ) -> list[tuple[RunVariant, RunVariant]]:
-    """``pairs`` with their sides named as ``runs`` require."""
+    """``pairs``, their sides labelled as ``runs`` require."""
     names = run_names(runs)
     return [
         (replace(a, where=names[a.run.folder]), replace(b, where=names[b.run.folder]))
@@ -64,7 +76,7 @@ def named_among(
     ]
 
 
-def unlike_fields(a: StoredRun, b: StoredRun) -> dict[str, tuple[object, object]]:
+def differing_fields(a: StoredRun, b: StoredRun) -> dict[str, tuple[object, object]]:
     """The fields that make numbers of two runs incomparable, with both values."""
     x, y = a.results, b.results
     sides: dict[str, tuple[object, object]] = {
@@ -78,15 +90,15 @@ def unlike_fields(a: StoredRun, b: StoredRun) -> dict[str, tuple[object, object]
     return {name: pair for name, pair in sides.items() if pair[0] != pair[1]}
 
 
-def require_alike(a: StoredRun, b: StoredRun) -> None:
+def require_comparable(a: StoredRun, b: StoredRun) -> None:
     """Refuse two runs whose quality numbers are not comparable.
 
     Raises:
         UserError: every differing field with both values.
     """
-    unlike = unlike_fields(a, b)
-    if unlike:
-        listed = "; ".join(f"{name}: {x!r} against {y!r}" for name, (x, y) in unlike.items())
+    differing = differing_fields(a, b)
+    if differing:
+        listed = "; ".join(f"{name}: {x!r} against {y!r}" for name, (x, y) in differing.items())
         raise UserError(
             f"runs {a.id!r} and {b.id!r} are not comparable: {listed}. Make both with the same "
             "--model, --dataset, --prompt-style and version of tunebench."

@@ -11,7 +11,7 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.compare import gates
+from harness.compare import thresholds
 from harness.data.prompts import style
 from harness.data.sampling import stratified
 from harness.data.sources.resolve import resolve_dataset
@@ -27,7 +27,7 @@ from harness.pipeline.seed_run import SeedRun, protocols
 from harness.pipeline.stages import Setting
 from harness.progress import ProgressCallback, print_message, silent
 from harness.report.comparison import render_seeds
-from harness.runs import git_state, store
+from harness.runs import baseline, git_state, store
 from harness.runs.file_names import check_file_names, check_new
 from harness.runs.store import StoredRun
 from harness.train.variants import check_against, load_variants
@@ -64,7 +64,7 @@ class Session:
             )
             for seed in options.seeds
         }
-        self.gate_rules = gates.load_gates(options.gates)
+        self.gate_rules = thresholds.load_gates(options.gates)
         self.baseline = self._read_baseline()
         self.runs: dict[int, SeedRun] = {}
         self._cache: Cache | None = None
@@ -163,7 +163,7 @@ class Session:
             write_text(page, render_seeds(name, written))
         if self.options.bless and self.options.baseline is not None and written:
             target = self.baseline.folder if self.baseline else self.options.baseline
-            kept = gates.bless(written[-1], target)
+            kept = baseline.bless(written[-1], target)
             where = f", the old one kept in {kept}" if kept is not None else ""
             print_message(f"tunebench: {written[-1].id} is the baseline now{where}")
 

@@ -14,7 +14,7 @@ from harness.compare.cost import MemoryRatio, SpeedRatio
 from harness.compare.pairing import pairs
 from harness.compare.quality import PairComparison, compare_sides
 from harness.compare.seeds import seed_differences, seed_runs
-from harness.compare.sides import RunVariant, sides_of, unlike_fields
+from harness.compare.sides import RunVariant, differing_fields, sides_of
 from harness.errors import UserError
 from harness.markdown import code, escape
 from harness.report.conclusions import (
@@ -106,7 +106,7 @@ def all_pairs(runs: Sequence[StoredRun]) -> tuple[list[PairComparison], list[str
     """Every pair of variants, and why some could not be compared."""
     found, refused = [], []
     for a, b in side_pairs(runs):
-        unlike = unlike_fields(a.run, b.run)
+        unlike = differing_fields(a.run, b.run)
         if unlike:
             refused.append(
                 f"{code(a.label(b))} and {code(b.label(a))} are not compared: "

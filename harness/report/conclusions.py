@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from harness.compare.checkpoints import LastBesideBest
-from harness.compare.pairing import PRIMARY, RATE_METRICS
+from harness.compare.checkpoints import BestCheckpoint
+from harness.compare.metrics import METRICS, PRIMARY
 from harness.compare.quality import Difference, PairComparison
 from harness.compare.seeds import MIN_SEEDS, SeedDifference
 from harness.markdown import NONE, code, escape, p_value
@@ -30,43 +30,8 @@ ONE_SEED = (
 
 SHARED_WEIGHTS = "the same weights stand under several seeds"
 
-NAMES = {
-    "completion_loss": "completion loss",
-    "full_text_loss": "full-text loss",
-    "ex": "execution accuracy",
-    "ex_hardened": "hardened execution accuracy",
-    "ex_official": "official execution accuracy",
-    "ex_strict": "strict execution accuracy",
-    "lf": "logical-form accuracy",
-    "valid": "share of valid SQL",
-}
-SHORT = {"completion_loss": "completion loss", "full_text_loss": "full-text loss"}
-
 Family = tuple[Sequence[str], Mapping[str, str]]
 """The metrics tested together, and why the other primary ones were not."""
-
-
-def metric_name(metric: str) -> str:
-    """A metric as words."""
-    return NAMES.get(metric, metric.replace("_", " "))
-
-
-def show_delta(metric: str, delta: float | None) -> str:
-    """A difference with its sign: percentage points for rates, nats a token for losses."""
-    if delta is None:
-        return NONE
-    if metric in RATE_METRICS:
-        return f"{100 * delta:+.1f} points"
-    return f"{delta:+.4f}"
-
-
-def show_delta_interval(metric: str, interval: tuple[float, float] | None) -> str:
-    """The interval of a difference in the unit of :func:`show_delta`."""
-    if interval is None:
-        return NONE
-    if metric in RATE_METRICS:
-        return f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
-    return f"{interval[0]:+.4f} to {interval[1]:+.4f}"
 
 
 def mcnemar_text(comparison: Comparison) -> str:
@@ -79,12 +44,12 @@ def mcnemar_text(comparison: Comparison) -> str:
 
 def sentence(comparison: Comparison) -> str:
     """The verdict of one comparison in words."""
-    c = comparison
+    c, metric = comparison, METRICS[comparison.metric]
     evidence = (
-        f"{show_delta(c.metric, c.delta)}, 95% {show_delta_interval(c.metric, c.ci95)}, "
+        f"{metric.show_delta(c.delta)}, 95% {metric.show_interval(c.ci95)}, "
         f"p {p_value(c.p_holm)} after Holm"
     )
-    start = f"On {metric_name(c.metric)}, {code(c.b)}"
+    start = f"On {metric.title}, {code(c.b)}"
     if c.verdict == "not distinguishable":
         return f"{start} cannot be told from {code(c.a)} ({evidence}); {_smallest(c)}."
     return f"{start} is {c.verdict} than {code(c.a)} ({evidence})."
@@ -92,17 +57,17 @@ def sentence(comparison: Comparison) -> str:
 
 def descriptive_sentence(pair: PairComparison, difference: Difference) -> str:
     """A descriptive difference: no test, no verdict."""
+    metric = METRICS[difference.metric]
     return (
-        f"{metric_name(difference.metric)}: {code(pair.b)} minus {code(pair.a)} "
-        f"{show_delta(difference.metric, difference.delta)}, 95% "
-        f"{show_delta_interval(difference.metric, difference.ci95)}"
+        f"{metric.title}: {code(pair.b)} minus {code(pair.a)} "
+        f"{metric.show_delta(difference.delta)}, 95% {metric.show_interval(difference.ci95)}"
     )
 
 
 def seed_sentence(difference: SeedDifference, seeds: int) -> str:
     """The difference of two variants on one metric over ``seeds`` seeds in words."""
-    d = difference
-    pair = f"On {metric_name(d.metric)}, {code(d.b)} and {code(d.a)}"
+    d, metric = difference, METRICS[difference.metric]
+    pair = f"On {metric.title}, {code(d.b)} and {code(d.a)}"
     if d.ci95 is None and seeds < MIN_SEEDS:
         return f"{pair}: {seeds} seeds are too few to speak of methods (three are needed)."
     if d.ci95 is None:
@@ -110,12 +75,12 @@ def seed_sentence(difference: SeedDifference, seeds: int) -> str:
     if not d.exceeds:
         return (
             f"{pair} are not shown to differ by more than seeds do "
-            f"({show_delta(d.metric, d.mean)} on average, p {p_value(d.p_holm)} after Holm)."
+            f"({metric.show_delta(d.mean)} on average, p {p_value(d.p_holm)} after Holm)."
         )
     return (
-        f"On {metric_name(d.metric)}, {code(d.b)} is {'better' if d.better else 'worse'} than "
+        f"On {metric.title}, {code(d.b)} is {'better' if d.better else 'worse'} than "
         f"{code(d.a)} beyond the spread between {seeds} seeds "
-        f"({show_delta(d.metric, d.mean)}, 95% {show_delta_interval(d.metric, d.ci95)}, "
+        f"({metric.show_delta(d.mean)}, 95% {metric.show_interval(d.ci95)}, "
         f"p {p_value(d.p_holm)} after Holm)."
     )
 
@@ -219,13 +184,13 @@ def seeds_family(differences: Sequence[SeedDifference]) -> str:
     why = "not measured under every seed"
     return _families(
         {
-            pair: (metrics, {metric: why for metric in PRIMARY if metric not in metrics})
+            pair: (metrics, {metric.key: why for metric in PRIMARY if metric.key not in metrics})
             for pair, metrics in tested.items()
         }
     )
 
 
-def checkpoints_family(found: Sequence[LastBesideBest]) -> str:
+def checkpoints_family(found: Sequence[BestCheckpoint]) -> str:
     """Over what Holm ran for last checkpoints beside the best; empty where nothing was tested."""
     return _family((list(dict.fromkeys(one.metric for one in found)), {}))
 
@@ -243,7 +208,7 @@ def clauses(parts: Sequence[str]) -> str:
 def _smallest(comparison: Comparison) -> str:
     if comparison.minimum_detectable is None:
         return "they did not differ on a single example"
-    size = show_delta(comparison.metric, comparison.minimum_detectable).lstrip("+")
+    size = METRICS[comparison.metric].show_size(comparison.minimum_detectable)
     return f"only a true difference of about {size} would be seen with 80% probability here"
 
 
@@ -255,7 +220,7 @@ def _no_difference(a: str, b: str, metrics: Sequence[str], beyond: str = "") -> 
 
 
 def _names(metrics: Sequence[str]) -> str:
-    return listed([metric_name(metric) for metric in metrics])
+    return listed([METRICS[metric].title for metric in metrics])
 
 
 def _grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
@@ -278,9 +243,9 @@ def _family(family: Family, of: str = "") -> str:
     metrics, missing = family
     if not metrics:
         return ""
-    lacking = _grouped((why, SHORT.get(metric, metric)) for metric, why in missing.items())
+    lacking = _grouped((why, METRICS[metric].short) for metric, why in missing.items())
     absent = [f"no {listed(names, 'or')}: {escape(why)}" for why, names in lacking.items()]
-    short = listed([SHORT.get(metric, metric) for metric in metrics])
+    short = listed([METRICS[metric].short for metric in metrics])
     tested = (
         f"Holm over {short}{of}" if len(metrics) > 1 else f"{short} alone, so without a correction"
     )

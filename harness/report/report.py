@@ -39,9 +39,9 @@ from harness.report.tables import (
     cost_tables,
     quality_tables,
     question_tables,
+    seed_tables,
 )
 from harness.report.tables.question_tables import ArticleGrades
-from harness.report.tables.seed_tables import seed_summary
 from harness.report.warnings import not_measurable, warnings
 from harness.runs.store import StoredRun
 
@@ -201,7 +201,11 @@ def _checkpoints(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> str:
 
 def _across_seeds(runs: Sequence[StoredRun]) -> str:
     seeds = seed_runs(runs)
-    return _told("Across seeds", seed_summary(seeds), seeds_provenance(seeds)) if seeds else ""
+    return (
+        _told("Across seeds", seed_tables.seed_summary(seeds), seeds_provenance(seeds))
+        if seeds
+        else ""
+    )
 
 
 def _section(title: str, body: str, runs: Sequence[StoredRun], topic: str) -> str:

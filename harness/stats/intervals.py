@@ -5,7 +5,7 @@ Sources: Wilson 1927 as in scipy; the cluster bootstrap of Field & Welsh 2007 (t
 resampled whole, percentile interval); the bootstrap-t of Efron & Tibshirani 1993, ch. 12, with the
 linearised standard error of a ratio (Cochran 1977, §6.4); the rule of three of Hanley &
 Lippman-Hand 1983, exact by Clopper & Pearson 1934. Differences and tests are in
-``statistics``.
+``paired``.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def studentized(
     return centre - float(high) * error, centre - float(low) * error
 
 
-def without_spread(centre: float, tables: int) -> Interval:
+def zero_variance_interval(centre: float, tables: int) -> Interval:
     """95% interval of a difference of rates that was ``centre`` in every one of ``tables``.
 
     Resampling equal tables would claim certainty. By the one-sided Clopper-Pearson bound for 0 of

@@ -22,6 +22,7 @@ import gate_proof
 from results_sample import write_compared
 
 from harness.cli.run_commands import gate_command
+from harness.compare.metrics import METRICS
 from harness.compare.thresholds import GATES_FILE
 from harness.errors import UserError
 from harness.report.leaderboard import replace_block
@@ -38,6 +39,17 @@ START, END = (
     f"<!-- example: python tests/results/{Path(__file__).name} --docs -->",
     "<!-- /example -->",
 )
+KINDS_START, KINDS_END = (
+    f"<!-- metrics: python tests/results/{Path(__file__).name} --docs -->",
+    "<!-- /metrics -->",
+)
+KINDS = {
+    "paired quality": ("loss", "rate"),
+    "timing": ("timing",),
+    "memory": ("memory",),
+    "size": ("size",),
+}
+"""What docs/gates.md calls the kinds of metrics."""
 UNMEASURED = ["finetune", "fuse", "memory", "questions", "size", "throughput"]
 
 
@@ -118,10 +130,20 @@ def shown() -> str:
     return text.strip()
 
 
+def kinds_table() -> str:
+    """The table of metrics in docs/gates.md."""
+    lines = ["| kind | metrics |", "| --- | --- |"]
+    for title, kinds in KINDS.items():
+        named = [f"`{metric.key}`" for metric in METRICS.values() if metric.kind in kinds]
+        lines.append(f"| {title} | {', '.join(named)} |")
+    return "\n".join(lines)
+
+
 def main(arguments: list[str]) -> None:
     """Write the runs, or the guide."""
     if arguments == ["--docs"]:
         text = replace_block(GUIDE.read_text("utf-8"), f"\n{shown()}\n", START, END)
+        text = replace_block(text, kinds_table(), KINDS_START, KINDS_END)
         GUIDE.write_text(text, "utf-8")
         print(GUIDE)
     else:

@@ -14,7 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.compare.quality import comparison_records
+from harness.compare.quality import (
+    PairComparison,
+    compare_sides,
+    comparison_records,
+    match_sides,
+)
 from harness.pipeline.checkpoint_rows import checkpoint_results, checkpoint_rows
 from harness.report.write import write_run
 from harness.runs.store import PendingRun, RunRows, StoredRun
@@ -451,3 +456,8 @@ def tables_without_origin(markdown: str) -> list[str]:
         last = max(origins, default=-1)
         bare += [block.split("\n")[0] for block in blocks[last + 1 :]]
     return bare
+
+
+def compare_runs(a: StoredRun, b: StoredRun) -> list[PairComparison]:
+    """Each variant of ``b`` compared with its match in ``a``."""
+    return [compare_sides(x, y) for x, y in match_sides(a, b)]

@@ -17,10 +17,10 @@ from typing import Any
 
 import gate_proof
 
-from harness.compare.thresholds import metric_value
+from harness.compare.metrics import METRICS
 from harness.runs.store import StoredRun, read_run
 
-METRICS = ("completion_loss", "ex", "ex_hardened", "valid")
+SHOWN = ("completion_loss", "ex", "ex_hardened", "valid")
 
 
 def store(run: StoredRun, variant: str, case: str, out: Path) -> None:
@@ -55,8 +55,8 @@ def write(file: Path, value: dict[str, Any]) -> None:
 
 def tell_spread(runs: list[StoredRun]) -> None:
     """What margins must lie above: standard deviation and largest difference between seeds."""
-    for variant, metric in itertools.product(runs[0].variants, METRICS):
-        found = [metric_value(run.results.variants[variant], metric) for run in runs]
+    for variant, metric in itertools.product(runs[0].variants, SHOWN):
+        found = [METRICS[metric].value(run.results.variants[variant]) for run in runs]
         values = [value for value in found if value is not None]
         if len(values) > 1:
             shown = ", ".join(f"{value:.4f}" for value in values)

@@ -6,7 +6,17 @@ import shlex
 from pathlib import Path
 
 import pytest
-from gate_example import END, GUIDE, ROOT, START, main, write_example
+from gate_example import (
+    END,
+    GUIDE,
+    KINDS_END,
+    KINDS_START,
+    ROOT,
+    START,
+    kinds_table,
+    main,
+    write_example,
+)
 from typer.testing import CliRunner
 
 from harness.__main__ import app
@@ -55,3 +65,8 @@ def test_the_baseline_of_the_example_is_the_adapter_that_was_damaged(tmp_path: P
     assert found is not None
     right = [row.ex for row in example.predictions(VARIANT) or [] if row.ex is not None]
     assert found.ex == sum(right) / len(right)
+
+
+def test_the_table_of_metrics_is_what_the_code_has() -> None:
+    block = GUIDE.read_text("utf-8").partition(KINDS_START)[2].partition(KINDS_END)[0].strip()
+    assert block == kinds_table(), REMEDY

@@ -20,12 +20,13 @@ from gate_proof import FOLDER, cases, degraded, read_case
 from results_sample import MemoryRun
 
 from harness.compare.gates import failed, judge
-from harness.compare.thresholds import METRICS, load_gates
+from harness.compare.metrics import METRICS
+from harness.compare.thresholds import load_gates
 from harness.runs.store import read_run
 from harness.schema.results import GateResult
 
 ROOT = Path(__file__).resolve().parents[2]
-QUALITY = {name: rule for name, rule in load_gates().items() if METRICS[name].kind == "paired"}
+QUALITY = {name: rule for name, rule in load_gates().items() if METRICS[name].paired}
 DAMAGE = ("noise", "quarter", "scale")
 VARIANTS = ("lora", "qlora")
 SEEDS = ("seed0", "seed1", "seed2")

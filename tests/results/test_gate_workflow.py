@@ -12,7 +12,7 @@ import typer.main
 import yaml
 
 from harness.__main__ import app
-from harness.compare.thresholds import METRICS
+from harness.compare.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ROOT / "docs" / "gate-workflow.yml"

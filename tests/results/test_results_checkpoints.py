@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from results_sample import memory_run, saved_rows, write_sample
 
-from harness.compare.checkpoints import LastBesideBest, last_beside_best, qualities
+from harness.compare.checkpoints import BestCheckpoint, best_checkpoints, checkpoint_scores
 from harness.pipeline.checkpoint_rows import checkpoint_results
 from harness.report.conclusions import checkpoints_family
 from harness.report.report import render_report
@@ -30,8 +30,8 @@ def rows_of(marks: dict[int, list[bool]], losses: dict[int, list[float]]) -> lis
     ]  # fmt: skip
 
 
-def by_metric(rows: list[CheckpointRow]) -> dict[str, LastBesideBest]:
-    return {one.metric: one for one in last_beside_best(rows)}
+def by_metric(rows: list[CheckpointRow]) -> dict[str, BestCheckpoint]:
+    return {one.metric: one for one in best_checkpoints(rows)}
 
 
 def test_the_last_beside_the_best_by_hand() -> None:
@@ -72,20 +72,20 @@ def test_without_a_difference_the_last_is_rarely_called_worse() -> None:
         rng = np.random.default_rng(seed)
         losses = {step: list(rng.normal(1.0, 0.1, 20)) for step in (10, 20, 30, 40, 50)}
         marks = {step: list(rng.random(20) < 0.5) for step in losses}
-        wrong += any(one.worse for one in last_beside_best(rows_of(marks, losses)))
+        wrong += any(one.worse for one in best_checkpoints(rows_of(marks, losses)))
     assert wrong <= 0.05 * trials + 2 * (0.05 * 0.95 * trials) ** 0.5
 
 
 def test_one_checkpoint_has_nothing_beside_it() -> None:
     rows = [row for row in saved_rows("lora") if row.iteration == 40]
-    assert last_beside_best(rows) == []
-    assert [q.iteration for q in qualities(rows)] == [40]
+    assert best_checkpoints(rows) == []
+    assert [q.iteration for q in checkpoint_scores(rows)] == [40]
 
 
 def test_answers_without_tables_leave_the_loss_only() -> None:
     rows = [row.model_copy(update={"ex": None, "text": None}) for row in saved_rows("lora")]
-    assert [one.metric for one in last_beside_best(rows)] == ["completion_loss"]
-    assert all(q.ex is None for q in qualities(rows))
+    assert [one.metric for one in best_checkpoints(rows)] == ["completion_loss"]
+    assert all(q.ex is None for q in checkpoint_scores(rows))
     assert all(one.ex is None for one in checkpoint_results(rows))
 
 
@@ -116,7 +116,7 @@ def test_a_run_without_rows_of_checkpoints_still_has_its_table() -> None:
     ("p", "told"), [(0.01, "is worse beyond noise"), (0.2, "cannot be told from it")]
 )
 def test_the_sentence_says_what_may_be_said(p: float, told: str) -> None:
-    one = LastBesideBest("ex", 20, 40, 3, 0.4, 0.3, -0.1, (-0.2, -0.01), p, p)
+    one = BestCheckpoint("ex", 20, 40, 3, 0.4, 0.3, -0.1, (-0.2, -0.01), p, p)
     text = checkpoint_sentence("lora", one, 2)
     assert told in text
     assert "-10.0 points" in text

@@ -7,12 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results_sample import MemoryRun, loss_rows, memory_run, prediction_rows, sample_rows
+from results_sample import (
+    MemoryRun,
+    compare_runs,
+    loss_rows,
+    memory_run,
+    prediction_rows,
+    sample_rows,
+)
 
 from harness.compare.cost import memory_ratios, speed_ratios
-from harness.compare.gates import judge, load_gates
-from harness.compare.quality import compare_runs, compare_sides, compare_within, match_sides
+from harness.compare.gates import judge
+from harness.compare.quality import compare_sides, compare_within, match_sides
 from harness.compare.sides import RunVariant, sides_of
+from harness.compare.thresholds import load_gates
 from harness.errors import UserError
 from harness.report.comparison import all_pairs
 from harness.report.conclusions import (

@@ -19,7 +19,8 @@ from results_sample import (
 )
 
 from harness.compare.gates import failed, judge
-from harness.compare.thresholds import METRICS, GateRule, load_gates
+from harness.compare.metrics import METRICS
+from harness.compare.thresholds import GateRule, load_gates
 from harness.errors import UserError
 from harness.runs.baseline import bless
 from harness.runs.store import RunRows, StoredRun, read_run

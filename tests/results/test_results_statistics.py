@@ -16,7 +16,7 @@ from harness.stats.intervals import (
     table_sums,
     token_weighted_loss,
     wilson,
-    without_spread,
+    zero_variance_interval,
 )
 from harness.stats.paired import (
     detectable_errors,
@@ -161,10 +161,10 @@ def test_studentized_interval_without_spread_or_tables() -> None:
 
 def test_equal_tables_bound_a_difference_by_their_number() -> None:
     # 0.05 ** (1/8) = 0.687656; of all tables at most 0.312344 are other than these.
-    assert without_spread(0.0, 8) == pytest.approx((-0.312344, 0.312344), abs=1e-6)
-    assert without_spread(1.0, 8) == pytest.approx((1 - 2 * 0.312344, 1.0), abs=1e-6)
+    assert zero_variance_interval(0.0, 8) == pytest.approx((-0.312344, 0.312344), abs=1e-6)
+    assert zero_variance_interval(1.0, 8) == pytest.approx((1 - 2 * 0.312344, 1.0), abs=1e-6)
     # Rule of three.
-    assert without_spread(0.0, 1000)[1] == pytest.approx(0.003, abs=1e-5)
+    assert zero_variance_interval(0.0, 1000)[1] == pytest.approx(0.003, abs=1e-5)
 
 
 def test_bootstrap_t_is_close_to_students_on_normal_data() -> None:

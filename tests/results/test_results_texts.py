@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from results_sample import MemoryRun, memory_run, sample_results, sample_rows
+from results_sample import MemoryRun, compare_runs, memory_run, sample_results, sample_rows
 
-from harness.compare.gates import judge, load_gates
-from harness.compare.quality import compare_runs, compare_within
+from harness.compare.gates import judge
+from harness.compare.quality import compare_within
 from harness.compare.seeds import seed_differences
+from harness.compare.thresholds import load_gates
 from harness.errors import UserError
 from harness.report.report import render_report, terminal_summary
 from harness.report.tables.seed_tables import seed_summary

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.compare.checkpoints import Quality
+from harness.compare.checkpoints import CheckpointScores
 from harness.report.charts.style import HATCHES, MARKERS, PAPER, finish, legend_below
 from harness.report.columns import BUSY, Entry, contended, entry_looks, machine_of
 from harness.report.tables.checkpoint_tables import entry_qualities
@@ -18,8 +18,8 @@ from harness.stats.intervals import Interval
 
 Panel = tuple[
     str,
-    Callable[[Quality], float | None],
-    Callable[[Quality], Interval | None],
+    Callable[[CheckpointScores], float | None],
+    Callable[[CheckpointScores], Interval | None],
     Callable[[list[float]], float],
 ]
 """Axis title, value, interval, and which value is best."""
@@ -166,7 +166,7 @@ def _checkpoint_line(
     axes: Axes,
     position: tuple[tuple[str, str], float],
     label: str,
-    qualities: Sequence[Quality],
+    qualities: Sequence[CheckpointScores],
     panel: Panel,
 ) -> None:
     _, value, interval, better = panel
@@ -185,17 +185,17 @@ def _checkpoint_line(
         axes.plot(xs[best], ys[best], color=colour, marker="o", markersize=14, fillstyle="none")
 
 
-def _completion(q: Quality) -> float | None:
+def _completion(q: CheckpointScores) -> float | None:
     return q.completion_loss
 
 
-def _completion_interval(q: Quality) -> Interval | None:
+def _completion_interval(q: CheckpointScores) -> Interval | None:
     return q.completion_ci95
 
 
-def _percent(q: Quality) -> float | None:
+def _percent(q: CheckpointScores) -> float | None:
     return None if q.ex is None else 100 * q.ex
 
 
-def _percent_interval(q: Quality) -> Interval | None:
+def _percent_interval(q: CheckpointScores) -> Interval | None:
     return None if q.ex_ci95 is None else (100 * q.ex_ci95[0], 100 * q.ex_ci95[1])

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from harness.compare.checkpoints import LastBesideBest, Quality, last_beside_best, qualities
+from harness.compare.checkpoints import (
+    BestCheckpoint,
+    CheckpointScores,
+    best_checkpoints,
+    checkpoint_scores,
+)
+from harness.compare.metrics import METRICS
 from harness.markdown import (
     code,
     escape,
@@ -20,18 +26,17 @@ from harness.markdown import (
     table,
 )
 from harness.report.columns import Entry
-from harness.report.conclusions import metric_name, show_delta, show_delta_interval
 
 
-def entry_qualities(entry: Entry) -> list[Quality]:
+def entry_qualities(entry: Entry) -> list[CheckpointScores]:
     """Every evaluated checkpoint of a variant, in order; empty without any."""
     if entry.run is None or entry.result is None:
         return []
     rows = entry.run.checkpoints(entry.name)
     if rows:
-        return qualities(rows, entry.run.results.run.seed)
+        return checkpoint_scores(rows, entry.run.results.run.seed)
     return [
-        Quality(c.iteration, c.loss, None, None, c.ex, None)
+        CheckpointScores(c.iteration, c.loss, None, None, c.ex, None)
         for c in entry.result.checkpoints or []
         if c.loss is not None
     ]
@@ -74,13 +79,13 @@ def checkpoints(entries: Sequence[Entry]) -> str:
     return "\n\n".join(part for part in (table(headers, rows), "\n".join(told)) if part)
 
 
-def entry_last_beside_best(entry: Entry) -> list[LastBesideBest]:
+def entry_last_beside_best(entry: Entry) -> list[BestCheckpoint]:
     """The last checkpoint of a variant beside its best, by each metric."""
     rows = entry.run.checkpoints(entry.name) if entry.run else None
-    return last_beside_best(rows, entry.run.results.run.seed) if rows and entry.run else []
+    return best_checkpoints(rows, entry.run.results.run.seed) if rows and entry.run else []
 
 
-def checkpoint_sentence(label: str, one: LastBesideBest, family: int) -> str:
+def checkpoint_sentence(label: str, one: BestCheckpoint, family: int) -> str:
     """Which checkpoint is best by a metric, and whether the last is worse beyond noise.
 
     Args:
@@ -88,9 +93,12 @@ def checkpoint_sentence(label: str, one: LastBesideBest, family: int) -> str:
         one: the last checkpoint beside the best by one metric.
         family: by how many metrics that was asked.
     """
-    name = metric_name(one.metric)
+    metric = METRICS[one.metric]
     if one.best == one.last:
-        return f"{code(label)}: by {name} the last of {one.of} checkpoints ({one.last}) is best."
+        return (
+            f"{code(label)}: by {metric.title} the last of {one.of} checkpoints ({one.last}) is "
+            "best."
+        )
     verdict = (
         "is worse beyond noise" if one.worse else "cannot be told from it: no reason to go back"
     )
@@ -99,15 +107,17 @@ def checkpoint_sentence(label: str, one: LastBesideBest, family: int) -> str:
     corrected += [f"{family} metrics"] if family > 1 else []
     told = f" corrected for {' and '.join(corrected)}" if corrected else ""
     return (
-        f"{code(label)}: by {name} the best of {one.of} checkpoints is {one.best}; the last "
-        f"({one.last}) {verdict} ({show_delta(one.metric, one.delta)}, 95% "
-        f"{show_delta_interval(one.metric, one.ci95)}, p {p_value(one.p_holm)}{told})."
+        f"{code(label)}: by {metric.title} the best of {one.of} checkpoints is {one.best}; the "
+        f"last ({one.last}) {verdict} ({metric.show_delta(one.delta)}, 95% "
+        f"{metric.show_interval(one.ci95)}, p {p_value(one.p_holm)}{told})."
     )
 
 
 def _best(
-    found: Sequence[Quality], value: Callable[[Quality], float | None], least: bool
-) -> list[Quality]:
+    found: Sequence[CheckpointScores],
+    value: Callable[[CheckpointScores], float | None],
+    least: bool,
+) -> list[CheckpointScores]:
     known = [number for q in found if (number := value(q)) is not None]
     if len(known) < 2:
         return []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from harness.compare.cost import MemoryRatio, SpeedRatio
-from harness.compare.gate_words import shown_value
+from harness.compare.metrics import METRICS
 from harness.compare.quality import PairComparison
 from harness.markdown import (
     NONE,
@@ -19,16 +19,10 @@ from harness.markdown import (
     gigabytes,
     interval,
     p_value,
-    percent,
     table,
 )
 from harness.report.columns import Entry, contended
-from harness.report.conclusions import (
-    mcnemar_text,
-    metric_name,
-    show_delta,
-    show_delta_interval,
-)
+from harness.report.conclusions import mcnemar_text
 from harness.schema.results import GateResult
 
 
@@ -73,7 +67,7 @@ def speed_comparisons(ratios: Iterable[SpeedRatio]) -> str:
     rows = [
         [
             f"{code(r.b)} / {code(r.a)}",
-            r.metric.removesuffix("_tokens_per_s") + " tokens/s",
+            METRICS[r.metric].short,
             f"{fixed(r.value_b, 2)} / {fixed(r.value_a, 2)}",
             f"{fixed(r.ratio, 2)} ×" if r.ratio is not None else f"none: {escape(r.reason)}",
             interval(r.ci95, 2),
@@ -105,19 +99,18 @@ def comparisons(pairs: Sequence[PairComparison]) -> str:
     for pair in pairs:
         for c in pair.primary:
             value_a, value_b, n = pair.values[c.metric]
-            rate = c.fixed is not None
-            shown = [percent(v) if rate else fixed(v) for v in (value_a, value_b)]
+            metric = METRICS[c.metric]
             rows.append(
                 [
                     f"{code(c.b)} − {code(c.a)}",
-                    metric_name(c.metric),
-                    f"{shown[1]} − {shown[0]}",
-                    show_delta(c.metric, c.delta),
-                    show_delta_interval(c.metric, c.ci95),
+                    metric.title,
+                    f"{metric.show_cell(value_b)} − {metric.show_cell(value_a)}",
+                    metric.show_delta(c.delta),
+                    metric.show_interval(c.ci95),
                     p_value(c.p),
                     p_value(c.p_holm),
                     mcnemar_text(c),
-                    show_delta(c.metric, c.minimum_detectable).lstrip("+"),
+                    metric.show_size(c.minimum_detectable),
                     str(n),
                     f"**{c.verdict}**",
                 ]
@@ -145,9 +138,9 @@ def gates(results: Sequence[GateResult]) -> str:
             code(g.variant),
             code(g.metric),
             f"**{g.verdict}**",
-            shown_value(g.metric, g.baseline),
-            shown_value(g.metric, g.value),
-            shown_value(g.metric, g.threshold),
+            METRICS[g.metric].show(g.baseline),
+            METRICS[g.metric].show(g.value),
+            METRICS[g.metric].show(g.threshold),
             g.direction,
         ]
         for g in results

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from harness.compare.pairing import RATE_METRICS
+from harness.compare.metrics import METRICS
 from harness.compare.seeds import (
     SeedDifference,
     common_variants,
@@ -18,14 +18,8 @@ from harness.compare.seeds import (
     seed_runs,
     seed_values,
 )
-from harness.markdown import code, escape, fixed, p_value, percent, table
-from harness.report.conclusions import (
-    metric_name,
-    seed_claim,
-    seed_sentence,
-    show_delta,
-    show_delta_interval,
-)
+from harness.markdown import code, escape, p_value, table
+from harness.report.conclusions import seed_claim, seed_sentence
 from harness.runs.store import StoredRun
 
 
@@ -51,11 +45,9 @@ def spread_table(runs: Sequence[StoredRun]) -> str:
             values = seed_values(runs, variant, metric)
             if values is None:
                 continue
-            rate = metric in RATE_METRICS
-            shown = [percent(v) if rate else fixed(v) for v in (*values, statistics.mean(values))]
-            spread = statistics.stdev(values)
-            spread_text = f"{100 * spread:.1f} points" if rate else fixed(spread, 4)
-            rows.append([escape(variant), metric_name(metric), *shown, spread_text])
+            shown = [metric.show_cell(v) for v in (*values, statistics.mean(values))]
+            spread = metric.show_size(statistics.stdev(values))
+            rows.append([escape(variant), metric.title, *shown, spread])
     headers = ["Variant", "Metric", *_seeds(runs), "Mean", "Standard deviation"]
     return table(headers, rows, text_columns=2)
 
@@ -64,15 +56,15 @@ def _difference_table(differences: Sequence[SeedDifference], runs: Sequence[Stor
     rows = [
         [
             f"{code(d.b)} − {code(d.a)}",
-            metric_name(d.metric),
-            *(show_delta(d.metric, delta) for delta in d.deltas),
-            show_delta(d.metric, d.mean),
-            show_delta(d.metric, d.spread).lstrip("+"),
-            show_delta_interval(d.metric, d.ci95),
+            metric.title,
+            *(metric.show_delta(delta) for delta in (*d.deltas, d.mean)),
+            metric.show_size(d.spread),
+            metric.show_interval(d.ci95),
             p_value(d.p),
             p_value(d.p_holm),
         ]
         for d in differences
+        for metric in [METRICS[d.metric]]
     ]
     headers = ["Pair", "Metric", *_seeds(runs), "Mean", "Standard deviation", "95% over seeds"]
     return table([*headers, "p", "p Holm"], rows, text_columns=2)
