@@ -1,1 +1,10 @@
-"""."""
+"""What stays on disk, whole or absent whatever happens.
+
+- `files.py`: atomic writes, hashes, content keys, refusals
+- `cache.py`: folders of finished work by key
+- `manifest.py`: checksums of a cached folder
+- `locks.py`: file locks that name their holder
+- `prune.py`: emptying the cache
+- `scratch.py`: temporary folders that outlive no process
+- `journal.py`: rows of an evaluation under way
+"""

@@ -1,12 +1,13 @@
-"""A content-keyed cache of folders: whole, checksummed and locked, or absent.
+"""A content-keyed cache of folders: each is whole, checksummed and locked, or absent.
 
 ``cache.build("adapter", key, make)`` returns a folder that ``make`` once filled. A key is a hash
 of everything that decides the content, so an entry is never updated. Two processes that want the
-same entry wait for one another on a lock file (which says who holds it); a process that dies
-leaves an unpublished temporary folder, removed by the next builder. Files are checked against the
-manifest on every use; a damaged entry is moved aside, named, and built again, never used.
+same entry wait for one another on a lock file, which names its holder; a process that dies
+leaves an unpublished temporary folder, which the next builder removes. Files are compared with the
+manifest at every use; a damaged entry is moved aside, reported and built again, never used.
 
-Layout: ``<root>/<kind>/<key>/`` with ``.manifest.json`` beside the content.
+Layout: ``<root>/<kind>/<key>/`` with ``.manifest.json`` beside the content. Folders of other kinds
+hold what is no entry yet: unfinished work, downloads, fingerprints of a user's model files.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,17 @@ from harness.errors import UserError
 from harness.progress import print_message
 
 USING = ".using"
-"""Under the root: locked, shared, by whoever may have looked up entries that it still needs."""
+"""A file under the root. Every process that may need entries it has looked up holds a shared lock
+on it."""
+
+DOWNLOADS = "downloads"
+"""The folder of downloaded files and of what is there of unfinished downloads."""
+
+FINGERPRINTS = "fingerprints"
+"""The folder of notes that spare hashing large files of a user's models again."""
+
+UNFINISHED = {"training": ("finetune",), "evaluating": ("loss", "generate", "fuse")}
+"""Folders of unfinished work -> the stages that keep it there."""
 
 
 def default_root() -> Path:
@@ -57,25 +67,19 @@ class Cache:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root if root is not None else default_root()
         self.notify: Callable[[str], None] = print_message
-        """Takes a line for the user: a damaged entry, whom we wait for."""
+        """Takes a line for the user: which entry is damaged, for whom the process waits."""
         self._using: int | None = None
         self._scratch: Scratch | None = None
 
     @classmethod
     def temporary(cls) -> Cache:
-        """A cache for ``--no-cache``; removed by :meth:`let_go`, else when the process ends, or
-        after it was killed by the next one that starts.
+        """A cache for ``--no-cache``. :meth:`release` or the end of the process removes it; if the
+        process is killed, the next one that starts does.
 
         Raises:
             UserError: the folder for temporary files cannot be written.
         """
-        try:
-            scratch = Scratch("no-cache")
-        except OSError as error:
-            raise UserError(
-                f"cannot write in {tempfile.gettempdir()}: {error.strerror or error}. Free space "
-                "there, or set TMPDIR to another folder."
-            ) from error
+        scratch = Scratch("no-cache")
         atexit.register(scratch.remove)
         cache = cls(scratch.path)
         cache._scratch = scratch
@@ -83,14 +87,14 @@ class Cache:
 
     def hold(self) -> None:
         """Keep `cache prune` from removing what this process may have found, until
-        :meth:`let_go` or its end."""
+        :meth:`release` or the end of the process."""
         with contextlib.suppress(OSError):  # a cache that can only be read is not pruned either
             self.root.mkdir(parents=True, exist_ok=True)
             self._using = os.open(self.root / USING, os.O_CREAT | os.O_RDONLY, 0o644)
             fcntl.flock(self._using, fcntl.LOCK_SH)
 
-    def let_go(self) -> None:
-        """The end of :meth:`hold`, and of a temporary cache."""
+    def release(self) -> None:
+        """End :meth:`hold`, and remove a temporary cache."""
         if self._using is not None:
             os.close(self._using)
             self._using = None
@@ -99,9 +103,19 @@ class Cache:
             atexit.unregister(self._scratch.remove)
             self._scratch = None
 
+    @property
+    def downloads(self) -> Path:
+        """Where downloads are kept; it may not exist yet."""
+        return self.root / DOWNLOADS
+
     def path(self, kind: str, key: str) -> Path:
         """Where an entry lies, whether or not it exists."""
         return self.root / kind / key
+
+    def work_folder(self, stage: str, key: str) -> Path:
+        """Where ``stage`` keeps the unfinished work of entry ``key``; it may not exist."""
+        folder = "training" if stage in UNFINISHED["training"] else "evaluating"
+        return self.root / folder / key
 
     def find(self, kind: str, key: str) -> Path | None:
         """The folder of a whole, undamaged entry, else None (a damaged one is moved aside).
@@ -111,21 +125,18 @@ class Cache:
         """
         folder = self.path(kind, key)
         try:
-            if not (folder / MANIFEST).is_file():
-                return None
-            damage = damage_of(folder)
+            found, damage = _examine(folder)
         except FileNotFoundError:
-            damage = "went away meanwhile"
+            found, damage = None, "went away meanwhile"
         except OSError as error:
             raise UserError(
                 f"cannot read the cache folder {folder.parent}: {error.strerror}. "
                 "Set XDG_CACHE_HOME to a folder of your own, or use --no-cache."
             ) from error
         if damage is None:
-            self._mark_used(folder)
-            return folder
-        # Another process may be at it: only who holds the lock may touch it.
-        lock = self._lock(kind, key)
+            return found
+        # Another process may be building it: only the holder of the lock may move it.
+        lock = self.lock(kind, key)
         try:
             lock.acquire()
         except UserError as error:
@@ -133,19 +144,16 @@ class Cache:
                 f"cache entry {kind}/{key} {damage}, and it cannot be moved aside: {error}"
             ) from error
         try:
-            return self._settled(kind, key)
+            return self._find_locked(kind, key)
         finally:
             lock.release()
 
-    def _settled(self, kind: str, key: str) -> Path | None:
-        """:meth:`find` for who holds the entry's lock: nothing changes meanwhile."""
+    def _find_locked(self, kind: str, key: str) -> Path | None:
+        """:meth:`find` for the holder of the entry's lock: nothing changes meanwhile."""
         folder = self.path(kind, key)
-        if not (folder / MANIFEST).is_file():
-            return None
-        damage = damage_of(folder)
+        found, damage = _examine(folder)
         if damage is None:
-            self._mark_used(folder)
-            return folder
+            return found
         aside = folder.with_name(f"{folder.name}.damaged-{time.time_ns()}")
         try:
             folder.rename(aside)
@@ -158,11 +166,6 @@ class Cache:
         self.notify(f"tunebench: cache entry {kind}/{key} {damage}; moved to {aside}")
         return None
 
-    @staticmethod
-    def _mark_used(folder: Path) -> None:
-        with contextlib.suppress(OSError):  # a cache that can only be read serves as well
-            os.utime(folder / MANIFEST)
-
     def build(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
         """The entry's folder; ``make(folder)`` fills a temporary one if it does not exist yet.
 
@@ -173,8 +176,8 @@ class Cache:
         found = self.find(kind, key)
         if found is not None:
             return found
-        with self._lock(kind, key):
-            found = self._settled(kind, key)
+        with self.lock(kind, key):
+            found = self._find_locked(kind, key)
             if found is not None:
                 return found
             folder = self.path(kind, key)
@@ -189,19 +192,19 @@ class Cache:
                 partial.rename(folder)
             except BaseException as error:
                 shutil.rmtree(partial, ignore_errors=True)
-                told = refusal(error)
-                if told is None:
+                reason = refusal(error)
+                if reason is None:
                     raise
                 raise UserError(
-                    f"cannot write cache entry {kind}/{key} under {self.root}: {told}. Free space "
-                    "(python -m harness cache prune --older-than-days 7), or set XDG_CACHE_HOME "
-                    "to another folder."
+                    f"cannot write cache entry {kind}/{key} under {self.root}: {reason}. Free "
+                    "space (python -m harness cache prune --older-than-days 7), or set "
+                    "XDG_CACHE_HOME to another folder."
                 ) from error
             return folder
 
     def read(self, kind: str, key: str, make: Callable[[Path], None], name: str) -> str:
-        """The text of file ``name`` in :meth:`build`'s folder; made again where another process
-        removes the entry in between.
+        """The text of file ``name`` in :meth:`build`'s folder; the entry is made again if another
+        process removes it in between.
 
         Raises:
             UserError, Exception: as :meth:`build`.
@@ -211,22 +214,22 @@ class Cache:
             with contextlib.suppress(FileNotFoundError):
                 return (folder / name).read_text(encoding="utf-8")
 
-    def lock(self, kind: str, key: str) -> AnnouncedLock:
-        """The lock of one key, for work that spans several entries."""
-        return self._lock(kind, key)
-
     def discard(self, kind: str, key: str) -> None:
         """Remove an entry, if there is one, so that it is built again.
 
         Raises:
             UserError: the cache folder cannot be written.
         """
-        with self._lock(kind, key):
+        with self.lock(kind, key):
             remove_whole(self.path(kind, key))
 
-    def clear_work(self, kind: str, key: str, work: Path) -> None:
-        """Remove the folder in which an entry was made, unless somebody is making it again."""
-        lock = self._lock(kind, key)
+    def clear_work(self, stage: str, key: str) -> None:
+        """Remove the work that was kept until entry ``key`` was made, unless another process is
+        making it again."""
+        work = self.work_folder(stage, key)
+        if not work.exists():
+            return
+        lock = self.lock(stage, key)
         with contextlib.suppress(UserError):  # a cache that can only be read
             if lock.take_if_free():
                 try:
@@ -234,7 +237,12 @@ class Cache:
                 finally:
                     lock.release()
 
-    def _lock(self, kind: str, key: str) -> AnnouncedLock:
+    def lock(self, kind: str, key: str) -> AnnouncedLock:
+        """The lock of one key, not taken yet.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
         folder = self.root / kind
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -248,7 +256,7 @@ class Cache:
         return lock
 
     def entries(self) -> list[Entry]:
-        """Every published entry, oldest use first."""
+        """Every published entry, the least recently used first."""
         found = []
         for manifest in self.root.glob(f"*/*/{MANIFEST}"):
             folder = manifest.parent
@@ -260,15 +268,15 @@ class Cache:
 
 
 def remove_whole(folder: Path) -> None:
-    """Remove an entry's folder, under its lock: at any moment it is whole or absent by its name.
+    """Remove an entry's folder, under its lock: under its name it is whole or absent at any moment.
 
     Raises:
         UserError: the system refuses.
     """
-    # Named like an unpublished one, which whoever finds it later removes.
-    going = folder.with_name(f".{folder.name}.{time.time_ns()}.{os.getpid()}.partial")
+    # It gets the name of an unpublished folder, which the next builder or `cache prune` removes.
+    doomed = folder.with_name(f".{folder.name}.{time.time_ns()}.{os.getpid()}.partial")
     try:
-        folder.rename(going)
+        folder.rename(doomed)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -276,4 +284,20 @@ def remove_whole(folder: Path) -> None:
             f"cannot remove {folder}: {error.strerror or error}. Remove it yourself, or set "
             "XDG_CACHE_HOME to a folder you can write."
         ) from error
-    shutil.rmtree(going, ignore_errors=True)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _examine(folder: Path) -> tuple[Path | None, str | None]:
+    """(folder, None) of a whole entry, now marked as used; (None, damage); (None, None) if absent.
+
+    Raises:
+        OSError: it cannot be read, or is removed meanwhile.
+    """
+    if not (folder / MANIFEST).is_file():
+        return None, None
+    damage = damage_of(folder)
+    if damage is not None:
+        return None, damage
+    with contextlib.suppress(OSError):  # a cache that can only be read serves as well
+        os.utime(folder / MANIFEST)
+    return folder, None

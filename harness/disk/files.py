@@ -2,7 +2,7 @@
 
 Every write goes to a temporary neighbour, is flushed to disk and then renamed over the target,
 so that a crash, a full disk or Ctrl-C leaves the old file or the new one, never a torn one. A
-process that is killed leaves its neighbour, which the next write to the same place removes.
+killed process leaves such a neighbour, which the next write to the same place removes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import platform
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ _REFUSED = {
     errno.EMFILE,
     errno.ENFILE,
 }
-# What libraries that raise errors of their own say where write(2) failed: DuckDB and safetensors
-# quote the system, MLX 0.32 does not.
+# The words of libraries that raise errors of their own where write(2) failed: DuckDB and
+# safetensors quote the system, MLX 0.32 does not.
 _REFUSALS = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|Read-only file system"
     r"|Permission denied|Input/output error|Unable to write \d+ bytes"
@@ -48,42 +49,66 @@ _REFUSALS = re.compile(
     re.IGNORECASE,
 )
 
-_STREAMS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+_STREAM_FOLDERS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write ``path`` into a message for the user.
+
+    Raises:
+        UserError: in the place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A temporary neighbour for the block to fill, which then takes the place of ``path``.
+
+    Args:
+        path: what is written; parent folders are made, a link stays a link.
+        suffix: how the neighbour's name must end.
+
+    Raises:
+        UserError: the folder cannot be written (permission, read-only, disk full); the old
+            file, if any, stays as it was.
+    """
+    path = Path(os.path.realpath(path))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path.parent, path.name)
+        handle, name = tempfile.mkstemp(suffix, temporary_prefix(path.name), path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb") as stream:
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically; parent folders are made.
 
-    What is no regular file (a pipe, /dev/stdout) is written to as it is; a link stays a link.
+    What is no regular file (a pipe, /dev/stdout) is written to as it is.
 
     Raises:
-        UserError: the folder cannot be written (permission, read-only, disk full); the old
-            file, if any, is untouched.
+        UserError: as :func:`replacing`.
     """
-    try:
+    with writing(path):
         if _is_stream(path):
-            with path.open("wb") as stream:
-                stream.write(data)
+            path.write_bytes(data)
             return
-        path = Path(os.path.realpath(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(path.parent, path.name)
-        handle, temporary = tempfile.mkstemp(prefix=temporary_prefix(path.name), dir=path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -109,11 +134,11 @@ def temporary_prefix(name: str) -> str:
 
 
 def remove_abandoned(folder: Path, name: str | None = None) -> None:
-    """Remove what processes that are gone from this machine left beside ``name`` in ``folder``.
+    """Remove the temporary neighbours of ``name`` whose process on this machine has ended.
 
     Args:
         folder: where a write takes place.
-        name: the file or folder that is written; None stands for all of them.
+        name: the file or folder that is written; None stands for every one in ``folder``.
     """
     mark = f".{_host()}-"
     start = "." if name is None else f".{name}{mark}"
@@ -126,27 +151,29 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
             if found.is_dir():
                 shutil.rmtree(found, ignore_errors=True)
             else:
-                with contextlib.suppress(OSError):  # the write itself will say what is wrong
+                with contextlib.suppress(OSError):  # the write itself will report what is wrong
                     found.unlink(missing_ok=True)
 
 
 def refusal(error: BaseException) -> str | None:
-    """Why the disk refused, in words, where that is what ``error`` is about; else None.
+    """Why the disk refused, in words, where ``error`` is about that; else None.
 
-    A file that is not there was removed while it was used: what need not be there is looked for
-    first. Libraries turn a full disk into errors of their own. All are the user's to put right.
+    A missing file counts: it was removed while it was used, since files that may be absent are
+    looked for first. Libraries turn a full disk into errors of their own. The user can put all of
+    them right.
     """
     if isinstance(error, OSError) and error.errno in _REFUSED:
         place = f": {error.filename}" if error.filename is not None else ""
         return f"{error.strerror}{place}"
-    # pytest's own carry such words from rank to rank.
-    told = isinstance(error, UserError | RemoteError) or "pytest" in type(error).__module__
-    found = None if told else _REFUSALS.search(str(error))
+    # These quote another error, perhaps of another machine's disk; pytest's do so between ranks.
+    if isinstance(error, UserError | RemoteError) or "pytest" in type(error).__module__:
+        return None
+    found = _REFUSALS.search(str(error))
     return None if found is None else found[0]
 
 
 def user_path(text: str) -> Path:
-    """The path that a user wrote, `~` standing for a home folder; nobody's stays as it is."""
+    """The path that a user wrote, with `~` replaced by the home folder it stands for, if any."""
     try:
         return Path(text).expanduser()
     except RuntimeError:  # there is no such user
@@ -171,7 +198,7 @@ def content_key(*parts: Any) -> str:
 def _is_stream(path: Path) -> bool:
     """Whether ``path`` leads to something that must not be replaced by a file."""
     # /dev/stdout may lead to a regular file that others hold open.
-    return path.absolute().parent in _STREAMS or (path.exists() and not path.is_file())
+    return path.absolute().parent in _STREAM_FOLDERS or (path.exists() and not path.is_file())
 
 
 def _host() -> str:

@@ -1,9 +1,9 @@
-"""Rows of a long evaluation, kept batch by batch: a killed process loses those under way.
+"""Rows of a long evaluation, kept batch by batch: a killed process loses only unfinished batches.
 
-Rows by position -> lines of a file, each with its checksum; and back, in a later process. A line
-that was torn or damaged is named and dropped: its batch is computed again. Lines are appended,
-so keeping a batch costs the same however many there are. Rows of another ``head`` (what decides
-them beside the file's place, e.g. the kernels chosen) are dropped as well.
+Rows by position -> lines of a file, each with its checksum; and back, in a later process. A torn or
+damaged line is reported and dropped: its batch is computed again. Lines are appended, so keeping a
+batch costs the same however many there are. Rows under another ``head`` (what decides them beside
+the file's place, e.g. the kernels chosen) are dropped as well.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.disk.files import write_text
-from harness.errors import UserError
+from harness.disk.files import write_text, writing
 from harness.progress import print_message
 
 _DIGITS = 16
 
 
 class Journal:
-    """The rows kept in ``path`` so far, and adding to them."""
+    """The rows kept in ``path`` so far; :meth:`add` keeps more."""
 
     def __init__(self, path: Path, head: Any, note: Callable[[], Any] = lambda: None) -> None:
-        """Read what an earlier process kept.
+        """Read the rows that an earlier process kept.
 
         Args:
             path: the file; made with the first batch.
@@ -58,7 +57,7 @@ class Journal:
             self._write("w", [{"head": self._head}, whole])
 
     def _read(self) -> bool:
-        """Take over what is there; whether it goes on here."""
+        """Read the rows of the file; False where there are none under this head."""
         try:
             lines = self._path.read_bytes().split(b"\n")
         except FileNotFoundError:
@@ -82,16 +81,14 @@ class Journal:
         return True
 
     def _rewrite(self, contents: list[Any]) -> None:
-        """Without what was damaged, so that the next line starts at the beginning of one."""
+        """Leave out the damaged lines, so that the next one starts at the beginning of a line."""
         write_text(self._path, "".join(_line(c) for c in contents if c is not None))
 
     def _write(self, mode: str, contents: list[Any]) -> None:
-        try:
+        with writing(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open(mode, encoding="utf-8") as stream:
                 stream.write("".join(map(_line, contents)))
-        except OSError as error:
-            raise UserError(f"cannot write {self._path}: {error.strerror or error}") from error
 
 
 def _line(content: Any) -> str:
@@ -100,9 +97,9 @@ def _line(content: Any) -> str:
 
 
 def _content(line: bytes) -> Any:
-    """What a line holds, None if it is not what was written."""
-    told, _, text = line.partition(b" ")
-    return json.loads(text) if told.decode("ascii", "replace") == _checksum(text) else None
+    """The JSON of a line; None if its checksum is wrong."""
+    checksum, _, text = line.partition(b" ")
+    return json.loads(text) if checksum.decode("ascii", "replace") == _checksum(text) else None
 
 
 def _checksum(text: bytes) -> str:

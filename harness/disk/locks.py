@@ -1,8 +1,8 @@
-"""A file lock between processes that says who holds it and for how long.
+"""A file lock between processes that names its holder while another process waits.
 
-Whoever takes it writes a note beside the lock file; whoever waits tells the user what the note
-says. Not covered: machines that share a network disk, where file locks may not hold: let each
-machine have a cache of its own.
+The process that takes the lock writes a note beside the lock file; a process that waits shows the
+user what the note says. Not covered: machines that share a network disk, where file locks may not
+work: give each machine a cache of its own.
 """
 
 from __future__ import annotations
@@ -21,34 +21,36 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harness.errors import UserError
+from harness.markdown import duration
 from harness.progress import print_message
 
-FIRST_WORD_S = 2.0
-"""A wait this long is told; then at twice the distance each time, up to a minute."""
+FIRST_NOTICE_S = 2.0
+"""Seconds of waiting before the first notice; each further one takes twice as long, up to a
+minute."""
 
 
 class AnnouncedLock(FileLock):
-    """Waiting for this lock is told to :attr:`say`."""
+    """A lock that reports to :attr:`notify` for whom it waits."""
 
     notify: Callable[[str], None] = staticmethod(print_message)
     """Takes a line for the user."""
 
     def acquire(self, *args: Any, **kwargs: Any) -> Any:
-        """Wait without end, telling whom for.
+        """Wait without end, with notices.
 
         Raises:
             UserError: the folder cannot be written.
         """
         holder = Path(f"{self.lock_file}.holder")
         started = time.monotonic()
-        wait_s = FIRST_WORD_S
+        wait_s = FIRST_NOTICE_S
         while True:
             try:
                 proxy = super().acquire(timeout=wait_s)
                 break
             except Timeout:
                 waited = duration(time.monotonic() - started)
-                self.notify(f"tunebench: waiting {waited} for {_told(holder)}")
+                self.notify(f"tunebench: waiting {waited} for {_described(holder)}")
                 wait_s = min(60.0, wait_s * 2)
             except OSError as error:
                 raise self._unwritable(error) from error
@@ -78,30 +80,17 @@ class AnnouncedLock(FileLock):
         )
 
 
-def this_command() -> str:
-    """The command line of this process, short: `pytest suites/ --variant=lora`."""
+def _note() -> str:
+    """What the holder writes: its process, machine, command and start in Unix seconds."""
     program = Path(sys.argv[0])
     name = program.parent.name if program.name == "__main__.py" else program.name
-    return shlex.join([name or "python", *sys.argv[1:]])
+    command = shlex.join([name or "python", *sys.argv[1:]])
+    note = {"pid": os.getpid(), "host": platform.node(), "command": command, "since": time.time()}
+    return json.dumps(note)
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `5 s`, `3 min 10 s`, `2 h 5 min`."""
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _note() -> str:
-    note = {"pid": os.getpid(), "host": platform.node(), "command": this_command()}
-    return json.dumps({**note, "since": time.time()})
-
-
-def _told(holder: Path) -> str:
-    """Who holds the lock, as far as its note says."""
+def _described(holder: Path) -> str:
+    """Who holds the lock, as far as the note says."""
     try:
         note = json.loads(holder.read_text(encoding="utf-8"))
         held = duration(max(0.0, time.time() - note["since"]))

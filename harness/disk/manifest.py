@@ -1,4 +1,4 @@
-"""What a folder of the cache holds, by checksum: written when it is made, compared at every use."""
+"""The checksums of a folder's files: written when the folder is made, compared at every use."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from harness.disk.files import sha256_file
 
 MANIFEST = ".manifest.json"
+"""The file beside the content that holds the checksums."""
 
 ALWAYS_HASHED_BYTES = 64 * 1024 * 1024
-"""Hashing a 500 MB model at each start would cost seconds; above this size an unchanged size and
-modification time stand for the content, below it the bytes are hashed every time."""
+"""Files up to this size are hashed at every use. Above it an unchanged size and modification time
+stand for the content, since hashing a 500 MB model at each start would cost seconds."""
 
 
 def describe(folder: Path) -> dict[str, dict[str, Any]]:
@@ -30,24 +31,24 @@ def describe(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def damage_of(folder: Path) -> str | None:
-    """What is wrong with a folder by its manifest, in words, or None.
+    """How a folder differs from its manifest, in words; None if it does not.
 
     Raises:
-        OSError: it cannot be read, or goes meanwhile.
+        OSError: it cannot be read, or is removed meanwhile.
     """
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
     except (ValueError, KeyError, TypeError):
         return "has an unreadable manifest"
-    for name, told in files.items():
+    for name, expected in files.items():
         path = folder / name
         if not path.is_file():
             return f"lacks {name}"
         stat = path.stat()
-        if stat.st_size != told["bytes"]:
-            return f"is damaged: {name} has {stat.st_size} bytes, not {told['bytes']}"
-        if stat.st_size > ALWAYS_HASHED_BYTES and stat.st_mtime_ns == told["mtime_ns"]:
+        if stat.st_size != expected["bytes"]:
+            return f"is damaged: {name} has {stat.st_size} bytes, not {expected['bytes']}"
+        if stat.st_size > ALWAYS_HASHED_BYTES and stat.st_mtime_ns == expected["mtime_ns"]:
             continue
-        if sha256_file(path) != told["sha256"]:
+        if sha256_file(path) != expected["sha256"]:
             return f"is damaged: {name} has another checksum"
     return None

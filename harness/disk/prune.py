@@ -1,8 +1,8 @@
-"""`cache prune`: what killed runs left goes, and on demand what was not used for long.
+"""`cache prune`: remove what killed runs left, and on demand what was not used for long.
 
-Cache + age -> what was removed. Nothing that a living process makes or goes on with is touched:
-each key's lock is taken first, without waiting, and what somebody holds is passed over. What a run
-may have looked up already goes only when none is going on. Layout: `cache.py`.
+Cache + age -> what was removed. Nothing that a living process makes or continues is removed: each
+key's lock is taken first, without waiting, and a key that another process holds is passed over.
+What a run may have looked up already is removed only while no run is under way. Layout: `cache.py`.
 """
 
 from __future__ import annotations
@@ -18,27 +18,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.disk import scratch
-from harness.disk.cache import USING, Cache, Entry, remove_whole
+from harness.disk.cache import (
+    DOWNLOADS,
+    FINGERPRINTS,
+    UNFINISHED,
+    USING,
+    Cache,
+    Entry,
+    remove_whole,
+)
 from harness.disk.files import remove_abandoned
 from harness.errors import UserError
 
 _PARTIAL = re.compile(r"\.(.+?)(?:\.\d+){0,2}\.partial")
-"""`.KEY.PROCESS.partial`, and of what was being removed `.KEY.TIME.PROCESS.partial`."""
+"""`.KEY.PROCESS.partial`, and `.KEY.TIME.PROCESS.partial` of an entry that was being removed."""
 
 IDLE_S = 600.0
-"""An unfinished training, evaluation or download that was touched within this time may be going
-on, whoever holds its lock."""
+"""An unfinished training, evaluation or download that was written within this many seconds may be
+under way, whether or not its lock is held."""
 
-SPARED_S = 86400.0
-"""What was not used for this long is of no running command."""
+IN_USE_S = 86400.0
+"""No running command needs an entry that was not used for this many seconds."""
 
-_MADE_UNDER = {
-    "training": ("finetune",),
-    "evaluating": ("loss", "generate", "fuse"),
-    "downloads": (),
-    "fingerprints": (),
-}
-"""Folders of what is not finished or only spares work -> the stages whose lock its makers hold."""
+_LOCKED_UNDER: dict[str, tuple[str, ...]] = {**UNFINISHED, DOWNLOADS: (), FINGERPRINTS: ()}
+"""Folders of unfinished work, downloads and notes -> the stages whose locks their makers hold."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,9 @@ def prune(cache: Cache, older_than_s: float | None = None) -> Pruned:
     """Remove what killed or damaged runs left behind, and by age what else the cache holds.
 
     Args:
-        cache: whose folder is looked through.
-        older_than_s: also entries that were not used, and trainings, evaluations and downloads
-            that were not touched, for this long; 0 stands for all of them. None keeps all.
+        cache: the cache to search.
+        older_than_s: also remove entries that were not used, and trainings, evaluations and
+            downloads that were not written, for this many seconds; 0 removes all. None keeps all.
 
     Raises:
         UserError: the cache folder cannot be written.
@@ -76,7 +79,7 @@ def prune(cache: Cache, older_than_s: float | None = None) -> Pruned:
                         remove_whole(entry.path)
                         entries.append(entry)
     idle = min(limit, time.time() - IDLE_S)
-    for kind, stages in _MADE_UNDER.items():
+    for kind, stages in _LOCKED_UNDER.items():
         for path in cache.root.glob(f"{kind}/*"):
             # A lock's file stays: another one under its name would be another lock.
             lock = path.name.endswith((".lock", ".lock.holder"))
@@ -91,13 +94,13 @@ def _kinds(cache: Cache) -> list[Path]:
 
 
 def _abandoned(cache: Cache) -> Iterator[Path]:
-    """What no process will ever use again, unless it is at it just now."""
+    """Folders that no process will use again, unless one is making or removing them now."""
     yield from list(cache.root.glob("*/*.damaged-*"))
     yield from list(cache.root.glob("*/.*.partial"))
 
 
 def _remove(cache: Cache, path: Path) -> bool:
-    """Remove a damaged or half-made entry unless its key is being made; whether it is gone."""
+    """Remove a damaged or half-made entry unless its key is being made; whether it was removed."""
     found = _PARTIAL.fullmatch(path.name)
     key = path.name.partition(".damaged-")[0] if found is None else found[1]
     with _taken(cache, (path.parent.name,), key) as free:
@@ -114,12 +117,12 @@ def _delete(path: Path) -> bool:
 
 @contextmanager
 def _unused(cache: Cache, older_than_s: float) -> Iterator[None]:
-    """Keep runs from starting meanwhile, where what they have just looked up would go.
+    """Keep runs from starting during the block if it may remove what they have just looked up.
 
     Raises:
-        UserError: a run goes on.
+        UserError: a run is under way.
     """
-    if older_than_s >= SPARED_S or not cache.root.is_dir():
+    if older_than_s >= IN_USE_S or not cache.root.is_dir():
         yield
         return
     handle = os.open(cache.root / USING, os.O_CREAT | os.O_RDONLY, 0o644)
@@ -137,7 +140,7 @@ def _unused(cache: Cache, older_than_s: float) -> Iterator[None]:
 
 @contextmanager
 def _taken(cache: Cache, kinds: tuple[str, ...], key: str) -> Iterator[bool]:
-    """Hold the locks of ``key`` for the block; False where somebody else holds one."""
+    """Hold the locks of ``key`` during the block; False where another process holds one."""
     locks = [cache.lock(kind, key) for kind in kinds]
     held = []
     try:

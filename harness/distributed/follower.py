@@ -14,14 +14,13 @@ import queue
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from harness.disk.cache import Cache
-from harness.disk.scratch import Scratch, sweep
+from harness.disk.scratch import Scratch, sweep, temporary_files_refused
 from harness.distributed.connection import Wire, WireLost
 from harness.distributed.launch import COORDINATOR, Ranks, launch_variables, without_launch
 from harness.errors import UserError
@@ -78,11 +77,8 @@ def follow(ranks: Ranks, speaks: dict[str, Any], use_cache: bool) -> int:
 def _own_folder(rank: int) -> Scratch:
     try:
         return Scratch(f"rank-{rank}")
-    except OSError as error:
-        raise UserError(
-            f"rank {rank} cannot write in {tempfile.gettempdir()}: {error.strerror or error}. Free "
-            "space there, or set TMPDIR to another folder."
-        ) from error
+    except UserError as error:
+        raise UserError(f"rank {rank} {error}") from error
 
 
 def _reach(ranks: Ranks) -> socket.socket:
@@ -118,10 +114,7 @@ def _serve(wire: Wire, desk: _Desk) -> None:
             ended: Exception = error
             if isinstance(error, OSError):
                 # Ends the launch with our name, instead of leaving rank 0 waiting.
-                ended = _CannotWrite(
-                    f"cannot write in {tempfile.gettempdir()}: {error.strerror or error}. Free "
-                    "space there, or set TMPDIR to another folder"
-                )
+                ended = _CannotWrite(str(temporary_files_refused(error)).rstrip("."))
                 with contextlib.suppress(WireLost):
                     wire.send({"to": None, "kind": "died", "text": str(ended)})
             desk.abandon()

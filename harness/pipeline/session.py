@@ -181,7 +181,7 @@ class Session:
         for run in self.runs.values():
             run.close()
         if self._cache is not None:
-            self._cache.let_go()
+            self._cache.release()
 
     def _seeds_name(self) -> str:
         return self.options.run_name or f"{self.started:%Y%m%d-%H%M%S}"

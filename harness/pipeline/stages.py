@@ -275,8 +275,7 @@ class VariantStages:
         run: Callable[[Path, str], dict[str, Any]],
     ) -> Payload:
         key = self._finetune_key if stage == "finetune" else self._key(stage, parts)
-        kept = "training" if stage == "finetune" else "evaluating"
-        work = self.setting.cache.root / kept / key
+        work = self.setting.cache.work_folder(stage, key)
 
         def make(folder: Path) -> None:
             if stage != "describe":
@@ -291,8 +290,7 @@ class VariantStages:
         with self._once.attempt((stage, key)):
             text = self.setting.cache.read(stage, key, make, PAYLOAD_FILE)
         # Only now is nothing lost with what was kept until all of it was done.
-        if work.exists():
-            self.setting.cache.clear_work(stage, key, work)
+        self.setting.cache.clear_work(stage, key)
         return kind.model_validate(json.loads(text))
 
 

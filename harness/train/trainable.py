@@ -7,14 +7,12 @@ Follows ``mlx_lm/lora.py: train_model`` (0.32.2) step by step; training itself i
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from harness.backend import mx, nn, optim
-from harness.disk.files import write_json
+from harness.disk.files import replacing, write_json
 from harness.errors import UserError
 from harness.models.adapter import make_trainable
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
@@ -140,27 +138,14 @@ def remove_temporaries(folder: Path) -> None:
 def save_arrays(
     path: Path, arrays: dict[str, mx.array], metadata: dict[str, str] | None = None
 ) -> None:
-    """Safetensors, whole or absent: a temporary neighbour is flushed, then renamed over ``path``.
+    """Write a safetensors file, whole or absent.
 
     Raises:
         UserError: the folder cannot be written or the disk is full; an older file stays as it was.
     """
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # mx.save_safetensors insists on the suffix.
-        handle, temporary = tempfile.mkstemp(
-            prefix=f".{path.name}.", suffix=".safetensors", dir=path.parent
-        )
-        os.close(handle)
-        mx.save_safetensors(temporary, arrays, metadata or {})
-        with Path(temporary).open("rb") as stream:
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except (OSError, RuntimeError) as error:
-        Path(temporary).unlink(missing_ok=True) if temporary else None
-        raise UserError(f"cannot write {path}: {error}") from error
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True) if temporary else None
-        raise
+    # mx.save_safetensors insists on the suffix.
+    with replacing(path, suffix=".safetensors") as temporary:
+        try:
+            mx.save_safetensors(str(temporary), arrays, metadata or {})
+        except RuntimeError as error:
+            raise UserError(f"cannot write {path}: {error}") from error

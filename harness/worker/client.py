@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import IO, Any
 
+from harness.disk.scratch import temporary_files_refused
 from harness.errors import RemoteError, UserError
 from harness.out_of_memory import may_be_out_of_memory
 from harness.progress import ProgressCallback, print_message, silent
@@ -154,7 +155,4 @@ def _open_log() -> IO[bytes]:
     try:
         return tempfile.TemporaryFile(prefix="tunebench-worker-")
     except OSError as error:
-        raise UserError(
-            f"cannot write a log in {tempfile.gettempdir()}: {error.strerror or error}. Free space "
-            "there, or set TMPDIR to another folder."
-        ) from error
+        raise temporary_files_refused(error) from error

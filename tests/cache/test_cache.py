@@ -93,7 +93,7 @@ def test_an_unwritable_root_is_a_user_error(tmp_path: Path) -> None:
 WAITING = """
 import sys
 from pathlib import Path
-from harness import cache as module
+from harness.disk import cache as module
 from harness.disk.cache import Cache
 real, folder = module.damage_of, Path(sys.argv[1])
 def damage(entry):

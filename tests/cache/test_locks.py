@@ -10,14 +10,13 @@ import time
 from pathlib import Path
 
 from harness.disk.cache import Cache
-from harness.disk.locks import duration
 
 MAKER = """
 import sys, time
 from pathlib import Path
 import harness.disk.locks
 from harness.disk.cache import Cache
-harness.disk.locks.FIRST_WORD_S = 0.2
+harness.disk.locks.FIRST_NOTICE_S = 0.2
 root, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 def make(folder):
     (root / name).touch()
@@ -73,12 +72,3 @@ def test_when_the_holder_is_killed_the_one_that_waits_makes_it(tmp_path: Path) -
     entry = Cache(tmp_path / "cache").find("finetune", "abc")
     assert entry is not None
     assert not list(entry.parent.glob(".*.partial"))
-
-
-def test_durations_are_told_in_words() -> None:
-    assert [duration(s) for s in (0.4, 59.9, 190, 7500)] == [
-        "0 s",
-        "59 s",
-        "3 min 10 s",
-        "2 h 5 min",
-    ]

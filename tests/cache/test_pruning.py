@@ -129,7 +129,7 @@ def test_all_goes_only_when_no_run_is_using_the_cache(cache: Cache) -> None:
         prune(cache, 0.0)
     assert prune(cache, 86400.0).entries == []
     assert cache.find("k", "key") == entry
-    running.let_go()
+    running.release()
     assert [entry.key for entry in prune(cache, 0.0).entries] == ["key"]
 
 

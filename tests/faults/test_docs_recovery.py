@@ -77,7 +77,7 @@ def of_the_cache(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     Journal(folder / "rows", 1)
     cache.hold()
     in_use = refused(lambda: prune(cache, 0.0))
-    cache.let_go()
+    cache.release()
     return [in_use, *capsys.readouterr().err.splitlines()]
 
 

@@ -21,7 +21,7 @@ from harness.data.sources.download import Source, download
 from harness.data.sources.jsonlines import GZIP
 from harness.data.sources.wikisql import load_split
 from harness.disk.cache import Cache
-from harness.disk.files import write_json
+from harness.disk.files import write_json, writing
 from harness.errors import UserError
 from harness.progress import ProgressCallback, silent
 
@@ -82,7 +82,7 @@ def fetch_wikisql(
             bytes=BYTES if wanted == SHA256 else None,
             remedy=_REMEDY,
         )
-        archive = download(source, cache.root / "downloads", progress)
+        archive = download(source, cache.downloads, progress)
         unpack(archive, folder, progress)
         _check(archive, folder, progress)
         _compress(folder, progress)
@@ -145,11 +145,8 @@ def _checked(member: tarfile.TarInfo, archive: Path) -> str:
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
     source = tar.extractfile(member)
     assert source is not None  # a regular file's is never None
-    try:
-        with target.open("xb") as out:
-            shutil.copyfileobj(source, out, 1 << 20)
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+    with writing(target), target.open("xb") as out:
+        shutil.copyfileobj(source, out, 1 << 20)
 
 
 class _Capped(bz2.BZ2File):
@@ -210,10 +207,8 @@ def _compress(folder: Path, progress: ProgressCallback) -> None:
     for done, name in enumerate(Path(member).name for member in MEMBERS):
         progress("compress wikisql", done, len(MEMBERS))
         path, packed = folder / name, folder / f"{name}{GZIP}"
-        try:
+        with writing(packed):
             packed.write_bytes(gzip.compress(path.read_bytes(), _LEVEL, mtime=0))
-        except OSError as error:
-            raise UserError(f"cannot write {packed}: {error.strerror or error}") from error
         path.unlink()
     progress("compress wikisql", len(MEMBERS), len(MEMBERS))
 

@@ -14,13 +14,11 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.disk.files import sha256_file
+from harness.disk.files import sha256_file, writing
 from harness.errors import UserError
 from harness.progress import ProgressCallback, silent
 
@@ -59,7 +57,7 @@ def download(source: Source, folder: Path, progress: ProgressCallback = silent) 
             something else than ``sha256`` (kept aside, named); the folder cannot be written.
     """
     target = folder / source.name
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if target.is_file():
             digest = sha256_file(target)
@@ -107,7 +105,7 @@ def _one_connection(
     limit = source.bytes or MAX_BYTES
     if response is None:
         return None
-    with response, _writing(part), part.open("ab" if start else "wb") as out:
+    with response, writing(part), part.open("ab" if start else "wb") as out:
         done = start
         while True:
             try:
@@ -207,12 +205,3 @@ def _reason(error: Exception) -> str:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn an operating system's refusal to write into the user's message."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
