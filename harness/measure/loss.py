@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
 from harness.backend import mx
 from harness.disk.journal import Journal
@@ -26,6 +27,8 @@ from harness.measure.entropy import TargetNll
 from harness.measure.token_nll import split_model, target_nll
 from harness.progress import ProgressCallback, silent
 from harness.protocols import BATCH_ROWS
+from harness.schema.rows import LossRow
+from harness.schema.variant_result import LossValue
 from harness.sharding import SINGLE_RANK, Shard
 
 if TYPE_CHECKING:
@@ -35,31 +38,15 @@ _MLX_LM_PAD = 0
 """mlx-lm pads with token 0 and, its mask being one too wide, scores it after each row's end."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExampleLoss:
-    """NLL sums of one example in nats, and the number of targets each is over.
+class ExampleLoss(LossRow):
+    """The stored sums of one example, and the two parts of its ``mlx_lm_compat``, all in nats."""
 
-    ``native_nll`` is ``full_nll`` in the precision mlx-lm would use, ``after_end_nll`` the NLL of
-    the pad token after the end: the two parts of ``mlx_lm_compat``.
-    """
-
-    id: int
-    table_id: str
-    full_nll: float
-    full_tokens: int
-    completion_nll: float
-    completion_tokens: int
-    native_nll: float
-    after_end_nll: float
-
-
-@dataclass(frozen=True, slots=True)
-class LossValue:
-    """Token-weighted mean NLL in nats over ``tokens`` targets, and its exponential."""
-
-    loss: float
-    ppl: float
-    tokens: int
+    native_nll: float = Field(
+        allow_inf_nan=True, description="full_nll in the precision mlx-lm would use."
+    )
+    after_end_nll: float = Field(
+        allow_inf_nan=True, description="NLL of the pad token after the example's end."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +57,6 @@ class CompatSettings:
     seed: int = 0
     test_batches: int = 500
     max_seq_length: int = 2048
-
-
-def perplexity(loss: float) -> float:
-    """``exp(loss)``; infinite where that leaves the range of a float."""
-    return math.exp(loss) if loss < 709.0 else math.inf
 
 
 def evaluate(
@@ -115,11 +97,11 @@ def evaluate(
                 found[position] = _example_loss(examples[position], nll)
             mx.clear_cache()
             if kept is not None:
-                kept.add({position: asdict(found[position]) for position in batch})
+                kept.add({position: found[position].model_dump() for position in batch})
             progress("loss", share.of_all(len(found), len(examples)), len(examples))
     finally:
         model.train(was_training)
-    for ours in share.gather([[row, asdict(loss)] for row, loss in found.items()]):
+    for ours in share.gather([[row, loss.model_dump()] for row, loss in found.items()]):
         found.update({row: ExampleLoss(**fields) for row, fields in ours})
     return [found[position] for position in range(len(examples))]
 
@@ -188,27 +170,26 @@ def _example_loss(example: TokenizedExample, nll: TargetNll) -> ExampleLoss:
     exact, native = nll.exact[:-1], nll.native[:-1]
     start = max(example.prompt_length - 1, 0) if example.has_answer else exact.size
     of_completion = exact[start:]
-    loss = ExampleLoss(
+    full_nll = float(exact.sum())
+    if not math.isfinite(full_nll):
+        raise UserError(
+            f"the loss of example {example.id} (table {example.table_id}) is {full_nll}: the "
+            "model or its adapter holds values that are not finite. Train again with a lower "
+            "learning rate (--set learning_rate=1e-5) or evaluate an earlier checkpoint."
+        )
+    return ExampleLoss(
         id=example.id,
         table_id=example.table_id,
-        full_nll=float(exact.sum()),
+        full_nll=full_nll,
         full_tokens=int(exact.size),
         completion_nll=float(of_completion.sum()),
         completion_tokens=int(of_completion.size),
         native_nll=float(native.sum()),
         after_end_nll=float(nll.native[-1]),
     )
-    if not math.isfinite(loss.full_nll):
-        raise UserError(
-            f"the loss of example {example.id} (table {example.table_id}) is {loss.full_nll}: the "
-            "model or its adapter holds values that are not finite. Train again with a lower "
-            "learning rate (--set learning_rate=1e-5) or evaluate an earlier checkpoint."
-        )
-    return loss
 
 
 def _mean(nll: float, tokens: int) -> LossValue:
     if tokens == 0:
         raise UserError("no token to score: the split is empty or its texts are one token long")
-    loss = nll / tokens
-    return LossValue(loss, perplexity(loss), tokens)
+    return LossValue.of_sum(nll, tokens)

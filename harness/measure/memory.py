@@ -1,33 +1,40 @@
 """Memory of one phase: a ``with`` block -> MLX's peak and the process's resident set.
 
 MLX's own peak is per process and cumulative, so it is reset when the block begins; what was
-already allocated then counts, as it takes room during the phase too. The resident set is sampled
-every 50 ms by a thread, with its value at the start. Whether other variants' phases ran in the
-same process is for the caller to say (``shared_process``). Bytes throughout.
+already allocated then counts, as it takes memory during the phase too. The resident set is
+sampled every 50 ms by a thread, with its value at the start. Each variant has a process of its
+own, so that no phase of another variant is in these numbers. Bytes throughout.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Iterable
 from types import TracebackType
 
 import psutil
 
 from harness.backend import mx
+from harness.schema.variant_result import PhaseMemory
 
 SAMPLE_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseMemory:
-    """Peaks of one phase in bytes."""
+def joined(parts: Iterable[PhaseMemory | None]) -> PhaseMemory | None:
+    """The memory of a phase that came in several parts: the first start, the largest peaks.
 
-    mlx_peak_bytes: int
-    """Largest sum of live MLX arrays; 0 where the phase used none."""
-    rss_start_bytes: int
-    rss_peak_bytes: int
-    """Largest sampled resident set, start and end included."""
+    Args:
+        parts: in the order of time, those of processes that were killed included; None is a part
+            that did not run.
+    """
+    ran = [part for part in parts if part is not None]
+    if not ran:
+        return None
+    peaks = {
+        name: max(getattr(part, name) for part in ran)
+        for name in ("mlx_peak_bytes", "rss_peak_bytes")
+    }
+    return ran[0].model_copy(update=peaks)
 
 
 class MemoryPhase:
@@ -68,6 +75,7 @@ class MemoryPhase:
             mlx_peak_bytes=max(self._active, int(mx.get_peak_memory())),
             rss_start_bytes=self._start,
             rss_peak_bytes=max(self._peak, self._rss()),
+            shared_process=False,
         )
 
     def __enter__(self) -> MemoryPhase:

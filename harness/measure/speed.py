@@ -12,44 +12,19 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.backend import mx
 from harness.errors import UserError
 from harness.measure.decode import batchable, decoder_of
 from harness.models.config import ModelConfig
+from harness.schema.stage_results import Trial
 
 if TYPE_CHECKING:
     from harness.models.load import LoadedModel
 
 
-@dataclass(frozen=True, slots=True)
-class SpeedTrial:
-    """One prompt answered once, a token at a time. Times in seconds."""
-
-    prompt_tokens: int
-    prompt_tokens_per_s: float
-    """Prompt tokens over the time to first token."""
-    ttft_s: float
-    generation_tokens_per_s: float
-    inter_token_s: tuple[float, ...]
-    """Between consecutive tokens; one fewer than the tokens generated."""
-
-
-@dataclass(frozen=True, slots=True)
-class BatchedTrial:
-    """Several prompts answered at once: tokens of all rows a second after the first step.
-
-    One after the other, as the evaluation's answers are, where the architecture decodes no batch.
-    """
-
-    rows: int
-    ttft_s: float
-    tokens_per_s: float
-
-
-def trial(loaded: LoadedModel, prompt: Sequence[int], new_tokens: int) -> SpeedTrial:
+def trial(loaded: LoadedModel, prompt: Sequence[int], new_tokens: int) -> Trial:
     """Answer one prompt with exactly ``new_tokens`` tokens, greedily, through mlx-lm.
 
     Raises:
@@ -69,19 +44,24 @@ def trial(loaded: LoadedModel, prompt: Sequence[int], new_tokens: int) -> SpeedT
     # generate_step has started one token too many: let it end before anything else is timed.
     mx.synchronize(generation_stream)
     ttft = stamps[0] - start
-    return SpeedTrial(
+    return Trial(
         prompt_tokens=len(prompt),
         prompt_tokens_per_s=len(prompt) / ttft,
         ttft_s=ttft,
         generation_tokens_per_s=(new_tokens - 1) / (stamps[-1] - stamps[0]),
-        inter_token_s=tuple(later - one for one, later in itertools.pairwise(stamps)),
+        inter_token_s=[later - one for one, later in itertools.pairwise(stamps)],
+        wall_s=time.perf_counter() - start,
     )
 
 
-def batched_trial(
-    loaded: LoadedModel, prompts: Sequence[Sequence[int]], new_tokens: int
-) -> BatchedTrial:
+def batched_trial(loaded: LoadedModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> float:
     """Answer all prompts at once with exactly ``new_tokens`` tokens each.
+
+    One prompt after the other, as the evaluation answers them, where the architecture decodes no
+    batch.
+
+    Returns:
+        Tokens of all rows a second, after the first step.
 
     Raises:
         UserError: as :func:`trial`, or there are no prompts.
@@ -91,22 +71,16 @@ def batched_trial(
 
     loaded.model.eval()
     groups = [prompts] if batchable(loaded.model) else [[prompt] for prompt in prompts]
-    first_s, rest_s = [], 0.0
+    rest_s = 0.0
     with wired_limit(loaded.model):
         for group in groups:
-            start = time.perf_counter()
             decoder = decoder_of(loaded.model, group)
-            stamps = []
-            for _ in range(new_tokens):
+            decoder.step()
+            start = time.perf_counter()
+            for _ in range(new_tokens - 1):
                 decoder.step()
-                stamps.append(time.perf_counter())
-            first_s.append(stamps[0] - start)
-            rest_s += stamps[-1] - stamps[0]
-    return BatchedTrial(
-        rows=len(prompts),
-        ttft_s=first_s[0],
-        tokens_per_s=len(prompts) * (new_tokens - 1) / rest_s,
-    )
+            rest_s += time.perf_counter() - start
+    return len(prompts) * (new_tokens - 1) / rest_s
 
 
 def _check(loaded: LoadedModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> None:

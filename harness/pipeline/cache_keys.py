@@ -22,7 +22,7 @@ _COMPUTING = ("mlx", "mlx-lm", "transformers", "tokenizers")
 # What mlx-lm reads of an adapter's configuration when it applies the weights.
 _APPLIED = ("fine_tune_type", "num_layers", "lora_parameters")
 
-STAGE_VERSIONS = {"describe": 4, "finetune": 4, "loss": 3, "generate": 4, "fuse": 4, "speed": 3}
+STAGE_VERSIONS = {"describe": 5, "finetune": 5, "loss": 4, "generate": 5, "fuse": 5, "speed": 3}
 
 
 def machine() -> list[str]:

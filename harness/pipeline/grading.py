@@ -7,7 +7,6 @@ questions and the speed section. The grading itself is `harness.sql`; intervals 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -18,12 +17,11 @@ from harness.data.records import Example, Split
 from harness.data.sources.students import StudentQuestion
 from harness.disk.cache import Cache
 from harness.protocols import HARDENED_COPIES
-from harness.schema.rows import PredictionRow, TrialRow
+from harness.schema.rows import PredictionRow, Rates, TrialRow
 from harness.schema.stage_results import Answer, Answers, Speeds, Trial
 from harness.schema.variant_result import (
     Execution,
     GroupRate,
-    LossValue,
     QuestionResult,
     Throughput,
 )
@@ -34,7 +32,6 @@ from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import Score, score
 from harness.sql.grade.summary import summarize
 from harness.stats import intervals
-from harness.stats.intervals import Interval
 
 
 class Grader:
@@ -104,12 +101,6 @@ def rate(verdicts: Sequence[bool | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def loss_value(nll: float, tokens: int, interval: Interval | None) -> LossValue:
-    """A summed negative log-likelihood as a loss."""
-    loss = nll / tokens
-    return LossValue(loss=loss, ppl=math.exp(loss), tokens=tokens, ci95=interval)
-
-
 def flips(one: Sequence[str], other: Sequence[str]) -> int:
     """Answers whose text differs."""
     return sum(a != b for a, b in zip(one, other, strict=True))
@@ -140,13 +131,7 @@ def throughput(speeds: Speeds, cached: bool) -> Throughput:
 def trial_rows(speeds: Speeds) -> list[TrialRow]:
     """The stored row of each trial; its block is the round, shared by all variants."""
     return [
-        TrialRow(
-            block=block,
-            prompt_tokens=trial.prompt_tokens,
-            prompt_tokens_per_s=trial.prompt_tokens_per_s,
-            ttft_s=trial.ttft_s,
-            generation_tokens_per_s=trial.generation_tokens_per_s,
-        )
+        TrialRow(block=block, **trial.model_dump(include=set(Rates.model_fields)))
         for block, trial in enumerate(speeds.trials)
     ]
 

@@ -140,7 +140,7 @@ class VariantRun:
 
     def _loss_value(self, nll: list[float], tokens: list[int], tables: list[str]) -> LossValue:
         interval = intervals.token_weighted_loss(nll, tokens, tables, self.seed)
-        return grading.loss_value(math.fsum(nll), sum(tokens), interval)
+        return LossValue.of_sum(math.fsum(nll), sum(tokens), interval)
 
     # --- execution ----------------------------------------------------------------------------
 

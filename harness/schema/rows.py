@@ -43,27 +43,35 @@ class PredictionRow(Record):
     sql: str | None = Field(description="The single-query rendering for DuckDB.")
 
 
-class CheckpointRow(Record):
-    """One test example under one saved checkpoint: its losses and its graded answer."""
+class _OfCheckpoint(Record):
+    """The first key of a row about a checkpoint (the last base class comes first in a file)."""
 
     iteration: int = Field(ge=0, description="Completed iterations of the checkpoint.")
-    id: int = Field(ge=0, description="0-based line of the split.")
-    table_id: str = Field(description="The example's table: the cluster.")
-    full_nll: float = Field(description="Summed over prompt, SQL and stop token.")
-    full_tokens: int = Field(ge=0, description="Targets in full_nll.")
-    completion_nll: float = Field(description="Summed over SQL and stop token.")
-    completion_tokens: int = Field(ge=0, description="Targets in completion_nll.")
+
+
+class CheckpointRow(LossRow, _OfCheckpoint):
+    """One test example under one saved checkpoint: its losses and its graded answer."""
+
     text: str | None = Field(description="What the model wrote; null where nothing was asked.")
     ex: bool | None = Field(description="Result match; null on a degenerate gold.")
     ex_hardened: bool | None = Field(description="ex on perturbed tables; null if not asked.")
     failure: str | None = Field(description="Kind of failure.")
 
 
-class TrialRow(Record):
-    """One timed speed trial."""
+class Rates(Record):
+    """The speeds of one answer that was generated a token at a time."""
 
-    block: int = Field(ge=0, description="Round of the interleaved trials, shared by variants.")
     prompt_tokens: int = Field(ge=0, description="Tokens of the prompt.")
     prompt_tokens_per_s: float = Field(ge=0, description="Prompt tokens / time to first token.")
     ttft_s: float = Field(ge=0, description="Time to first token.")
     generation_tokens_per_s: float = Field(ge=0, description="Rate after the first token.")
+
+
+class _OfBlock(Record):
+    """The first key of a row about a speed trial."""
+
+    block: int = Field(ge=0, description="Round of the interleaved trials, shared by variants.")
+
+
+class TrialRow(Rates, _OfBlock):
+    """One timed speed trial."""

@@ -1,7 +1,7 @@
 """What the model process sends back, one record a stage: JSON <-> pydantic.
 
-These are the cached results of stages; `assemble` turns them into `results.json`. They reuse the
-stored records where those are the same thing. Times are seconds, sizes bytes.
+These are the cached results of stages; `pipeline/variant_run.py` makes `results.json` of them.
+They reuse the stored records where those are the same thing. Times are seconds, sizes bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from harness.schema.results import Device
-from harness.schema.rows import LossRow
+from harness.schema.rows import LossRow, Rates
 from harness.schema.variant_result import (
     CurvePoint,
     LossValue,
@@ -25,27 +25,31 @@ class Description(Record):
     """The base as a variant uses it, before any adapter."""
 
     device: Device = Field(description="The machine that loaded it.")
-    distributed_size: int = Field(description="Always 1: the base is described by one process.")
     base_bytes: int = Field(description="Weights on disk, quantized as the variant asks.")
     parameters: Parameters = Field(description="Counts with the variant's adapter.")
     acceleration: dict[str, Any] = Field(description="Kernels chosen by measuring.")
     load: PhaseMemory = Field(description="Memory of loading, weights evaluated.")
 
 
-class Finetuned(Record):
-    """A finished fine-tuning."""
+class Training(Record):
+    """What a training measured of itself, over all the processes that took part in turn."""
 
     curve: list[CurvePoint] = Field(description="Rows in order of iteration.")
     wall_s: float = Field(description="Wall time, validation included.")
     resumed_from: int | None = Field(description="Iteration it was resumed from.")
-    iterations: int = Field(description="Completed micro-batches.")
     checkpoints: list[int] = Field(description="Iterations with a saved checkpoint.")
-    truncated: int = Field(description="Training rows cut at max_seq_length.")
     train: PhaseMemory | None = Field(description="Memory of training; null if nothing trained.")
     validation: PhaseMemory | None = Field(description="Memory of validation.")
+    notes: list[str] = Field(description="What a user should know, e.g. a damaged state.")
+
+
+class Finetuned(Training):
+    """A finished fine-tuning."""
+
+    iterations: int = Field(description="Completed micro-batches.")
+    truncated: int = Field(description="Training rows cut at max_seq_length.")
     contended: bool = Field(description="Whether others kept the machine busy.")
     measured_at: str = Field(description="When (UTC) it ended and on which machine.")
-    notes: list[str] = Field(description="What a user should know, e.g. a damaged state.")
     ranks: int = Field(default=1, description="Processes that shared the training.")
 
 
@@ -56,7 +60,6 @@ class Losses(Record):
     truncated: int = Field(default=0, description="Rows cut at the maximum length.")
     mlx_lm_compat: LossValue | None = Field(description="Null where mlx-lm refuses the file.")
     memory: PhaseMemory = Field(description="Memory of the pass.")
-    wall_s: float = Field(description="Wall time.")
 
 
 class Answer(Record):
@@ -72,7 +75,6 @@ class Answers(Record):
 
     rows: list[Answer] = Field(description="In the order asked.")
     memory: PhaseMemory = Field(description="Memory of generating.")
-    wall_s: float = Field(description="Wall time.")
 
 
 class FusedForm(Record):
@@ -91,16 +93,11 @@ class Fused(Record):
     skipped: str | None = Field(description="Why the dequantized form was skipped.")
     fused_bytes: int = Field(description="Weights of the fused model on disk.")
     fused_by_dtype: dict[str, int] = Field(description="The same by dtype.")
-    kept: str | None = Field(description="Folder of the fused models under --keep-fused.")
 
 
-class Trial(Record):
+class Trial(Rates):
     """One timed single-stream generation."""
 
-    prompt_tokens: int = Field(description="Tokens of the prompt.")
-    ttft_s: float = Field(description="Time to the first token.")
-    prompt_tokens_per_s: float = Field(description="prompt_tokens / ttft_s.")
-    generation_tokens_per_s: float = Field(description="(n-1)/(t_last - t_first).")
     inter_token_s: list[float] = Field(description="Gaps between tokens.")
     wall_s: float = Field(description="The whole trial.")
 

@@ -7,6 +7,7 @@ names; rates are 0..1.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -83,6 +84,17 @@ class LossValue(Record):
     ppl: float = Field(ge=0, description="exp(loss).")
     tokens: int = Field(ge=0, description="Scored targets.")
     ci95: tuple[float, float] | None = Field(description="Bootstrap over tables, of the loss.")
+
+    @classmethod
+    def of_sum(cls, nll: float, tokens: int, ci95: tuple[float, float] | None = None) -> LossValue:
+        """The mean of ``nll``, summed in nats over ``tokens`` targets, with its perplexity."""
+        loss = nll / tokens
+        return cls(loss=loss, ppl=perplexity(loss), tokens=tokens, ci95=ci95)
+
+
+def perplexity(loss: float) -> float:
+    """``exp(loss)``; infinite where that leaves the range of a float (no record holds that)."""
+    return math.exp(loss) if loss < 709.0 else math.inf
 
 
 class Loss(Record):

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,8 @@ class ResumeState:
     """Wall time of the run that was cut off, up to this state."""
     acceleration: Any
     """The kernel choice it computed with."""
-    costs: list[Any] = field(default_factory=list)
-    """What each process so far said of its phases (``Watch.cost``)."""
+    memory: dict[str, Any]
+    """Memory by phase up to this state."""
 
 
 class StateStore:

@@ -12,29 +12,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from harness.schema.variant_result import CurvePoint
 from harness.train.variant import Variant
 
 
-@dataclass(frozen=True, slots=True)
-class CurvePoint:
-    """One row of the curve."""
-
-    iteration: int
-    """Micro-batches done; 0 is the untouched base."""
-    updates: int
-    """Optimizer updates done."""
-    train_loss: float | None
-    """Nats a target, mean over every target since the previous row; None at 0."""
-    val_loss: float | None
-    """``full_text`` loss over the validation subset, of the weights at this row."""
-    tokens_per_s: float | None
-    """Real tokens a second of training; None where only a compiling iteration was timed."""
-    supervised_tokens_per_s: float | None
-    """Scored targets a second."""
-
-
 @dataclass
-class Window:
+class CurveWindow:
     """Sums since the previous row."""
 
     nats: float = 0.0
@@ -50,7 +33,7 @@ class Curve:
 
     accumulate: int = 1
     points: list[CurvePoint] = field(default_factory=list)
-    window: Window = field(default_factory=Window)
+    window: CurveWindow = field(default_factory=CurveWindow)
 
     def add(self, nats: float, targets: int, tokens: int, seconds: float | None) -> None:
         """One iteration. ``seconds`` is None where compilation is in it."""
@@ -63,7 +46,7 @@ class Curve:
 
     def close(self, iteration: int, val_loss: float | None) -> CurvePoint:
         """End the window with a row at ``iteration``."""
-        window, self.window = self.window, Window()
+        window, self.window = self.window, CurveWindow()
         timed = window.timed_s > 0
         point = CurvePoint(
             iteration=iteration,
@@ -78,13 +61,16 @@ class Curve:
 
     def state(self) -> dict[str, Any]:
         """JSON-able; :meth:`restored` gives the curve back, floats to the last bit."""
-        return {"points": [asdict(point) for point in self.points], "window": asdict(self.window)}
+        return {
+            "points": [point.model_dump() for point in self.points],
+            "window": asdict(self.window),
+        }
 
     @classmethod
     def restored(cls, state: Mapping[str, Any], accumulate: int) -> Curve:
         """The curve that :meth:`state` described."""
-        points = [CurvePoint(**point) for point in state["points"]]
-        return cls(accumulate, points, Window(**state["window"]))
+        points = [CurvePoint.model_validate(point) for point in state["points"]]
+        return cls(accumulate, points, CurveWindow(**state["window"]))
 
 
 def reports_at(variant: Variant, iteration: int) -> bool:

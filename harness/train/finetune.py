@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from harness.backend import mx
 from harness.data.tokens import TokenizedExample
@@ -25,10 +26,11 @@ from harness.models.cpu.accelerate import accelerate
 from harness.models.load import LoadedModel
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.progress import ProgressCallback, silent
+from harness.schema.stage_results import Training
 from harness.sharding import Shard
-from harness.train.checkpoints import Checkpoint, StateStore, checkpoints_in, damaged_files
-from harness.train.curve import Curve, CurvePoint
-from harness.train.loop import Session, Watch
+from harness.train.checkpoints import StateStore, checkpoints_in, damaged_files
+from harness.train.curve import Curve
+from harness.train.loop import PhaseMemories, Session, TrainingHooks
 from harness.train.trainable import apply_variant, remove_temporaries, save_adapter
 from harness.train.validate import mean_loss, validation_rows
 from harness.train.variant import Variant
@@ -36,30 +38,19 @@ from harness.train.variant import Variant
 RESULT = "finetune.json"
 
 
-@dataclass(frozen=True, slots=True)
-class FinetuneResult:
-    """What fine-tuning left."""
+class FinetuneResult(Training):
+    """What fine-tuning left: its record, the adapter's folder, and what this project added."""
 
-    curve: list[CurvePoint]
-    """Rows by iteration; a ``base`` variant has iteration 0 only."""
-    wall_s: float
-    """Wall time, validation and checkpoints included, over all attempts."""
-    checkpoints: list[Checkpoint]
-    """In order of iteration; the last one is the adapter."""
-    adapter: Path | None
-    """The adapter's folder; None for ``base``."""
-    resumed_from: int | None
-    """The iteration a cut-off run went on from; None when it ran in one piece."""
-    overhead_s: float = 0.0
-    """Time in our batches and callbacks (validation and saving left out)."""
-    step_s: float = 0.0
-    """Time in mlx-lm's steps."""
-    acceleration: Any = None
-    """How the CPU kernels were chosen."""
-    costs: tuple[Any, ...] = ()
-    """What each process that took part said of its phases (``Watch.cost``)."""
-    notes: tuple[str, ...] = ()
-    """What a user should know, e.g. a damaged resume state that was passed over."""
+    adapter: Path | None = Field(description="The adapter's folder; None for `base`.")
+    overhead_s: float = Field(
+        default=0.0, description="Time in our batches and callbacks, not validation or saving."
+    )
+    step_s: float = Field(default=0.0, description="Time in mlx-lm's steps.")
+    acceleration: Any = Field(default=None, description="How the CPU kernels were chosen.")
+
+    def record(self) -> dict[str, Any]:
+        """The fields of the stored record alone, by name."""
+        return {name: getattr(self, name) for name in Training.model_fields}
 
 
 def finetune(
@@ -69,7 +60,7 @@ def finetune(
     valid: Sequence[TokenizedExample],
     out: Path,
     seed: int,
-    progress: ProgressCallback | Watch = silent,
+    progress: ProgressCallback | TrainingHooks = silent,
 ) -> FinetuneResult:
     """Train ``variant`` on ``train`` and leave the tuned model in ``loaded.model``.
 
@@ -81,18 +72,18 @@ def finetune(
         out: a folder for adapter, checkpoints and resume state. A finished training found there
             is loaded, an unfinished one is continued, if settings and data are the same.
         seed: of adapter values, batch order, dropout and the validation subset.
-        progress: told after every iteration; a :class:`Watch` separates the phases as well.
+        progress: called after every iteration; :class:`TrainingHooks` bring the kernels as well.
 
     Raises:
         UserError: an empty split, a loss that became NaN, no memory, a folder that cannot be
             written.
     """
     _require_rows(variant, train, valid)
-    watch = progress if isinstance(progress, Watch) else Watch(progress)
+    hooks = progress if isinstance(progress, TrainingHooks) else TrainingHooks(progress)
     count = -1 if variant.val_batches == -1 else variant.val_batches * variant.batch_size
     subset = validation_rows(valid, count, seed)
     if not variant.trains:
-        return _base_only(loaded, variant, subset, watch)
+        return _base_only(loaded, variant, subset, hooks)
     fingerprint = _fingerprint(loaded, variant, train, subset, seed)
     share = Shard.of_the_group()
     if share.rank == 0:
@@ -105,7 +96,7 @@ def finetune(
         store.notes += _damage(out)
     earlier = finished or store.newest
     # What was chosen by measuring is kept: other kernels round otherwise.
-    chosen = earlier.acceleration if earlier is not None else watch.kernels
+    chosen = earlier.acceleration if earlier is not None else hooks.kernels
     # Of a training that was finished already, the other ranks have gone by now.
     acceleration = _same_kernels(loaded, chosen, Shard() if begun == _FINISHED else share)
     apply_variant(loaded.model, variant, seed)
@@ -113,20 +104,21 @@ def finetune(
         loaded.model.load_weights(str(out / ADAPTER_FILE), strict=False)
         loaded.model.eval()
         return finished
-    session = Session(loaded.model, variant, loaded.base.id, out, watch)
+    session = Session(loaded.model, variant, loaded.base.id, out, hooks)
     session.acceleration = acceleration
     session.run(train, subset, seed, store)
     result = FinetuneResult(
         curve=session.curve.points,
         wall_s=session.elapsed_s(),
-        checkpoints=checkpoints_in(out),
+        checkpoints=[checkpoint.iteration for checkpoint in checkpoints_in(out)],
+        train=session.memory.of("train"),
+        validation=session.memory.of("validate"),
         adapter=out,
         resumed_from=session.resumed_from,
         overhead_s=session.overhead_s,
         step_s=session.step_s,
         acceleration=acceleration,
-        costs=(*session.costs, watch.cost()),
-        notes=tuple(store.notes),
+        notes=store.notes,
     )
     if share.rank == 0:
         save_adapter(loaded.model, variant, loaded.base.id, out)
@@ -136,7 +128,16 @@ def finetune(
 
 
 _FINISHED = -1
-_NOTHING_LEFT = FinetuneResult([], 0.0, [], None, None)
+_NOTHING_LEFT = FinetuneResult(
+    curve=[],
+    wall_s=0.0,
+    resumed_from=None,
+    checkpoints=[],
+    train=None,
+    validation=None,
+    notes=[],
+    adapter=None,
+)
 """What a rank returns where the first one finds its training finished."""
 
 
@@ -187,23 +188,25 @@ def _require_rows(
 
 
 def _base_only(
-    loaded: LoadedModel, variant: Variant, subset: Sequence[TokenizedExample], watch: Watch
+    loaded: LoadedModel, variant: Variant, subset: Sequence[TokenizedExample], hooks: TrainingHooks
 ) -> FinetuneResult:
     started = time.perf_counter()
-    acceleration = _same_kernels(loaded, watch.kernels, Shard.of_the_group())
+    acceleration = _same_kernels(loaded, hooks.kernels, Shard.of_the_group())
     apply_variant(loaded.model, variant, seed=0)
-    label, curve = f"validate {variant.name}", Curve()
-    with watch.phase("validate"):
-        loss = mean_loss(loaded.model, subset, variant.batch_size, watch.progress, label)
+    label, curve, memory = f"validate {variant.name}", Curve(), PhaseMemories()
+    with memory.phase("validate"):
+        loss = mean_loss(loaded.model, subset, variant.batch_size, hooks.progress, label)
     curve.close(0, loss)
     return FinetuneResult(
         curve=curve.points,
         wall_s=time.perf_counter() - started,
-        checkpoints=[],
-        adapter=None,
         resumed_from=None,
+        checkpoints=[],
+        train=None,
+        validation=memory.of("validate"),
+        notes=[],
+        adapter=None,
         acceleration=acceleration,
-        costs=(watch.cost(),),
     )
 
 
@@ -230,9 +233,8 @@ def _write_result(
     out: Path, result: FinetuneResult, fingerprint: str, checkpoints: dict[str, str]
 ) -> None:
     """``finetune.json``: written last, so that its presence says the training is whole."""
-    record = asdict(result)
-    for key in ("adapter", "checkpoints"):
-        del record[key]  # found again from the folder, which may be moved
+    # Found again from the folder, which may be moved.
+    record = result.model_dump(mode="json", exclude={"adapter", "checkpoints"})
     files = checkpoints | {name: sha256_file(out / name) for name in (ADAPTER_FILE, ADAPTER_CONFIG)}
     write_json(out / RESULT, {"fingerprint": fingerprint, "files": files} | record)
 
@@ -260,12 +262,9 @@ def read_result(out: Path, fingerprint: str | None = None) -> FinetuneResult | N
         record = json.loads((out / RESULT).read_text(encoding="utf-8"))
         if fingerprint not in (None, record.pop("fingerprint")):
             return None
-        curve = [CurvePoint(**point) for point in record.pop("curve")]
-        notes, record["costs"] = tuple(record.pop("notes")), tuple(record.get("costs", ()))
         if not (out / ADAPTER_FILE).is_file() or damaged_files(out, record.pop("files", {})):
             return None
-        return FinetuneResult(
-            curve=curve, checkpoints=checkpoints_in(out), adapter=out, notes=notes, **record
-        )
+        checkpoints = [checkpoint.iteration for checkpoint in checkpoints_in(out)]
+        return FinetuneResult(checkpoints=checkpoints, adapter=out, **record)
     except (OSError, ValueError, KeyError, TypeError):
         return None

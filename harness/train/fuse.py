@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.backend import mx, nn
+from harness.backend import nn
 from harness.errors import UserError
 from harness.models.adapter import replace_modules
 from harness.models.load import LoadedModel
@@ -31,8 +31,6 @@ class FusedSize:
     """Of all safetensors files, headers included."""
     by_dtype: dict[str, int]
     """Tensor bytes by number format; packed quantized weights are ``uint32``."""
-    widened: int = 0
-    """Layers that came out wider than the base stored them (mlx-lm's DoRA gives float32)."""
 
 
 def fuse(loaded: LoadedModel, out: Path, dequantize: bool) -> FusedSize:
@@ -54,7 +52,6 @@ def fuse(loaded: LoadedModel, out: Path, dequantize: bool) -> FusedSize:
     config = deepcopy(dict(loaded.base.config))
     try:
         fused = [(name, module.fuse(dequantize=dequantize)) for name, module in _adapted(model)]
-        widened = sum(_wider(module, dict(_adapted(model))[name]) for name, module in fused)
         replace_modules(model, fused)
         if dequantize:
             dequantize_model(model)
@@ -66,16 +63,16 @@ def fuse(loaded: LoadedModel, out: Path, dequantize: bool) -> FusedSize:
         raise UserError(f"cannot write the fused model to {out}: {error}") from error
     finally:
         replace_modules(model, replaced)
-    return weigh(out, widened)
+    return weigh(out)
 
 
-def weigh(folder: Path, widened: int = 0) -> FusedSize:
+def weigh(folder: Path) -> FusedSize:
     """Size of the safetensors in ``folder``: of a base, an adapter or a fused model."""
     by_dtype: Counter[str] = Counter()
     for file in folder.glob(WEIGHT_FILES):
         for tensor in read_header(file).values():
             by_dtype[_DTYPES.get(tensor.dtype, tensor.dtype.lower())] += tensor.bytes
-    return FusedSize(weight_bytes(folder), dict(sorted(by_dtype.items())), widened)
+    return FusedSize(weight_bytes(folder), dict(sorted(by_dtype.items())))
 
 
 def _adapted(model: nn.Module) -> list[tuple[str, Any]]:
@@ -95,16 +92,3 @@ def _will_be_replaced(model: nn.Module, dequantize: bool) -> list[tuple[str, Any
         if "scales" in module and not name.startswith(inside)
     ]
     return adapted + quantized
-
-
-def _wider(fused: Any, adapted: Any) -> bool:
-    """Whether a fused layer stores more bytes a number than the layer it replaces."""
-    linear = getattr(adapted, "linear", None) or getattr(adapted, "embedding", None)
-    if linear is None:
-        return False
-    leaf = "scales" if "scales" in fused and "scales" in linear else "weight"
-    if leaf == "weight" and "scales" in linear:
-        return False  # dequantized on purpose
-    new: mx.Dtype = fused[leaf].dtype
-    old: mx.Dtype = linear[leaf].dtype
-    return bool(new.size > old.size)

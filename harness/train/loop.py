@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from typing import Any
 from harness.backend import mx, nn
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
+from harness.measure.memory import MemoryPhase, joined
 from harness.models.cpu.cross_entropy import prepare
 from harness.progress import ProgressCallback, silent
+from harness.schema.variant_result import PhaseMemory
 from harness.train.batches import BatchIterator, Schedule
 from harness.train.checkpoints import ResumeState, StateStore, write_checkpoint
 from harness.train.curve import Curve, reports_at, validates_at
@@ -37,39 +39,63 @@ _STATE_SHARE = 50
 
 
 @dataclass(frozen=True)
-class Watch:
-    """What surrounds a training: who looks on, and what was settled before it."""
+class TrainingHooks:
+    """What surrounds a training: who is notified, and what was decided before it."""
 
     progress: ProgressCallback = silent
-    """Told after every iteration and validation batch."""
-    phase: Callable[[str], AbstractContextManager[object]] = lambda name: nullcontext()
-    """Entered as ``phase("train")`` and ``phase("validate")`` in turn, for memory by phase."""
+    """Called after every iteration and every validation batch."""
     kernels: Any = None
     """The kernel choice to compute with; None, or what it does not know, is chosen by measuring."""
-    cost: Callable[[], Any] = lambda: None
-    """JSON about the phases so far, kept with each resume state and given back after a kill."""
+
+
+class PhaseMemories:
+    """Memory of the phases ``train`` and ``validate``, which alternate."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, list[MemoryPhase]] = {"train": [], "validate": []}
+        self._earlier: dict[str, PhaseMemory | None] = {}
+
+    def phase(self, name: str) -> MemoryPhase:
+        """The next part of a phase; enter it."""
+        part = MemoryPhase()
+        self._parts[name].append(part)
+        return part
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what :meth:`state` said of the processes that were killed."""
+        self._earlier = {
+            name: None if memory is None else PhaseMemory.model_validate(memory)
+            for name, memory in state.items()
+        }
+
+    def of(self, name: str) -> PhaseMemory | None:
+        """The memory of a phase so far; None where it did not run."""
+        return joined([self._earlier.get(name), *(part.so_far for part in self._parts[name])])
+
+    def state(self) -> dict[str, Any]:
+        """JSON to keep with a resume state."""
+        found = {name: self.of(name) for name in self._parts}
+        return {name: memory and memory.model_dump() for name, memory in found.items()}
 
 
 class Session:
     """State of one training; :meth:`run` is called once."""
 
     def __init__(
-        self, model: nn.Module, variant: Variant, base: str, out: Path, watch: Watch
+        self, model: nn.Module, variant: Variant, base: str, out: Path, hooks: TrainingHooks
     ) -> None:
         self.curve = Curve(variant.grad_accumulation_steps)
         self.resumed_from: int | None = None
         self.overhead_s = 0.0
         self.step_s = 0.0
         self.acceleration: Any = None
-        self.costs: list[Any] = []
-        self._cost = watch.cost
+        self.memory = PhaseMemories()
         self._model = model
         self._variant = variant
         self._base = base
         self._out = out
         self._world = mx.distributed.init()
-        self._progress = watch.progress if self._world.rank() == 0 else silent
-        self._phase = watch.phase
+        self._progress = hooks.progress if self._world.rank() == 0 else silent
         self._training = ExitStack()
         """Holds the phase ``train`` while it lasts."""
         self._trains = False
@@ -129,7 +155,7 @@ class Session:
         """A batch is ready: mlx-lm's step begins."""
         if not self._trains:
             self._trains = True
-            self._training.enter_context(self._phase("train"))
+            self._training.enter_context(self.memory.phase("train"))
         now = time.perf_counter()
         self.overhead_s += now - self._mark
         self._mark = now
@@ -180,7 +206,7 @@ class Session:
             size = self._variant.batch_size
             self._training.close()
             self._trains = False
-            with self._phase("validate"):
+            with self.memory.phase("validate"):
                 loss = mean_loss(self._model, self._subset, size, self._progress, label)
             self._model.train()
             if not math.isfinite(loss):
@@ -199,8 +225,9 @@ class Session:
         if not boundary or done == self._variant.iters:
             return
         begun = time.perf_counter()
-        costs = [*self.costs, self._cost()]
-        state = ResumeState(done, self.curve.state(), self.elapsed_s(), self.acceleration, costs)
+        state = ResumeState(
+            done, self.curve.state(), self.elapsed_s(), self.acceleration, self.memory.state()
+        )
         self._store.save(self._model, self._optimizer, state)
         self._saved = time.perf_counter()
         self._save_cost_s = self._saved - begun
@@ -214,7 +241,7 @@ class Session:
         self._store.restore(self._model, self._optimizer)
         self.curve = Curve.restored(state.curve, self._variant.grad_accumulation_steps)
         self._earlier_s = state.elapsed_s
-        self.costs = state.costs
+        self.memory.restore(state.memory)
         self.resumed_from = self._restored_at = state.iteration
         return state.iteration
 

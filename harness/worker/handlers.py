@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +23,16 @@ from harness.models.load import LoadedModel, load
 from harness.models.weights import weight_bytes
 from harness.progress import ProgressCallback
 from harness.protocols import BATCH_ROWS
+from harness.schema.stage_results import Answer, Answers, Finetuned, Losses
 from harness.sharding import SINGLE_RANK, Shard
 from harness.train.estimate import estimate
 from harness.train.finetune import finetune
 from harness.train.fuse import FusedSize, fuse
-from harness.train.loop import Watch
+from harness.train.loop import TrainingHooks
 from harness.train.variant import Variant
 from harness.worker import memory_advice
 from harness.worker.fused import Forms, same_weights
-from harness.worker.resumable import KeptRows, larger, phase_memory
+from harness.worker.resumable import KeptRows
 from harness.worker.room import no_room
 from harness.worker.state import Holdings
 from harness.worker.trials import Trials
@@ -94,11 +93,10 @@ class Workbench(Trials):
         acceleration = self.holdings.hold(loaded)
         return {
             "device": device(),
-            "distributed_size": 1,
             "base_bytes": weight_bytes(self.holdings.base.path),
             "parameters": self.holdings.counts().model_dump(),
             "acceleration": acceleration.to_json(),
-            "load": phase_memory(phase),
+            "load": phase.measured.model_dump(),
         }
 
     def estimate(self) -> dict[str, Any]:
@@ -119,8 +117,6 @@ class Workbench(Trials):
         )
         return {
             "text": f"{found}{memory_advice.shortage(found.peak_bytes)}",
-            "seconds": found.total_s,
-            "peak_bytes": found.peak_bytes,
             "checked": f"{checked}; {data_facts(self.holdings.dataset)}",
         }
 
@@ -130,15 +126,6 @@ class Workbench(Trials):
         self.holdings.release()
         loaded = load(self.holdings.base)
         train, valid = self.holdings.training_rows(loaded)
-        phases: dict[str, list[MemoryPhase]] = {"train": [], "validate": []}
-
-        def phase(name: str) -> MemoryPhase:
-            phases[name].append(MemoryPhase())
-            return phases[name][-1]
-
-        def cost() -> dict[str, Any]:
-            return {name: phase_memory(*parts) for name, parts in phases.items()}
-
         with Contention(root=os.getppid()) as contention:
             result = finetune(
                 loaded,
@@ -147,25 +134,18 @@ class Workbench(Trials):
                 valid.examples,
                 Path(work),
                 self.variant.seed,
-                Watch(self._progress, phase, self.holdings.kernels, cost),
+                TrainingHooks(self._progress, self.holdings.kernels),
             )
-        payload = {
-            "curve": [asdict(point) for point in result.curve],
-            "wall_s": result.wall_s,
-            "resumed_from": result.resumed_from,
-            "iterations": self.variant.iters if self.variant.trains else 0,
-            "checkpoints": [checkpoint.iteration for checkpoint in result.checkpoints],
-            "truncated": train.truncated,
-            "train": reduce(larger, (cost["train"] for cost in result.costs), None),
-            "validation": reduce(larger, (cost["validate"] for cost in result.costs), None),
-            "contended": contention.contended,
-            "measured_at": measured_at(),
-            "ranks": self._share.size,
-            "notes": list(result.notes),
-        }
         if result.adapter is not None:
             shutil.copytree(result.adapter, out, dirs_exist_ok=True)
-        return payload
+        return Finetuned(
+            **result.record(),
+            iterations=self.variant.iters if self.variant.trains else 0,
+            truncated=train.truncated,
+            contended=contention.contended,
+            measured_at=measured_at(),
+            ranks=self._share.size,
+        ).model_dump(mode="json")
 
     def losses(self, ids: list[int], adapter: str | None, work: str) -> dict[str, Any]:
         """Loss of test examples: the payload `Losses`; finished batches are kept in ``work``."""
@@ -186,22 +166,10 @@ class Workbench(Trials):
                 max_seq_length=self.variant.max_seq_length,
             ),
         )
-        return {
-            "rows": [
-                {
-                    "id": row.id,
-                    "table_id": row.table_id,
-                    "full_nll": row.full_nll,
-                    "full_tokens": row.full_tokens,
-                    "completion_nll": row.completion_nll,
-                    "completion_tokens": row.completion_tokens,
-                }
-                for row in found
-            ],
-            "truncated": rows.truncated,
-            "mlx_lm_compat": None if compat is None else {**asdict(compat), "ci95": None},
-            **kept.cost(),
-        }
+        # Of each row its record's fields are dumped: those of `mlx_lm_compat` stay here.
+        return Losses(
+            rows=found, truncated=rows.truncated, mlx_lm_compat=compat, memory=kept.memory()
+        ).model_dump(mode="json")
 
     def answers(self, ids: list[int], adapter: str | None, work: str) -> dict[str, Any]:
         """Greedy answers to test questions: the payload `Answers`; finished batches are kept in
@@ -247,7 +215,6 @@ class Workbench(Trials):
             "skipped": skipped,
             "fused_bytes": fused.bytes,
             "fused_by_dtype": dict(fused.by_dtype),
-            "kept": folder if keep else None,
         }
 
     def _answer(
@@ -264,10 +231,10 @@ class Workbench(Trials):
                 loaded, prompts, progress=self._progress, kept=kept.journal, share=share
             )
         rows = [
-            {"id": id, "text": answer.text, "tokens": answer.tokens}
+            Answer(id=id, text=answer.text, tokens=answer.tokens)
             for id, answer in zip(ids, found, strict=True)
         ]
-        return found, {"rows": rows, **kept.cost()}
+        return found, Answers(rows=rows, memory=kept.memory()).model_dump(mode="json")
 
     def _write_fused(self, adapter: str, folder: Path, dequantize: bool) -> FusedSize:
         """Fused as mlx-lm would: from weights in their stored types, not as accelerated."""

@@ -1,59 +1,33 @@
-"""What a stage cost over all attempts: a process that was killed is part of it.
+"""The rows of an evaluation that are kept batch by batch, and the memory they took.
 
-Measured phases -> the memory record of a payload; an evaluation's kept rows -> those rows with
-the time and memory that went into them. Nothing is computed here.
+A folder -> the rows that a killed process kept there, and the memory of the phase over all the
+processes that took part in it. Nothing is computed here.
 """
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 from harness.disk.journal import Journal
-from harness.measure.memory import MemoryPhase
+from harness.measure.memory import MemoryPhase, joined
+from harness.schema.variant_result import PhaseMemory
 
 ROWS_FILE = "rows.journal"
 
-MemoryRecord = dict[str, Any]
-
 
 class KeptRows:
-    """The batches of an evaluation that lie in ``work``, and what they cost."""
+    """The batches of an evaluation that lie in ``work``, and the memory they took."""
 
     def __init__(self, work: Path, kernels: Any, phase: MemoryPhase) -> None:
+        """``kernels`` are those that the rows are computed with, ``phase`` is being measured."""
         self._phase = phase
-        self._started = time.perf_counter()
-        self.journal = Journal(work / ROWS_FILE, kernels, self.cost)
-        self._earlier = self.journal.notes[-1] if self.journal.notes else None
+        self._earlier: PhaseMemory | None = None
+        self.journal = Journal(work / ROWS_FILE, kernels, lambda: self.memory().model_dump())
+        if self.journal.notes:
+            self._earlier = PhaseMemory.model_validate(self.journal.notes[-1])
 
-    def cost(self) -> dict[str, Any]:
-        """``memory`` and ``wall_s``, those of killed processes included."""
-        memory = phase_memory(self._phase)
-        wall_s = time.perf_counter() - self._started
-        if self._earlier is not None:
-            memory = larger(self._earlier["memory"], memory)
-            wall_s += self._earlier["wall_s"]
-        return {"memory": memory, "wall_s": wall_s}
-
-
-def phase_memory(*phases: MemoryPhase) -> MemoryRecord | None:
-    """A phase that may come in several parts: the first start, the largest peaks."""
-    if not phases:
-        return None
-    parts = [phase.so_far for phase in phases]
-    return {
-        "mlx_peak_bytes": max(part.mlx_peak_bytes for part in parts),
-        "rss_start_bytes": parts[0].rss_start_bytes,
-        "rss_peak_bytes": max(part.rss_peak_bytes for part in parts),
-        # Each variant has a process of its own.
-        "shared_process": False,
-    }
-
-
-def larger(earlier: MemoryRecord | None, now: MemoryRecord | None) -> MemoryRecord | None:
-    """The memory of a phase that was cut off and went on in another process."""
-    if earlier is None or now is None:
-        return earlier or now
-    peaks = ("mlx_peak_bytes", "rss_peak_bytes")
-    return {**earlier, **{name: max(earlier[name], now[name]) for name in peaks}}
+    def memory(self) -> PhaseMemory:
+        """The memory of the phase so far, that of killed processes included."""
+        now = self._phase.so_far
+        return joined([self._earlier, now]) or now

@@ -6,8 +6,6 @@ JSON in and JSON out, as in `workbench.py`; whose turn it is, and what becomes o
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict
 from typing import Any
 
 from harness.measure import speed
@@ -36,21 +34,13 @@ class Trials:
         loaded = self.holdings.model(adapter)
         prompts = self.holdings.speed_prompts(loaded, batch)
         middle = prompts[len(prompts) // 2]
-        started = time.perf_counter()
-        trial = speed.trial(loaded, middle, new_tokens)
-        wall_s = time.perf_counter() - started
-        batched = speed.batched_trial(loaded, prompts, new_tokens)
         return {
-            "trial": {**asdict(trial), "wall_s": wall_s},
-            "batched_tokens_per_s": batched.tokens_per_s,
+            "trial": speed.trial(loaded, middle, new_tokens).model_dump(),
+            "batched_tokens_per_s": speed.batched_trial(loaded, prompts, new_tokens),
         }
 
     def question_trials(self, adapter: str | None, new_tokens: int) -> dict[str, Any]:
         """One timed trial a students question."""
         loaded = self.holdings.model(adapter)
-        trials = []
-        for prompt in self.holdings.student_prompts(loaded):
-            started = time.perf_counter()
-            trial = speed.trial(loaded, prompt, new_tokens)
-            trials.append({**asdict(trial), "wall_s": time.perf_counter() - started})
-        return {"trials": trials}
+        prompts = self.holdings.student_prompts(loaded)
+        return {"trials": [speed.trial(loaded, p, new_tokens).model_dump() for p in prompts]}

@@ -15,6 +15,7 @@ from harness.measure import loss as measure
 from harness.measure.batches import length_batches
 from harness.measure.entropy import cross_entropy
 from harness.measure.token_nll import split_model
+from harness.schema.variant_result import perplexity
 
 # Token 0 is followed by 0, 1, 2 with odds 1:2:5; token 1 with 1:1:2; token 2 with 3:1:4.
 ODDS = [[1.0, 2.0, 5.0], [1.0, 1.0, 2.0], [3.0, 1.0, 4.0]]
@@ -64,8 +65,8 @@ def test_no_examples_give_no_losses_and_no_mean(bigram: Bigram) -> None:
 
 
 def test_perplexity_of_an_absurd_loss_is_infinite() -> None:
-    assert measure.perplexity(0.0) == 1.0
-    assert measure.perplexity(1e4) == math.inf
+    assert perplexity(0.0) == 1.0
+    assert perplexity(1e4) == math.inf
 
 
 @pytest.mark.parametrize("batch_size", [3, 16])

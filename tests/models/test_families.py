@@ -220,9 +220,7 @@ def test_a_batch_that_would_be_wrong_is_decoded_row_by_row(bases: Resolver) -> N
     assert not batchable(loaded.model)
     prompts = [list(row.tokens[: row.prompt_length]) for row in rows_of(loaded)]
     assert len(generate(loaded, prompts[:2], SHORT)) == 2
-    timed = batched_trial(loaded, prompts, 3)
-    assert timed.rows == len(prompts)
-    assert math.isfinite(timed.tokens_per_s)
+    assert math.isfinite(batched_trial(loaded, prompts, 3))
 
 
 def test_an_adapter_that_a_kind_of_layer_cannot_have_is_refused_in_words(

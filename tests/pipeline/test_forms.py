@@ -20,7 +20,19 @@ ROWS = (TokenizedExample(3, "t", (1, 2, 3, 4), 2), TokenizedExample(5, "t", (1, 
 EXAMPLES: list[Any] = [SimpleNamespace(id=row.id) for row in ROWS]
 PROMPTS = [[1, 2], [1, 5]]
 ANSWERS = [Generation("a", 2, "stop"), Generation("b", 2, "stop")]
-LOSSES = [ExampleLoss(row.id, "t", 0.0, 2, 0.0, 1, 0.0, 0.0) for row in ROWS]
+LOSSES = [
+    ExampleLoss(
+        id=row.id,
+        table_id="t",
+        full_nll=0.0,
+        full_tokens=2,
+        completion_nll=0.0,
+        completion_tokens=1,
+        native_nll=0.0,
+        after_end_nll=0.0,
+    )
+    for row in ROWS
+]
 
 
 @pytest.fixture

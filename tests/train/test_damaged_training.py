@@ -43,7 +43,7 @@ def train(loader: Loader, short: Variant, rows: Rows, valid: Rows) -> Callable[.
             if label.startswith("fine-tune") and done == stop:
                 raise CutOffError
 
-        watch = session_module.Watch(progress, kernels=kernels)
+        watch = session_module.TrainingHooks(progress, kernels)
         return finetune(loader(short), short, rows, valid, out, 0, watch)
 
     return run
@@ -68,10 +68,10 @@ def test_a_damaged_checkpoint_is_named_and_an_earlier_state_used(
     flip(tmp_path / "cut" / CHECKPOINT)
     result = train(tmp_path / "cut")
     assert result.resumed_from == 1  # the state at 2 follows the checkpoint at 2
-    assert result.notes == (
+    assert result.notes == [
         f"{CHECKPOINT} is damaged (checksum): moved aside, and state-0000002.safetensors, which "
-        "follows it, is not used",
-    )
+        "follows it, is not used"
+    ]
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
 
 
@@ -102,7 +102,7 @@ def test_a_damaged_result_is_named_and_trained_again(
 ) -> None:
     first = train(tmp_path)
     before = weights(tmp_path)
-    assert train(tmp_path).notes == ()  # found finished, and whole
+    assert train(tmp_path).notes == []  # found finished, and whole
     flip(tmp_path / name) if name != "finetune.json" else (tmp_path / name).write_text("{")
     result = train(tmp_path, kernels=first.acceleration)
     assert f"{tmp_path / name} is damaged" in result.notes[0]

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,18 +40,12 @@ def stop_at(iteration: int) -> Callable[[str, float, float], None]:
 
 
 def without_times(result: FinetuneResult) -> FinetuneResult:
-    curve = [replace(p, tokens_per_s=None, supervised_tokens_per_s=None) for p in result.curve]
-    return replace(
-        result,
-        curve=curve,
-        wall_s=0,
-        overhead_s=0,
-        step_s=0,
-        adapter=None,
-        checkpoints=[],
-        resumed_from=None,
-        costs=(),
-        notes=(),
+    untimed = {"tokens_per_s": None, "supervised_tokens_per_s": None}
+    measured = {"wall_s": 0, "overhead_s": 0, "step_s": 0, "train": None, "validation": None}
+    return result.model_copy(
+        update=measured
+        | {"curve": [point.model_copy(update=untimed) for point in result.curve]}
+        | {"adapter": None, "resumed_from": None, "notes": []}
     )
 
 
@@ -92,7 +85,6 @@ def test_a_cut_off_run_ends_in_the_same_bytes(
     assert result.resumed_from == 4
     assert adapter(cut) == adapter(whole)
     assert without_times(result) == without_times(expected)
-    assert [c.iteration for c in result.checkpoints] == [c.iteration for c in expected.checkpoints]
     assert not (cut / "state").exists()
 
 

@@ -16,6 +16,7 @@ from training_rows import make_variant
 from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.models.load import LoadedModel
+from harness.train.checkpoints import checkpoints_in
 from harness.train.finetune import finetune
 from harness.train.variant import Variant
 
@@ -31,8 +32,8 @@ def test_mlx_lm_generate_loads_the_adapter_and_every_checkpoint(
 ) -> None:
     variant = make_variant(name, iters=2, save_every=1, steps_per_eval=50, val_batches=1)
     loaded = loader(variant)
-    result = finetune(loaded, variant, rows, valid, out, seed=0)
-    for folder in (out, result.checkpoints[0].path):
+    finetune(loaded, variant, rows, valid, out, seed=0)
+    for folder in (out, checkpoints_in(out)[0].path):
         command = [str(BIN / "mlx_lm.generate"), "--model", str(loaded.base.path)]
         command += ["--adapter-path", str(folder), "--prompt", "table: x", "--max-tokens", "3"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
