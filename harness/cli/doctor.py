@@ -25,7 +25,9 @@ from harness.backend import BlasInfo, backend_name, measure_gflops, measured_bla
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models import smollm2
-from harness.models.cpu import blas_advice, cross_entropy, vector_gain
+from harness.models.cpu import blas_advice
+from harness.models.cpu.cross_entropy import choose_loss
+from harness.models.cpu.llama import choose_exponential
 from harness.models.device import device
 
 Status = Literal["ok", "warning", "problem"]
@@ -135,7 +137,7 @@ def _kernels() -> Check:
     """What a model's layers would compute with here; a model's own choice is in results.json."""
     if backend_name() != "cpu":
         return Check("kernels", "ok", "MLX's own: nothing is replaced on a GPU")
-    loss, functions = cross_entropy.measure(), vector_gain.measure()
+    loss, functions = choose_loss(), choose_exponential()
     gains = {"loss": loss.stock_s / loss.ours_s if loss.ours else None}
     for name, (_, many) in functions.timings.items():
         ours = getattr(functions, f"{name}_min") is not None

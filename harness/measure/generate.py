@@ -22,7 +22,7 @@ from harness.measure.decode import BatchDecoder, batchable, decoders
 from harness.measure.running import run
 from harness.models.config import ModelConfig
 from harness.models.cpu.decode_batches import fitting
-from harness.models.cpu.merged_adapters import folded
+from harness.models.cpu.merged_adapters import merged
 from harness.progress import ProgressCallback, silent
 from harness.sharding import SINGLE_RANK, Shard
 
@@ -109,7 +109,7 @@ def generate(
     was_training = bool(loaded.model.training)
     loaded.model.eval()
     try:
-        with wired_limit(loaded.model), folded(loaded.model):
+        with wired_limit(loaded.model), merged(loaded.model):
             size, join = _together(loaded, prompts, protocol)
             ready = decoders(loaded.model, prompts, protocol.batch_size, frozenset(found), share)
             run(map(answering.begun, ready), size, join, take)

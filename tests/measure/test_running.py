@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from harness.measure.decode import BatchDecoder
 from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.running import run
 from harness.models.cpu import decode_batches
-from harness.models.cpu.decode_batches import Joined
+from harness.models.cpu.decode_batches import DecodeBatches
 
 
 class Script:
@@ -116,7 +115,7 @@ def test_batches_decoded_as_one_give_the_answers_of_each(
     alone = generate(loaded, prompts, replace(PROTOCOL, batch_size=1))
     assert len({answer.tokens for answer in alone}) > 5
     for batches in (1, 2, 4):
-        decode_batches.use(loaded.model, Joined(batches))
+        decode_batches.use(loaded.model, DecodeBatches(batches))
         assert generate(loaded, prompts, PROTOCOL) == alone
 
 
@@ -126,14 +125,14 @@ def test_sliding_windows_join_too(loaded: Loaded, prompts: list[list[int]]) -> N
     )
     loaded = replace(loaded, model=model)
     alone = generate(loaded, prompts, replace(PROTOCOL, batch_size=1))
-    decode_batches.use(model, Joined(4))
+    decode_batches.use(model, DecodeBatches(4))
     assert generate(loaded, prompts, PROTOCOL) == alone
 
 
 def test_each_batch_is_kept_when_its_last_row_is_done(
     loaded: Loaded, prompts: list[list[int]], tmp_path: Path
 ) -> None:
-    decode_batches.use(loaded.model, Joined(4))
+    decode_batches.use(loaded.model, DecodeBatches(4))
     whole = generate(loaded, prompts, PROTOCOL)
     file = tmp_path / "rows.jsonl"
     journal = Journal(file, "kernels", dict)
@@ -155,15 +154,12 @@ def test_each_batch_is_kept_when_its_last_row_is_done(
 
 def test_more_batches_are_taken_while_a_row_gets_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     times = {16: 1.0, 32: 1.5, 64: 2.9}
-    monkeypatch.setattr(decode_batches, "shortest", lambda step: times[step.args[1].shape[0]])
+    monkeypatch.setattr(decode_batches, "shortest_s", lambda step: times[step.args[1].shape[0]])
     model = llama(vocab_size=258)
-    found = decode_batches.measure(model)
+    found = decode_batches.choose_batches(model)
     # 16 rows: 62 ms a row; 32: 47; 64: 45, less than a tenth faster.
-    assert found == Joined(2, tuple(found.timings))
+    assert found == DecodeBatches(2, tuple(found.timings))
     assert [tuple(timing) for timing in found.timings] == list(times.items())
-    assert (
-        Joined.from_json(json.loads(json.dumps({"batches": 2, "timings": found.timings}))) == found
-    )
 
 
 def steps(loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -176,7 +172,7 @@ def steps(loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPa
         seen.append(len(tokens))
         return tokens
 
-    decode_batches.use(loaded.model, Joined(4))
+    decode_batches.use(loaded.model, DecodeBatches(4))
     with monkeypatch.context() as patch:
         patch.setattr(BatchDecoder, "step", watched)
         generate(loaded, prompts, PROTOCOL)
@@ -192,7 +188,7 @@ def test_batches_that_fit_are_decoded_as_one(
 def test_caches_that_lack_memory_keep_it_at_one_batch(
     loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.models.cpu.spare.SHARE", 0.0)
+    monkeypatch.setattr("harness.models.cpu.probes.FREE_SHARE", 0.0)
     assert max(steps(loaded, prompts, monkeypatch)) == 4
 
 
@@ -214,4 +210,4 @@ def test_a_model_without_batched_caches_is_not_timed() -> None:
         def make_cache(self) -> list[Any]:
             return [ConcatenateKVCache() for _ in self.layers]
 
-    assert decode_batches.measure(Unbatched(llama().args)) == Joined()
+    assert decode_batches.choose_batches(Unbatched(llama().args)) == DecodeBatches()

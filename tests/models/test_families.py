@@ -28,7 +28,7 @@ from harness.measure.loss import evaluate, full_text
 from harness.measure.speed import batched_trial
 from harness.models import parameters
 from harness.models.cpu.accelerate import Acceleration, accelerate
-from harness.models.cpu.vector_gain import VectorExp
+from harness.models.cpu.llama import VectorExp
 from harness.models.load import LoadedModel, load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel, resolve

@@ -14,9 +14,9 @@ from mlx.utils import tree_flatten
 from harness.backend import backend_name, mx, nn
 from harness.disk.cache import Cache
 from harness.models.cpu import accelerate as stage
-from harness.models.cpu import kernels, spare
+from harness.models.cpu import probes
 from harness.models.cpu.accelerate import Acceleration, accelerate
-from harness.models.cpu.quantized import Format, blocks, product, unpack_bytes, unpackers
+from harness.models.cpu.quantized import Format, blocks, dequantize_bytes, dequantizers, product
 from harness.models.load import load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel
@@ -96,7 +96,8 @@ def test_bytewise_unpacking_equals_mlx_to_the_bit(bits: int) -> None:
     packed, scales, biases = mx.quantize(mx.random.normal((32, 128)), 64, bits)
     form = Format(bits, 64, "affine")
     assert mx.array_equal(
-        unpack_bytes(packed, scales, biases, form), mx.dequantize(packed, scales, biases, 64, bits)
+        dequantize_bytes(packed, scales, biases, form),
+        mx.dequantize(packed, scales, biases, 64, bits),
     )
 
 
@@ -127,8 +128,8 @@ def test_a_product_in_blocks_is_the_whole_one(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_odd_bits_are_left_to_mlx() -> None:
-    assert unpackers(Format(3, 64, "affine")) == ("mlx",)
-    assert unpackers(Format(4, 32, "mxfp4")) == ("mlx",)
+    assert dequantizers(Format(3, 64, "affine")) == ("mlx",)
+    assert dequantizers(Format(4, 32, "mxfp4")) == ("mlx",)
 
 
 def test_the_gradient_of_a_packed_product_is_that_of_the_dense_one() -> None:
@@ -178,8 +179,8 @@ def test_the_record_applies_the_same_choice_without_measuring(
     first = accelerate(load(base).model)
     record = json.loads(json.dumps(asdict(first), allow_nan=False))
     assert Acceleration.from_json(record) == first
-    monkeypatch.setattr(kernels, "measure", None)
-    monkeypatch.setattr("harness.models.cpu.decode_batches.measure", None)
+    monkeypatch.setattr(stage, "choose_product", None)
+    monkeypatch.setattr("harness.models.cpu.accelerate.choose_batches", None)
     again = accelerate(load(base).model, choice=record)
     assert again == replace(first, reason=again.reason)
 
@@ -188,17 +189,17 @@ def test_float32_copies_are_given_up_when_training_begins(tiny: BaseModel, cache
     model = load(_base(tiny, cache, SPECS[0])).model
     accelerate(model, hold=True)
     layer = model.model.layers[0].mlp.up_proj
-    assert layer._dense is not None
+    assert layer.dense is not None
     model.train()
-    assert layer._dense is None
+    assert layer.dense is None
     model.eval()
-    assert layer._dense is None
+    assert layer.dense is None
 
 
 def test_float32_copies_that_do_not_fit_are_not_made(
     tiny: BaseModel, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spare, "SHARE", 0.0)
+    monkeypatch.setattr(probes, "FREE_SHARE", 0.0)
     chosen = accelerate(load(_base(tiny, cache, SPECS[0])).model)
     assert (chosen.generation, chosen.held_bytes) == ("packed", 0)
     assert "may be taken" in chosen.reason

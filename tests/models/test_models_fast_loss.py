@@ -12,14 +12,14 @@ from mlx.utils import tree_flatten
 from harness.backend import backend_name, mx, nn
 from harness.models.cpu import cross_entropy
 from harness.models.cpu.accelerate import Acceleration, accelerate
-from harness.models.cpu.cross_entropy import MLX_LOSS, LossKernel, token_losses, trained_losses
+from harness.models.cpu.cross_entropy import MLX_LOSS, LossChoice, token_losses, trained_losses
 from harness.models.load import load
 from harness.models.resolve import BaseModel
 from harness.train.loss_function import scored_nats, training_loss
 
 pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only: no-op on a GPU")
 
-OURS = LossKernel(True, 1.0, 0.5)
+OURS = LossChoice(True, 1.0, 0.5)
 TOKENS = mx.array(np.random.default_rng(0).integers(0, 256, (3, 24)))
 SPANS = mx.array([[0, 24], [10, 20], [5, 5]])
 
@@ -84,7 +84,7 @@ def test_training_is_mlx_s_own_to_rounding(tiny: BaseModel) -> None:
     model.layers[-2].unfreeze()
     value_and_grad = nn.value_and_grad(model, training_loss)
 
-    def taken(kernel: LossKernel) -> tuple[float, int, float, dict[str, mx.array]]:
+    def taken(kernel: LossChoice) -> tuple[float, int, float, dict[str, mx.array]]:
         cross_entropy.apply(model, kernel)
         cross_entropy.prepare(model)
         assert (cross_entropy.halves(model) is not None) == kernel.ours

@@ -11,7 +11,7 @@ from harness.backend import backend_name, mx, nn
 from harness.disk.cache import Cache
 from harness.models.cpu import merged_adapters
 from harness.models.cpu.accelerate import accelerate
-from harness.models.cpu.merged_adapters import foldable_bytes, folded
+from harness.models.cpu.merged_adapters import merged, merged_bytes
 from harness.models.load import load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel
@@ -48,9 +48,9 @@ def test_a_folded_model_computes_what_the_adapter_does(
     base = tiny if bits is None else quantized(tiny, QuantizeSpec(bits=bits), cache)
     model = adapted(base, dora)
     accelerate(model, hold=True)
-    merged_adapters.allow(model, True)
+    merged_adapters.enable(model, True)
     expected, before = model(TOKENS), dict(tree_flatten(model.parameters()))
-    with folded(model) as count:
+    with merged(model) as count:
         assert count == sum("lora_a" in name for name in before)
         assert not kinds(model) & {"LoRALinear", "DoRALinear"}
         got = model(TOKENS)
@@ -65,7 +65,7 @@ def test_a_folded_model_computes_what_the_adapter_does(
 
 def test_nothing_is_folded_unless_it_was_allowed(tiny: BaseModel) -> None:
     model = adapted(tiny)
-    with folded(model) as count:
+    with merged(model) as count:
         assert count == 0
         assert "LoRALinear" in kinds(model)
 
@@ -74,8 +74,8 @@ def test_packed_weights_without_a_copy_keep_their_adapters(tiny: BaseModel, cach
     model = adapted(quantized(tiny, QuantizeSpec(bits=4), cache))
     chosen = accelerate(model, hold=False)
     assert chosen.answering is None
-    merged_adapters.allow(model, True)
-    with folded(model) as count:
+    merged_adapters.enable(model, True)
+    with merged(model) as count:
         assert count == 0
 
 
@@ -83,26 +83,26 @@ def test_copies_that_lack_memory_are_not_made(
     tiny: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = adapted(tiny)
-    merged_adapters.allow(model, True)
-    monkeypatch.setattr("harness.models.cpu.spare.SHARE", 0.0)
-    with folded(model) as count:
+    merged_adapters.enable(model, True)
+    monkeypatch.setattr("harness.models.cpu.probes.FREE_SHARE", 0.0)
+    with merged(model) as count:
         assert count == 0
 
 
 def test_folding_draws_no_random_numbers(tiny: BaseModel) -> None:
     model = adapted(tiny)
-    merged_adapters.allow(model, True)
+    merged_adapters.enable(model, True)
     mx.random.seed(7)
     expected = mx.random.uniform()
     mx.random.seed(7)
-    with folded(model):
+    with merged(model):
         assert mx.random.uniform() == expected
 
 
 def test_the_adapters_come_back_after_an_error(tiny: BaseModel) -> None:
     model = adapted(tiny)
-    merged_adapters.allow(model, True)
-    with pytest.raises(KeyboardInterrupt), folded(model):
+    merged_adapters.enable(model, True)
+    with pytest.raises(KeyboardInterrupt), merged(model):
         raise KeyboardInterrupt
     assert "LoRALinear" in kinds(model)
 
@@ -113,10 +113,10 @@ def test_a_copy_that_computes_something_else_is_not_used(
     from mlx_lm.tuner.lora import LoRALinear
 
     model = adapted(tiny)
-    merged_adapters.allow(model, True)
+    merged_adapters.enable(model, True)
     stock: Any = LoRALinear.__call__
     monkeypatch.setattr(LoRALinear, "__call__", lambda self, x: 1.01 * stock(self, x))
-    with folded(model) as count:
+    with merged(model) as count:
         assert count == 0
 
 
@@ -126,10 +126,10 @@ def test_a_bias_stays(tiny: BaseModel) -> None:
     layer = LoRALinear.from_base(nn.Linear(8, 4, bias=True), r=2)
     layer.lora_b = mx.random.normal(layer.lora_b.shape)
     model = nn.Sequential(layer)
-    merged_adapters.allow(model, True)
+    merged_adapters.enable(model, True)
     x = mx.random.normal((3, 8))
     expected = model(x)
-    with folded(model) as count:
+    with merged(model) as count:
         assert count == 1
         assert mx.allclose(model(x), expected, atol=1e-5)
 
@@ -137,7 +137,7 @@ def test_a_bias_stays(tiny: BaseModel) -> None:
 def test_bytes_are_those_of_each_linear_layer_in_float32(tiny: BaseModel, cache: Cache) -> None:
     plain = load(tiny).model
     layers = [m for _, m in plain.named_modules() if isinstance(m, nn.Linear)]
-    assert foldable_bytes(plain) == sum(m.weight.nbytes for m in layers) > 0
+    assert merged_bytes(plain) == sum(m.weight.nbytes for m in layers) > 0
     packed = load(quantized(tiny, QuantizeSpec(bits=4), cache)).model
     accelerate(packed, hold=False)
-    assert foldable_bytes(packed) == foldable_bytes(plain)
+    assert merged_bytes(packed) == merged_bytes(plain)

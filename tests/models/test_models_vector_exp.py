@@ -11,11 +11,10 @@ import pytest
 from mlx.utils import tree_flatten
 
 from harness.backend import backend_name, mx, nn
-from harness.models.cpu import vector_gain
+from harness.models.cpu import llama as stage
 from harness.models.cpu.accelerate import Acceleration, accelerate
-from harness.models.cpu.attention import attention
-from harness.models.cpu.vector_exp import exponential, softmax, swiglu
-from harness.models.cpu.vector_gain import Timing, VectorExp
+from harness.models.cpu.llama import Timing, VectorExp
+from harness.models.cpu.vector_exp import attention, exponential, softmax, swiglu
 from harness.models.load import load
 from harness.models.resolve import BaseModel
 
@@ -215,7 +214,7 @@ def test_the_record_applies_the_same_choice_without_measuring(
     assert first.exponential is not None
     record = json.loads(json.dumps(first.to_json(), allow_nan=False))
     assert Acceleration.from_json(record) == first
-    monkeypatch.setattr("harness.models.cpu.llama.measure", None)
+    monkeypatch.setattr("harness.models.cpu.llama.choose_exponential", None)
     assert accelerate(load(tiny).model, choice=record) == first
 
 
@@ -228,9 +227,9 @@ def test_what_does_not_win_stays_stock(tiny: BaseModel) -> None:
 
 def test_the_threshold_is_where_the_measured_lines_cross() -> None:
     few = Timing(1_000, stock_s=1.0, ours_s=3.0)
-    assert vector_gain._crossing(few, Timing(11_000, stock_s=11.0, ours_s=3.0)) == 3_000
-    assert vector_gain._crossing(few, Timing(11_000, stock_s=11.0, ours_s=10.0)) is None
-    assert vector_gain._crossing(Timing(1_000, 2.0, 1.0), Timing(11_000, 11.0, 3.0)) == 0
+    assert stage._crossing(few, Timing(11_000, stock_s=11.0, ours_s=3.0)) == 3_000
+    assert stage._crossing(few, Timing(11_000, stock_s=11.0, ours_s=10.0)) is None
+    assert stage._crossing(Timing(1_000, 2.0, 1.0), Timing(11_000, 11.0, 3.0)) == 0
 
 
 OTHERS: dict[str, tuple[dict[str, Any], bool]] = {

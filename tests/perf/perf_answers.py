@@ -66,7 +66,7 @@ def generation(folder: str, count: str) -> dict[str, Any]:
         loop.append(time.perf_counter() - started)
     batches(ours)
     chosen = decode_batches.batches_of(fast.model)
-    decode_batches.use(fast.model, decode_batches.Joined(1))
+    decode_batches.use(fast.model, decode_batches.DecodeBatches(1))
     one_at_a_time = batches(by_batch)
     # mlx-lm's detokenizer takes the leading space away.
     lines = [text.strip().split("\n", 1)[0] for text in texts]

@@ -16,7 +16,7 @@ def decoding_step(rows: str) -> dict[str, float]:
     count, held = int(rows), holdings("base")
     from harness.backend import mx
     from harness.measure import decode
-    from harness.models.cpu.attention import attention
+    from harness.models.cpu.vector_exp import attention
 
     loaded = held.model(None)
     model, layers = loaded.model, loaded.model.model.layers

@@ -2,42 +2,69 @@
 
 Model (changed in place) -> :class:`Acceleration`, a JSON-able record of what was chosen and the
 timings behind it; the same record applies the same choice again (a resumed run, another rank).
-Half-precision parameters become float32 (MLX's CPU backend multiplies float16 at 3-4 GFLOP/s);
-layers with quantized weights unpack before multiplying from the number of rows on at which that is
-faster; outside training their float32 copies are kept if that is faster and fits (``generation``);
-SiLU and softmax take a vectorized exponential (``vector_exp.py``), and the loss (``fast_loss.py``);
-answers are sped up by what ``answering.py`` lists.
+
+- Half-precision parameters become float32: MLX's CPU backend multiplies float16 at 3-4 GFLOP/s.
+- Layers with quantized weights dequantize before multiplying from the number of rows on at which
+  that is faster (`quantized.py`); outside training their float32 copies are kept where that is
+  faster and they fit (``generation``).
+- SiLU and softmax take a vectorized exponential (`llama.py`), and so does training's loss
+  (`cross_entropy.py`).
+- Answers are decoded several batches at a time (`decode_batches.py`), with adapters merged into the
+  weights (`merged_adapters.py`). Neither touches training, nor the speeds that are reported.
+
 Never changes a number beyond rounding. Does nothing on Metal and CUDA.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from harness.backend import backend_name, mx, nn  # isort: skip  (the BLAS first)
 from mlx.utils import tree_flatten
 
-from harness.models.cpu import answering, cross_entropy, kernels, llama, spare
-from harness.models.cpu.answering import Answering
-from harness.models.cpu.cross_entropy import MLX_LOSS, LossKernel
-from harness.models.cpu.kernels import Kernel, layer_key
-from harness.models.cpu.quantized import Format, UnpackingEmbedding, UnpackingLinear
-from harness.models.cpu.vector_gain import VectorExp
+from harness.models.cpu import cross_entropy, decode_batches, merged_adapters
+from harness.models.cpu.cross_entropy import MLX_LOSS, LossChoice
+from harness.models.cpu.decode_batches import DecodeBatches, choose_batches
+from harness.models.cpu.llama import VectorExp, use_vector_exp
+from harness.models.cpu.probes import memory_shortfall
+from harness.models.cpu.quantized import (
+    DequantizingEmbedding,
+    DequantizingLinear,
+    Format,
+    ProductChoice,
+    choose_product,
+    layer_key,
+)
 from harness.protocols import BATCH_ROWS
 
 STOCK, HELD, PACKED = "stock", "cached-dequantized", "packed"
 
 
 @dataclass(frozen=True, slots=True)
+class Answering:
+    """What makes a model answer faster. Free memory is looked at again when it is needed."""
+
+    joined: DecodeBatches
+    """How many batches are decoded as one."""
+    folded: bool
+    """Whether adapters are merged into float32 copies of their layers' weights while answering."""
+    reason: str
+    """Why ``folded`` is what it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Acceleration:
-    """What :func:`accelerate` did to a model."""
+    """What :func:`accelerate` did to a model. Its field names are stored: they stay."""
 
     backend: str
     widened: str | None = None
     """Type of the parameters that were turned into float32, or None."""
-    kernels: tuple[Kernel, ...] = field(default=())
+    kernels: tuple[ProductChoice, ...] = ()
+    """One choice for each shape and packing of quantized weight."""
     generation: str = STOCK
     """Quantized products outside training: ``stock``, ``packed`` (by threshold of rows) or
     ``cached-dequantized`` (float32 copies beside the packed weights)."""
@@ -47,30 +74,23 @@ class Acceleration:
     """Why ``generation`` is what it is."""
     exponential: VectorExp | None = None
     """SiLU and attention, where the model has modules that are known; None where it has none."""
-    loss: LossKernel | None = None
+    loss: LossChoice | None = None
     """Training's cross-entropy; None in records of trainings that took MLX's."""
     answering: Answering | None = None
     """What answers are sped up by; None where nothing was chosen, and in older records."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :meth:`from_json` reads it back."""
-        return asdict(self)
+        record: dict[str, Any] = _RECORD.dump_python(self, mode="json")
+        return record
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Acceleration:
-        """The record that :meth:`to_json` (or ``dataclasses.asdict``) wrote."""
-        read: dict[str, Any] = {
-            "kernels": tuple(Kernel(**kernel) for kernel in record.get("kernels", ()))
-        }
-        parts: dict[str, Callable[[Any], Any]] = {
-            "exponential": VectorExp.from_json,
-            "loss": lambda timed: LossKernel(**timed),
-            "answering": Answering.from_json,
-        }
-        for name, part in parts.items():
-            if record.get(name):
-                read[name] = part(record[name])
-        return cls(**{**record, **read})
+        """The record that :meth:`to_json` wrote, also of an earlier version."""
+        return _RECORD.validate_python(record)
+
+
+_RECORD = TypeAdapter(Acceleration)
 
 
 def accelerate(
@@ -92,31 +112,36 @@ def accelerate(
         return Acceleration(backend)
     known = Acceleration.from_json(choice) if isinstance(choice, Mapping) else choice
     widened = _widen(model)
-    exponential = llama.apply(model, known.exponential if known else None)
+    exponential = use_vector_exp(model, known.exponential if known else None)
     loss = cross_entropy.apply(model, known.loss or MLX_LOSS if known else None)
-    chosen, generation, held, reason = _unpacking(model, known, hold)
-    measured = known is None and hold is not False and not model.training
-    answers = answering.apply(model, known.answering if known else None, measured)
+    products, generation, held, reason = _products(model, known, hold)
+    if known is not None:
+        answering = known.answering
+    else:
+        answering = None if hold is False or model.training else _choose_answering(model)
+    if answering is not None:
+        merged_adapters.enable(model, answering.folded)
+        decode_batches.use(model, answering.joined)
     return Acceleration(
-        backend, widened, chosen, generation, held, reason, exponential, loss, answers
+        backend, widened, products, generation, held, reason, exponential, loss, answering
     )
 
 
 def _widen(model: nn.Module) -> str | None:
     """Turn half-precision parameters into float32; the type they had, or None."""
-    halves = {mx.float16: "float16", mx.bfloat16: "bfloat16"}
+    half_types = {mx.float16: "float16", mx.bfloat16: "bfloat16"}
     leaves = (array for _, array in tree_flatten(model.parameters()))
-    found = sorted({halves[a.dtype] for a in leaves if a.dtype in halves})
+    found = sorted({half_types[a.dtype] for a in leaves if a.dtype in half_types})
     if not found:
         return None
-    model.set_dtype(mx.float32, lambda dtype: dtype in halves)
+    model.set_dtype(mx.float32, lambda dtype: dtype in half_types)
     mx.eval(model.parameters())
     return "+".join(found)
 
 
-def _unpacking(
+def _products(
     model: nn.Module, known: Acceleration | None, hold: bool | None
-) -> tuple[tuple[Kernel, ...], str, int, str]:
+) -> tuple[tuple[ProductChoice, ...], str, int, str]:
     """Quantized layers: ``kernels``, ``generation``, ``held_bytes`` and ``reason``."""
     groups: dict[tuple[int, int, Format], list[Any]] = {}
     for _, layer in model.named_modules():
@@ -124,13 +149,13 @@ def _unpacking(
             groups.setdefault(layer_key(layer), []).append(layer)
     if not groups:
         return (), STOCK, 0, ""
-    recorded = {kernel.key: kernel for kernel in known.kernels} if known else {}
+    recorded = {product.key: product for product in known.kernels} if known else {}
     chosen = []
     for key, members in groups.items():
-        kernel = recorded.get(key) or kernels.measure(members[0], len(members))
-        chosen.append(kernel)
+        product = recorded.get(key) or choose_product(members[0], len(members))
+        chosen.append(product)
         for layer in members:
-            _replace(layer, kernel)
+            _replace(layer, product)
     wanted = known.generation == HELD if hold is None and known else hold
     generation, held, reason = _generation(model, chosen, wanted)
     if generation == HELD:
@@ -140,29 +165,40 @@ def _unpacking(
     return tuple(chosen), generation, held, reason
 
 
-def _replace(layer: Any, kernel: Kernel) -> None:
-    """Change the layer's class in place: whoever holds it (a LoRA layer, a tied head) keeps it."""
+def _replace(layer: Any, product: ProductChoice) -> None:
+    """Change the layer's class in place: a LoRA layer or a tied head that holds it keeps it."""
     embedding = isinstance(layer, nn.QuantizedEmbedding)
-    layer.__class__ = UnpackingEmbedding if embedding else UnpackingLinear
-    layer.configure(kernel.unpacker, kernel.min_rows)
+    layer.__class__ = DequantizingEmbedding if embedding else DequantizingLinear
+    layer.use(product.unpacker, product.min_rows)
 
 
 def _generation(
-    model: nn.Module, chosen: list[Kernel], wanted: bool | None
+    model: nn.Module, chosen: list[ProductChoice], wanted: bool | None
 ) -> tuple[str, int, str]:
-    """Whether float32 copies are kept: ``(generation, their bytes, why)``."""
-    needed = sum(4 * kernel.rows * kernel.columns * kernel.layers for kernel in chosen)
+    """Whether float32 copies are kept: ``(generation, their bytes, the reason)``."""
+    needed = sum(4 * product.rows * product.columns * product.layers for product in chosen)
     if wanted is False or model.training:
-        why = "the model is being trained" if model.training else "asked for"
-        return PACKED, 0, why
-    if (why_not := spare.lacking(needed)) is not None:
-        return PACKED, 0, why_not
+        reason = "the model is being trained" if model.training else "asked for"
+        return PACKED, 0, reason
+    if (shortfall := memory_shortfall(needed)) is not None:
+        return PACKED, 0, shortfall
     packed = sum(k.layers * min(k.unpack_s, BATCH_ROWS * k.packed_row_s) for k in chosen)
     dense = sum(k.layers * k.dense_s for k in chosen)
     if wanted or dense < packed:
-        why = (
+        reason = (
             f"{BATCH_ROWS} rows take {dense * 1e3:.0f} ms with float32 copies, "
             f"{packed * 1e3:.0f} ms with packed weights"
         )
-        return HELD, needed, why
+        return HELD, needed, reason
     return PACKED, 0, "packed weights are as fast"
+
+
+def _choose_answering(model: nn.Module) -> Answering:
+    """Measure how ``model``, its quantized layers replaced, answers fastest."""
+    joined = choose_batches(model)
+    layers = [m for _, m in model.named_modules() if isinstance(m, DequantizingLinear)]
+    if any(layer.dense is None for layer in layers):
+        return Answering(joined, False, "the weights stay packed")
+    shortfall = memory_shortfall(merged_adapters.merged_bytes(model))
+    reason = shortfall or "the copies fit, and take operations away"
+    return Answering(joined, shortfall is None, reason)

@@ -18,7 +18,7 @@ from typing import Any, cast
 from harness.backend import mx, nn  # isort: skip  (the BLAS first)
 from mlx.utils import tree_flatten
 
-from harness.models.cpu.timing import shortest
+from harness.models.cpu.probes import shortest_s
 from harness.models.cpu.vector_exp import elementwise, exponential
 from harness.models.lm_head import SplitModel, split_model
 
@@ -35,7 +35,7 @@ Head = Callable[[mx.array], mx.array]
 
 
 @dataclass(frozen=True, slots=True)
-class LossKernel:
+class LossChoice:
     """Whether the loss is ours, and the seconds of both ways by which it was chosen."""
 
     ours: bool
@@ -44,13 +44,13 @@ class LossKernel:
     """Loss and gradient of 8 rows of 32,768 logits."""
 
 
-MLX_LOSS = LossKernel(False, 0.0, 0.0)
+MLX_LOSS = LossChoice(False, 0.0, 0.0)
 """MLX's own, not measured."""
 
 
-def apply(model: nn.Module, known: LossKernel | None) -> LossKernel:
+def apply(model: nn.Module, known: LossChoice | None) -> LossChoice:
     """Note the choice on ``model``, measured unless ``known``; :func:`prepare` acts on it."""
-    chosen = known or measure()
+    chosen = known or choose_loss()
     # Plain attributes: neither parameters nor saved.
     object.__setattr__(model, _CHOSEN, chosen.ours)
     object.__setattr__(model, _HALVES, None)
@@ -150,7 +150,7 @@ def _block(logits: mx.array, targets: mx.array, ones: mx.array) -> tuple[mx.arra
 
 
 @lru_cache(maxsize=1)
-def measure() -> LossKernel:
+def choose_loss() -> LossChoice:
     """Time MLX's loss and ours, once a process."""
     logits = mx.random.normal((_ROWS, _VOCABULARY), key=mx.random.key(0))
     targets = mx.arange(_ROWS)
@@ -158,6 +158,6 @@ def measure() -> LossKernel:
     def stock(logits: mx.array) -> mx.array:
         return cast(mx.array, nn.losses.cross_entropy(logits, targets).sum())
 
-    stock_s = shortest(lambda: mx.value_and_grad(stock)(logits))
-    ours_s = shortest(lambda: _cross_entropy(logits, targets))
-    return LossKernel(ours_s < 0.8 * stock_s, stock_s, ours_s)
+    stock_s = shortest_s(lambda: mx.value_and_grad(stock)(logits))
+    ours_s = shortest_s(lambda: _cross_entropy(logits, targets))
+    return LossChoice(ours_s < 0.8 * stock_s, stock_s, ours_s)

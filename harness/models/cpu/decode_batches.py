@@ -1,20 +1,18 @@
 """How many of the protocol's batches go through the model as one on the CPU, by timing.
 
-Model -> :class:`Joined`. Every step reads all weights, so four times the rows take far less than
-four times as long (results/PERFORMANCE.md has the steps of 16 and 64). In float32 a row's answer
-does not depend on its company, but for rounding, so batches may share their steps.
+Model -> :class:`DecodeBatches`. Every step reads all weights, so four times the rows take far less
+than four times as long (results/PERFORMANCE.md has the steps of 16 and 64). In float32 a row's
+answer does not depend on the other rows, but for rounding, so batches may share their steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 from harness.backend import mx
-from harness.models.cpu import spare
-from harness.models.cpu.timing import shortest
+from harness.models.cpu.probes import memory_shortfall, shortest_s
 from harness.protocols import BATCH_ROWS
 
 _MOST = 4  # batches
@@ -23,7 +21,7 @@ _GAIN = 1.1  # a row must be as much faster: more rows take more memory
 _ATTRIBUTE = "_tunebench_joined"
 
 
-class JoinTiming(NamedTuple):
+class StepTiming(NamedTuple):
     """Seconds of a step of so many rows."""
 
     rows: int
@@ -31,19 +29,14 @@ class JoinTiming(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class DecodeBatches:
     """How many batches are one, and the times it was chosen by."""
 
     batches: int = 1
-    timings: tuple[JoinTiming, ...] = ()
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Joined:
-        """The record that ``dataclasses.asdict`` wrote."""
-        return cls(record["batches"], tuple(JoinTiming(*timing) for timing in record["timings"]))
+    timings: tuple[StepTiming, ...] = ()
 
 
-def use(model: Any, joined: Joined) -> None:
+def use(model: Any, joined: DecodeBatches) -> None:
     """Have ``model`` answer so many batches at once."""
     object.__setattr__(model, _ATTRIBUTE, joined.batches)
 
@@ -65,10 +58,10 @@ def fitting(model: Any, rows: int, positions: int) -> int:
     if batches == 1:
         return 1
     needed = batches * rows * positions * _position_bytes(model)
-    return batches if spare.lacking(needed) is None else 1
+    return batches if memory_shortfall(needed) is None else 1
 
 
-def measure(model: Any) -> Joined:
+def choose_batches(model: Any) -> DecodeBatches:
     """Time a step of one batch's rows and of twice as many, as long as a row gets faster.
 
     ``model`` is an mlx-lm model in evaluation mode. One batch, untimed, where its caches hold none.
@@ -76,20 +69,20 @@ def measure(model: Any) -> Joined:
     from mlx_lm.models.cache import make_prompt_cache
 
     if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):
-        return Joined()
-    timings: list[JoinTiming] = []
+        return DecodeBatches()
+    timings: list[StepTiming] = []
     best, batches = 1, 1
     while batches <= _MOST:
         rows = batches * BATCH_ROWS
         tokens = mx.zeros((rows, 1), mx.int32)
-        timings.append(JoinTiming(rows, shortest(partial(_step, model, tokens))))
+        timings.append(StepTiming(rows, shortest_s(partial(_step, model, tokens))))
         if batches > 1:
             fewer, more = (timing.step_s / timing.rows for timing in timings[-2:])
             if more * _GAIN > fewer:
                 break
             best = batches
         batches *= 2
-    return Joined(best, tuple(timings))
+    return DecodeBatches(best, tuple(timings))
 
 
 def _position_bytes(model: Any) -> int:

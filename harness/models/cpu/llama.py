@@ -1,54 +1,128 @@
 """Modules of mlx-lm's llama that compute with ``vector_exp.py``, put in place of the stock ones.
 
-Model (changed in place) -> what was chosen. The class of a module instance is changed, only where
-its code is the one known here, so parameters, adapter names and every other model stay as they
-are. Known: the feed-forward of llama, Qwen 2 and 3 (``models/llama.py: MLP``) and the attention of
-llama (``Attention``), mlx-lm 0.32.2. Quantized caches and other types than float32 take MLX's way.
+Model (changed in place) -> :class:`VectorExp`: from how many elements on SwiGLU, softmax and
+attention take the vectorized exponential, by timing MLX's functions and ours on few and on many
+elements, once a process. The class of a module instance is changed, only where its code is the one
+known here, so parameters, adapter names and every other model stay as they are. Known: the
+feed-forward of llama, Qwen 2 and 3 (``models/llama.py: MLP``) and the attention of llama
+(``Attention``), mlx-lm 0.32.2. Quantized caches and other types than float32 take MLX's way.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 import sys
-from collections.abc import Hashable
-from functools import lru_cache
-from typing import Any, cast
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, cast
 
 from harness.backend import mx, nn
-from harness.models.cpu.attention import attention
-from harness.models.cpu.vector_exp import swiglu
-from harness.models.cpu.vector_gain import VectorExp, measure
+from harness.models.cpu.probes import shortest_s
+from harness.models.cpu.vector_exp import attention, softmax, swiglu
 
-_MLP_CODE = "return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))"
-_ATTENTION_CODE = """
-B, L, D = x.shape
-queries, keys, values = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-queries = queries.reshape(B, L, self.n_heads, -1).transpose(0, 2, 1, 3)
-keys = keys.reshape(B, L, self.n_kv_heads, -1).transpose(0, 2, 1, 3)
-values = values.reshape(B, L, self.n_kv_heads, -1).transpose(0, 2, 1, 3)
-if cache is not None:
-queries = self.rope(queries, offset=cache.offset)
-keys = self.rope(keys, offset=cache.offset)
-keys, values = cache.update_and_fetch(keys, values)
-else:
-queries = self.rope(queries)
-keys = self.rope(keys)
-output = scaled_dot_product_attention(
-queries, keys, values, cache=cache, scale=self.scale, mask=mask
-)
-output = output.transpose(0, 2, 1, 3).reshape(B, L, -1)
-return self.o_proj(output)
-"""
+# The code of `__call__` in mlx-lm 0.32.2's models/llama.py, as `_call_digest` takes it.
+_MLP_SHA256 = "7e15b540f8731ce7b090887d88d136808a660e568ba8f9d2aeacdd776a4c42f0"
+_ATTENTION_SHA256 = "8a9043f806298b74dd1f4e3d04da98d6afd1d344dfdd80a7bed2b34417f12143"
+
+_ELEMENTS = (2**10, 2**17)  # few and many, both measured
+
+
+class Timing(NamedTuple):
+    """Seconds of MLX's function and ours on as many elements."""
+
+    elements: int
+    stock_s: float
+    ours_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class VectorExp:
+    """From how many elements on each function is ours (None: never), and the times behind it."""
+
+    swiglu_min: int | None
+    softmax_min: int | None
+    """Inside of our attention; below, it is MLX's softmax."""
+    attention_min: int | None
+    """Elements of the scores."""
+    timings: dict[str, tuple[Timing, Timing]] = field(default_factory=dict)
+    """By function, of few and of many elements."""
+
+
+@lru_cache(maxsize=1)
+def choose_exponential() -> VectorExp:
+    """Time MLX's functions and ours, once a process."""
+    from mlx_lm.models.activations import swiglu as stock_swiglu
+
+    def stock_softmax(scores: mx.array) -> mx.array:
+        return mx.softmax(scores, axis=-1, precise=True)
+
+    def times(stock: Any, ours: Any, *shapes: Sequence[tuple[int, ...]]) -> tuple[Timing, Timing]:
+        found: list[Timing] = []
+        for inputs in shapes:
+            arrays = [mx.random.normal(s, key=mx.random.key(i)) for i, s in enumerate(inputs)]
+            seconds = [
+                shortest_s(partial(function, *arrays), repeats=5) for function in (stock, ours)
+            ]
+            found.append(Timing(_ELEMENTS[len(found)], *seconds))
+        return found[0], found[1]
+
+    rows = [(elements // 128, 128) for elements in _ELEMENTS]
+    softmaxes = times(stock_softmax, softmax, *([shape] for shape in rows))
+    softmax_min = _crossing(*softmaxes)
+
+    def stock_attention(queries: mx.array, keys: mx.array) -> mx.array:
+        mask = None if queries.shape[2] == 1 else "causal"
+        result: mx.array = mx.fast.scaled_dot_product_attention(
+            queries, keys, keys, scale=0.125, mask=mask
+        )
+        return result
+
+    def our_attention(queries: mx.array, keys: mx.array) -> mx.array:
+        mask = None if queries.shape[2] == 1 else "causal"
+        return attention(queries, keys, keys, 0.125, mask, softmax_min)
+
+    timings = {
+        "swiglu": times(stock_swiglu, swiglu, *([shape] * 2 for shape in rows)),
+        "softmax": softmaxes,
+        "attention": times(
+            stock_attention,
+            our_attention,
+            # A token decoded, and a prompt: 8 heads over 2.
+            [(1, 8, 1, 64), (1, 2, 128, 64)],
+            [(1, 8, 128, 64), (1, 2, 128, 64)],
+        ),
+    }
+    minima = {f"{name}_min": _crossing(*pair) for name, pair in timings.items()}
+    return VectorExp(**minima, timings=timings)
+
+
+def _crossing(few: Timing, many: Timing) -> int | None:
+    """Where the straight lines through the measured points cross; None without a clear gain."""
+    if many.ours_s > 0.8 * many.stock_s:
+        return None
+    saved_few, saved_many = few.stock_s - few.ours_s, many.stock_s - many.ours_s
+    if saved_few >= 0:
+        return 0
+    per_element = (saved_many - saved_few) / (many.elements - few.elements)
+    return few.elements + math.ceil(-saved_few / per_element)
 
 
 class _Replaced(nn.Module):  # type: ignore[misc]  # untyped in mlx
-    """A module computing our way from ``_min_elements`` on; plain attributes, not parameters."""
+    """A module that computes our way from some number of elements on.
 
-    def configure(self, minimum: int | None, softmax_min: int | None) -> None:
-        """Elements from which on to compute our way (None: never)."""
-        object.__setattr__(self, "_min_elements", math.inf if minimum is None else minimum)
-        object.__setattr__(self, "_softmax_min", softmax_min)
+    Both attributes are numbers, so mlx does not take them for parameters.
+    """
+
+    _min_elements: float
+    _softmax_min: int | None
+
+    def use(self, minimum: int | None, softmax_min: int | None) -> None:
+        """Compute our way from so many elements on; None is never."""
+        self._min_elements = math.inf if minimum is None else minimum
+        self._softmax_min = softmax_min
 
 
 class _Mlp(_Replaced):
@@ -63,7 +137,7 @@ class _Mlp(_Replaced):
 
 class _Attention(_Replaced):
     def __call__(self, x: mx.array, mask: Any = None, cache: Any = None) -> mx.array:
-        batch, length, _ = x.shape
+        batch, length, _ = x.shape  # (batch, length, hidden)
         span = length
         queries, keys, values = (
             projection(x).reshape(batch, length, heads, -1).transpose(0, 2, 1, 3)
@@ -95,19 +169,19 @@ class _Attention(_Replaced):
         return cast(mx.array, self.o_proj(output.transpose(0, 2, 1, 3).reshape(batch, length, -1)))
 
 
-def apply(model: nn.Module, known: VectorExp | None = None) -> VectorExp | None:
+def use_vector_exp(model: nn.Module, known: VectorExp | None = None) -> VectorExp | None:
     """Change the recognised modules of ``model`` in place; what was chosen, None where none is."""
     found = [(module, kind) for _, module in model.named_modules() if (kind := _kind(module))]
     if not found:
         return None
-    chosen = known or measure()
+    chosen = known or choose_exponential()
     for module, kind in found:
         minimum = chosen.swiglu_min if kind is _Mlp else chosen.attention_min
         if not isinstance(module, _Replaced):
             if minimum is None:
                 continue
             module.__class__ = _subclass(kind, cast(Hashable, type(module)))
-        module.configure(minimum, chosen.softmax_min)
+        module.use(minimum, chosen.softmax_min)
     return chosen
 
 
@@ -117,7 +191,7 @@ def _subclass(kind: type, stock: type) -> type:
 
 
 def _kind(module: Any) -> type | None:
-    """Which of the known modules this is, by its code: another version's may differ."""
+    """Which of the known modules this is, by its code: that of another version may differ."""
     for kind in (_Mlp, _Attention):
         if isinstance(module, kind):
             return kind
@@ -126,28 +200,30 @@ def _kind(module: Any) -> type | None:
 
 @lru_cache(maxsize=256)
 def _known_code(stock: type) -> type | None:
+    """Which of the known modules a class of mlx-lm is: the code of its call is the one known."""
     if not stock.__module__.startswith("mlx_lm.models."):
         return None
     from mlx_lm.models import activations, base
 
+    digest, names = _call_digest(stock), vars(sys.modules[stock.__module__])
+    if digest == _MLP_SHA256 and names.get("swiglu") is activations.swiglu:
+        return _Mlp
+    name = "scaled_dot_product_attention"
+    if digest == _ATTENTION_SHA256 and names.get(name) is base.scaled_dot_product_attention:
+        return _Attention
+    return None
+
+
+def _call_digest(stock: type) -> str | None:
+    """SHA-256 of the lines of ``stock.__call__`` after its signature, without blanks, indentation
+    and comment lines; None where the source cannot be read."""
     try:
         source = inspect.getsource(stock.__call__)
     except (OSError, TypeError):
         return None
     lines = [line.strip() for line in source.splitlines()]
     code = [line for line in lines if line and not line.startswith("#")]
-    names = vars(sys.modules[stock.__module__])
-    for text, kind, called in (
-        (_MLP_CODE, _Mlp, activations.swiglu),
-        (_ATTENTION_CODE, _Attention, base.scaled_dot_product_attention),
-    ):
-        known = text.strip().splitlines()
-        same = code[-len(known) :] == known and _header(code[: -len(known)])
-        if same and names.get(called.__name__) is called:
-            return kind
-    return None
-
-
-def _header(lines: list[str]) -> bool:
-    """Whether only the signature precedes the known code."""
-    return "".join(lines).startswith("def __call__(") and lines[-1].endswith(":")
+    end = next((at for at, line in enumerate(code) if line.endswith(":")), None)
+    if end is None or not code[0].startswith("def __call__("):
+        return None
+    return hashlib.sha256("\n".join(code[end + 1 :]).encode()).hexdigest()

@@ -15,18 +15,20 @@ from typing import Any
 
 from harness.backend import mx, nn
 from harness.models.adapter import replace_modules
-from harness.models.cpu import spare
-from harness.models.cpu.quantized import UnpackingLinear
+from harness.models.cpu.probes import memory_shortfall
+from harness.models.cpu.quantized import DequantizingLinear
 
 _TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by some 1e-6
 _PROBE_ROWS = 2
-_ALLOWED = "_tunebench_folds"
+_ENABLED = "_tunebench_folds"
 
 
-def foldable_bytes(model: nn.Module) -> int:
+def merged_bytes(model: nn.Module) -> int:
     """Bytes of the copies if each linear layer of ``model`` had an adapter."""
     layers = (module for _, module in model.named_modules())
-    return sum(4 * _weight_count(m) for m in layers if isinstance(m, nn.Linear | UnpackingLinear))
+    return sum(
+        4 * _weight_count(m) for m in layers if isinstance(m, nn.Linear | DequantizingLinear)
+    )
 
 
 def _weight_count(layer: Any) -> int:
@@ -35,13 +37,13 @@ def _weight_count(layer: Any) -> int:
     return int(layer.weight.size) * 32 // int(layer.bits)
 
 
-def allow(model: nn.Module, whether: bool) -> None:
-    """Whether :func:`folded` does anything to ``model``."""
-    object.__setattr__(model, _ALLOWED, whether)
+def enable(model: nn.Module, enabled: bool) -> None:
+    """Whether :func:`merged` does anything to ``model``."""
+    object.__setattr__(model, _ENABLED, enabled)
 
 
 @contextmanager
-def folded(model: nn.Module) -> Iterator[int]:
+def merged(model: nn.Module) -> Iterator[int]:
     """``model`` with its LoRA and DoRA layers replaced; afterwards as before.
 
     Left alone: adapters of layers that have no float32 weight at hand, or are not linear; all of
@@ -50,12 +52,12 @@ def folded(model: nn.Module) -> Iterator[int]:
     Yields:
         The number of layers replaced.
     """
-    allowed = getattr(model, _ALLOWED, False)
-    before = [(n, m) for n, m in model.named_modules() if allowed and hasattr(m, "lora_a")]
+    enabled = getattr(model, _ENABLED, False)
+    before = [(n, m) for n, m in model.named_modules() if enabled and hasattr(m, "lora_a")]
     needed = sum(4 * _weight_count(m.linear) for _, m in before if hasattr(m, "linear"))
-    if spare.lacking(needed) is not None:
+    if memory_shortfall(needed) is not None:
         before = []
-    copies = [(name, m, copy) for name, m in before if (copy := _folded(m)) is not None]
+    copies = [(name, m, copy) for name, m in before if (copy := _merged(m)) is not None]
     try:
         replace_modules(model, [(name, copy) for name, _, copy in copies])
         yield len(copies)
@@ -63,7 +65,7 @@ def folded(model: nn.Module) -> Iterator[int]:
         replace_modules(model, [(name, layer) for name, layer, _ in copies])
 
 
-def _folded(layer: Any) -> nn.Linear | None:
+def _merged(layer: Any) -> nn.Linear | None:
     """One linear layer that computes what ``layer`` does, or None."""
     from mlx_lm.tuner.dora import DoRALinear
     from mlx_lm.tuner.lora import LoRALinear
@@ -86,7 +88,7 @@ def _folded(layer: Any) -> nn.Linear | None:
 
 def _dense(linear: Any) -> mx.array | None:
     """The float32 weight of a layer, where there is one."""
-    if isinstance(linear, UnpackingLinear):
+    if isinstance(linear, DequantizingLinear):
         return linear.dense
     if isinstance(linear, nn.Linear) and linear.weight.dtype == mx.float32:
         weight: mx.array = linear.weight

@@ -1,20 +1,26 @@
-"""Fast products with quantized weights on the CPU: unpack to float32, then one BLAS call.
+"""Products with quantized weights on the CPU: dequantize to float32, then one BLAS call.
 
 MLX's ``quantized_matmul`` is scalar and single-threaded on the CPU (about 2 GFLOP/s), and its
 ``dequantize`` handles one weight at a time (0.1 billion a second). Here 2-, 4- and 8-bit affine
-weights are unpacked with vectorized byte operations (two to three times as fast, the same bits),
-and the product's gradient unpacks again instead of keeping the float32 weight for the backward
-pass, as QLoRA does on CUDA (Dettmers et al. 2023). The layers keep their class names' ancestors,
-parameters and adapter names: an adapter trained with them loads in stock mlx-lm.
+weights are dequantized with vectorized byte operations (two to three times as fast, the same bits),
+and the product's gradient dequantizes again instead of keeping the float32 weight for the backward
+pass, as QLoRA does on CUDA (Dettmers et al. 2023). From how many rows of input on this is faster
+than MLX's product is found by timing a layer (:func:`choose_product`). The layers keep the
+ancestors of their classes, their parameters and adapter names: an adapter trained with them loads
+in stock mlx-lm.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from harness.backend import mx, nn
+from harness.models.cpu.probes import shortest_s
+from harness.protocols import BATCH_ROWS
 
 
 class Format(NamedTuple):
@@ -25,10 +31,61 @@ class Format(NamedTuple):
     mode: str
 
 
-Unpacker = Callable[[mx.array, mx.array, mx.array | None, Format], mx.array]
+Dequantizer = Callable[[mx.array, mx.array, mx.array | None, Format], mx.array]
+"""Packed weight ``(rows, words)``, scales and biases ``(rows, groups)`` -> ``(rows, columns)``."""
 
 
-def unpack_bytes(
+@dataclass(frozen=True, slots=True)
+class ProductChoice:
+    """The choice for one shape and packing of weight, and the times behind it."""
+
+    rows: int
+    columns: int
+    bits: int
+    group_size: int
+    mode: str
+    layers: int
+    """How many layers of the model have it."""
+    unpacker: str
+    """``bytes`` or ``mlx``: the way to dequantize."""
+    min_rows: int
+    """From this many rows of input on the weight is dequantized first."""
+    packed_row_s: float
+    """Seconds of MLX's quantized product, one row."""
+    unpack_s: float
+    """Seconds of dequantizing and multiplying 16 rows."""
+    dense_s: float
+    """Seconds of multiplying 16 rows with the weight already in float32."""
+
+    @property
+    def key(self) -> tuple[int, int, Format]:
+        """What the choice depends on."""
+        return (self.rows, self.columns, Format(self.bits, self.group_size, self.mode))
+
+
+@dataclass(slots=True)
+class LayerProduct:
+    """How one layer multiplies."""
+
+    dequantizer: str
+    min_rows: int
+    """Rows of input from which on it dequantizes."""
+    dense: mx.array | None = None
+    """A float32 copy of its weight."""
+
+
+def format_of(layer: Any) -> Format:
+    """How the weight of ``layer`` is packed."""
+    return Format(layer.bits, layer.group_size, layer.mode)
+
+
+def layer_key(layer: Any) -> tuple[int, int, Format]:
+    """What the choice for ``layer`` depends on: rows and columns of its weight, and packing."""
+    rows, words = layer["weight"].shape
+    return rows, words * 32 // layer.bits, format_of(layer)
+
+
+def dequantize_bytes(
     weight: mx.array, scales: mx.array, biases: mx.array | None, form: Format
 ) -> mx.array:
     """Dequantize 2-, 4- or 8-bit affine weights bytewise; equal to ``mx.dequantize``'s result."""
@@ -43,7 +100,7 @@ def unpack_bytes(
     return (grouped * scales[..., None] + biases[..., None]).reshape(rows, -1)
 
 
-def unpack_mlx(
+def dequantize_mlx(
     weight: mx.array, scales: mx.array, biases: mx.array | None, form: Format
 ) -> mx.array:
     """``mx.dequantize``, for the formats that are not whole bits of a byte."""
@@ -60,20 +117,20 @@ def unpack_mlx(
 
 
 BLOCK_WEIGHTS = 2**18
-"""Weights unpacked at a time, 1 MB in float32, of matrices of more than four such blocks."""
+"""Weights dequantized at a time, 1 MB in float32, of matrices of more than four such blocks."""
 
-UNPACKERS: dict[str, Unpacker] = {"bytes": unpack_bytes, "mlx": unpack_mlx}
+DEQUANTIZERS: dict[str, Dequantizer] = {"bytes": dequantize_bytes, "mlx": dequantize_mlx}
 
 
-def unpackers(form: Format) -> tuple[str, ...]:
-    """Names of the ways to unpack this format."""
+def dequantizers(form: Format) -> tuple[str, ...]:
+    """Names of the ways to dequantize this format."""
     return ("bytes", "mlx") if form.mode == "affine" and 8 % form.bits == 0 else ("mlx",)
 
 
 def blocks(rows: int, columns: int) -> list[slice]:
-    """Rows to unpack at a time, so that the temporaries stay in a processor's cache.
+    """Rows to dequantize at a time, so that the temporaries stay in a processor's cache.
 
-    A vocabulary's output layer (49,152 x 576, 16 rows of input) unpacked whole takes 305 MB and
+    A vocabulary's output layer (49,152 x 576, 16 rows of input) dequantized whole takes 305 MB and
     91 ms, in blocks 165 MB and 78 ms.
     """
     if rows * columns <= 4 * BLOCK_WEIGHTS:
@@ -83,13 +140,14 @@ def blocks(rows: int, columns: int) -> list[slice]:
 
 
 @lru_cache(maxsize=64)
-def product(form: Format, unpacker: str, has_biases: bool) -> Callable[..., mx.array]:
-    """``f(x, weight, scales[, biases])``: x times the transposed weight, differentiable in x."""
-    unpack = UNPACKERS[unpacker]
+def product(form: Format, dequantizer: str, has_biases: bool) -> Callable[..., mx.array]:
+    """``f(x, weight, scales[, biases])``: x ``(…, columns)`` times the transposed weight, that is
+    ``(…, rows)``, differentiable in x."""
+    dequantize = DEQUANTIZERS[dequantizer]
 
     def dense(packed: Sequence[mx.array], part: slice) -> mx.array:
         weight, scales, *biases = (array[part] for array in packed)
-        return unpack(weight, scales, biases[0] if has_biases else None, form)
+        return dequantize(weight, scales, biases[0] if has_biases else None, form)
 
     def parts(packed: Sequence[mx.array]) -> list[slice]:
         rows, words = packed[0].shape
@@ -103,8 +161,8 @@ def product(form: Format, unpacker: str, has_biases: bool) -> Callable[..., mx.a
     @multiply.vjp
     def gradient(primals: Any, cotangent: mx.array, _: mx.array) -> Any:
         _, *packed = primals
-        # Without the dependency a compiled step would share the forward pass's unpacked weights,
-        # that is keep all of them in float32 until the backward pass.
+        # Without the dependency a compiled step would share the forward pass's float32 weights,
+        # that is keep all of them until the backward pass.
         tied = (mx.depends([packed[0]], [cotangent])[0], *packed[1:])
         dx = sum(cotangent[..., part] @ dense(tied, part) for part in parts(packed))
         return (dx, *(mx.zeros_like(array) for array in packed))
@@ -112,55 +170,93 @@ def product(form: Format, unpacker: str, has_biases: bool) -> Callable[..., mx.a
     return cast(Callable[..., mx.array], multiply)
 
 
-class _Unpacking(nn.Module):  # type: ignore[misc]  # untyped in mlx
-    """What both layers share: a threshold of rows, an unpacker, and perhaps a float32 copy.
+def choose_product(layer: Any, count: int) -> ProductChoice:
+    """Time the ways to multiply with the weight of ``layer``, one of ``count`` alike."""
+    rows, columns, form = layer_key(layer)
+    weight, scales, biases = layer["weight"], layer["scales"], layer.get("biases")
+    packed = [weight, scales] + ([] if biases is None else [biases])
+    one = mx.random.normal((1, columns), key=mx.random.key(0))
+    batch = mx.random.normal((BATCH_ROWS, columns), key=mx.random.key(1))
 
-    The attributes are plain Python ones, outside the module's parameters and state.
-    """
+    def quantized_product() -> mx.array:
+        result: mx.array = mx.quantized_matmul(
+            one,
+            weight,
+            scales=scales,
+            biases=biases,
+            transpose=True,
+            group_size=form.group_size,
+            bits=form.bits,
+            mode=form.mode,
+        )
+        return result
 
-    def configure(self, unpacker: str, min_rows: int) -> None:
-        """Unpack from ``min_rows`` rows on; below, MLX's quantized product is used."""
-        object.__setattr__(self, "_unpacker", unpacker)
-        object.__setattr__(self, "_min_rows", min_rows)
-        object.__setattr__(self, "_dense", None)
+    packed_row_s = shortest_s(quantized_product)
+    timed = {
+        name: shortest_s(lambda name=name: product(form, name, biases is not None)(batch, *packed))  # type: ignore[misc]
+        for name in dequantizers(form)
+    }
+    fastest = min(timed, key=lambda name: timed[name])
+    dense = DEQUANTIZERS[fastest](weight, scales, biases, form)
+    dense_s = shortest_s(lambda: batch @ dense.T)
+    return ProductChoice(
+        rows=rows,
+        columns=columns,
+        bits=form.bits,
+        group_size=form.group_size,
+        mode=form.mode,
+        layers=count,
+        unpacker=fastest,
+        # The quantized product's time is proportional to its rows, dequantizing's hardly grows.
+        min_rows=max(1, math.ceil(timed[fastest] / packed_row_s)),
+        packed_row_s=packed_row_s,
+        unpack_s=timed[fastest],
+        dense_s=dense_s,
+    )
+
+
+class _Dequantizing(nn.Module):  # type: ignore[misc]  # untyped in mlx
+    """What both layers share. ``_product`` is a plain attribute, no parameter of the module."""
+
+    _product: LayerProduct
+
+    def use(self, dequantizer: str, min_rows: int) -> None:
+        """Dequantize from ``min_rows`` rows on; below, MLX's quantized product is used."""
+        self._product = LayerProduct(dequantizer, min_rows)
 
     def hold(self) -> None:
         """Keep the weight in float32 beside the packed one until training begins."""
-        dense = UNPACKERS[self._unpacker](
-            self["weight"], self["scales"], self.get("biases"), self._format()
-        )
+        dequantize = DEQUANTIZERS[self._product.dequantizer]
+        dense = dequantize(self["weight"], self["scales"], self.get("biases"), format_of(self))
         mx.eval(dense)
-        object.__setattr__(self, "_dense", dense)
+        self._product.dense = dense
 
     @property
     def dense(self) -> mx.array | None:
-        """The float32 copy, where one is kept."""
-        return cast("mx.array | None", self._dense)
+        """The float32 copy ``(rows, columns)``, where one is kept."""
+        return self._product.dense
 
     def _set_training_mode(self, mode: bool) -> None:
         super()._set_training_mode(mode)
         if mode:
-            object.__setattr__(self, "_dense", None)
-
-    def _format(self) -> Format:
-        return Format(self.bits, self.group_size, self.mode)
+            self._product.dense = None
 
     def _times(self, x: mx.array) -> mx.array | None:
         """x times the transposed weight, or None where MLX's own product is faster."""
-        if self._dense is not None:
-            dense: mx.array = self._dense
-            return x @ dense.T
-        if x.size // x.shape[-1] < self._min_rows:
+        chosen = self._product
+        if chosen.dense is not None:
+            return x @ chosen.dense.T
+        if x.size // x.shape[-1] < chosen.min_rows:
             return None
         packed = [self["weight"], self["scales"]]
         biases = self.get("biases")
         if biases is not None:
             packed.append(biases)
-        return product(self._format(), self._unpacker, biases is not None)(x, *packed)
+        return product(format_of(self), chosen.dequantizer, biases is not None)(x, *packed)
 
 
-class UnpackingLinear(_Unpacking, nn.QuantizedLinear):  # type: ignore[misc]
-    """``nn.QuantizedLinear`` that unpacks for more than a few rows."""
+class DequantizingLinear(_Dequantizing, nn.QuantizedLinear):  # type: ignore[misc]
+    """``nn.QuantizedLinear`` that dequantizes for more than a few rows."""
 
     def __call__(self, x: mx.array) -> mx.array:
         y = self._times(x)
@@ -169,8 +265,8 @@ class UnpackingLinear(_Unpacking, nn.QuantizedLinear):  # type: ignore[misc]
         return y + self["bias"] if "bias" in self else y
 
 
-class UnpackingEmbedding(_Unpacking, nn.QuantizedEmbedding):  # type: ignore[misc]
-    """``nn.QuantizedEmbedding`` whose use as output layer unpacks for more than a few rows."""
+class DequantizingEmbedding(_Dequantizing, nn.QuantizedEmbedding):  # type: ignore[misc]
+    """``nn.QuantizedEmbedding`` that as output layer dequantizes for more than a few rows."""
 
     def as_linear(self, x: mx.array) -> mx.array:
         y = self._times(x)

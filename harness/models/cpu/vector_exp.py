@@ -1,11 +1,10 @@
-"""A vectorized exponential for SiLU and softmax on the CPU: the functions.
+"""A vectorized exponential on the CPU, and SwiGLU, softmax and attention that use it.
 
 On x86 MLX's CPU backend calls the scalar ``expf``, 19 ns an element: a quarter of a forward pass of
 SmolLM2. A polynomial of plain operations (Cephes ``expf``; relative error below 1e-6), compiled by
 ``mx.compile``, is vectorized by the C++ compiler. Gradients are the formulas'. Rows masked whole
-and NaN come out as MLX's own do, -inf among scores weighs 0. Who uses it: ``attention.py``,
-``fast_llama.py``, and the loss over the vocabulary, ``fast_loss.py``; whether it is a gain is
-measured in ``vector_gain.py``.
+and NaN come out as MLX's own do, -inf among scores weighs 0. Whether SwiGLU and attention gain by
+it is measured in `llama.py`; the loss over the vocabulary uses it too (`cross_entropy.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +14,9 @@ from functools import lru_cache
 from typing import Any, cast
 
 from harness.backend import mx
+
+_BLOCK, _BLOCKS = 64, 6  # of causal queries: least positions in one, most of them in a row
+_MASKED = -3.4028234663852886e38  # float32's least, as MLX fills masked scores
 
 
 def exponential(x: mx.array) -> mx.array:
@@ -80,3 +82,77 @@ def softmax(scores: mx.array) -> mx.array:
 def _(_primals: Any, cotangent: mx.array, output: mx.array) -> Any:
     weighted = cotangent * output
     return weighted - output * weighted.sum(axis=-1, keepdims=True)
+
+
+def attention(
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    scale: float,
+    mask: mx.array | str | None,
+    softmax_min: int | None = 0,
+) -> mx.array:
+    """``mx.fast.scaled_dot_product_attention`` with :func:`softmax`, equal but for rounding.
+
+    Query heads that share keys are one product, as rows below one another. A query with every key
+    masked attends to all alike, as MLX's does, but unlike MLX's has a gradient: use it for nothing.
+    Long causal rows go in blocks of queries, each with the keys up to its own end: the scores
+    beyond, nearly half of them, are not computed (MLX's CPU path computes and masks them).
+
+    Args:
+        queries: float32 ``(batch, heads, length, width)``.
+        keys: ``(batch, shared, span, width)``; ``shared`` divides ``heads``.
+        values: ``(batch, shared, span, width)``.
+        scale: multiplies the scores.
+        mask: ``"causal"``, booleans or a bias that broadcasts to ``(batch, heads, length, span)``.
+        softmax_min: elements of the scores from which on the softmax is ours; None is never.
+
+    Returns:
+        ``(batch, heads, length, width)``.
+    """
+    length, span = queries.shape[2], keys.shape[2]
+    block = max(_BLOCK, -(-length // _BLOCKS))
+    if isinstance(mask, str) and length > block:
+        before = span - length
+        parts = []
+        for start in range(0, length, block):
+            end = min(start + block, length)
+            seen = before + end
+            part = queries[:, :, start:end], keys[:, :, :seen], values[:, :, :seen]
+            parts.append(_attention(*part, scale, mask, softmax_min))
+        return mx.concatenate(parts, axis=2)
+    return _attention(queries, keys, values, scale, mask, softmax_min)
+
+
+def _attention(
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    scale: float,
+    mask: mx.array | str | None,
+    softmax_min: int | None,
+) -> mx.array:
+    batch, heads, length, width = queries.shape
+    shared, span = keys.shape[1], keys.shape[2]
+    group = heads // shared
+    scores = (queries * scale).reshape(batch, shared, -1, width) @ keys.swapaxes(-1, -2)
+    if mask is not None:
+        bias = _bias(mask, length, span)
+        grouped = (1, 1) if bias.shape[1] == 1 else (shared, group)
+        bias = bias.reshape(bias.shape[0], *grouped, *bias.shape[2:])
+        scores = scores.reshape(batch, shared, group, length, span) + bias
+    if softmax_min is None or scores.size < softmax_min:
+        weights = mx.softmax(scores, axis=-1, precise=True)
+    else:
+        weights = cast(mx.array, softmax(scores))
+    weights = weights.reshape(batch, shared, -1, span)
+    return (weights @ values).reshape(batch, heads, length, -1)
+
+
+def _bias(mask: mx.array | str, length: int, span: int) -> mx.array:
+    """What is added to the scores, with 4 axes: a masked score is lost beside float32's least."""
+    if isinstance(mask, str):
+        last = mx.arange(span - length, span).reshape(-1, 1)
+        mask = mx.greater_equal(last, mx.arange(span))
+    bias: mx.array = mx.where(mask, 0.0, _MASKED) if mask.dtype == mx.bool_ else mask
+    return bias.reshape((1,) * (4 - bias.ndim) + bias.shape)

@@ -1,0 +1,36 @@
+"""What a choice of CPU kernels is made by: seconds of a computation, memory for copies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+
+from harness.backend import mx
+
+FREE_SHARE = 0.5
+"""Of the free memory, what copies made for speed may take."""
+
+
+def shortest_s(compute: Callable[[], Any], repeats: int = 3) -> float:
+    """Seconds of the shortest of ``repeats`` evaluations: other processes disturbed the longer.
+
+    One evaluation, not timed, goes before them: it compiles and first writes to the memory.
+    """
+    mx.eval(compute())
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        mx.eval(compute())
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def memory_shortfall(needed: int) -> str | None:
+    """Why ``needed`` bytes of float32 copies are not made, or None where they may be."""
+    allowed = int(psutil.virtual_memory().available * FREE_SHARE)
+    if needed <= allowed:
+        return None
+    return f"float32 copies need {needed / 1e9:.1f} GB, {allowed / 1e9:.1f} GB may be taken"
