@@ -1,15 +1,23 @@
-"""`compare`, `report` and `gate`: what stored runs say, without a model."""
+"""`compare`, `report` and `gate`: stored runs compared, shown and judged, without a model.
+
+Input: RUN arguments as the user typed them -> output: Markdown or JSON on stdout, an exit status.
+What a command needs is imported when it runs, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from harness.cli.output import JsonFlag, answer
+from harness.errors import UserError
 
 RUN_HELP = "A run's folder or its results.json; RUN:variant picks one variant."
+SHIPPED_GATES = "fixtures/gates.toml"
 
 
 def compare(
@@ -21,8 +29,6 @@ def compare(
     json: JsonFlag = False,
 ) -> None:
     """Paired comparison of runs: is b better than a? Seeds of one setting: across the seeds."""
-    from harness.cli.run_commands import compare_command
-
     value, text = compare_command(run_a, run_b, *more or ())
     answer(json, value, text)
 
@@ -37,8 +43,6 @@ def report(
     json: JsonFlag = False,
 ) -> None:
     """Markdown tables and charts of stored runs."""
-    from harness.cli.run_commands import report_command
-
     value, text = report_command(runs, out, html, article)
     answer(json, value, text)
 
@@ -55,9 +59,124 @@ def gate(
     json: JsonFlag = False,
 ) -> None:
     """Exit 0 when no metric regressed, 1 on a regression, 2 when runs cannot be compared."""
-    from harness.cli.run_commands import gate_command
-
     value, text, status = gate_command(run, baseline, gates, strict)
     answer(json, value, text)
     if status:
         raise typer.Exit(status)
+
+
+def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any], str]:
+    """Paired comparison of stored runs: a JSON-able value and Markdown.
+
+    Runs that are seeds of one setting are compared within each seed, and then across the seeds.
+
+    Raises:
+        UserError: a run is missing or damaged, or the runs are not comparable.
+    """
+    from harness.compare.analysis import analyse_against_first
+    from harness.report.comparison import render_comparison, what_may_be_claimed
+    from harness.runs.store import read_run
+
+    analysis = analyse_against_first([read_run(where) for where in (run_a, run_b, *more)])
+    pairs, speeds, memory = analysis.pairs, analysis.speeds, analysis.memory
+    value = {
+        "claim": what_may_be_claimed(analysis.seeds, pairs),
+        "comparisons": [record.model_dump(mode="json") for record in analysis.records],
+        "descriptive": [
+            {"a": pair.a, "b": pair.b, "metrics": [asdict(item) for item in pair.descriptive]}
+            for pair in pairs
+        ],
+        "seeds": [asdict(difference) for difference in analysis.seed_differences],
+        "speeds": [asdict(ratio) for ratio in speeds],
+        "memory": [asdict(ratio) for ratio in memory],
+    }
+    return value, render_comparison(analysis.runs, pairs, speeds, memory, analysis.seeds)
+
+
+def report_command(
+    runs: Sequence[str], out: Path | None = None, html: bool = False, article: bool = False
+) -> tuple[dict[str, Any], str]:
+    """Tables and charts of stored runs: a JSON-able value and Markdown.
+
+    With ``out`` the report and its charts are written there and the text says where; without, the
+    text is the report itself and nothing is written.
+
+    Raises:
+        UserError: a run is missing or damaged, or ``html`` without ``out``.
+    """
+    if html and out is None:
+        raise UserError("--html writes a page: say where with --out DIR.")
+    from harness.disk import files
+    from harness.report.article import load_article
+    from harness.report.report import render_reports
+    from harness.runs.file_names import PAGE_FILE, REPORT_FILE
+    from harness.runs.store import read_run
+
+    stored = [read_run(run) for run in runs]
+    published, grades = None, None
+    if article:
+        from harness.report.article_grades import grade_article
+
+        published = load_article()
+        grades = grade_article(published)
+    report = render_reports(stored, published, grades)
+    value: dict[str, Any] = {"runs": [run.id for run in stored], "files": [], "markdown": report}
+    if out is None:
+        return value, report
+    from harness.report.charts.curves import render_charts
+
+    for name, svg in render_charts(stored).items():
+        files.write_text(out / name, svg)
+        value["files"].append(str(out / name))
+    files.write_text(out / REPORT_FILE, report)
+    value["files"].append(str(out / REPORT_FILE))
+    if html:
+        from harness.report.page.page import render_page
+
+        files.write_text(out / PAGE_FILE, render_page(stored, published, grades))
+        value["files"].append(str(out / PAGE_FILE))
+    return value, "Written:\n" + "\n".join(value["files"])
+
+
+def gate_command(
+    run: str, baseline: str, gates_file: Path | None = None, strict: bool = False
+) -> tuple[dict[str, Any], str, int]:
+    """Judge a stored run against a baseline: a JSON-able value, Markdown, the exit status 0 or 1.
+
+    Raises:
+        UserError: a file is missing, the runs are not comparable, or nothing that the gates name
+            could be compared (exit status 2).
+    """
+    from harness.compare.gates import failed, judge
+    from harness.compare.thresholds import load_gates
+    from harness.markdown import code
+    from harness.report.provenance import provenance
+    from harness.report.tables import comparison_tables
+    from harness.runs.store import read_run
+
+    rules = load_gates(gates_file)
+    new, old = read_run(run), read_run(baseline)
+    results = judge(new, old, rules, require_all=True)
+    bad = failed(results, strict)
+    if all(result.verdict == "skipped" for result in results):
+        why = sorted({result.reason for result in results}) or ["the run holds no variant"]
+        raise UserError(
+            f"nothing of run {new.id!r} was held against {old.id!r}, so nothing passed: "
+            f"{'; '.join(why)}. Name other metrics with --gates FILE, or take the baseline anew "
+            "on this machine."
+        )
+    counts = {
+        verdict: sum(result.verdict == verdict for result in results)
+        for verdict in ("pass", "fail", "inconclusive", "skipped")
+    }
+    listed = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
+    status = 1 if bad else 0
+    value = {
+        "status": "regression" if bad else "pass",
+        "counts": counts,
+        "gates": [result.model_dump(mode="json") for result in results],
+    }
+    headline = f"**{'Regression' if bad else 'No regression'}**: {listed}."
+    thresholds = f"thresholds of {code(str(gates_file or SHIPPED_GATES))}"
+    origin = provenance([new, old], "gates", thresholds)
+    return value, f"{headline}\n\n{comparison_tables.gates(results)}\n\n{origin}\n", status

@@ -16,6 +16,7 @@ import numpy as np
 
 from harness.compare.metrics import METRICS, Metric
 from harness.compare.pairing import match
+from harness.compare.sides import RunVariant
 from harness.schema.rows import CheckpointRow
 from harness.stats.intervals import Interval, clustered_rate, studentized, token_weighted_loss
 from harness.stats.paired import ALPHA, holm, sign_flip_largest
@@ -84,6 +85,27 @@ def best_checkpoints(rows: Sequence[CheckpointRow], seed: int = 0) -> list[BestC
     made = [one for metric in JUDGED if (one := _best(metric, found, seed)) is not None]
     adjusted = holm([one.p for one in made])
     return [replace(one, p_holm=p) for one, p in zip(made, adjusted, strict=True)]
+
+
+def scores_of(side: RunVariant) -> list[CheckpointScores]:
+    """The scores of a variant's checkpoints, in order; empty without any.
+
+    Runs that stored no rows of checkpoints have no intervals.
+    """
+    rows = side.run.checkpoints(side.variant)
+    if rows:
+        return checkpoint_scores(rows, side.run.results.run.seed)
+    return [
+        CheckpointScores(c.iteration, c.loss, None, None, c.ex, None)
+        for c in side.result.checkpoints or []
+        if c.loss is not None
+    ]
+
+
+def best_checkpoint_of(side: RunVariant) -> list[BestCheckpoint]:
+    """The last checkpoint of a variant beside its best, by each metric; empty without rows."""
+    rows = side.run.checkpoints(side.variant)
+    return best_checkpoints(rows, side.run.results.run.seed) if rows else []
 
 
 def _best(

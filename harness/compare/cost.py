@@ -138,7 +138,7 @@ def _median_ratio(a: Sequence[float], b: Sequence[float], paired: bool) -> float
 
 
 def _interleaved(
-    a: RunVariant, b: RunVariant, trials_a: list[TrialRow], trials_b: list[TrialRow]
+    a: RunVariant, b: RunVariant, trials_a: Sequence[TrialRow], trials_b: Sequence[TrialRow]
 ) -> bool:
     # A cached timing shares no block with a fresh one, whatever its numbers say.
     timed = [side.run.results.variants[side.variant].throughput for side in (a, b)]
@@ -148,7 +148,7 @@ def _interleaved(
 
 
 def _why_not(
-    a: RunVariant, b: RunVariant, trials_a: list[TrialRow], trials_b: list[TrialRow]
+    a: RunVariant, b: RunVariant, trials_a: Sequence[TrialRow], trials_b: Sequence[TrialRow]
 ) -> str:
     sides = ((a, b, trials_a), (b, a, trials_b))
     bare = [side.label(other) for side, other, trials in sides if not trials]

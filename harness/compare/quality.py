@@ -9,7 +9,6 @@ studentized interval over tables that excludes zero. Not covered: sentences (``r
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 from harness.compare.metrics import Metric
@@ -54,15 +53,23 @@ def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
     """Compare b with a on every metric both have.
 
     Raises:
-        UserError: unlike runs or examples, or nothing in common that can be paired.
+        UserError: the runs or their examples differ, or nothing in common that can be paired.
     """
-    require_comparable(a.run, b.run)
-    found = pairs(a, b)
-    if not found:
+    found = compare_if_paired(a, b)
+    if found is None:
         raise UserError(
             f"nothing to compare between {a.label(b)} and {b.label(a)}: neither losses.*.jsonl "
             "nor predictions.*.jsonl lies in both runs' folders."
         )
+    return found
+
+
+def compare_if_paired(a: RunVariant, b: RunVariant) -> PairComparison | None:
+    """As :func:`compare_sides`; None where nothing in common can be paired."""
+    require_comparable(a.run, b.run)
+    found = pairs(a, b)
+    if not found:
+        return None
     family = primary_of(found)
     label_a, label_b = a.label(b), b.label(a)
     intervals = {pair.metric.key: pair.interval() for pair in found}
@@ -92,18 +99,13 @@ def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
     )
 
 
-def compare_within(run: StoredRun) -> list[PairComparison]:
-    """Every pair of a run's variants, the earlier one as a; pairs without rows are left out."""
-    sides = [
-        RunVariant(run, name)
-        for name in run.variants
-        if run.losses(name) is not None or run.predictions(name) is not None
-    ]
-    return [compare_sides(a, b) for a, b in itertools.combinations(sides, 2) if pairs(a, b)]
-
-
 def match_sides(a: StoredRun, b: StoredRun) -> list[tuple[RunVariant, RunVariant]]:
-    """The variants of two runs that stand against each other."""
+    """The variants of two runs that are compared: the picked ones, those of one name, or the only
+    ones.
+
+    Raises:
+        UserError: no variants can be matched.
+    """
     if a.folder == b.folder and a.variant is None and b.variant is None:
         raise UserError(
             f"both sides are run {a.id!r}. Pick variants: {a.folder}:VARIANT, one of "
@@ -127,11 +129,6 @@ def match_sides(a: StoredRun, b: StoredRun) -> list[tuple[RunVariant, RunVariant
             "share no variant. Pick one of each with RUN:variant."
         )
     return [(RunVariant(a, name), RunVariant(b, name)) for name in common]
-
-
-def comparison_records(run: StoredRun) -> list[Comparison]:
-    """The `comparisons` of a run's results.json."""
-    return [record for pair in compare_within(run) for record in pair.primary]
 
 
 def _comparison(

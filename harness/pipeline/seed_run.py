@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from harness import protocols as names
 from harness.compare import gates
-from harness.compare.quality import comparison_records
+from harness.compare.analysis import analyse
 from harness.data.leakage import leakage, repeats
 from harness.data.prompts import PromptStyle
 from harness.data.records import Dataset, Example
@@ -78,6 +78,7 @@ class SeedRun:
         self.setting = setting
         self.examples = examples
         self._progress = progress
+        self._judged: dict[frozenset[tuple[str, str]], list[GateResult]] = {}
         keep = fused_folder(options.results_dir, name) if options.keep_fused else None
         self.variants = {
             variant.name: VariantRun(
@@ -123,8 +124,14 @@ class SeedRun:
         """The verdicts against the baseline, on what was measured so far; empty without one."""
         if self.session.baseline is None:
             return []
-        pending = self._pending([])
-        return gates.judge(pending, self.session.baseline, self.session.gate_rules)
+        measured = frozenset(
+            (name, section) for name, v in self.variants.items() for section in v.touched
+        )
+        if measured not in self._judged:
+            pending = self._pending()
+            verdicts = gates.judge(pending, self.session.baseline, self.session.gate_rules)
+            self._judged = {measured: verdicts}
+        return self._judged[measured]
 
     def write(self) -> StoredRun:
         """Write the run's folder.
@@ -135,18 +142,16 @@ class SeedRun:
         # Imported here: collecting and measuring need neither pandas nor matplotlib.
         from harness.report.write import write_run
 
-        pending = self._pending(self.gate())
-        return write_run(self.session.options.results_dir, pending.results, pending.rows)
+        verdicts = self.gate()
+        pending = self._pending()
+        judged = {"comparisons": analyse([pending]).records, "gates": verdicts}
+        results = pending.results.model_copy(update=judged)
+        return write_run(self.session.options.results_dir, results, pending.rows)
 
-    def _pending(self, gate_results: list[GateResult]) -> PendingRun:
-        rows = self._rows()
+    def _pending(self) -> PendingRun:
+        """What was measured so far, as a run with neither comparisons nor verdicts."""
         folder = self.session.options.results_dir / self.name
-        results = self._results(gate_results)
-        pending = PendingRun(folder, results, None, rows)
-        comparisons = comparison_records(pending)
-        return PendingRun(
-            folder, results.model_copy(update={"comparisons": comparisons}), None, rows
-        )
+        return PendingRun(folder, self._results(), None, self._rows())
 
     def _rows(self) -> RunRows:
         touched = {name: v for name, v in self.variants.items() if v.touched}
@@ -161,7 +166,7 @@ class SeedRun:
             },
         )
 
-    def _results(self, gate_results: list[GateResult]) -> Results:
+    def _results(self) -> Results:
         dataset = self.setting.dataset
         base = self.setting.base
         return Results(
@@ -188,7 +193,7 @@ class SeedRun:
             protocols=protocols(self.setting.style, dataset),
             variants={name: v.result() for name, v in self.variants.items() if v.touched},
             comparisons=[],
-            gates=gate_results,
+            gates=[],
         )
 
     def _run(self) -> Run:

@@ -7,15 +7,13 @@ a metric, the examples that changed. The statistics are in ``compare``, the word
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
+from harness.compare.analysis import RefusedPair, analyse
 from harness.compare.cost import MemoryRatio, SpeedRatio
-from harness.compare.pairing import pairs
-from harness.compare.quality import PairComparison, compare_sides
+from harness.compare.quality import PairComparison
 from harness.compare.seeds import seed_differences, seed_runs
-from harness.compare.sides import RunVariant, differing_fields, sides_of
-from harness.errors import UserError
+from harness.compare.sides import RunVariant
 from harness.markdown import code, escape
 from harness.report.conclusions import (
     descriptive_sentence,
@@ -89,36 +87,24 @@ def render_seeds(name: str, runs: Sequence[StoredRun]) -> str:
 
 
 def side_pairs(runs: Sequence[StoredRun]) -> list[tuple[RunVariant, RunVariant]]:
-    """The pairs of variants that a report sets against each other.
-
-    Runs that are seeds of one setting are compared within each seed only: across seeds the
-    per-seed differences speak (``seeds``).
-    """
-    seeds = bool(seed_runs(runs))
-    return [
-        (a, b)
-        for a, b in itertools.combinations(sides_of(runs), 2)
-        if not seeds or a.run.folder == b.run.folder
-    ]
+    """The pairs of variants that a report sets against each other."""
+    return list(analyse(runs).sides)
 
 
 def all_pairs(runs: Sequence[StoredRun]) -> tuple[list[PairComparison], list[str]]:
     """Every pair of variants, and why some could not be compared."""
-    found, refused = [], []
-    for a, b in side_pairs(runs):
-        unlike = differing_fields(a.run, b.run)
-        if unlike:
-            refused.append(
-                f"{code(a.label(b))} and {code(b.label(a))} are not compared: "
-                f"{escape(', '.join(unlike))} differ."
-            )
-            continue
-        try:
-            if pairs(a, b):
-                found.append(compare_sides(a, b))
-        except UserError as error:
-            refused.append(escape(str(error)))
-    return found, refused
+    analysis = analyse(runs)
+    return analysis.pairs, [refused_text(refused) for refused in analysis.refused]
+
+
+def refused_text(refused: RefusedPair) -> str:
+    """Why a pair is not compared, in Markdown."""
+    if not refused.fields:
+        return escape(refused.reason)
+    return (
+        f"{code(refused.a)} and {code(refused.b)} are not compared: "
+        f"{escape(', '.join(refused.fields))} differ."
+    )
 
 
 def comparisons_section(found: Sequence[PairComparison]) -> str:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -48,11 +48,17 @@ class RunRows:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run in the store. ``variant`` is set when the user picked one with `RUN:variant`."""
+    """A run in the store. ``variant`` is set when the user picked one with `RUN:variant`.
+
+    A row file is read, hashed and validated when it is first asked for, and never again.
+    """
 
     folder: Path
     results: Results
     variant: str | None = None
+    _read: dict[Path, Sequence[Record] | None] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def id(self) -> str:
@@ -64,21 +70,27 @@ class StoredRun:
         """The variants in play: the picked one, or all in run order."""
         return [self.variant] if self.variant else list(self.results.variants)
 
-    def losses(self, variant: str) -> list[LossRow] | None:
+    def losses(self, variant: str) -> Sequence[LossRow] | None:
         """Per-example losses; None when the run has no such file."""
-        return _read_rows(self.folder / row_file("losses", variant), LossRow)
+        return self._rows("losses", variant, LossRow)
 
-    def predictions(self, variant: str) -> list[PredictionRow] | None:
+    def predictions(self, variant: str) -> Sequence[PredictionRow] | None:
         """Graded answers in id order; None when the run has no such file."""
-        return _read_rows(self.folder / row_file("predictions", variant), PredictionRow)
+        return self._rows("predictions", variant, PredictionRow)
 
-    def trials(self, variant: str) -> list[TrialRow] | None:
+    def trials(self, variant: str) -> Sequence[TrialRow] | None:
         """Speed trials; None when the run has no such file."""
-        return _read_rows(self.folder / row_file("trials", variant), TrialRow)
+        return self._rows("trials", variant, TrialRow)
 
-    def checkpoints(self, variant: str) -> list[CheckpointRow] | None:
+    def checkpoints(self, variant: str) -> Sequence[CheckpointRow] | None:
         """Every example under every evaluated checkpoint; None when the run has no such file."""
-        return _read_rows(self.folder / row_file("checkpoints", variant), CheckpointRow)
+        return self._rows("checkpoints", variant, CheckpointRow)
+
+    def _rows(self, kind: str, variant: str, row: type[Row]) -> Sequence[Row] | None:
+        file = self.folder / row_file(kind, variant)
+        if file not in self._read:
+            self._read[file] = _read_rows(file, row)
+        return cast("Sequence[Row] | None", self._read[file])
 
 
 @dataclass(frozen=True)
@@ -87,20 +99,9 @@ class PendingRun(StoredRun):
 
     rows: RunRows = field(default_factory=RunRows)
 
-    def losses(self, variant: str) -> list[LossRow] | None:
-        """Per-example losses of a variant."""
-        found = self.rows.losses.get(variant)
-        return None if found is None else list(found)
-
-    def predictions(self, variant: str) -> list[PredictionRow] | None:
-        """Graded answers of a variant."""
-        found = self.rows.predictions.get(variant)
-        return None if found is None else list(found)
-
-    def trials(self, variant: str) -> list[TrialRow] | None:
-        """Speed trials of a variant."""
-        found = self.rows.trials.get(variant)
-        return None if found is None else list(found)
+    def _rows(self, kind: str, variant: str, row: type[Row]) -> Sequence[Row] | None:
+        by_variant: Mapping[str, Sequence[Row]] = getattr(self.rows, kind)
+        return by_variant.get(variant)
 
 
 def write_run(

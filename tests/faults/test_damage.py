@@ -11,7 +11,7 @@ import pytest
 from bench_command import ROOT, Bench, without_times
 from damaging import DAMAGES, Damage, cut, flipped, spoil, zeroed
 
-from harness.cli.run_commands import gate_command
+from harness.cli.runs import gate_command
 from harness.cli.scoring import run_score
 from harness.data.sources.resolve import resolve_dataset
 from harness.disk.cache import Cache

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.run_commands import compare_command
+from harness.cli.runs import compare_command
 from harness.errors import UserError
 from harness.report.write import write_report
 from harness.runs.store import read_run

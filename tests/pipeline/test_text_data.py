@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.compare.quality import compare_within
+from harness.compare.analysis import analyse
 from harness.data.prompts import style
 from harness.data.records import Condition, Dataset, Example, LogicalForm, Split, Table
 from harness.data.sources.resolve import resolve_dataset
@@ -85,7 +85,7 @@ def test_whole_texts_are_measured_in_all_but_what_they_cannot_have(tmp_path: Pat
         assert found["memory"]["generate"]["mlx_peak_bytes"] > 0
         assert len(found["questions"]) == 8
     run = read_run(tmp_path / "texts")
-    (pair,) = compare_within(run)
+    (pair,) = analyse([run]).pairs
     assert [comparison.metric for comparison in pair.primary] == ["full_text_loss"]
     report = (tmp_path / "texts" / "report.md").read_text("utf-8")
     assert "> Not measured: execution accuracy" in report

@@ -21,7 +21,7 @@ from typing import Any
 import gate_proof
 from results_sample import write_compared
 
-from harness.cli.run_commands import gate_command
+from harness.cli.runs import gate_command
 from harness.compare.metrics import METRICS
 from harness.compare.thresholds import GATES_FILE
 from harness.errors import UserError

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness.compare.analysis import analyse
 from harness.compare.quality import (
     PairComparison,
     compare_sides,
-    comparison_records,
     match_sides,
 )
 from harness.pipeline.checkpoint_rows import checkpoint_results, checkpoint_rows
@@ -251,7 +250,7 @@ def write_sample(results_dir: Path, name: str = "sample", **run: Any) -> StoredR
 def write_compared(results_dir: Path, results: Results, rows: RunRows) -> StoredRun:
     """Write a run with its comparisons, as the pipeline does."""
     pending = PendingRun(results_dir / results.run.id, results, None, rows)
-    compared = {"comparisons": comparison_records(pending)}
+    compared = {"comparisons": analyse([pending]).records}
     return write_run(results_dir, results.model_copy(update=compared), rows)
 
 
@@ -418,27 +417,8 @@ def _questions(name: str) -> list[dict[str, Any]]:
     ]
 
 
-@dataclass(frozen=True)
-class MemoryRun(StoredRun):
-    """A run whose rows are in memory: as good as a stored one, without drawing its charts."""
-
-    rows: RunRows = field(default_factory=RunRows)
-
-    def losses(self, variant: str) -> list[LossRow] | None:
-        found = self.rows.losses.get(variant)
-        return None if found is None else list(found)
-
-    def predictions(self, variant: str) -> list[PredictionRow] | None:
-        found = self.rows.predictions.get(variant)
-        return None if found is None else list(found)
-
-    def trials(self, variant: str) -> list[TrialRow] | None:
-        found = self.rows.trials.get(variant)
-        return None if found is None else list(found)
-
-    def checkpoints(self, variant: str) -> list[CheckpointRow] | None:
-        found = self.rows.checkpoints.get(variant)
-        return None if found is None else list(found)
+MemoryRun = PendingRun
+"""A run whose rows are in memory: as good as a stored one, without drawing its charts."""
 
 
 def memory_run(name: str = "sample", rows: RunRows | None = None, **run: Any) -> MemoryRun:
@@ -461,3 +441,8 @@ def tables_without_origin(markdown: str) -> list[str]:
 def compare_runs(a: StoredRun, b: StoredRun) -> list[PairComparison]:
     """Each variant of ``b`` compared with its match in ``a``."""
     return [compare_sides(x, y) for x, y in match_sides(a, b)]
+
+
+def compare_within(run: StoredRun) -> list[PairComparison]:
+    """Every pair of the run's variants."""
+    return analyse([run]).pairs

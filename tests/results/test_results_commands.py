@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from results_sample import tables_without_origin, write_sample
 
-from harness.cli.run_commands import compare_command, gate_command, report_command
+from harness.cli.runs import compare_command, gate_command, report_command
 from harness.errors import UserError
 from harness.report.leaderboard import (
     SEEDS_END,

@@ -10,6 +10,7 @@ import pytest
 from results_sample import (
     MemoryRun,
     compare_runs,
+    compare_within,
     loss_rows,
     memory_run,
     prediction_rows,
@@ -18,7 +19,7 @@ from results_sample import (
 
 from harness.compare.cost import memory_ratios, speed_ratios
 from harness.compare.gates import judge
-from harness.compare.quality import compare_sides, compare_within, match_sides
+from harness.compare.quality import compare_sides, match_sides
 from harness.compare.sides import RunVariant, sides_of
 from harness.compare.thresholds import load_gates
 from harness.errors import UserError

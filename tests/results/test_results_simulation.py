@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results_sample import MemoryRun, memory_run
+from results_sample import MemoryRun, compare_within, memory_run
 
-from harness.compare.quality import compare_within
 from harness.runs.store import RunRows
 from harness.schema.results import Comparison
 from harness.schema.rows import LossRow, PredictionRow

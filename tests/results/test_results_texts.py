@@ -5,10 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from results_sample import MemoryRun, compare_runs, memory_run, sample_results, sample_rows
+from results_sample import (
+    MemoryRun,
+    compare_runs,
+    compare_within,
+    memory_run,
+    sample_results,
+    sample_rows,
+)
 
 from harness.compare.gates import judge
-from harness.compare.quality import compare_within
 from harness.compare.seeds import seed_differences
 from harness.compare.thresholds import load_gates
 from harness.errors import UserError

@@ -190,7 +190,7 @@ def _rate(entry: Entry, metric: str) -> tuple[float, Interval | None] | None:
         return None
     if metric == "ex":
         return rate, execution.clustered_ci95 or execution.ci95
-    rows: list[PredictionRow] = (entry.run.predictions(entry.name) if entry.run else None) or []
+    rows: Sequence[PredictionRow] = (entry.run.predictions(entry.name) if entry.run else None) or []
     graded = [row for row in rows if getattr(row, metric) is not None]
     marks = [float(getattr(row, metric)) for row in graded]
     seed = entry.run.results.run.seed if entry.run else 0

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from harness.compare.checkpoints import (
     BestCheckpoint,
     CheckpointScores,
-    best_checkpoints,
-    checkpoint_scores,
+    best_checkpoint_of,
+    scores_of,
 )
 from harness.compare.metrics import METRICS
+from harness.compare.sides import RunVariant
 from harness.markdown import (
     code,
     escape,
@@ -30,16 +31,7 @@ from harness.report.columns import Entry
 
 def entry_qualities(entry: Entry) -> list[CheckpointScores]:
     """Every evaluated checkpoint of a variant, in order; empty without any."""
-    if entry.run is None or entry.result is None:
-        return []
-    rows = entry.run.checkpoints(entry.name)
-    if rows:
-        return checkpoint_scores(rows, entry.run.results.run.seed)
-    return [
-        CheckpointScores(c.iteration, c.loss, None, None, c.ex, None)
-        for c in entry.result.checkpoints or []
-        if c.loss is not None
-    ]
+    return scores_of(RunVariant(entry.run, entry.name)) if entry.run else []
 
 
 def checkpoints(entries: Sequence[Entry]) -> str:
@@ -81,8 +73,7 @@ def checkpoints(entries: Sequence[Entry]) -> str:
 
 def entry_last_beside_best(entry: Entry) -> list[BestCheckpoint]:
     """The last checkpoint of a variant beside its best, by each metric."""
-    rows = entry.run.checkpoints(entry.name) if entry.run else None
-    return best_checkpoints(rows, entry.run.results.run.seed) if rows and entry.run else []
+    return best_checkpoint_of(RunVariant(entry.run, entry.name)) if entry.run else []
 
 
 def checkpoint_sentence(label: str, one: BestCheckpoint, family: int) -> str:

@@ -1,0 +1,160 @@
+"""Everything that is compared among runs, computed once and handed to whatever shows it.
+
+Input: runs -> output: :class:`Analysis`: which variants are set against each other, their
+differences, why some are not compared, ratios of speeds and memory, differences over seeds, and
+each variant's checkpoints. A part is computed when it is first read, and never again. Not covered:
+verdicts against a baseline (``gates``) and how anything is shown (``report``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from harness.compare.checkpoints import (
+    BestCheckpoint,
+    CheckpointScores,
+    best_checkpoint_of,
+    scores_of,
+)
+from harness.compare.cost import MemoryRatio, SpeedRatio, memory_ratios, speed_ratios
+from harness.compare.quality import PairComparison, compare_if_paired, compare_sides, match_sides
+from harness.compare.seeds import SeedDifference, seed_differences, seed_runs
+from harness.compare.sides import RunVariant, differing_fields, label_sides, sides_of
+from harness.errors import UserError
+from harness.runs.store import StoredRun
+from harness.schema.results import Comparison
+
+
+@dataclass(frozen=True)
+class RefusedPair:
+    """Two variants that are not compared: the fields that differ, or another reason."""
+
+    a: str
+    b: str
+    fields: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class CheckpointAnalysis:
+    """The checkpoints of one variant."""
+
+    scores: list[CheckpointScores]
+    best: list[BestCheckpoint]
+    """The last checkpoint beside the best, by each metric; empty below two checkpoints."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is compared among ``runs``, each part once."""
+
+    runs: tuple[StoredRun, ...]
+    seeds: tuple[StoredRun, ...]
+    """The runs in order of their seeds where they are seeds of one setting; else empty."""
+    sides: tuple[tuple[RunVariant, RunVariant], ...]
+    """The pairs of variants (a, b) that are set against each other."""
+    refuse: bool = True
+    """Whether a pair that is not comparable is kept as refused; else it is an error."""
+
+    @cached_property
+    def variants(self) -> list[RunVariant]:
+        """Every variant in play, once."""
+        return sides_of(self.runs)
+
+    @property
+    def pairs(self) -> list[PairComparison]:
+        """Every pair that has something in common to be compared on."""
+        return self._compared[0]
+
+    @property
+    def refused(self) -> list[RefusedPair]:
+        """The pairs that are not compared, with the reason."""
+        return self._compared[1]
+
+    @property
+    def records(self) -> list[Comparison]:
+        """The `comparisons` of results.json."""
+        return [record for pair in self.pairs for record in pair.primary]
+
+    @cached_property
+    def speeds(self) -> list[SpeedRatio]:
+        """Ratios of speeds, or why there is none, of every pair."""
+        return [ratio for a, b in self.sides for ratio in speed_ratios(a, b)]
+
+    @cached_property
+    def memory(self) -> list[MemoryRatio]:
+        """Ratios of memory peaks, or why there is none, of every pair."""
+        return [ratio for a, b in self.sides for ratio in memory_ratios(a, b)]
+
+    @cached_property
+    def seed_differences(self) -> list[SeedDifference]:
+        """Differences over seeds; empty where the runs are not seeds of one setting."""
+        return seed_differences(self.seeds) if self.seeds else []
+
+    @cached_property
+    def checkpoints(self) -> dict[tuple[Path, str], CheckpointAnalysis]:
+        """The checkpoints of every variant that has some, by the run's folder and the variant."""
+        return {
+            (side.run.folder, side.variant): CheckpointAnalysis(scores, best_checkpoint_of(side))
+            for side in self.variants
+            if (scores := scores_of(side))
+        }
+
+    @cached_property
+    def _compared(self) -> tuple[list[PairComparison], list[RefusedPair]]:
+        found: list[PairComparison] = []
+        refused: list[RefusedPair] = []
+        for a, b in self.sides:
+            if not self.refuse:
+                found.append(compare_sides(a, b))
+                continue
+            differing = tuple(differing_fields(a.run, b.run))
+            try:
+                pair = None if differing else compare_if_paired(a, b)
+            except UserError as error:
+                refused.append(RefusedPair(a.label(b), b.label(a), (), str(error)))
+                continue
+            if differing:
+                refused.append(RefusedPair(a.label(b), b.label(a), differing, ""))
+            elif pair is not None:
+                found.append(pair)
+        return found, refused
+
+
+def analyse(runs: Sequence[StoredRun]) -> Analysis:
+    """Every pair of variants of ``runs``, as a report sets them against each other.
+
+    Runs that are seeds of one setting are compared within each seed only: across seeds the
+    per-seed differences decide.
+    """
+    seeds = seed_runs(runs)
+    sides = [
+        (a, b)
+        for a, b in itertools.combinations(sides_of(runs), 2)
+        if not seeds or a.run.folder == b.run.folder
+    ]
+    return Analysis(tuple(runs), tuple(seeds), tuple(sides))
+
+
+def analyse_against_first(runs: Sequence[StoredRun]) -> Analysis:
+    """Each further run set against the first, as `compare` does; seeds within each seed.
+
+    Raises:
+        UserError: here or when ``pairs`` is read: the variants of two runs cannot be matched, or
+            the runs are not comparable.
+    """
+    # Two seeds of one variant are two sets of weights; from variants side by side comes more.
+    seeds = seed_runs(runs) if len(runs[0].variants) > 1 else []
+    if seeds:
+        sides = [
+            (RunVariant(run, a), RunVariant(run, b))
+            for run in seeds
+            for a, b in itertools.combinations(run.variants, 2)
+        ]
+    else:
+        sides = [pair for other in runs[1:] for pair in match_sides(runs[0], other)]
+    return Analysis(tuple(runs), tuple(seeds), tuple(label_sides(sides, runs)), refuse=False)
