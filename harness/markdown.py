@@ -17,19 +17,15 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], text_columns: i
 
     Cells are Markdown already (escape user text with :func:`escape` or :func:`code`).
     """
-    # Headers go to tabulate apart: the article's speed table repeats its column names.
-    import pandas as pd  # slow to import: collecting tests does without
+    from tabulate import tabulate
 
-    frame = pd.DataFrame([list(row) for row in rows], dtype="object")
     alignment = ["left"] * text_columns + ["right"] * (len(headers) - text_columns)
-    return str(
-        frame.to_markdown(
-            index=False,
-            headers=list(headers),
-            tablefmt="pipe",
-            disable_numparse=True,
-            colalign=alignment,
-        )
+    return tabulate(
+        [list(row) for row in rows],
+        headers=list(headers),
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=alignment,
     )
 
 
@@ -63,16 +59,16 @@ def fixed(value: float | None, digits: int = 3) -> str:
     return NONE if value is None else f"{value:.{digits}f}"
 
 
-def percent(rate: float | None, digits: int = 1) -> str:
-    """A rate of the store (0..1) in percent, or a dash."""
-    return NONE if rate is None else f"{100 * rate:.{digits}f}%"
+def percent(rate: float | None, digits: int = 1, missing: str = NONE) -> str:
+    """A rate of the store (0..1) in percent; ``missing`` where there is none."""
+    return missing if rate is None else f"{100 * rate:.{digits}f}%"
 
 
-def percent_interval(interval: tuple[float, float] | None) -> str:
+def percent_interval(interval: tuple[float, float] | None, digits: int = 1) -> str:
     """An interval of rates in percent."""
     if interval is None:
         return NONE
-    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}%"
+    return f"{100 * interval[0]:.{digits}f} to {100 * interval[1]:.{digits}f}%"
 
 
 def interval(value: tuple[float, float] | None, digits: int = 3) -> str:

@@ -10,19 +10,19 @@ from __future__ import annotations
 import gc
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.output import JsonFlag, answer
 from harness.errors import UserError
-from harness.progress import ProgressCallback, silent
+from harness.markdown import percent, percent_interval, table
+from harness.progress import TerminalProgress
 
 if TYPE_CHECKING:
     from harness.disk.cache import Cache
-    from harness.sql.grade.summary import ExecutionSummary
 
 MAX_COPIES = 64
 
@@ -41,7 +41,6 @@ def score(
 ) -> None:
     """Grade predictions by every protocol: official, ex, strict, hardened, logical form."""
     from harness.disk.cache import Cache
-    from harness.progress import TerminalProgress
 
     if self_test:
         _self_test(json)
@@ -58,12 +57,8 @@ def score(
             f"score needs {', '.join(missing)}; e.g. python -m harness score --dataset "
             "fixtures/mini --split test --predictions FILE --out scores.jsonl, or --self-test"
         )
-    progress = TerminalProgress()
-    try:
-        summary = run_score(dataset, split, predictions, format, hardened, out, Cache(), progress)
-    finally:
-        progress.close()
-    answer(json, summary.as_dict(), _render(summary))
+    figures = run_score(dataset, split, predictions, format, hardened, out, Cache())
+    answer(json, figures, "" if json else _render(figures))
 
 
 def run_score(
@@ -74,9 +69,8 @@ def run_score(
     hardened: int = 0,
     out: Path | None = None,
     cache: Cache | None = None,
-    progress: ProgressCallback = silent,
-) -> ExecutionSummary:
-    """Grade a predictions file.
+) -> dict[str, Any]:
+    """Grade a predictions file; the result is the object that ``--json`` prints.
 
     Args:
         dataset: a folder with ``<split>.jsonl`` and ``<split>.tables.jsonl``.
@@ -86,7 +80,6 @@ def run_score(
         hardened: the number K of perturbed copies, 0 for none.
         out: the file for the rows, one for each example; None writes none.
         cache: keeps the gold results for the next time; None keeps nothing.
-        progress: is called after each step.
 
     Raises:
         UserError: something in the files or options that the user can put right.
@@ -95,18 +88,19 @@ def run_score(
     from harness.disk.files import write_jsonl
     from harness.sql.grade.predictions import read_predictions
     from harness.sql.grade.score import score
-    from harness.sql.grade.summary import summarize
+    from harness.sql.grade.summary import score_figures, summarize
 
     if not 0 <= hardened <= MAX_COPIES:
         raise UserError(f"--hardened must be 0..{MAX_COPIES}, got {hardened}.")
-    with _no_collection():
+    with _no_collection(), closing(TerminalProgress()) as progress:
         loaded = load_split(dataset, [split])
-        found = read_predictions(predictions, format, [example.id for example in loaded.examples])
+        examples = loaded.examples
+        found = read_predictions(predictions, format, [example.id for example in examples])
         key = _source_key(dataset, split)
-        scores = score(loaded.tables, loaded.examples, found, hardened, cache, progress, key)
+        scores = score(loaded.tables, examples, found, hardened, cache, progress, key)
         if out is not None:
             write_jsonl(out, [one.row() for one in scores])
-        return summarize(scores, loaded.examples)
+        return score_figures(summarize(scores, examples), scores, examples)
 
 
 @contextmanager
@@ -142,25 +136,23 @@ def _self_test(json: bool) -> None:
     from harness.sql.grade.selftest import run_self_test
 
     report = run_self_test(resolve_dataset("mini").test, Cache())
-    answer(json, report.as_dict(), report.render())
+    answer(json, report.as_dict(), "" if json else report.render())
     if not report.passed:
         raise typer.Exit(1)
 
 
-def _render(summary: ExecutionSummary) -> str:
-    """The summary as Markdown, rates in percent."""
-    told = summary.as_dict()
-    lines = [f"{summary.n:,} predictions, {summary.protocol}", "", "| metric | |", "| --- | ---: |"]
-    for name in ("ex", "ex_official", "ex_strict", "ex_hardened", "lf", "valid", "ex_given_valid"):
-        value = told[name]
-        lines.append(f"| {name} | {'not asked' if value is None else f'{100 * value:.2f}%'} |")
-    if summary.ci95 is not None:
-        low, high = (100 * edge for edge in summary.ci95)
-        lines.append(f"| ex, 95% Wilson | {low:.2f} to {high:.2f}% |")
-    lines.append(f"| degenerate gold, left out of ex | {summary.degenerate_gold} |")
-    lines += [f"| failed: {kind} | {count} |" for kind, count in summary.failures.items()]
-    for title, groups in (("aggregate", summary.by_agg), ("conditions", summary.by_conditions)):
-        for key, group in groups.items():
-            share = "" if group.ex is None else f"{100 * group.ex:.2f}% of {group.n}"
-            lines.append(f"| ex, {title} {key or 'none'} | {share} |")
-    return "\n".join(lines)
+def _render(figures: dict[str, Any]) -> str:
+    """The figures as Markdown, rates in percent."""
+    names = ("ex", "ex_official", "ex_strict", "ex_hardened", "lf", "valid", "ex_given_valid")
+    rows = [(name, percent(figures[name], 2, "not asked")) for name in names]
+    if figures["ci95"] is not None:
+        rows.append(("ex, 95% Wilson", percent_interval(figures["ci95"], 2)))
+    rows.append(("degenerate gold, left out of ex", str(figures["degenerate_gold"])))
+    rows += [(f"failed: {kind}", str(number)) for kind, number in figures["failures"].items()]
+    for title, groups in (("aggregate", "by_agg"), ("conditions", "by_conditions")):
+        rows += [
+            (f"ex, {title} {key or 'none'}", f"{percent(group['ex'], 2)} of {group['n']}")
+            for key, group in figures[groups].items()
+        ]
+    headline = f"{figures['n']:,} predictions, {figures['protocol']}"
+    return f"{headline}\n\n{table(['metric', ''], rows)}"

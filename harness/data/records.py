@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from harness.schema.results import DatasetFormat
+if TYPE_CHECKING:  # `score` starts the faster without the whole schema
+    from harness.schema.results import DatasetFormat
 
 AGGREGATIONS = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 """WikiSQL's aggregates by index; 0 is none."""

@@ -11,9 +11,9 @@ import itertools
 import math
 from collections.abc import Sequence
 
-from harness.pipeline.grading import rate
 from harness.schema.rows import CheckpointRow, LossRow, PredictionRow
 from harness.schema.variant_result import CheckpointResult
+from harness.stats.rates import rate
 
 
 def checkpoint_rows(

@@ -8,7 +8,6 @@ questions and the speed section. The grading itself is `harness.sql`; intervals 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 
@@ -21,7 +20,6 @@ from harness.schema.rows import PredictionRow, Rates, TrialRow
 from harness.schema.stage_results import Answer, Answers, Speeds, Trial
 from harness.schema.variant_result import (
     Execution,
-    GroupRate,
     QuestionResult,
     Throughput,
 )
@@ -32,6 +30,7 @@ from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import Score, score
 from harness.sql.grade.summary import summarize
 from harness.stats import intervals
+from harness.stats.rates import rate
 
 
 class Grader:
@@ -59,26 +58,10 @@ class Grader:
         found = summarize(scores, examples, of)
         graded = [(s.ex, e.table_id) for s, e in zip(scores, examples, strict=True)]
         kept = [(bool(ex), table) for ex, table in graded if ex is not None]
-        return Execution(
-            n=found.n,
-            of=found.of,
-            ex=found.ex,
-            ex_official=found.ex_official,
-            ex_strict=found.ex_strict,
-            ex_hardened=found.ex_hardened,
-            lf=found.lf,
-            valid=found.valid,
-            ci95=found.ci95,
-            clustered_ci95=intervals.clustered_rate(
-                [ex for ex, _ in kept], [table for _, table in kept], seed
-            ),
-            degenerate_gold=found.degenerate_gold,
-            failures=found.failures,
-            by_agg={key: GroupRate(**asdict(group)) for key, group in found.by_agg.items()},
-            by_conditions={
-                key: GroupRate(**asdict(group)) for key, group in found.by_conditions.items()
-            },
+        interval = intervals.clustered_rate(
+            [ex for ex, _ in kept], [table for _, table in kept], seed
         )
+        return found.model_copy(update={"clustered_ci95": interval})
 
     def rate_of_texts(self, texts: Sequence[str], examples: Sequence[Example]) -> float | None:
         """``ex`` of some answers; None where every gold is degenerate, or there are no tables."""
@@ -93,12 +76,6 @@ class Grader:
             Prediction(example.id, text=text) for example, text in zip(examples, texts, strict=True)
         ]
         return score(self._split.tables, examples, predictions, hardened, self._cache)
-
-
-def rate(verdicts: Sequence[bool | None]) -> float | None:
-    """Share of true among those that are not None; None where none are."""
-    known = [verdict for verdict in verdicts if verdict is not None]
-    return sum(known) / len(known) if known else None
 
 
 def flips(one: Sequence[str], other: Sequence[str]) -> int:

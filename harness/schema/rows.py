@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.schema.variant_result import Record
+from harness.schema.execution import FailureKind
+from harness.schema.record import Record
 
 
 class LossRow(Record):
@@ -38,7 +39,7 @@ class PredictionRow(Record):
     ex_strict: bool | None = Field(description="ex without repair; null on a degenerate gold.")
     ex_hardened: bool | None = Field(description="ex on perturbed tables; null if not asked.")
     valid: bool = Field(description="Whether the text was read and ran.")
-    failure: str | None = Field(description="Kind of failure.")
+    failure: FailureKind | None = Field(description="Kind of failure.")
     query: dict[str, Any] | None = Field(description="The logical form that was read.")
     sql: str | None = Field(description="The single-query rendering for DuckDB.")
 
@@ -55,7 +56,7 @@ class CheckpointRow(LossRow, _OfCheckpoint):
     text: str | None = Field(description="What the model wrote; null where nothing was asked.")
     ex: bool | None = Field(description="Result match; null on a degenerate gold.")
     ex_hardened: bool | None = Field(description="ex on perturbed tables; null if not asked.")
-    failure: str | None = Field(description="Kind of failure.")
+    failure: FailureKind | None = Field(description="Kind of failure.")
 
 
 class Rates(Record):

@@ -10,16 +10,15 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from harness.schema.execution import Execution as Execution
+from harness.schema.execution import FailureKind
+from harness.schema.execution import GroupRate as GroupRate
+from harness.schema.record import Record as Record
 
 Cell = str | float | int | bool | None
 """A value in a result row."""
-
-
-class Record(BaseModel):
-    """Base of every stored record: no unknown keys, no NaN, immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Adapter(Record):
@@ -169,32 +168,6 @@ class Throughput(Record):
     )
 
 
-class GroupRate(Record):
-    """Execution accuracy of a subgroup."""
-
-    n: int = Field(ge=0, description="Graded examples (degenerate gold left out).")
-    ex: float | None = Field(description="Execution accuracy, 0..1; null when n is 0.")
-
-
-class Execution(Record):
-    """Execution accuracy on the test split."""
-
-    n: int = Field(ge=0, description="Examples that were asked.")
-    of: int = Field(ge=0, description="Examples in the split; n < of under --limit.")
-    ex: float | None = Field(description="Share whose result multiset equals the gold's.")
-    ex_official: float | None = Field(description="WikiSQL's official evaluator.")
-    ex_strict: float | None = Field(description="As ex, the text needing no repair.")
-    ex_hardened: float | None = Field(description="As ex, on perturbed tables too; null if K=0.")
-    lf: float | None = Field(description="Official logical-form match.")
-    valid: float | None = Field(description="Share that is read and runs.")
-    ci95: tuple[float, float] | None = Field(description="Wilson interval of ex.")
-    clustered_ci95: tuple[float, float] | None = Field(description="Interval of ex over tables.")
-    degenerate_gold: int = Field(ge=0, description="Examples left out of ex.")
-    failures: dict[str, int] = Field(description="Failed answers by kind.")
-    by_agg: dict[str, GroupRate] = Field(description="By gold aggregate ('' is none).")
-    by_conditions: dict[str, GroupRate] = Field(description="By number of gold conditions.")
-
-
 class FuseForm(Record):
     """Quality of one form of the tuned model."""
 
@@ -231,7 +204,7 @@ class QuestionResult(Record):
     gold_sql: str = Field(description="The gold query.")
     gold_rows: list[list[Cell]] = Field(description="The gold's rows.")
     correct: bool = Field(description="Whether the rows agree.")
-    failure: str | None = Field(description="Kind of failure; null when it ran.")
+    failure: FailureKind | None = Field(description="Kind of failure; null when it ran.")
     prompt_tokens_per_s: float | None = Field(description="Prompt speed of this answer.")
     generation_tokens_per_s: float | None = Field(description="Generation speed of this answer.")
 

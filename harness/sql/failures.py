@@ -1,31 +1,34 @@
-"""Why a prediction was not graded: the published list of failure kinds.
+"""Why a prediction was not graded: the published list of failure kinds, explained.
 
-Every kind has a sentence and an example here; docs/protocols.md prints the same table and a test
-keeps the two equal. A prediction that ran and gave another result than gold has no failure.
+The list itself is :data:`harness.schema.execution.FailureKind`. Every kind has a sentence and an
+example here; docs/protocols.md prints the same table, and a test keeps the three equal. A
+prediction that ran and gave another result than gold has no failure.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.schema.execution import FailureKind
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failure of one prediction: ``kind`` is a key of :data:`KINDS`, ``detail`` is for people."""
+    """A failure of one prediction; ``detail`` is written for people and is not stored."""
 
-    kind: str
+    kind: FailureKind
     detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a failure kind means, with a text that has it (for table ``1-1`` of Player, No.)."""
+    """What a failure kind means, and a text that has it (for table ``1-1`` of Player, No.)."""
 
     meaning: str
     example: str
 
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[FailureKind, Kind] = {
     "prediction_error": Kind(
         "the predictions file holds an error in place of an answer", '{"id": 0, "error": "timeout"}'
     ),

@@ -1,10 +1,10 @@
 """Intervals of a single rate or mean when examples come in tables.
 
 Input: per-example numbers and the table of each -> output: an interval ``(low, high)`` at 95%.
-Sources: Wilson 1927 as in scipy; the cluster bootstrap of Field & Welsh 2007 (tables are
-resampled whole, percentile interval); the bootstrap-t of Efron & Tibshirani 1993, ch. 12, with the
-linearised standard error of a ratio (Cochran 1977, §6.4); the rule of three of Hanley &
-Lippman-Hand 1983, exact by Clopper & Pearson 1934. Differences and tests are in
+Sources: the cluster bootstrap of Field & Welsh 2007 (tables are resampled whole, percentile
+interval); the bootstrap-t of Efron & Tibshirani 1993, ch. 12, with the linearised standard error of
+a ratio (Cochran 1977, §6.4); the rule of three of Hanley & Lippman-Hand 1983, exact by Clopper &
+Pearson 1934. Differences and tests are in
 ``paired``.
 """
 
@@ -17,6 +17,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from harness.stats.rates import wilson
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -63,17 +65,6 @@ def table_sums(
         np.bincount(index, weights=numbers, minlength=size).astype(np.float64),
         np.bincount(index, weights=weight, minlength=size).astype(np.float64),
     )
-
-
-def wilson(successes: int, n: int) -> Interval | None:
-    """Wilson score interval of a rate, examples taken as independent; None for n = 0."""
-    from scipy import stats  # slow to import: collecting tests does without
-
-    if n == 0:
-        return None
-    # Not statsmodels', the same numbers: its import takes a second of every run.
-    found = stats.binomtest(successes, n).proportion_ci(0.95, method="wilson")
-    return max(0.0, float(found.low)), min(1.0, float(found.high))
 
 
 def cluster_bootstrap(

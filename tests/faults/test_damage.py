@@ -111,7 +111,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cache, Path, dict[
     )
     cache = Cache(folder / "cache")
     found = run_score(ROOT / "fixtures" / "mini", "test", file, cache=cache)
-    return cache, file, found.as_dict()
+    return cache, file, found
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_damaged_gold_database_is_moved_aside_and_made_again(
     (entry,) = cache.entries()
     spoil(entry.path / name, damage, seed=3)
     again = run_score(ROOT / "fixtures" / "mini", "test", predictions, cache=cache)
-    assert again.as_dict() == before
+    assert again == before
     told = capsys.readouterr().err
     assert f"cache entry gold/{entry.key}" in told
     assert "moved to" in told

@@ -29,7 +29,8 @@ from harness.report.leaderboard import replace_block
 from harness.runs.store import RunRows, StoredRun, dump, read_run
 from harness.schema.results import Results
 from harness.schema.rows import LossRow, PredictionRow
-from harness.stats.intervals import clustered_rate, token_weighted_loss, wilson
+from harness.stats.intervals import clustered_rate, token_weighted_loss
+from harness.stats.rates import wilson
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = ROOT / "results" / "smollm2-mini-seeds" / "smollm2-mini-seed0"

@@ -24,7 +24,8 @@ from harness.report.write import write_run
 from harness.runs.store import PendingRun, RunRows, StoredRun
 from harness.schema.results import Results
 from harness.schema.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
-from harness.stats.intervals import clustered_rate, token_weighted_loss, wilson
+from harness.stats.intervals import clustered_rate, token_weighted_loss
+from harness.stats.rates import wilson
 
 TABLES = 20
 EXAMPLES = 60
@@ -61,7 +62,7 @@ def prediction_rows(
     draw = np.random.default_rng(11).random(count)
     own = np.random.default_rng(_seed(variant)).normal(0.0, 0.04, count)
     level = SKILL.get(variant, 0.5) if skill is None else skill
-    kinds = ("unknown_column", "not_a_query", "unknown_table")
+    kinds = ("unknown_column", "unsupported", "unknown_table")
     rows = []
     for i in range(count):
         right = bool(draw[i] + own[i] < level)
@@ -407,7 +408,7 @@ def _questions(name: str) -> list[dict[str, Any]]:
             "gold_sql": gold_sql,
             "gold_rows": gold_rows,
             "correct": rows == gold_rows,
-            "failure": "not_a_query" if rows is None else None,
+            "failure": "unsupported" if rows is None else None,
             "prompt_tokens_per_s": prompt + i,
             "generation_tokens_per_s": generation + i / 10,
         }

@@ -260,7 +260,7 @@ def test_every_filter_shows_what_the_data_say(browser: Any, page: str, tmp_path:
         wanted = [e for e in examples if (e["v"][1]["ok"], e["v"][2]["ok"]) == (before, after)]
         assert counted(show=name) == len(wanted), name
     pairs = [(e, {v.get("fail") for v in e["v"][1:]}) for e in examples]
-    for kind in ("unknown_column", "not_a_query"):
+    for kind in ("unknown_column", "unsupported"):
         assert counted(failure=kind) == sum(kind in fails for _, fails in pairs) > 0
     for aggregate in {e["agg"] for e in examples}:
         assert counted(agg=aggregate) == sum(e["agg"] == aggregate for e in examples)

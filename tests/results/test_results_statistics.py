@@ -15,7 +15,6 @@ from harness.stats.intervals import (
     studentized,
     table_sums,
     token_weighted_loss,
-    wilson,
     zero_variance_interval,
 )
 from harness.stats.paired import (
@@ -30,6 +29,7 @@ from harness.stats.paired import (
     sign_flip,
     sign_flip_largest,
 )
+from harness.stats.rates import wilson
 
 # Darwin's maize, differences in eighths of an inch; Fisher, The Design of Experiments, §21.
 DARWIN = np.array([49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48], dtype=float)

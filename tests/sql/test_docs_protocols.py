@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from harness.data.records import Table
 from harness.protocols import EXECUTION
+from harness.schema.execution import FailureKind
 from harness.sql.failures import KINDS
 from harness.sql.read.reader import Reader
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
 TABLE = Table("1-1", ("Player", "No."), ("text", "real"), ())
+
+
+def test_every_published_failure_kind_is_explained() -> None:
+    assert list(KINDS) == list(get_args(FailureKind))
 
 
 def test_the_page_lists_every_failure_kind_with_its_example() -> None:

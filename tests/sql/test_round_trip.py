@@ -1,4 +1,4 @@
-"""Every typed query, written in every form, reads back as itself."""
+"""Every typed query, in every spelling, reads back as itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from harness.data.records import Table
 from harness.sql.column_names import Names
-from harness.sql.grade import forms
 from harness.sql.query import (
     COMPARISONS,
     Between,
@@ -24,6 +23,7 @@ from harness.sql.query import (
 )
 from harness.sql.read.dialect import read_dialect
 from harness.sql.read.reader import Reader, read_quickly
+from tests.sql.query_spellings import SPELLINGS, dialect
 
 HEADERS = (
     "Player", "No.", "School/Club Team", "Max. power at rpm", "Winner's Country", "From",
@@ -107,8 +107,8 @@ def either_empty(left: int, right: int) -> Query:
     return Query((Item(None, "COUNT"),), where)
 
 
-def check(form: str, query: Query) -> None:
-    text = forms.FORMS[form](query, TABLE)
+def check(spelling: str, query: Query) -> None:
+    text = SPELLINGS[spelling](query, TABLE)
     reading = Reader().read(text, TABLE)
     assert reading.query == query, (text, reading)
 
@@ -157,7 +157,7 @@ def test_the_dialect_reads_back_with_everything_that_models_add(query: Query) ->
 @SETTINGS
 @given(wikisql(PLAIN_VALUE))
 def test_the_quick_reader_agrees_with_the_slow_one(query: Query) -> None:
-    text = forms.dialect(query, TABLE)
+    text = dialect(query, TABLE)
     names = Names(TABLE)
     quick = read_quickly(text, names)
     assert quick is None or quick == read_dialect(text, names)

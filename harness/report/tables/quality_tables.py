@@ -24,7 +24,7 @@ from harness.markdown import (
 )
 from harness.report.columns import Entry, speed_note, training_note
 from harness.schema.variant_result import Execution, GroupRate, VariantResult
-from harness.stats.intervals import wilson
+from harness.stats.rates import wilson
 
 AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 

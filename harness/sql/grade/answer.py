@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.data.records import Table
 from harness.disk.scratch import Scratch
+from harness.schema.execution import FailureKind
 from harness.sql.failures import Failure
 from harness.sql.grade.equality import equal_results
 from harness.sql.query import Query
@@ -28,7 +29,7 @@ class Answer:
 
     sql: str | None
     rows: tuple[tuple[Any, ...], ...] | None
-    failure: str | None
+    failure: FailureKind | None
     detail: str = ""
 
 

@@ -1,6 +1,6 @@
 """What values a column of a table can take, for perturbed copies.
 
-Table column -> :class:`Domain`: random values of the column's kind, values that satisfy given
+Table column -> :class:`ColumnValues`: random values of the column's kind, values that satisfy given
 conditions, values that just miss one. Numbers stay on the column's grid (integers stay integers,
 prices keep two decimals); text keeps to the column's own values and close variations of them.
 Comparison is the graded one: numbers in a real column, folded text in a text column.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from harness.data.records import Cell, Table
@@ -23,8 +24,8 @@ _MAX_DECIMALS = 6
 _LARGEST = 1e12
 
 
-class Domain:
-    """The values of one column; ``pool`` holds its cells that are not NULL."""
+class ColumnValues(ABC):
+    """Generates values of one column; ``pool`` holds its cells that are not NULL."""
 
     def __init__(self, pool: Sequence[str | float | int], holds_null: bool) -> None:
         self.pool = pool
@@ -37,21 +38,21 @@ class Domain:
             return rng.choice(self.pool)
         return self.fresh(rng)
 
+    @abstractmethod
     def fresh(self, rng: random.Random) -> Cell:
         """A new value of the column's kind."""
-        raise AssertionError("a domain is one of its subclasses")
 
+    @abstractmethod
     def extreme(self, high: bool, rng: random.Random) -> Cell:
         """A new value above or below all others."""
-        raise AssertionError("a domain is one of its subclasses")
 
+    @abstractmethod
     def candidates(self, value: str | float | int, rng: random.Random) -> list[Cell]:
         """Values close to ``value``: itself, its neighbours, cells of the column."""
-        raise AssertionError("a domain is one of its subclasses")
 
+    @abstractmethod
     def holds(self, cell: Cell, test: Test) -> bool:
         """Whether a cell satisfies a condition."""
-        raise AssertionError("a domain is one of its subclasses")
 
     def satisfying(self, tests: Sequence[Test], rng: random.Random) -> Cell:
         """A value that satisfies all ``tests``, as far as there is one."""
@@ -99,15 +100,13 @@ class Domain:
         return self.any(rng)
 
 
-class Numbers(Domain):
+class NumericColumn(ColumnValues):
     """A real column: numbers on a grid of ``step``; texts in it are kept as they are."""
 
-    def __init__(
-        self, pool: Sequence[str | float | int], holds_null: bool, literals: Sequence[float]
-    ) -> None:
+    def __init__(self, pool: Sequence[str | float | int], holds_null: bool) -> None:
         super().__init__(pool, holds_null)
         known = [found for cell in pool if (found := number(cell)) is not None]
-        self._decimals = max((_decimals(value) for value in known or literals), default=0)
+        self._decimals = max((_decimals(value) for value in known), default=0)
         self.step = 10.0**-self._decimals
         self._known = known or [0.0]
 
@@ -148,7 +147,7 @@ class Numbers(Domain):
         return (left == right, left > right, left < right)[operator]
 
 
-class Texts(Domain):
+class TextColumn(ColumnValues):
     """A text column. ``numeric`` when SUM or AVG of it matters: new values are then numbers."""
 
     def __init__(self, pool: Sequence[str | float | int], holds_null: bool, numeric: bool) -> None:
@@ -187,14 +186,14 @@ class Texts(Domain):
         return (left == right, left > right, left < right)[operator]
 
 
-def domain(table: Table, column: int, sums: bool) -> Domain:
-    """The domain of a column; ``sums`` when its SUM or AVG is asked for."""
+def column_values(table: Table, column: int, sums: bool) -> ColumnValues:
+    """The generator of a column's values; ``sums`` when gold takes its SUM or AVG."""
     cells = [row[column] for row in table.rows]
     pool = [cell for cell in cells if cell is not None]
     holds_null = len(pool) < len(cells)
     if table.types[column] == "real":
-        return Numbers(pool, holds_null, [])
-    return Texts(pool, holds_null, sums)
+        return NumericColumn(pool, holds_null)
+    return TextColumn(pool, holds_null, sums)
 
 
 def _decimals(value: float) -> int:

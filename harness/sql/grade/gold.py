@@ -100,12 +100,9 @@ class GoldSet:
         value = json.loads(path.read_text(encoding="utf-8"))
         for index, kinds in enumerate(value["kinds"]):
             self.executor.know_kinds(index, tuple(kinds))
-        for official, (first, second) in value["golds"]:
-            result: Rows | Failure
-            if isinstance(first, str):
-                result = Failure(first, second)
-            else:
-                result = Rows(tuple(map(tuple, first)), second)
+        for official, stored in value["golds"]:
+            failed = isinstance(stored[0], str)
+            result = Failure(*stored) if failed else Rows(tuple(map(tuple, stored[0])), stored[1])
             self.golds.append(Gold(official, result))
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.data.records import Cell, LogicalForm, Table
-from harness.sql.grade.column_values import Domain, domain
+from harness.sql.grade.column_values import ColumnValues, column_values
 
 SEED = 20_240_117
 _DROP = 0.15
@@ -43,7 +43,7 @@ class Copies:
         self.table = table
         self.gold = gold
         self._identity = f"{SEED}|{table.id}|{gold.sel}|{gold.agg}|{gold.conds!r}"
-        self._domains: dict[int, Domain] = {}
+        self._generators: dict[int, ColumnValues] = {}
 
     def columns(self, copy: int, wanted: Sequence[int]) -> list[list[Cell]]:
         """The cells of the ``wanted`` columns of copy number ``copy``, equally long lists."""
@@ -68,7 +68,7 @@ class Copies:
 
     def _column(self, copy: int, column: int, plan: _Plan) -> list[Cell]:
         rng = random.Random(f"{self._identity}|{copy}|{column}")
-        values = self._domain(column)
+        values = self._values(column)
         cells: list[Cell] = [self.table.rows[index][column] for index in plan.originals]
         rng.shuffle(cells)
         cells = [
@@ -96,15 +96,15 @@ class Copies:
 
     def _free(self, column: int, position: int, rng: random.Random) -> Cell:
         """A cell of a positive row in a column that gold sets no condition on."""
-        values = self._domain(column)
+        values = self._values(column)
         # The first stays, so that gold's result is not all NULL.
         if values.holds_null and position > 0 and rng.random() < _NULL:
             return None
         return values.fresh(rng) if rng.random() < 0.6 else values.any(rng)
 
-    def _domain(self, column: int) -> Domain:
-        found = self._domains.get(column)
+    def _values(self, column: int) -> ColumnValues:
+        found = self._generators.get(column)
         if found is None:
             sums = column == self.gold.sel and self.gold.agg in (4, 5)
-            found = self._domains[column] = domain(self.table, column, sums)
+            found = self._generators[column] = column_values(self.table, column, sums)
         return found

@@ -16,6 +16,7 @@ from typing import Any
 from harness.data.records import Example, LogicalForm, Table
 from harness.disk.cache import Cache
 from harness.progress import ProgressCallback, silent
+from harness.schema.execution import FailureKind
 from harness.sql.failures import Failure
 from harness.sql.grade.equality import equal_results, same_query
 from harness.sql.grade.gold import GoldSet, open_gold
@@ -49,7 +50,7 @@ class Score:
     ex_strict: bool | None
     ex_hardened: bool | None
     valid: bool
-    failure: str | None
+    failure: FailureKind | None
     query: dict[str, Any] | None
     sql: str | None
     detail: str = ""

@@ -9,17 +9,17 @@ shows what each protocol gives away.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from harness.data.prompts import dialect_query, sql_query
 from harness.data.records import Condition, Example, LogicalForm, Split, Table
 from harness.disk.cache import Cache
+from harness.markdown import percent, table
 from harness.progress import ProgressCallback, silent
-from harness.sql.grade import forms
 from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import Score, score
 from harness.sql.grade.summary import summarize
-from harness.sql.query import from_logical_form
 
 COPIES = 8
 _COUNT = 3
@@ -59,15 +59,17 @@ class SelfTest:
 
     def render(self) -> str:
         """A Markdown table, rates in percent."""
-        lines = [
-            "| answers | n | expected | ex | ex_official | ex_strict | ex_hardened | |",
-            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
+        rates = ("expected", "ex", "ex_official", "ex_strict", "ex_hardened")
+        rows = [
+            (
+                row.kind,
+                str(row.n),
+                *(percent(getattr(row, name), missing="") for name in rates),
+                "ok" if row.ok else "FAILED",
+            )
+            for row in self.rows
         ]
-        for row in self.rows:
-            rates = (row.expected, row.ex, row.ex_official, row.ex_strict, row.ex_hardened)
-            shown = " | ".join("" if rate is None else f"{100 * rate:.1f}%" for rate in rates)
-            lines.append(f"| {row.kind} | {row.n} | {shown} | {'ok' if row.ok else 'FAILED'} |")
-        return "\n".join(lines)
+        return table(["answers", "n", *rates, ""], rows)
 
 
 def run_self_test(
@@ -117,31 +119,39 @@ def _as_expected(scores: Sequence[Score], expected: float | None) -> bool:
     return not any(one.ex_hardened for one in graded)
 
 
-def _styled(form: str) -> Write:
+def _transpiled(dialect: str) -> Write:
+    """Gold in standard SQL, written in another dialect's quoting."""
+
     def write(gold: LogicalForm, table: Table) -> str:
-        return forms.FORMS[form](from_logical_form(gold), table)
+        from sqlglot import transpile  # slow to import
+
+        return transpile(sql_query(gold, table), read="duckdb", write=dialect)[0]
 
     return write
+
+
+def _numbered(gold: LogicalForm, table: Table) -> str:
+    """Gold with WikiSQL's own names: ``SELECT col3 FROM table_1_10015132_11``."""
+    header = tuple(f"col{index}" for index in range(len(table.header)))
+    name = "table_" + table.id.replace("-", "_")
+    return dialect_query(gold, replace(table, id=name, header=header))
 
 
 def _shuffled(gold: LogicalForm, table: Table) -> str | None:
     if len(gold.conds) < 2:
         return None
-    return forms.dialect(
-        from_logical_form(LogicalForm(gold.sel, gold.agg, gold.conds[::-1])), table
-    )
+    return dialect_query(replace(gold, conds=gold.conds[::-1]), table)
 
 
 def _buried(gold: LogicalForm, table: Table) -> str:
-    sql = forms.standard(from_logical_form(gold), table)
     return (
         "To answer this, look the value up in the table:\n\n"
-        f"```sql\n{sql};\n```\n\nThis query selects what was asked for."
+        f"```sql\n{sql_query(gold, table)};\n```\n\nThis query selects what was asked for."
     )
 
 
 def _followed(gold: LogicalForm, table: Table) -> str:
-    sql = forms.dialect(from_logical_form(gold), table)
+    sql = dialect_query(gold, table)
     return f"{sql}<|im_end|>\nQ: And the next one?\nA: SELECT nothing FROM nowhere"
 
 
@@ -153,12 +163,11 @@ def _wrong_column(gold: LogicalForm, table: Table) -> str | None:
     other = (gold.sel + 1) % len(table.header)
     if other == gold.sel:
         return None
-    return forms.dialect(from_logical_form(LogicalForm(other, gold.agg, gold.conds)), table)
+    return dialect_query(replace(gold, sel=other), table)
 
 
 def _wrong_aggregate(gold: LogicalForm, table: Table) -> str:
-    other = 0 if gold.agg == _COUNT else _COUNT
-    return forms.dialect(from_logical_form(LogicalForm(gold.sel, other, gold.conds)), table)
+    return dialect_query(replace(gold, agg=0 if gold.agg == _COUNT else _COUNT), table)
 
 
 def _wrong_value(gold: LogicalForm, table: Table) -> str | None:
@@ -166,14 +175,13 @@ def _wrong_value(gold: LogicalForm, table: Table) -> str | None:
         return None
     first = gold.conds[0]
     value = "no such value" if table.types[first.column] == "text" else -987_654_321
-    conds = (Condition(first.column, 0, value), *gold.conds[1:])
-    return forms.dialect(from_logical_form(LogicalForm(gold.sel, gold.agg, conds)), table)
+    return dialect_query(
+        replace(gold, conds=(Condition(first.column, 0, value), *gold.conds[1:])), table
+    )
 
 
 def _no_condition(gold: LogicalForm, table: Table) -> str | None:
-    if not gold.conds:
-        return None
-    return forms.dialect(from_logical_form(LogicalForm(gold.sel, gold.agg, ())), table)
+    return dialect_query(replace(gold, conds=()), table) if gold.conds else None
 
 
 def _prose(gold: LogicalForm, table: Table) -> str:
@@ -181,11 +189,11 @@ def _prose(gold: LogicalForm, table: Table) -> str:
 
 
 def _select_column(gold: LogicalForm, table: Table) -> str:
-    return forms.dialect(from_logical_form(LogicalForm(gold.sel, 0, ())), table)
+    return dialect_query(LogicalForm(gold.sel, 0, ()), table)
 
 
 def _count_all(gold: LogicalForm, table: Table) -> str:
-    return forms.dialect(from_logical_form(LogicalForm(gold.sel, _COUNT, ())), table)
+    return dialect_query(LogicalForm(gold.sel, _COUNT, ()), table)
 
 
 def _constant(gold: LogicalForm, table: Table) -> str:
@@ -193,11 +201,11 @@ def _constant(gold: LogicalForm, table: Table) -> str:
 
 
 _KINDS: tuple[tuple[str, float | None, Write], ...] = (
-    ("gold as it stands", 1.0, _styled("dialect")),
-    ("gold in standard SQL", 1.0, _styled("standard")),
-    ("gold in MySQL's quoting", 1.0, _styled("mysql")),
-    ("gold in T-SQL's quoting", 1.0, _styled("tsql")),
-    ("gold with col0, col1, …", 1.0, _styled("columns")),
+    ("gold as it stands", 1.0, dialect_query),
+    ("gold in standard SQL", 1.0, sql_query),
+    ("gold in MySQL's quoting", 1.0, _transpiled("mysql")),
+    ("gold in T-SQL's quoting", 1.0, _transpiled("tsql")),
+    ("gold with col0, col1, …", 1.0, _numbered),
     ("gold, conditions in another order", 1.0, _shuffled),
     ("gold buried in prose", 1.0, _buried),
     ("gold, then another question", 1.0, _followed),

@@ -1,8 +1,6 @@
-"""The forms in which the same query is written: typed query -> text.
+"""One typed query spelled in the WikiSQL dialect, standard SQL, MySQL and T-SQL.
 
-Used by the self-test and by the round-trip tests: the WikiSQL dialect, standard SQL, and the
-quoting of SQLite, MySQL and T-SQL; each reads back as the query it was written from. A query
-whose values or headers a form cannot tell apart (a value that ends in a quote, say) is refused.
+Typed query + table -> text. Each spelling reads back as the query that it was written from.
 """
 
 from __future__ import annotations
@@ -44,14 +42,14 @@ def columns(query: Query, table: Table) -> str:
     return _write(query, name, names, _Style(_same, _single, "()"))
 
 
-FORMS: dict[str, Callable[[Query, Table], str]] = {
+SPELLINGS: dict[str, Callable[[Query, Table], str]] = {
     "dialect": dialect,
     "standard": standard,
     "mysql": mysql,
     "tsql": tsql,
     "columns": columns,
 }
-"""Every form by name."""
+"""Every spelling by name."""
 
 
 class _Style:
