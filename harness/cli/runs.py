@@ -113,13 +113,8 @@ def report_command(
     from harness.runs.store import read_run
 
     stored = [read_run(run) for run in runs]
-    published, grades = None, None
-    if article:
-        from harness.report.article_grades import grade_article
-
-        published = load_article()
-        grades = grade_article(published)
-    report = render_reports(stored, published, grades)
+    published = load_article() if article else None
+    report = render_reports(stored, published)
     value: dict[str, Any] = {"runs": [run.id for run in stored], "files": [], "markdown": report}
     if out is None:
         return value, report
@@ -133,7 +128,7 @@ def report_command(
     if html:
         from harness.report.page.page import render_page
 
-        files.write_text(out / PAGE_FILE, render_page(stored, published, grades))
+        files.write_text(out / PAGE_FILE, render_page(stored, published))
         value["files"].append(str(out / PAGE_FILE))
     return value, "Written:\n" + "\n".join(value["files"])
 

@@ -1,9 +1,10 @@
-"""The published comparison, kept as data: `fixtures/article.toml`.
+"""The published comparison as a run of our own form: `fixtures/article.toml`.
 
-Input: the file -> output: :class:`Article`. Its printed ratios stand beside those that its own
-fourteen speeds give: mean of QLoRA over mean of LoRA, 1.79 for prompts as printed, and 6.87, not
-the printed 8.87, for generation. Grading its fourteen texts is done by ``harness.sql`` in
-``grading``.
+Input: the file -> output: :class:`Article`. Its `results` is a record like any results.json, its
+fourteen texts read and graded by the code that grades a model's, on our students table (the article
+prints none). Figures that our definitions do not cover are kept as printed, and rows of them stand
+under ours. Its printed ratios stand beside those that its own fourteen speeds give: mean of QLoRA
+over mean of LoRA, 1.79 for prompts as printed, and 6.87, not the printed 8.87, for generation.
 """
 
 from __future__ import annotations
@@ -11,11 +12,18 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from harness.bundled import FIXTURES
+from harness.data.sources.students import StudentQuestion, load_students
+from harness.markdown import NONE, count, escape, fixed
+from harness.report.columns import Column
+from harness.runs.store import StoredRun
+from harness.schema.results import Results
 from harness.schema.variant_result import Record
+from harness.sql.grade.answer import correct, execute_all
 
 ARTICLE_FILE = FIXTURES / "article.toml"
 
@@ -27,85 +35,139 @@ class Ratios(Record):
     generation_tokens_per_s: float = Field(description="Generation speed ratio.")
 
 
-class ArticlePoint(Record):
-    """One printed row of the loss table."""
+class Printed(Record):
+    """Figures of one column that our definitions do not cover, as printed."""
 
-    iteration: int = Field(description="Iteration; 1 is after one update.")
-    train_loss: float | None = Field(default=None, description="Train loss.")
-    val_loss: float | None = Field(default=None, description="Validation loss.")
-    tokens_per_s: float | None = Field(default=None, description="Training speed.")
-
-
-class ArticleVariant(Record):
-    """One column of the article."""
-
-    variant_file: str = Field(description="The shipped variant file of this experiment.")
-    iterations: int = Field(description="Iterations trained.")
     trainable_million: float = Field(description="Trainable parameters, millions.")
     total_million: float = Field(description="Counted parameters, millions (packed for QLoRA).")
     per_ten_thousand: float = Field(description="Trainable of ten thousand.")
-    wall_s: float = Field(description="Wall time of fine-tuning.")
     finetune_memory_g: float = Field(description="Memory while fine-tuning, as printed.")
     evaluate_memory_g: float = Field(description="Memory while evaluating, as printed.")
     fused_g: float = Field(description="Size of the fused model, as printed.")
     test_loss: float = Field(description="Test loss.")
     test_ppl: float = Field(description="Test PPL.")
-    curve: list[ArticlePoint] = Field(description="The loss table.")
-
-
-class ArticleAnswer(Record):
-    """One of the fourteen generated texts."""
-
-    text: str = Field(description="The generated text, as printed.")
-    hint: str | None = Field(default=None, description="The hint line of its prompt.")
-    prompt_tokens_per_s: float = Field(description="Prompt speed.")
-    generation_tokens_per_s: float = Field(description="Generation speed.")
-
-
-class ArticleQuestion(Record):
-    """One of the seven questions."""
-
-    title: str = Field(description="The section's heading.")
-    question: str = Field(description="The question of the prompt.")
-    answers: dict[str, ArticleAnswer] = Field(description="By column, LoRA and QLoRA.")
 
 
 class Article(Record):
     """The whole published comparison."""
 
     title: str = Field(description="Title.")
-    date: str = Field(description="Day of publication.")
-    model: str = Field(description="Base model.")
-    machine: str = Field(description="Machine.")
-    dataset: str = Field(description="Data.")
     printed_ratios: Ratios = Field(description="The ratios as printed.")
-    variants: dict[str, ArticleVariant] = Field(description="LoRA and QLoRA.")
-    questions: list[ArticleQuestion] = Field(description="In order.")
+    printed: dict[str, Printed] = Field(description="By column, LoRA and QLoRA.")
+    results: Results = Field(description="What our own form can hold; nulls where it is silent.")
 
     @property
-    def computed_ratios(self) -> Ratios:
-        """The ratios of the mean speeds over the seven questions."""
-        return Ratios(
-            prompt_tokens_per_s=self._ratio("prompt_tokens_per_s"),
-            generation_tokens_per_s=self._ratio("generation_tokens_per_s"),
-        )
+    def date(self) -> str:
+        """Day of publication."""
+        return self.results.run.started
 
     @property
     def caption(self) -> str:
         """What a reader must know before setting these numbers beside others."""
-        return f"{self.model}, {self.machine}, {self.date[:4]}"
+        machine = self.results.run.device.chip
+        return f"{self.results.model.id}, {machine}, {self.date[:4]}"
 
-    def _ratio(self, speed: str) -> float:
-        base, other = list(self.variants)
-        sums = [
-            sum(float(getattr(question.answers[name], speed)) for question in self.questions)
-            for name in (base, other)
+    @property
+    def columns(self) -> list[Column]:
+        """LoRA and QLoRA as columns of a report."""
+        run = StoredRun(ARTICLE_FILE.with_suffix(""), self.results)
+        return [Column(f"published {name}", run, name) for name in self.results.variants]
+
+    @property
+    def computed_ratios(self) -> Ratios:
+        """The ratios of the mean speeds over the seven questions."""
+        base, other = (result.questions or [] for result in self.results.variants.values())
+        return Ratios.model_validate(
+            {
+                speed: sum(getattr(q, speed) for q in other) / sum(getattr(q, speed) for q in base)
+                for speed in Ratios.model_fields
+            }
+        )
+
+    def printed_rows(self) -> dict[str, list[list[str]]]:
+        """The rows that stand under ours, by table: the printed figures, dashes beside them."""
+        tables: dict[str, list[list[str]]] = {}
+        for column in self.columns:
+            printed = self.printed[column.variant]
+            trained = _millions(printed.trainable_million)
+            shares = fixed(printed.per_ten_thousand, 2)
+            losses = [fixed(printed.test_loss), fixed(printed.test_ppl)]
+            for name, cells in (
+                ("parameters", [trained, NONE, NONE, _millions(printed.total_million), shares]),
+                ("train", [_printed(printed.finetune_memory_g), *[NONE] * 4]),
+                ("test", [NONE, _printed(printed.evaluate_memory_g), *[NONE] * 5]),
+                ("loss", [count(column.iterations), *[NONE] * 4, *losses, NONE, NONE]),
+                ("size", [NONE, NONE, _printed(printed.fused_g), NONE]),
+            ):
+                tables.setdefault(name, []).append([escape(column.label), *cells])
+        return tables
+
+    def ratio_lines(self) -> list[str]:
+        """The printed ratios beside those of its own figures."""
+        printed, computed = self.printed_ratios, self.computed_ratios
+        return [
+            f"- Published, prompt: {printed.prompt_tokens_per_s:.2f} times; its own figures give "
+            f"{computed.prompt_tokens_per_s:.2f}.",
+            f"- Published, generation: {printed.generation_tokens_per_s:.2f} times; its own "
+            f"figures give {computed.generation_tokens_per_s:.2f}.",
         ]
-        return sums[1] / sums[0]
 
 
 @cache
 def load_article(file: Path = ARTICLE_FILE) -> Article:
-    """Read the article's numbers."""
+    """Read the article's numbers, and grade its texts."""
     with file.open("rb") as stream:
-        return Article.model_validate(tomllib.load(stream))
+        raw = tomllib.load(stream)
+    answers = [q for result in raw["results"]["variants"].values() for q in result["questions"]]
+    for answer, grade in zip(answers, _grade(answers), strict=True):
+        answer |= grade
+    try:
+        return Article.model_validate(raw)
+    except ValidationError as error:
+        for fault in error.errors():
+            if fault["type"] == "missing":
+                _set_null(raw, fault["loc"])
+    return Article.model_validate(raw)
+
+
+def _set_null(raw: Any, where: tuple[int | str, ...]) -> None:
+    """TOML has no null: what the file lacks is one, if the record's form allows it."""
+    *path, name = where
+    for step in path:
+        raw = raw[step]
+    raw[name] = None
+
+
+def _grade(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What every text does on our table, as fields of :class:`QuestionResult`."""
+    known = {_question(student): student for student in load_students()}
+    students = [known[answer["question"]] for answer in answers]
+    golds = execute_all([(student.table, student.gold_sql) for student in students])
+    found = execute_all(
+        [(student.table, answer["text"]) for student, answer in zip(students, answers, strict=True)]
+    )
+    return [
+        {
+            "prompt": "",
+            "sql": answer.sql,
+            "rows": answer.rows,
+            "gold_sql": student.gold_sql,
+            "gold_rows": gold.rows,
+            "correct": correct(answer, gold),
+            "failure": answer.failure,
+        }
+        for student, answer, gold in zip(students, found, golds, strict=True)
+    ]
+
+
+def _question(student: StudentQuestion) -> str:
+    """A question with its hint, as :class:`QuestionResult` names it."""
+    return f"{student.question} ({student.hint})" if student.hint else student.question
+
+
+def _millions(number: float) -> str:
+    return f"{number:.3f}M"
+
+
+def _printed(number: float) -> str:
+    return f"{number:g}G"

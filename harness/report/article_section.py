@@ -1,20 +1,19 @@
 """The published comparison of 2024 as a run of the leaderboard: what can be set beside ours.
 
-Input: the article, its texts graded, our published runs -> output: Markdown. Its numbers stand in a
+Input: the article, our published runs -> output: Markdown. Its numbers stand in a
 table of their own; only ratios of QLoRA to LoRA stand beside ratios within our runs.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from harness.compare.cost import memory_ratios, speed_ratios
 from harness.compare.sides import RunVariant
-from harness.markdown import NONE, code, duration, escape, fixed, table
-from harness.report.article import Article, ArticleVariant
+from harness.markdown import code, duration, escape, fixed, table
+from harness.report.article import Article
 from harness.report.provenance import provenance
-from harness.report.tables.question_tables import ArticleGrades
 from harness.runs.store import StoredRun
 from harness.schema.variant_result import VariantResult
 
@@ -36,15 +35,16 @@ INCOMPARABLE = (
 )
 
 
-def elsewhere(article: Article, grades: ArticleGrades, runs: Sequence[StoredRun]) -> str:
+def article_section(article: Article, runs: Sequence[StoredRun]) -> str:
     """The section "Published elsewhere" of the leaderboard."""
     ours = _with_pairs(runs)
+    texts = sum(len(column.result.questions or []) for column in article.columns)
     parts = [
         f"### {escape(article.caption)}",
-        f"{escape(article.title)}, {article.date}. {escape(article.dataset)}.",
-        _own_table(article, grades),
+        f"{escape(article.title)}, {article.date}. {escape(article.results.dataset.name)}.",
+        _own_table(article),
         f"<sub>as printed, measured once, without intervals · {escape(article.caption)}; versions "
-        f"and commit not given · n = {len(grades)} texts, graded on fixtures/students by the code "
+        f"and commit not given · n = {texts} texts, graded on fixtures/students by the code "
         "that grades a model's</sub>",
         _ratio_table(article, ours),
         provenance(ours, "ratios") if ours else "",
@@ -60,21 +60,22 @@ def _with_pairs(runs: Sequence[StoredRun]) -> list[StoredRun]:
     return [run for run in runs if any(set(pair) <= set(run.results.variants) for pair in PAIRS)]
 
 
-def _own_table(article: Article, grades: ArticleGrades) -> str:
+def _own_table(article: Article) -> str:
     rows = []
-    for name, column in article.variants.items():
-        graded = [grade.correct for key, grade in grades.items() if key[2] == name]
+    for column in article.columns:
+        printed, answers = article.printed[column.variant], column.result.questions or []
+        right = sum(answer.correct for answer in answers)
         rows.append(
             [
-                escape(name),
-                fixed(column.test_loss),
-                fixed(column.test_ppl),
-                f"{sum(graded)} of {len(graded)}" if graded else NONE,
-                f"{column.finetune_memory_g:g}G",
-                f"{column.evaluate_memory_g:g}G",
-                f"{column.fused_g:g}G",
-                duration(column.wall_s),
-                f"{column.trainable_million:.3f}M",
+                escape(column.variant),
+                fixed(printed.test_loss),
+                fixed(printed.test_ppl),
+                f"{right} of {len(answers)}",
+                f"{printed.finetune_memory_g:g}G",
+                f"{printed.evaluate_memory_g:g}G",
+                f"{printed.fused_g:g}G",
+                duration(_wall(column.result)),
+                f"{printed.trainable_million:.3f}M",
             ]
         )
     headers = [
@@ -92,19 +93,21 @@ def _own_table(article: Article, grades: ArticleGrades) -> str:
 
 
 def _ratio_table(article: Article, runs: Sequence[StoredRun]) -> str:
-    lora, qlora = article.variants.values()
+    lora, qlora = article.printed.values()
+    walls = [_wall(column.result) for column in article.columns]
     speeds = article.computed_ratios
-    columns = [
-        [
-            "published, 2024",
-            *(fixed(_ratio(get(lora), get(qlora)), 2) for get in _ARTICLE),
-            fixed(speeds.prompt_tokens_per_s, 2),
-            fixed(speeds.generation_tokens_per_s, 2),
-        ]
+    published = [
+        _ratio(lora.finetune_memory_g, qlora.finetune_memory_g),
+        _ratio(lora.evaluate_memory_g, qlora.evaluate_memory_g),
+        _ratio(lora.fused_g, qlora.fused_g),
+        _ratio(*walls),
+        speeds.prompt_tokens_per_s,
+        speeds.generation_tokens_per_s,
     ]
+    rows = [["published, 2024", *(fixed(ratio, 2) for ratio in published)]]
     for run, (a, b) in itertools.product(runs, PAIRS):
         if a in run.results.variants and b in run.results.variants:
-            columns.append([code(f"{run.id}: {b} / {a}"), *_run_ratios(run, a, b)])
+            rows.append([code(f"{run.id}: {b} / {a}"), *_run_ratios(run, a, b)])
     headers = [
         "QLoRA / LoRA",
         "Fine-tuning memory",
@@ -114,15 +117,7 @@ def _ratio_table(article: Article, runs: Sequence[StoredRun]) -> str:
         "Prompt speed",
         "Generation speed",
     ]
-    return table(headers, columns)
-
-
-_ARTICLE: tuple[Callable[[ArticleVariant], float], ...] = (
-    lambda column: column.finetune_memory_g,
-    lambda column: column.evaluate_memory_g,
-    lambda column: column.fused_g,
-    lambda column: column.wall_s,
-)
+    return table(headers, rows)
 
 
 def _run_ratios(run: StoredRun, a: str, b: str) -> list[str]:

@@ -19,9 +19,8 @@ from harness.disk import files
 from harness.errors import UserError
 from harness.markdown import escape
 from harness.report.article import load_article
-from harness.report.article_grades import grade_article
-from harness.report.article_section import elsewhere
-from harness.report.columns import Entry, run_entries
+from harness.report.article_section import article_section
+from harness.report.columns import Column, columns_of
 from harness.report.comparison import seeds_provenance
 from harness.report.conclusions import seed_claim
 from harness.report.page.page import render_page
@@ -82,21 +81,20 @@ def leaderboard(results_dir: Path) -> str:
     for key, group in _by_setting(runs).items():
         parts.append(f"## {key}")
         for run in group:
-            entries = run_entries([run])
+            columns = columns_of([run])
             folder = escape(run.folder.name)
             links = f"[{escape(run.id)}]({folder}/{REPORT_FILE}) ([page]({folder}/{PAGE_FILE}))"
             parts.append(f"### {links}")
-            parts += _tables(run, entries)
+            parts += _tables(run, columns)
     for name, seeds in published_seeds(results_dir).items():
         parts += [f"## Across seeds: {escape(name)}", seed_summary(seeds), _seed_links(name, seeds)]
-    article = load_article()
-    parts += ["## Published elsewhere", elsewhere(article, grade_article(article), runs)]
+    parts += ["## Published elsewhere", article_section(load_article(), runs)]
     return "\n\n".join(parts) + "\n"
 
 
 def readme_table(run: StoredRun) -> str:
     """The block between the README's markers: the summary table of one published run."""
-    return "\n\n".join(_tables(run, run_entries([run])))
+    return "\n\n".join(_tables(run, columns_of([run])))
 
 
 def readme_seeds(seeds: Sequence[StoredRun]) -> str:
@@ -173,9 +171,9 @@ def _seed_links(name: str, seeds: Sequence[StoredRun]) -> str:
     return f"Runs: {', '.join(links)}.\n\n{seeds_provenance(seeds)}"
 
 
-def _tables(run: StoredRun, entries: Sequence[Entry]) -> list[str]:
-    whole = [entry for entry in entries if entry.result and not limited(entry.result)]
-    part = [entry for entry in entries if entry.result and limited(entry.result)]
+def _tables(run: StoredRun, columns: Sequence[Column]) -> list[str]:
+    whole = [column for column in columns if not limited(column.result)]
+    part = [column for column in columns if limited(column.result)]
     shown = [quality_tables.summary(group) for group in (whole, part) if group]
     return [*(table for table in shown if table), provenance([run], "summary")]
 

@@ -15,14 +15,7 @@ from harness.compare.seeds import seed_runs
 from harness.compare.sides import sides_of
 from harness.markdown import code, escape
 from harness.report.article import Article
-from harness.report.columns import (
-    CHARTS,
-    Entry,
-    article_entries,
-    available_charts,
-    distinct,
-    run_entries,
-)
+from harness.report.columns import CHARTS, Column, available_charts, columns_of, distinct
 from harness.report.comparison import (
     all_pairs,
     comparisons_section,
@@ -41,63 +34,69 @@ from harness.report.tables import (
     question_tables,
     seed_tables,
 )
-from harness.report.tables.question_tables import ArticleGrades
 from harness.report.warnings import not_measurable, warnings
 from harness.runs.store import StoredRun
 
 THRESHOLDS = "thresholds of fixtures/gates.toml unless the command gives --gates"
 
 
-def render_report(
-    run: StoredRun, article: Article | None = None, grades: ArticleGrades | None = None
-) -> str:
+def render_report(run: StoredRun, article: Article | None = None) -> str:
     """The report of one run."""
-    return render_reports([run], article, grades)
+    return render_reports([run], article)
 
 
-def render_reports(
-    runs: Sequence[StoredRun],
-    article: Article | None = None,
-    grades: ArticleGrades | None = None,
-) -> str:
-    """The report of one or more runs, their variants side by side."""
-    entries = run_entries(runs)
-    published = article_entries(article) if article else []
-    both = [*entries, *published]
+def render_reports(runs: Sequence[StoredRun], article: Article | None = None) -> str:
+    """The report of one or more runs, their variants side by side, the article's beside them."""
+    columns = columns_of(runs)
+    published = article.columns if article else []
+    printed = article.printed_rows() if article else {}
+    both = [*columns, *published]
+    asked = both if any(column.result.questions for column in columns) else []
     found, refused = all_pairs(runs)
     sections = [
-        _head(runs, entries, what_may_be_claimed(runs, found)),
-        _charts(entries),
+        _head(runs, columns, what_may_be_claimed(runs, found)),
+        _charts(columns),
         "## Fine-tuning",
         _section("Loss by iteration", cost_tables.loss_by_iteration(both), runs, "curve"),
-        _section("Parameters tuned", cost_tables.parameters(entries, article), runs, "parameters"),
+        _section(
+            "Parameters tuned",
+            cost_tables.parameters(columns, printed.get("parameters", ())),
+            runs,
+            "parameters",
+        ),
         _section("Wall time", cost_tables.wall_time(both), runs, "time"),
-        _section("Memory while fine-tuning", cost_tables.finetune_memory(both), runs, "memory"),
+        _section(
+            "Memory while fine-tuning",
+            cost_tables.memory(columns, ("train", "validate"), printed.get("train", ())),
+            runs,
+            "memory",
+        ),
         "## Evaluation",
         _section(
             "Test loss and perplexity",
-            cost_tables.evaluation_loss(entries, article),
+            cost_tables.evaluation_loss(columns, printed.get("loss", ())),
             runs,
             "loss",
         ),
-        _section("Memory while evaluating", cost_tables.evaluate_memory(both), runs, "memory"),
+        _section(
+            "Memory while evaluating",
+            cost_tables.memory(columns, ("load", "test", "generate"), printed.get("test", ())),
+            runs,
+            "memory",
+        ),
         "## Fusing",
-        _section("Size of the model", cost_tables.fused_size(both), runs, "size"),
+        _section(
+            "Size of the model",
+            cost_tables.fused_size(columns, printed.get("size", ())),
+            runs,
+            "size",
+        ),
         "## Generating SQL",
-        _section(
-            "The questions",
-            question_tables.questions(entries, article, grades),
-            runs,
-            "questions",
-        ),
-        _section(
-            "Questions right",
-            question_tables.question_summary(entries, article, grades),
-            runs,
-            "questions",
-        ),
-        _speeds(both, runs, article),
-        *_beyond_the_article(runs, entries, found, refused),
+        _section("The questions", question_tables.questions(columns, published), runs, "questions"),
+        _section("Questions right", question_tables.question_summary(asked), runs, "questions"),
+        _question_speeds(columns, article, runs),
+        _speed_trials(columns, runs),
+        *_beyond_the_article(runs, columns, found, refused),
         _published_note(article),
     ]
     return "\n\n".join(_drop_empty(sections)) + "\n"
@@ -105,7 +104,7 @@ def render_reports(
 
 def terminal_summary(run: StoredRun) -> str:
     """What the terminal shows at the end: the summary table, the claims, the gates, the path."""
-    parts = [_with_provenance(quality_tables.summary(run_entries([run])), [run], "summary")]
+    parts = [_with_provenance(quality_tables.summary(columns_of([run])), [run], "summary")]
     parts.append(what_may_be_claimed([run], all_pairs([run])[0]))
     if run.results.gates:
         parts += [_gates([run]), provenance([run], "gates", THRESHOLDS)]
@@ -121,19 +120,19 @@ def terminal_summary(run: StoredRun) -> str:
 
 def _beyond_the_article(
     runs: Sequence[StoredRun],
-    entries: Sequence[Entry],
+    columns: Sequence[Column],
     found: Sequence[PairComparison],
     refused: Sequence[str],
 ) -> list[str]:
-    parity = quality_tables.fuse_parity(entries)
+    parity = quality_tables.fuse_parity(columns)
     compared = _drop_empty([comparisons_section(found), *refused])
-    groups = [quality_tables.by_aggregate(entries), quality_tables.by_conditions(entries)]
+    groups = [quality_tables.by_aggregate(columns), quality_tables.by_conditions(columns)]
     return [
         "## Execution accuracy",
-        _section("By definition", quality_tables.execution(entries), runs, "execution"),
-        _section("Failures by kind", quality_tables.failures(entries), runs, "failures"),
+        _section("By definition", quality_tables.execution(columns), runs, "execution"),
+        _section("Failures by kind", quality_tables.failures(columns), runs, "failures"),
         _section("By kind of question", "\n\n".join(_drop_empty(groups)), runs, "groups"),
-        _checkpoints(runs, entries),
+        _checkpoints(runs, columns),
         "## Fuse parity",
         _section("Adapter, fused and dequantized", parity, runs, "fuse"),
         "## Comparisons",
@@ -155,7 +154,7 @@ def _gates(runs: Sequence[StoredRun]) -> str:
     )
 
 
-def _head(runs: Sequence[StoredRun], entries: Sequence[Entry], claimed: str) -> str:
+def _head(runs: Sequence[StoredRun], columns: Sequence[Column], claimed: str) -> str:
     names = ", ".join(run.id for run in distinct(runs))
     lines = [f"# {escape(names)}"]
     for run in distinct(runs):
@@ -168,35 +167,37 @@ def _head(runs: Sequence[StoredRun], entries: Sequence[Entry], claimed: str) -> 
             f"{results.run.started} to {results.run.finished}."
         )
         lines += warnings(run)
-    lines.append(_with_provenance(quality_tables.summary(entries), runs, "summary"))
+    lines.append(_with_provenance(quality_tables.summary(columns), runs, "summary"))
     lines.append(f"**What may be claimed.** {claimed}" if claimed else "")
     return "\n\n".join(_drop_empty(lines))
 
 
-def _charts(entries: Sequence[Entry]) -> str:
-    return "\n\n".join(f"![{CHARTS[name]}]({name})" for name in available_charts(entries))
+def _charts(columns: Sequence[Column]) -> str:
+    return "\n\n".join(f"![{CHARTS[name]}]({name})" for name in available_charts(columns))
 
 
-def _speeds(entries: Sequence[Entry], runs: Sequence[StoredRun], article: Article | None) -> str:
-    body = _drop_empty(
-        [
-            question_tables.speeds(entries),
-            question_tables.ratio_lines(entries, article),
-        ]
-    )
-    asked = _section("Speed of generation", "\n\n".join(body), runs, "question speeds")
-    stored = [entry for entry in entries if entry.result]
-    trials = comparison_tables.throughput(stored)
+def _question_speeds(
+    columns: Sequence[Column], article: Article | None, runs: Sequence[StoredRun]
+) -> str:
+    published = article.columns if article else []
+    lines = question_tables.ratio_lines(columns) + (article.ratio_lines() if article else [])
+    body = _drop_empty([question_tables.speeds([*columns, *published]), "\n".join(lines)])
+    return _section("Speed of generation", "\n\n".join(body), runs, "question speeds")
+
+
+def _speed_trials(columns: Sequence[Column], runs: Sequence[StoredRun]) -> str:
+    trials = comparison_tables.throughput(columns)
     ratios = [ratio for a, b in side_pairs(runs) for ratio in speed_ratios(a, b)]
     timed = [trials, comparison_tables.speed_comparisons(ratios) if trials else ""]
-    measured = _section("Speed trials", "\n\n".join(_drop_empty(timed)), runs, "throughput")
-    return "\n\n".join(_drop_empty([asked, measured]))
+    return _section("Speed trials", "\n\n".join(_drop_empty(timed)), runs, "throughput")
 
 
-def _checkpoints(runs: Sequence[StoredRun], entries: Sequence[Entry]) -> str:
-    tested = [one for entry in entries for one in checkpoint_tables.entry_last_beside_best(entry)]
+def _checkpoints(runs: Sequence[StoredRun], columns: Sequence[Column]) -> str:
+    tested = [
+        one for column in columns for one in checkpoint_tables.column_best_checkpoints(column)
+    ]
     origin = provenance(runs, "checkpoints", checkpoints_family(tested))
-    return _told("Checkpoints", checkpoint_tables.checkpoints(entries), origin)
+    return _told("Checkpoints", checkpoint_tables.checkpoints(columns), origin)
 
 
 def _across_seeds(runs: Sequence[StoredRun]) -> str:

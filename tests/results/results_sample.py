@@ -390,7 +390,7 @@ def _questions(name: str) -> list[dict[str, Any]]:
         ),
         ("Count how many students there are in ninth grade.", "nine", count_sql, [[4]], None),
         (
-            "Count how many students there are in ninth grade.",
+            "Count how many students there are in ninth grade. (The value for ninth grade is 9.)",
             "SELECT COUNT Name FROM students WHERE Grade = 9",
             count_sql,
             [[4]],
@@ -401,7 +401,8 @@ def _questions(name: str) -> list[dict[str, Any]]:
     return [
         {
             "question": question,
-            "prompt": f"table: students\ncolumns: Name, Age\n{hint}Q: {question}\nA:",
+            "prompt": "table: students\ncolumns: Name, Age\n"
+            f"{hint}Q: {question.partition(' (')[0]}\nA:",
             "text": f" {text}",
             "sql": None if rows is None else text,
             "rows": rows,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import math
 
+import pytest
+from results_sample import memory_run
+
+from harness.compare.quality import compare_sides
+from harness.compare.sides import RunVariant
+from harness.errors import UserError
 from harness.report.article import load_article
-from harness.report.article_grades import grade_article
 
 
 def test_the_articles_figures_give_six_point_eight_seven_not_eight() -> None:
@@ -16,29 +21,36 @@ def test_the_articles_figures_give_six_point_eight_seven_not_eight() -> None:
 
 
 def test_the_articles_parameter_shares_follow_from_its_counts() -> None:
-    for column in load_article().variants.values():
-        share = 10_000 * column.trainable_million / column.total_million
-        assert share == pytest.approx(column.per_ten_thousand, abs=0.005)
+    for printed in load_article().printed.values():
+        share = 10_000 * printed.trainable_million / printed.total_million
+        assert share == pytest.approx(printed.per_ten_thousand, abs=0.005)
 
 
 def test_the_articles_ppl_is_the_exponential_of_its_loss() -> None:
-    import math
-
-    for column in load_article().variants.values():
-        assert math.exp(column.test_loss) == pytest.approx(column.test_ppl, abs=0.003)
+    for printed in load_article().printed.values():
+        assert math.exp(printed.test_loss) == pytest.approx(printed.test_ppl, abs=0.003)
 
 
 def test_fourteen_texts_are_kept_and_graded_on_our_table() -> None:
-    article = load_article()
-    grades = grade_article(article)
-    assert sum(len(question.answers) for question in article.questions) == 14
-    assert len(grades) == 14
-    right = {
-        column: [k[0] for k, g in grades.items() if k[2] == column and g.correct]
-        for column in article.variants
+    answers = {column.variant: column.result.questions or [] for column in load_article().columns}
+    assert {name: len(texts) for name, texts in answers.items()} == {"LoRA": 7, "QLoRA": 7}
+    assert {name: sum(answer.correct for answer in texts) for name, texts in answers.items()} == {
+        "LoRA": 4,
+        "QLoRA": 4,
     }
-    assert len(right["LoRA"]) == 4
-    assert len(right["QLoRA"]) == 4
-    stray = grades[("How old is Wang Junjian?", None, "QLoRA")]
-    assert stray.correct  # "11 SELECT …": the stray token is cut off
+    stray = answers["QLoRA"][1]
+    assert stray.question == "How old is Wang Junjian?"
+    assert stray.text.startswith("11 SELECT")
+    assert stray.correct  # the stray token is cut off
     assert stray.rows == [[15.0]]
+
+
+def test_the_article_is_a_run_that_no_run_of_ours_is_comparable_with() -> None:
+    article = load_article().columns[0]
+    assert article.result.finetune is not None
+    assert [point.iteration for point in article.result.finetune.curve] == [
+        1, 100, 200, 300, 400, 500, 600
+    ]  # fmt: skip
+    assert article.result.loss is None
+    with pytest.raises(UserError, match=r"protocols\.loss: 'as printed' against"):
+        compare_sides(RunVariant(article.run, "LoRA"), RunVariant(memory_run(), "lora"))

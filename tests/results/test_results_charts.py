@@ -15,12 +15,12 @@ from harness.report.charts.style import (
     DARK_PAPER,
     PAPER,
     STYLE,
-    looks,
     percent_limits,
+    styles,
     to_svg,
 )
 from harness.report.charts.tradeoff import PANELS, Panel, left_out
-from harness.report.columns import run_entries
+from harness.report.columns import columns_of
 from harness.runs.store import RunRows
 
 
@@ -83,20 +83,20 @@ def test_every_colour_is_visible_on_both_papers() -> None:
 
 
 def test_seeds_of_a_variant_share_its_colour_and_variants_of_a_run_nothing() -> None:
-    one = looks([("r", "base"), ("r", "lora"), ("r", "qlora")])
+    one = styles([("r", "base"), ("r", "lora"), ("r", "qlora")])
     assert len({colour for colour, _ in one}) == len({marker for _, marker in one}) == 3
-    seeds = looks([("s0", "lora"), ("s0", "qlora"), ("s1", "lora"), ("s1", "qlora")])
+    seeds = styles([("s0", "lora"), ("s0", "qlora"), ("s1", "lora"), ("s1", "qlora")])
     assert seeds[0][0] == seeds[2][0] != seeds[1][0]
     assert seeds[0][1] == seeds[1][1] != seeds[2][1]
-    two_runs = looks([("s0", "lora"), ("s1", "qlora")])
+    two_runs = styles([("s0", "lora"), ("s1", "qlora")])
     assert two_runs[0][0] != two_runs[1][0]
 
 
 def drawn(name: str, *runs: MemoryRun) -> str:
     """The words of one chart."""
-    entries = [entry for entry in run_entries(runs) if entry.result is not None]
+    columns = columns_of(runs)
     with mpl.rc_context(STYLE):
-        return text_of(to_svg(figure(name, entries), name))
+        return text_of(to_svg(figure(name, columns), name))
 
 
 def test_speeds_of_a_busy_machine_are_marked_and_left_out_of_the_tradeoff() -> None:
@@ -112,11 +112,11 @@ def test_speeds_of_a_busy_machine_are_marked_and_left_out_of_the_tradeoff() -> N
 
 def test_seeds_are_told_apart_in_bars_and_no_trial_is_cut_off() -> None:
     runs = [memory_run(f"seed{seed}", seed=seed) for seed in (0, 1)]
-    entries = run_entries(runs)
+    columns = columns_of(runs)
     with mpl.rc_context(STYLE):
-        bars = figure("failures.svg", entries)
+        bars = figure("failures.svg", columns)
         svg = to_svg(bars, "failures")
-        speeds = figure("speed.svg", entries)
+        speeds = figure("speed.svg", columns)
     hatches = [container.patches[0].get_hatch() or "" for container in bars.axes[0].containers]
     colours = [container.patches[0].get_facecolor() for container in bars.axes[0].containers]
     assert len(set(zip(colours, hatches, strict=True))) == 6
@@ -125,7 +125,9 @@ def test_seeds_are_told_apart_in_bars_and_no_trial_is_cut_off() -> None:
     for axes, metric in zip(
         speeds.axes, ("prompt_tokens_per_s", "generation_tokens_per_s"), strict=True
     ):
-        fastest = max(getattr(row, metric) for e in entries for row in e.run.trials(e.name))
+        fastest = max(
+            getattr(row, metric) for c in columns for row in c.run.trials(c.variant) or []
+        )
         assert axes.get_xlim()[1] > 1.05 * fastest
 
 
@@ -142,17 +144,17 @@ def panel(title: str) -> Panel:
 def test_a_panel_leaves_out_what_has_no_common_measure() -> None:
     speed, memory = panel("Generation speed"), panel("MLX peak memory, generating")
     quiet, busy = memory_run("quiet"), memory_run("busy", contended=True)
-    out = left_out(speed, run_entries([quiet, busy]))
+    out = left_out(speed, columns_of([quiet, busy]))
     assert set(out) == {"busy:base", "busy:lora", "busy:qlora"}
-    assert left_out(memory, run_entries([quiet, busy])) == {}
+    assert left_out(memory, columns_of([quiet, busy])) == {}
     device = quiet.results.run.device.model_dump()
     other = memory_run("other", device=device | {"chip": "Other CPU"})
-    told = left_out(speed, run_entries([quiet, other]))
+    told = left_out(speed, columns_of([quiet, other]))
     assert set(told.values()) == {"timed on different machines"}
     assert len(told) == 6
-    assert left_out(memory, run_entries([quiet, other])) == {}
+    assert left_out(memory, columns_of([quiet, other])) == {}
     metal = memory_run("metal", device=device | {"backend": "metal", "blas": None})
-    assert len(left_out(memory, run_entries([quiet, metal]))) == 6
+    assert len(left_out(memory, columns_of([quiet, metal]))) == 6
     assert "Other CPU" in drawn("speed.svg", quiet, other)
 
 

@@ -15,7 +15,7 @@ import pytest
 from results_sample import MemoryRun, memory_run
 
 from harness.data.sources.resolve import resolve_dataset
-from harness.report.columns import run_entries
+from harness.report.columns import columns_of
 from harness.report.page import explorer
 from harness.report.page.page import render_page, report_html, script_json
 from harness.runs.store import RunRows
@@ -78,7 +78,7 @@ def test_the_explorer_holds_question_table_gold_and_answers(page: str) -> None:
 
 
 def test_without_the_dataset_the_texts_are_still_there() -> None:
-    data = explorer.explorer(run_entries([memory_run()]))
+    data = explorer.explorer(columns_of([memory_run()]))
     assert data["known"] is False
     assert data["examples"][0]["v"][0]["text"].startswith(" SELECT")
 
@@ -134,7 +134,7 @@ def kept(data: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_above_two_thousand_disagreements_and_a_sample_of_the_others_are_kept_in_full() -> None:
-    data = explorer.explorer(run_entries([many(2400)]))
+    data = explorer.explorer(columns_of([many(2400)]))
     full = kept(data)
     differ = [e for e in data["examples"] if len({v["ok"] for v in e["v"]}) > 1]
     assert data["total"] == 2400
@@ -142,12 +142,12 @@ def test_above_two_thousand_disagreements_and_a_sample_of_the_others_are_kept_in
     assert {e["id"] for e in differ} < {e["id"] for e in full}
     assert f"the {len(differ):,} on which variants disagree" in data["note"]
     assert f"{2000 - len(differ):,} of the {2400 - len(differ):,} others" in data["note"]
-    assert explorer.explorer(run_entries([many(500)]))["note"] == ""
+    assert explorer.explorer(columns_of([many(500)]))["note"] == ""
 
 
 def test_one_variant_keeps_a_sample_that_is_not_picked_by_outcome() -> None:
     run = dataclasses.replace(many(6000), variant="lora")
-    data = explorer.explorer(run_entries([run]))
+    data = explorer.explorer(columns_of([run]))
     full = kept(data)
     assert len(full) == 2000
     assert "a random sample (seed 0) of 2,000 of them, right and wrong alike" in data["note"]
@@ -155,7 +155,7 @@ def test_one_variant_keeps_a_sample_that_is_not_picked_by_outcome() -> None:
         sum(bool(e["v"][0]["ok"]) for e in part) / len(part) for part in (full, data["examples"])
     ]
     assert share[0] == pytest.approx(share[1], abs=0.03)  # about two standard errors
-    assert full == kept(explorer.explorer(run_entries([run])))
+    assert full == kept(explorer.explorer(columns_of([run])))
 
 
 def test_runs_of_one_name_keep_their_own_answers() -> None:
@@ -167,7 +167,7 @@ def test_runs_of_one_name_keep_their_own_answers() -> None:
     second = dataclasses.replace(
         first, folder=Path("elsewhere/ci"), rows=RunRows(predictions=other)
     )
-    data = explorer.explorer(run_entries([first, second]))
+    data = explorer.explorer(columns_of([first, second]))
     assert len(set(data["variants"])) == len(data["variants"]) == 6
     ran = [example["v"] for example in data["examples"] if example["v"][1].get("rows")]
     assert ran
@@ -178,7 +178,7 @@ def test_examples_of_different_data_do_not_stand_side_by_side() -> None:
     one, two = memory_run("one"), memory_run("two")
     dataset = two.results.dataset.model_copy(update={"sha256": "cc" * 32})
     two = dataclasses.replace(two, results=two.results.model_copy(update={"dataset": dataset}))
-    data = explorer.explorer(run_entries([one, two]))
+    data = explorer.explorer(columns_of([one, two]))
     assert data["examples"] == data["variants"] == []
     assert "different data" in data["note"]
 

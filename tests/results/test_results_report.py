@@ -13,11 +13,10 @@ from results_sample import MemoryRun, memory_run, tables_without_origin
 
 from harness.markdown import code, duration, escape, gigabytes, percent, table
 from harness.report.article import load_article
-from harness.report.article_grades import grade_article
-from harness.report.columns import run_entries
+from harness.report.columns import columns_of
 from harness.report.report import render_report, render_reports, terminal_summary
 from harness.report.tables.quality_tables import by_aggregate
-from harness.report.tables.question_tables import ArticleGrades, show_rows
+from harness.report.tables.question_tables import show_rows
 from harness.schema.variant_result import VariantResult
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -36,19 +35,12 @@ def run() -> MemoryRun:
     return memory_run()
 
 
-@pytest.fixture(scope="module")
-def grades() -> ArticleGrades:
-    return grade_article(load_article())
-
-
 def test_the_report_is_the_golden_one(run: MemoryRun) -> None:
     check_golden("report.md", render_report(run))
 
 
-def test_the_report_with_the_article_is_the_golden_one(
-    run: MemoryRun, grades: ArticleGrades
-) -> None:
-    check_golden("report_article.md", render_report(run, load_article(), grades))
+def test_the_report_with_the_article_is_the_golden_one(run: MemoryRun) -> None:
+    check_golden("report_article.md", render_report(run, load_article()))
 
 
 def test_the_terminal_summary_is_the_golden_one(run: MemoryRun) -> None:
@@ -169,7 +161,7 @@ def test_a_rate_of_a_small_group_has_its_interval(run: MemoryRun) -> None:
     group = {"MAX": {"n": 12, "ex": 5 / 12}, "AVG": {"n": 0, "ex": None}}
     raw = run.results.variants["lora"].model_dump(mode="json", by_alias=True)
     raw["execution"]["by_agg"] = group
-    text = by_aggregate(run_entries([only_lora(run, raw)]))
+    text = by_aggregate(columns_of([only_lora(run, raw)]))
     assert "41.7% (19.3 to 68.0%, 12)" in text
     assert "– (0)" in text
 

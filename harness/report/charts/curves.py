@@ -21,15 +21,14 @@ from harness.report.charts.style import (
     MARKERS,
     PAPER,
     STYLE,
+    column_styles,
     finish,
     legend_below,
     percent_limits,
     to_svg,
 )
-from harness.report.columns import CHARTS, Entry, available_charts, entry_looks, run_entries
+from harness.report.columns import CHARTS, Column, available_charts, columns_of
 from harness.runs.store import StoredRun
-from harness.schema.rows import PredictionRow
-from harness.schema.variant_result import Execution
 from harness.stats.intervals import Interval, clustered_rate
 
 RATES = (
@@ -41,16 +40,16 @@ RATES = (
 
 def render_charts(runs: Sequence[StoredRun]) -> dict[str, str]:
     """Every chart that the runs have data for, by file name."""
-    entries = [entry for entry in run_entries(runs) if entry.result is not None]
+    columns = columns_of(runs)
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         return {
-            name: to_svg(figure(name, entries), CHARTS[name]) for name in available_charts(entries)
+            name: to_svg(figure(name, columns), CHARTS[name]) for name in available_charts(columns)
         }
 
 
-def figure(name: str, entries: Sequence[Entry]) -> Figure:
-    """The chart called ``name`` (a key of ``entries.CHARTS``) as a figure."""
-    draw: dict[str, Callable[[Sequence[Entry]], Figure]] = {
+def figure(name: str, columns: Sequence[Column]) -> Figure:
+    """The chart called ``name`` (a key of ``columns.CHARTS``) as a figure."""
+    draw: dict[str, Callable[[Sequence[Column]], Figure]] = {
         "loss.svg": loss_figure,
         "accuracy.svg": accuracy_figure,
         "tradeoff.svg": tradeoff.tradeoff_figure,
@@ -58,27 +57,27 @@ def figure(name: str, entries: Sequence[Entry]) -> Figure:
         "speed.svg": details.speed_figure,
         "checkpoints.svg": details.checkpoint_figure,
     }
-    return draw[name](entries)
+    return draw[name](columns)
 
 
-def loss_figure(entries: Sequence[Entry]) -> Figure:
+def loss_figure(columns: Sequence[Column]) -> Figure:
     """Validation (solid) and train loss (dashed) by iteration, the test loss of checkpoints as
     rings; a variant that trains nothing is a dotted level."""
     made = Figure(figsize=(8.6, 4.2), layout="constrained")
     axes = made.add_subplot()
-    for (colour, marker), entry in zip(entry_looks(entries), entries, strict=True):
-        if len(entry.curve) == 1 and entry.curve[0].val_loss is not None:
+    for (colour, marker), column in zip(column_styles(columns), columns, strict=True):
+        if len(column.curve) == 1 and column.curve[0].val_loss is not None:
             axes.axhline(
-                entry.curve[0].val_loss,
+                column.curve[0].val_loss,
                 linestyle=":",
                 color=colour,
-                label=f"{entry.label}, validation",
+                label=f"{column.label}, validation",
             )
             continue
         for field, line in (("val_loss", "-"), ("train_loss", "--")):
             points = [
                 (point.iteration, getattr(point, field))
-                for point in entry.curve
+                for point in column.curve
                 if getattr(point, field) is not None
             ]
             if points:
@@ -89,9 +88,9 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
                     marker=marker,
                     markersize=6 if line == "-" else 4,
                     fillstyle="full" if line == "-" else "none",
-                    label=f"{entry.label}, {'validation' if line == '-' else 'train'}",
+                    label=f"{column.label}, {'validation' if line == '-' else 'train'}",
                 )
-        _checkpoint_rings(axes, entry, colour)
+        _checkpoint_rings(axes, column, colour)
     axes.set_xlabel("Iteration (micro-batches)")
     axes.set_ylabel("Loss (nats per token, full text)")
     finish(axes)
@@ -99,8 +98,8 @@ def loss_figure(entries: Sequence[Entry]) -> Figure:
     return made
 
 
-def _checkpoint_rings(axes: Axes, entry: Entry, colour: str) -> None:
-    found = (entry.result.checkpoints if entry.result else None) or []
+def _checkpoint_rings(axes: Axes, column: Column, colour: str) -> None:
+    found = column.result.checkpoints or []
     points = [(c.iteration, c.loss) for c in found if c.loss is not None]
     if points:
         axes.plot(
@@ -110,22 +109,23 @@ def _checkpoint_rings(axes: Axes, entry: Entry, colour: str) -> None:
             marker="o",
             markersize=12,
             fillstyle="none",
-            label=f"{entry.label}, test at checkpoint",
+            label=f"{column.label}, test at checkpoint",
         )
 
 
-def accuracy_figure(entries: Sequence[Entry]) -> Figure:
+def accuracy_figure(columns: Sequence[Column]) -> Figure:
     """Execution, hardened and logical-form accuracy of each variant with intervals."""
-    styles = entry_looks(entries)
     shown = [
-        (style[0], entry) for style, entry in zip(styles, entries, strict=True) if _execution(entry)
+        (colour, column)
+        for (colour, _), column in zip(column_styles(columns), columns, strict=True)
+        if column.result.execution
     ]
     made = Figure(figsize=(8.0, 1.3 + 0.55 * len(shown) * 1.3), layout="constrained")
     axes = made.add_subplot()
     drawn = [0.0]
-    for row, (colour, entry) in enumerate(shown):
+    for row, (colour, column) in enumerate(shown):
         for step, (metric, _) in enumerate(RATES):
-            found = _rate(entry, metric)
+            found = _rate(column, metric)
             if found is None:
                 continue
             rate, interval = found
@@ -156,7 +156,7 @@ def accuracy_figure(entries: Sequence[Entry]) -> Figure:
                 va="center",
                 fontsize=8,
             )
-    axes.set_yticks(range(len(shown)), [entry.label for _, entry in shown])
+    axes.set_yticks(range(len(shown)), [column.label for _, column in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlim(percent_limits(drawn, room=0.1))  # of the numbers behind the bars
     axes.set_xlabel("Right answers (%), bars: 95% over tables")
@@ -179,19 +179,15 @@ def accuracy_figure(entries: Sequence[Entry]) -> Figure:
     return made
 
 
-def _execution(entry: Entry) -> Execution | None:
-    return entry.result.execution if entry.result else None
-
-
-def _rate(entry: Entry, metric: str) -> tuple[float, Interval | None] | None:
-    execution = _execution(entry)
+def _rate(column: Column, metric: str) -> tuple[float, Interval | None] | None:
+    execution = column.result.execution
     rate = getattr(execution, metric, None)
     if rate is None or execution is None:
         return None
     if metric == "ex":
         return rate, execution.clustered_ci95 or execution.ci95
-    rows: Sequence[PredictionRow] = (entry.run.predictions(entry.name) if entry.run else None) or []
+    rows = column.run.predictions(column.variant) or []
     graded = [row for row in rows if getattr(row, metric) is not None]
     marks = [float(getattr(row, metric)) for row in graded]
-    seed = entry.run.results.run.seed if entry.run else 0
+    seed = column.run.results.run.seed
     return rate, clustered_rate(marks, [row.table_id for row in graded], seed) if graded else None

@@ -1,6 +1,6 @@
 """Charts of details: failure kinds by variant, every speed trial, checkpoints.
 
-Input: report entries -> output: figures; ``charts`` writes them.
+Input: report columns -> output: figures; ``charts`` writes them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harness.compare.checkpoints import CheckpointScores
-from harness.report.charts.style import HATCHES, MARKERS, PAPER, finish, legend_below
-from harness.report.columns import BUSY, Entry, contended, entry_looks, machine_of
-from harness.report.tables.checkpoint_tables import entry_qualities
+from harness.report.charts.style import (
+    BUSY,
+    HATCHES,
+    MARKERS,
+    PAPER,
+    column_styles,
+    finish,
+    legend_below,
+)
+from harness.report.columns import Column
+from harness.report.tables.checkpoint_tables import column_scores
 from harness.stats.intervals import Interval
 
 Panel = tuple[
@@ -28,12 +36,12 @@ SHOWN_KINDS = 12
 """Failure kinds drawn; the rest are summed as `other`."""
 
 
-def failure_figure(entries: Sequence[Entry]) -> Figure:
+def failure_figure(columns: Sequence[Column]) -> Figure:
     """Failed answers by kind in percent of those asked, variants side by side."""
     shown = [
-        (style, entry, entry.result.execution)
-        for style, entry in zip(entry_looks(entries), entries, strict=True)
-        if entry.result and entry.result.execution and entry.result.execution.n
+        (style, column, column.result.execution)
+        for style, column in zip(column_styles(columns), columns, strict=True)
+        if column.result.execution and column.result.execution.n
     ]
     totals: dict[str, int] = {}
     for _, _, execution in shown:
@@ -46,7 +54,7 @@ def failure_figure(entries: Sequence[Entry]) -> Figure:
     axes = made.add_subplot()
     height = 0.8 / len(shown)
     shared = len({colour for (colour, _), _, _ in shown}) < len(shown)
-    for order, ((colour, marker), entry, execution) in enumerate(shown):
+    for order, ((colour, marker), column, execution) in enumerate(shown):
         counts = [execution.failures.get(kind, 0) for kind in kinds]
         if len(rows) > len(kinds):
             counts.append(sum(execution.failures.get(kind, 0) for kind in ranked[SHOWN_KINDS:]))
@@ -59,7 +67,7 @@ def failure_figure(entries: Sequence[Entry]) -> Figure:
             edgecolor=PAPER,
             linewidth=0,
             hatch=HATCHES[MARKERS.index(marker)] if shared else "",
-            label=entry.label,
+            label=column.label,
         )
         axes.bar_label(bars, [str(n) if n else "" for n in counts], padding=3, fontsize=8)
     axes.set_yticks(range(len(rows)), rows)
@@ -72,7 +80,7 @@ def failure_figure(entries: Sequence[Entry]) -> Figure:
     return made
 
 
-def speed_figure(entries: Sequence[Entry]) -> Figure:
+def speed_figure(columns: Sequence[Column]) -> Figure:
     """Prompt and generation speed of every timed trial, with the median as a bar; dotted where the
     machine was busy."""
     panels = (
@@ -80,14 +88,14 @@ def speed_figure(entries: Sequence[Entry]) -> Figure:
         ("Generation speed (tokens/s)", "generation_tokens_per_s"),
     )
     trials = [
-        (style, entry, rows)
-        for style, entry in zip(entry_looks(entries), entries, strict=True)
-        if entry.run and (rows := entry.run.trials(entry.name))
+        (style, column, rows)
+        for style, column in zip(column_styles(columns), columns, strict=True)
+        if (rows := column.run.trials(column.variant))
     ]
     made = Figure(figsize=(9.0, 1.2 + 0.5 * len(trials)), layout="constrained")
     pair = made.subplots(1, 2, sharey=True)
     for axes, (title, metric) in zip(pair, panels, strict=True):
-        for row, ((colour, marker), entry, found) in enumerate(trials):
+        for row, ((colour, marker), column, found) in enumerate(trials):
             values = sorted(float(getattr(trial, metric)) for trial in found)
             half = len(values) // 2
             median = (values[half] + values[~half]) / 2
@@ -105,39 +113,39 @@ def speed_figure(entries: Sequence[Entry]) -> Figure:
                 [row - 0.3, row + 0.3],
                 color=colour,
                 linewidth=2,
-                linestyle=":" if contended(entry) else "-",
+                linestyle=":" if column.contended else "-",
             )
         fastest = max(float(getattr(trial, metric)) for _, _, found in trials for trial in found)
         axes.set_xlim(0, 1.06 * fastest or 1)
         axes.set_xlabel(title)
         finish(axes)
         axes.grid(visible=False, axis="y")
-    shown = [entry for _, entry, _ in trials]
+    shown = [column for _, column, _ in trials]
     pair[0].set_yticks(range(len(trials)), _speed_labels(shown))
     pair[0].set_ylim(len(trials) - 0.5, -0.5)
-    busy = f". Dotted, contended: {BUSY}" if any(map(contended, shown)) else ""
+    busy = f". Dotted, contended: {BUSY}" if any(column.contended for column in shown) else ""
     made.suptitle(f"Marks: trials. Bars: their medians{busy}", fontsize=10)
     return made
 
 
-def _speed_labels(entries: Sequence[Entry]) -> list[str]:
+def _speed_labels(columns: Sequence[Column]) -> list[str]:
     """Each variant with what keeps its speeds from being set beside the others'."""
-    several = len({machine_of(entry) for entry in entries}) > 1
+    several = len({column.machine for column in columns}) > 1
     labels = []
-    for entry in entries:
-        lines = [f"{entry.label} (contended)" if contended(entry) else entry.label]
-        if several and entry.run is not None:
-            lines.append(entry.run.results.run.device.chip)
+    for column in columns:
+        lines = [f"{column.label} (contended)" if column.contended else column.label]
+        if several:
+            lines.append(column.run.results.run.device.chip)
         labels.append("\n".join(lines))
     return labels
 
 
-def checkpoint_figure(entries: Sequence[Entry]) -> Figure:
+def checkpoint_figure(columns: Sequence[Column]) -> Figure:
     """Loss and execution accuracy of every evaluated checkpoint; the best of each is ringed."""
     found = [
-        (style, entry, qualities)
-        for style, entry in zip(entry_looks(entries), entries, strict=True)
-        if (qualities := entry_qualities(entry))
+        (style, column, qualities)
+        for style, column in zip(column_styles(columns), columns, strict=True)
+        if (qualities := column_scores(column))
     ]
     scored = all(q.completion_loss is not None for _, _, each in found for q in each)
     loss: Panel = (
@@ -149,10 +157,10 @@ def checkpoint_figure(entries: Sequence[Entry]) -> Figure:
     pair = made.subplots(1, 2)
     ex: Panel = ("Execution accuracy (%)", _percent, _percent_interval, max)
     for axes, panel in zip(pair, (loss, ex), strict=True):
-        for order, (style, entry, qualities) in enumerate(found):
+        for order, (style, column, qualities) in enumerate(found):
             # Bars of variants at one iteration stand side by side.
             beside = 0.012 * (order - (len(found) - 1) / 2)
-            _checkpoint_line(axes, (style, beside), entry.label, qualities, panel)
+            _checkpoint_line(axes, (style, beside), column.label, qualities, panel)
         axes.set_xlabel("Iteration (micro-batches)")
         axes.set_ylabel(panel[0])
         axes.margins(x=0.1)

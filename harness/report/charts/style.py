@@ -16,6 +16,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from harness.report.columns import Column
+
+BUSY = "other work ran on the machine"
+"""What a contended timing is called in charts."""
+
 INK, GRID, PAPER = "#1f2328", "#d1d9e0", "#ffffff"
 DARK_INK, DARK_GRID, DARK_PAPER = "#e6edf3", "#3d444d", "#0d1117"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -71,8 +76,13 @@ def _dark_style() -> str:
     return f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>\n "
 
 
-def looks(names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Colour and marker of every entry, given as (run, variant).
+def column_styles(columns: Sequence[Column]) -> list[tuple[str, str]]:
+    """Colour and marker of every column in all charts."""
+    return styles([(column.run.id, column.variant) for column in columns])
+
+
+def styles(names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Colour and marker of every column, given as (run, variant).
 
     Within a run each variant has both to itself. Where runs share variants (seeds), the colour is
     the variant's and the marker the run's.

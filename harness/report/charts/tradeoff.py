@@ -1,6 +1,6 @@
 """Quality against cost: which variants are not dominated?
 
-Input: report entries -> output: one figure, ex against training memory, generation memory, size on
+Input: report columns -> output: one figure, ex against training memory, generation memory, size on
 disk and generation speed. In each panel a variant is dominated when another is at least as good on
 both axes and better on one, by the numbers drawn. What has no common measure (a busy machine,
 another machine or backend, a shared process) is left out of its panel and named below it.
@@ -16,8 +16,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.report.charts.style import PAPER, finish, legend_below, percent_limits
-from harness.report.columns import BUSY, Entry, contended, entry_looks, machine_of
+from harness.report.charts.style import (
+    BUSY,
+    PAPER,
+    column_styles,
+    finish,
+    legend_below,
+    percent_limits,
+)
+from harness.report.columns import Column
 from harness.stats.intervals import Interval
 
 PANEL_CHARACTERS = 60
@@ -40,29 +47,29 @@ class Panel:
 
     title: str
     more_is_better: bool
-    cost: Callable[[Entry], float | None]
-    unusable: Callable[[Entry], str]
-    measure: Callable[[Entry], object]
+    cost: Callable[[Column], float | None]
+    unusable: Callable[[Column], str]
+    measure: Callable[[Column], object]
     """What must agree among the variants of a panel: machine, backend."""
     unlike: str
     """What is said where it does not."""
 
 
-def tradeoff_figure(entries: Sequence[Entry]) -> Figure:
+def tradeoff_figure(columns: Sequence[Column]) -> Figure:
     """ex against memory, size and speed; filled where no other variant dominates."""
     made = Figure(figsize=(9.0, 6.4), layout="constrained")
     grid = made.subplots(2, 2, sharey=True)
     for axes, panel in zip(grid.flat, PANELS, strict=True):
-        _draw_panel(axes, panel, entries)
-    drawn = _points(entries, lambda entry: 0.0)
+        _draw_panel(axes, panel, columns)
+    drawn = _points(columns, lambda column: 0.0)
     grid[0, 0].set_ylim(percent_limits(max([p.ex, *(p.interval or ())]) for p in drawn))
     for axes in grid[:, 0]:
         axes.set_ylabel("Execution accuracy (%)")
     handles = [
         Line2D([], [], marker=marker, color=colour, linestyle="none", markersize=9)
-        for colour, marker in entry_looks(entries)
+        for colour, marker in column_styles(columns)
     ]
-    legend_below(made, handles, [entry.label for entry in entries])
+    legend_below(made, handles, [column.label for column in columns])
     made.suptitle(
         "Filled: no other variant is as good on both axes and better on one. Bars: 95% over tables",
         fontsize=10,
@@ -70,9 +77,9 @@ def tradeoff_figure(entries: Sequence[Entry]) -> Figure:
     return made
 
 
-def _draw_panel(axes: Axes, panel: Panel, entries: Sequence[Entry]) -> None:
-    out = left_out(panel, entries)
-    points = _points(entries, lambda e: None if e.label in out else panel.cost(e))
+def _draw_panel(axes: Axes, panel: Panel, columns: Sequence[Column]) -> None:
+    out = left_out(panel, columns)
+    points = _points(columns, lambda e: None if e.label in out else panel.cost(e))
     for point in points:
         _draw(axes, point, dominated(point, points, panel.more_is_better))
     notes = [panel.title, f"{'right' if panel.more_is_better else 'left'} is better"]
@@ -92,13 +99,13 @@ def _draw_panel(axes: Axes, panel: Panel, entries: Sequence[Entry]) -> None:
     axes.set_xlabel("\n".join(notes))
 
 
-def left_out(panel: Panel, entries: Sequence[Entry]) -> dict[str, str]:
+def left_out(panel: Panel, columns: Sequence[Column]) -> dict[str, str]:
     """The labels of variants that a panel cannot show, each with the reason."""
-    measured = [entry for entry in entries if panel.cost(entry) is not None]
-    out = {entry.label: why for entry in measured if (why := panel.unusable(entry))}
-    rest = [entry for entry in measured if entry.label not in out]
-    if len({panel.measure(entry) for entry in rest}) > 1:
-        out |= {entry.label: panel.unlike for entry in rest}
+    measured = [column for column in columns if panel.cost(column) is not None]
+    out = {column.label: why for column in measured if (why := panel.unusable(column))}
+    rest = [column for column in measured if column.label not in out]
+    if len({panel.measure(column) for column in rest}) > 1:
+        out |= {column.label: panel.unlike for column in rest}
     return out
 
 
@@ -120,11 +127,11 @@ def dominated(point: Point, points: Sequence[Point], more_is_better: bool) -> bo
     )
 
 
-def _points(entries: Sequence[Entry], cost: Callable[[Entry], float | None]) -> list[Point]:
+def _points(columns: Sequence[Column], cost: Callable[[Column], float | None]) -> list[Point]:
     points = []
-    for style, entry in zip(entry_looks(entries), entries, strict=True):
-        execution = entry.result.execution if entry.result else None
-        value = cost(entry)
+    for style, column in zip(column_styles(columns), columns, strict=True):
+        execution = column.result.execution
+        value = cost(column)
         if execution is None or execution.ex is None or value is None:
             continue
         interval = execution.clustered_ci95 or execution.ci95
@@ -148,25 +155,25 @@ def _draw(axes: Axes, point: Point, hollow: bool) -> None:
     )
 
 
-def _memory(entry: Entry, phase: str) -> float | None:
-    memory = entry.result.memory if entry.result else None
+def _memory(column: Column, phase: str) -> float | None:
+    memory = column.result.memory
     found = memory.phase(phase) if memory else None
     return found.mlx_peak_bytes / 1e9 if found else None
 
 
-def _size(entry: Entry) -> float | None:
-    size = entry.result.size if entry.result else None
+def _size(column: Column) -> float | None:
+    size = column.result.size
     return (size.base_bytes + size.adapter_bytes) / 1e9 if size else None
 
 
-def _generation_speed(entry: Entry) -> float | None:
-    speed = entry.result.throughput if entry.result else None
+def _generation_speed(column: Column) -> float | None:
+    speed = column.result.throughput
     return speed.generation_tokens_per_s if speed else None
 
 
-def _shared(phase: str) -> Callable[[Entry], str]:
-    def why(entry: Entry) -> str:
-        memory = entry.result.memory if entry.result else None
+def _shared(phase: str) -> Callable[[Column], str]:
+    def why(column: Column) -> str:
+        memory = column.result.memory
         found = memory.phase(phase) if memory else None
         return "in a process shared with others" if found and found.shared_process else ""
 
@@ -177,9 +184,9 @@ def _memory_panel(title: str, phase: str) -> Panel:
     return Panel(
         title,
         False,
-        lambda entry: _memory(entry, phase),
+        lambda column: _memory(column, phase),
         _shared(phase),
-        lambda entry: entry.run and entry.run.results.run.device.backend,
+        lambda column: column.run.results.run.device.backend,
         "measured on different backends",
     )
 
@@ -188,14 +195,14 @@ PANELS = (
     _memory_panel("MLX peak memory, training (GB)", "train"),
     _memory_panel("MLX peak memory, generating (GB)", "generate"),
     Panel(
-        "Size on disk, base and adapter (GB)", False, _size, lambda entry: "", lambda entry: 0, ""
+        "Size on disk, base and adapter (GB)", False, _size, lambda column: "", lambda column: 0, ""
     ),
     Panel(
         "Generation speed (tokens/s)",
         True,
         _generation_speed,
-        lambda entry: BUSY if contended(entry) else "",
-        machine_of,
+        lambda column: BUSY if column.contended else "",
+        lambda column: column.machine,
         "timed on different machines",
     ),
 )

@@ -1,6 +1,6 @@
 """What the page's explorer of examples shows: an index of all, and full texts where it matters.
 
-Input: report entries (and their dataset, where its name resolves to the very data of the run) ->
+Input: report columns (and their dataset, where its name resolves to the very data of the run) ->
 output: a JSON-able object. Questions and tables are not in the store; without the dataset the
 explorer has texts, SQL and verdicts only. Above ``FULL_EXAMPLES`` examples texts, tables and rows
 are kept of the disagreements between variants, and of a seeded sample of the others up to that
@@ -19,7 +19,7 @@ from harness.data.prompts import style
 from harness.data.records import AGGREGATIONS, Example, Split, Table
 from harness.data.sources.resolve import NAMES, resolve_dataset
 from harness.errors import UserError
-from harness.report.columns import Entry
+from harness.report.columns import Column
 from harness.runs.store import StoredRun
 from harness.schema.rows import PredictionRow
 
@@ -28,7 +28,7 @@ SHOWN_ROWS = 5
 
 
 @dataclass(frozen=True)
-class Column:
+class Answers:
     """One variant's answers by example id."""
 
     label: str
@@ -41,36 +41,36 @@ GOLD = -1
 OTHER_DATA = "These runs answered different data, so no examples stand side by side."
 
 
-def explorer(entries: Sequence[Entry]) -> dict[str, Any]:
+def explorer(columns: Sequence[Column]) -> dict[str, Any]:
     """The explorer's data; no examples where no variant has stored predictions, or where the runs
     answered other questions under the same numbers."""
-    columns = [
-        Column(entry.label, {row.id: row for row in rows})
-        for entry in entries
-        if entry.run is not None and (rows := entry.run.predictions(entry.name))
+    answers = [
+        Answers(column.label, {row.id: row for row in rows})
+        for column in columns
+        if (rows := column.run.predictions(column.variant))
     ]
-    data = {entry.run.results.dataset.sha256 for entry in entries if entry.run is not None}
+    data = {column.run.results.dataset.sha256 for column in columns}
     if len(data) > 1:
-        columns = []
-    ids = sorted({number for column in columns for number in column.rows})
-    split = _test_split([entry.run for entry in entries if entry.run is not None])
-    full, note = _kept_in_full(columns, ids)
-    results = _results(columns, full, split) if split else {}
+        answers = []
+    ids = sorted({number for one in answers for number in one.rows})
+    split = _test_split([column.run for column in columns])
+    full, note = _kept_in_full(answers, ids)
+    results = _results(answers, full, split) if split else {}
     return {
-        "variants": [column.label for column in columns],
+        "variants": [one.label for one in answers],
         "total": len(ids),
         "known": split is not None,
         "note": OTHER_DATA if len(data) > 1 else note,
-        "examples": [_example(number, columns, split, number in full, results) for number in ids],
+        "examples": [_example(number, answers, split, number in full, results) for number in ids],
         "tables": _tables(full, split),
     }
 
 
-def _kept_in_full(columns: Sequence[Column], ids: Sequence[int]) -> tuple[set[int], str]:
+def _kept_in_full(answers: Sequence[Answers], ids: Sequence[int]) -> tuple[set[int], str]:
     """The examples whose texts the page keeps, and how they were chosen; empty for all of them."""
     if len(ids) <= FULL_EXAMPLES:
         return set(ids), ""
-    disagreed = {number for number in ids if _disagree(columns, number)}
+    disagreed = {number for number in ids if _disagree(answers, number)}
     others = [number for number in ids if number not in disagreed]
     room = max(0, FULL_EXAMPLES - len(disagreed))
     drawn = np.random.default_rng(0).permutation(len(others))[:room]
@@ -100,12 +100,12 @@ def _test_split(runs: Sequence[StoredRun]) -> Split | None:
     return dataset.test if dataset.sha256 == sha256 else None
 
 
-def _disagree(columns: Sequence[Column], number: int) -> bool:
-    return len({column.rows[number].ex for column in columns if number in column.rows}) > 1
+def _disagree(answers: Sequence[Answers], number: int) -> bool:
+    return len({one.rows[number].ex for one in answers if number in one.rows}) > 1
 
 
 def _results(
-    columns: Sequence[Column], full: set[int], split: Split
+    answers: Sequence[Answers], full: set[int], split: Split
 ) -> dict[tuple[int, int], tuple[str | None, Any]]:
     """Rows that gold and each variant's text return on the example's table.
 
@@ -119,20 +119,20 @@ def _results(
         example = split.examples[number]
         table = split.tables[example.table_id]
         asked.append(((number, GOLD), (table, dialect.completion(example.gold, table))))
-        for place, column in enumerate(columns):
-            row = column.rows.get(number)
+        for place, one in enumerate(answers):
+            row = one.rows.get(number)
             if row is not None and row.text and row.failure is None:
                 asked.append(((number, place), (table, row.text)))
-    answers = execute_all([question for _, question in asked])
+    executed = execute_all([question for _, question in asked])
     return {
         key: (answer.sql, None if answer.rows is None else [list(row) for row in answer.rows])
-        for (key, _), answer in zip(asked, answers, strict=True)
+        for (key, _), answer in zip(asked, executed, strict=True)
     }
 
 
 def _example(
     number: int,
-    columns: Sequence[Column],
+    answers: Sequence[Answers],
     split: Split | None,
     full: bool,
     results: Mapping[tuple[int, int], tuple[str | None, Any]],
@@ -150,8 +150,8 @@ def _example(
             sql, rows = results.get((number, GOLD), (None, None))
             found["gold"] = {"sql": sql, **_shown(rows)}
     found["v"] = [
-        _answer(column.rows.get(number), full, results.get((number, place)))
-        for place, column in enumerate(columns)
+        _answer(one.rows.get(number), full, results.get((number, place)))
+        for place, one in enumerate(answers)
     ]
     return found
 

@@ -18,10 +18,9 @@ from markdown_it import MarkdownIt
 
 from harness.report.article import Article
 from harness.report.charts.curves import render_charts
-from harness.report.columns import run_entries
+from harness.report.columns import columns_of
 from harness.report.page.explorer import explorer
 from harness.report.report import render_reports
-from harness.report.tables.question_tables import ArticleGrades
 from harness.runs.store import StoredRun
 
 TEMPLATES = Path(__file__).resolve().parent
@@ -31,11 +30,7 @@ TEMPLATES = Path(__file__).resolve().parent
 _MARKS = {"<sub>": "\ue000", "</sub>": "\ue001", "<br>": "\ue002"}
 
 
-def render_page(
-    runs: Sequence[StoredRun],
-    article: Article | None = None,
-    grades: ArticleGrades | None = None,
-) -> str:
+def render_page(runs: Sequence[StoredRun], article: Article | None = None) -> str:
     """The page of one or more runs."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -44,10 +39,10 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    data = explorer(run_entries(runs))
+    data = explorer(columns_of(runs))
     return environment.get_template("page.html.j2").render(
         title=", ".join(run.id for run in runs),
-        report=report_html(render_reports(runs, article, grades), render_charts(runs)),
+        report=report_html(render_reports(runs, article), render_charts(runs)),
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
         data=script_json(data),

@@ -1,6 +1,6 @@
 """Saved checkpoints in words: one table over all variants, then what may be said of the last.
 
-Input: entries whose run holds rows of checkpoints (`--checkpoints`) -> output: Markdown; runs that
+Input: columns whose run holds rows of checkpoints (`--checkpoints`) -> output: Markdown; runs that
 stored only the section without rows get the table without intervals and no verdict.
 """
 
@@ -26,19 +26,19 @@ from harness.markdown import (
     percent_interval,
     table,
 )
-from harness.report.columns import Entry
+from harness.report.columns import Column
 
 
-def entry_qualities(entry: Entry) -> list[CheckpointScores]:
+def column_scores(column: Column) -> list[CheckpointScores]:
     """Every evaluated checkpoint of a variant, in order; empty without any."""
-    return scores_of(RunVariant(entry.run, entry.name)) if entry.run else []
+    return scores_of(RunVariant(column.run, column.variant))
 
 
-def checkpoints(entries: Sequence[Entry]) -> str:
+def checkpoints(columns: Sequence[Column]) -> str:
     """Every evaluated checkpoint, the best by each metric in bold, and the verdicts on the last."""
     rows = []
-    for entry in entries:
-        found = entry_qualities(entry)
+    for column in columns:
+        found = column_scores(column)
         best = {
             name: _best(found, value, least)
             for name, value, least in (
@@ -49,7 +49,7 @@ def checkpoints(entries: Sequence[Entry]) -> str:
         }
         rows += [
             [
-                escape(entry.label),
+                escape(column.label),
                 str(q.iteration),
                 _bold(fixed(q.full_text_loss), q in best["full"]),
                 _bold(fixed(q.completion_loss), q in best["completion"]),
@@ -63,17 +63,17 @@ def checkpoints(entries: Sequence[Entry]) -> str:
         return ""
     headers = ["Variant", "Iteration", "full_text loss", "Completion loss", "95%", "ex", "95%"]
     told = [
-        f"- {checkpoint_sentence(entry.label, one, len(beside))}"
-        for entry in entries
-        for beside in [entry_last_beside_best(entry)]
+        f"- {checkpoint_sentence(column.label, one, len(beside))}"
+        for column in columns
+        for beside in [column_best_checkpoints(column)]
         for one in beside
     ]
     return "\n\n".join(part for part in (table(headers, rows), "\n".join(told)) if part)
 
 
-def entry_last_beside_best(entry: Entry) -> list[BestCheckpoint]:
+def column_best_checkpoints(column: Column) -> list[BestCheckpoint]:
     """The last checkpoint of a variant beside its best, by each metric."""
-    return best_checkpoint_of(RunVariant(entry.run, entry.name)) if entry.run else []
+    return best_checkpoint_of(RunVariant(column.run, column.variant))
 
 
 def checkpoint_sentence(label: str, one: BestCheckpoint, family: int) -> str:

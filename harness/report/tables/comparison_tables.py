@@ -1,6 +1,6 @@
 """Tables that set variants against each other: speed trials, comparisons, gates.
 
-Input: entries, comparisons or gates -> output: Markdown; an empty string where there is nothing
+Input: columns, comparisons or gates -> output: Markdown; an empty string where there is nothing
 to show.
 """
 
@@ -21,21 +21,21 @@ from harness.markdown import (
     p_value,
     table,
 )
-from harness.report.columns import Entry, contended
+from harness.report.columns import Column
 from harness.report.conclusions import mcnemar_text
 from harness.schema.results import GateResult
 
 
-def throughput(entries: Sequence[Entry]) -> str:
+def throughput(columns: Sequence[Column]) -> str:
     """Speed trials: medians, with when and where they were taken."""
     rows = []
-    for entry in entries:
-        speed = entry.result.throughput if entry.result else None
+    for column in columns:
+        speed = column.result.throughput
         if speed is None:
             continue
         rows.append(
             [
-                escape(entry.label),
+                escape(column.label),
                 fixed(speed.prompt_tokens_per_s, 1),
                 fixed(speed.generation_tokens_per_s, 2),
                 fixed(speed.ttft_s),
@@ -44,7 +44,7 @@ def throughput(entries: Sequence[Entry]) -> str:
                 fixed(speed.batched_tokens_per_s, 1),
                 str(speed.trials),
                 escape(speed.measured_at),
-                _timing_note(entry, speed.cached),
+                _timing_note(column, speed.cached),
             ]
         )
     headers = [
@@ -154,6 +154,6 @@ def gates(results: Sequence[GateResult]) -> str:
     return f"{table(headers, rows, text_columns=3)}\n\n" + "\n".join(reasons)
 
 
-def _timing_note(entry: Entry, cached: bool) -> str:
-    notes = (["cached"] if cached else []) + (["contended"] if contended(entry) else [])
+def _timing_note(column: Column, cached: bool) -> str:
+    notes = (["cached"] if cached else []) + (["contended"] if column.contended else [])
     return ", ".join(notes) or NONE

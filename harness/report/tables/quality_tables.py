@@ -1,6 +1,6 @@
 """Tables of quality that the article does not have: summary, execution, failures, parity.
 
-Input: entries -> output: Markdown; an empty string where there is nothing to show. The article's
+Input: columns -> output: Markdown; an empty string where there is nothing to show. The article's
 own tables are in ``article_tables`` and ``question_tables``, comparisons in
 ``comparison_tables``.
 """
@@ -22,40 +22,38 @@ from harness.markdown import (
     percent_interval,
     table,
 )
-from harness.report.columns import Entry, speed_note, training_note
+from harness.report.columns import Column
 from harness.schema.variant_result import Execution, GroupRate, VariantResult
 from harness.stats.rates import wilson
 
 AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 
 
-def summary(entries: Sequence[Entry]) -> str:
+def summary(columns: Sequence[Column]) -> str:
     """The one table of the README and the terminal: quality, speed, memory, size, time."""
     rows = []
     # Plain texts do not say where an answer begins: there the loss is that of the whole text.
-    losses = [e.result.loss for e in _stored(entries) if e.result and e.result.loss]
+    losses = [loss for column in columns if (loss := column.result.loss)]
     whole = bool(losses) and not any(loss.completion for loss in losses)
-    for entry in _stored(entries):
-        result = entry.result
-        if result is None or entry.run is None:
-            continue
+    for column in columns:
+        result = column.result
         loss, execution, speed = result.loss, result.execution, result.throughput
         shown = loss and (loss.full_text if whole else loss.completion)
         hardened = execution.ex_hardened if execution else None
         rows.append(
             [
-                escape(entry.label),
+                escape(column.label),
                 fixed(shown.loss) if shown else NONE,
                 percent(execution.ex if execution else None),
                 percent_interval(execution.clustered_ci95 or execution.ci95) if execution else NONE,
                 percent(hardened),
-                sample_note(entry.run, result),
+                sample_note(column.run, result),
                 _noted(
-                    fixed(speed.generation_tokens_per_s if speed else None, 1), speed_note(entry)
+                    fixed(speed.generation_tokens_per_s if speed else None, 1), column.speed_note
                 ),
-                entry.finetune_memory or NONE,
+                _training_memory(result),
                 gigabytes(result.size.base_bytes) if result.size else NONE,
-                _duration(result),
+                _training_time(column),
             ]
         )
     headers = [
@@ -73,13 +71,13 @@ def summary(entries: Sequence[Entry]) -> str:
     return table(headers, rows) if rows else ""
 
 
-def execution(entries: Sequence[Entry]) -> str:
+def execution(columns: Sequence[Column]) -> str:
     """Execution accuracy by every definition, with both intervals."""
     rows = []
-    for entry, found in _executions(entries):
+    for column, found in _executions(columns):
         rows.append(
             [
-                escape(entry.label),
+                escape(column.label),
                 percent(found.ex),
                 percent_interval(found.ci95),
                 percent_interval(found.clustered_ci95),
@@ -108,9 +106,9 @@ def execution(entries: Sequence[Entry]) -> str:
     return table(headers, rows) if rows else ""
 
 
-def failures(entries: Sequence[Entry]) -> str:
+def failures(columns: Sequence[Column]) -> str:
     """Failed answers by kind, variants side by side; the most frequent kind first."""
-    shown = list(_executions(entries))
+    shown = list(_executions(columns))
     totals: dict[str, int] = {}
     for _, found in shown:
         for kind, number in found.failures.items():
@@ -120,34 +118,34 @@ def failures(entries: Sequence[Entry]) -> str:
     return table(["Failure", *(escape(e.label) for e, _ in shown)], rows) if rows else ""
 
 
-def by_aggregate(entries: Sequence[Entry]) -> str:
+def by_aggregate(columns: Sequence[Column]) -> str:
     """Execution accuracy by the gold's aggregate."""
     return _groups(
-        entries,
+        columns,
         "Gold aggregate",
         lambda found: found.by_agg,
         lambda key: AGGREGATES.index(key) if key in AGGREGATES else len(AGGREGATES),
     )
 
 
-def by_conditions(entries: Sequence[Entry]) -> str:
+def by_conditions(columns: Sequence[Column]) -> str:
     """Execution accuracy by the gold's number of conditions."""
     return _groups(
-        entries,
+        columns,
         "Gold conditions",
         lambda found: found.by_conditions,
         lambda key: int(key) if key.isdigit() else 99,
     )
 
 
-def fuse_parity(entries: Sequence[Entry]) -> str:
+def fuse_parity(columns: Sequence[Column]) -> str:
     """PPL and accuracy of adapter, fused and dequantized, and answers that flipped."""
     rows = []
-    for entry in _stored(entries):
-        fuse = entry.result.fuse if entry.result else None
+    for column in columns:
+        fuse = column.result.fuse
         if fuse is None:
             continue
-        cells = [escape(entry.label)]
+        cells = [escape(column.label)]
         for form in (fuse.adapter, fuse.fused, fuse.dequantized):
             cells += [fixed(form.ppl), percent(form.ex)] if form else [NONE, NONE]
         flips = fuse.flips
@@ -163,31 +161,27 @@ def fuse_parity(entries: Sequence[Entry]) -> str:
     if not rows:
         return ""
     why = [
-        f"- {escape(entry.label)}: dequantized form skipped, "
-        f"it {escape(entry.result.fuse.skipped)}."
-        for entry in entries
-        if entry.result and entry.result.fuse and entry.result.fuse.skipped
+        f"- {escape(column.label)}: dequantized form skipped, "
+        f"it {escape(column.result.fuse.skipped)}."
+        for column in columns
+        if column.result.fuse and column.result.fuse.skipped
     ]
     return "\n\n".join([table(headers, rows), "\n".join(why)]).rstrip()
 
 
-def _stored(entries: Sequence[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry.result is not None]
-
-
-def _executions(entries: Sequence[Entry]) -> Iterable[tuple[Entry, Execution]]:
-    for entry in entries:
-        if entry.result is not None and entry.result.execution is not None:
-            yield entry, entry.result.execution
+def _executions(columns: Sequence[Column]) -> Iterable[tuple[Column, Execution]]:
+    for column in columns:
+        if column.result.execution is not None:
+            yield column, column.result.execution
 
 
 def _groups(
-    entries: Sequence[Entry],
+    columns: Sequence[Column],
     title: str,
     pick: Callable[[Execution], dict[str, GroupRate]],
     order: Callable[[str], int],
 ) -> str:
-    shown = [(entry, pick(found)) for entry, found in _executions(entries)]
+    shown = [(column, pick(found)) for column, found in _executions(columns)]
     keys = sorted({key for _, groups in shown for key in groups}, key=order)
     rows = []
     for key in keys:
@@ -209,10 +203,18 @@ def _group_rate(group: GroupRate | None) -> str:
     return f"{percent(group.ex)} ({percent_interval(interval)}, {group.n})"
 
 
-def _duration(result: VariantResult) -> str:
-    if not result.finetune or not result.adapter:
+def _training_memory(result: VariantResult) -> str:
+    peak = result.memory.phase("train") if result.memory else None
+    if peak is None:
         return NONE
-    return _noted(duration(result.finetune.wall_s), training_note(result, taken=False))
+    return gigabytes(peak.mlx_peak_bytes) + (" (shared process)" if peak.shared_process else "")
+
+
+def _training_time(column: Column) -> str:
+    finetune = column.result.finetune
+    if not finetune or not column.result.adapter:
+        return NONE
+    return _noted(duration(finetune.wall_s), column.training_note(taken=False))
 
 
 def _noted(value: str, note: str) -> str:

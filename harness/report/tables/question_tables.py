@@ -1,50 +1,38 @@
 """The students questions, every variant's answer side by side, and the speeds of those answers.
 
-Input: entries (and the article with its graded texts) -> output: Markdown. The ratio lines divide
-mean speeds over the questions, as the article did; they are left out where the machine was busy.
-Interleaved speed trials, which a comparison may rest on, are in ``tables``.
+Input: columns, the published article's beside ours -> output: Markdown. The ratio lines divide mean
+speeds over the questions, as the article did; they are left out where the machine was busy. The
+interleaved speed trials, which a comparison may rest on, are in ``comparison_tables``.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from harness.markdown import block, code, escape, fixed, table
-from harness.report.article import Article, ArticleAnswer
-from harness.report.columns import Entry, Speed, speed_note
+from harness.report.columns import Column
 from harness.schema.variant_result import Cell, QuestionResult
 
 SHOWN_ROWS = 3
 
 
-@dataclass(frozen=True)
-class Graded:
-    """What one of the article's texts does on our students table."""
-
-    correct: bool
-    rows: list[list[Cell]] | None
-    failure: str | None
-
-
-ArticleGrades = Mapping[tuple[str, str | None, str], Graded]
-"""(question, hint, column) -> grade of the article's text."""
-
-
-def questions(
-    entries: Sequence[Entry], article: Article | None = None, grades: ArticleGrades | None = None
-) -> str:
-    """One block a question: prompt, gold, and a row for each variant."""
-    by_prompt: dict[str, list[tuple[Entry, QuestionResult]]] = {}
-    for entry in entries:
-        for answer in (entry.result.questions if entry.result else None) or []:
-            by_prompt.setdefault(answer.prompt, []).append((entry, answer))
+def questions(columns: Sequence[Column], published: Sequence[Column] = ()) -> str:
+    """One block a question of ``columns``: prompt, gold, and a row for each variant."""
+    by_prompt: dict[str, list[tuple[Column, QuestionResult]]] = {}
+    for column in columns:
+        for answer in column.result.questions or []:
+            by_prompt.setdefault(answer.prompt, []).append((column, answer))
     blocks = []
     for number, (prompt, answers) in enumerate(by_prompt.items(), start=1):
         first = answers[0][1]
-        rows = [_answer_row(entry, answer) for entry, answer in answers]
-        rows += _article_rows(first, article, grades or {})
+        beside = [
+            (column, answer)
+            for column in published
+            for answer in column.result.questions or []
+            if answer.question == first.question
+        ]
+        rows = [_answer_row(column, answer) for column, answer in [*answers, *beside]]
         headers = ["Variant", "Written", "Rows", "Right", "Prompt tokens/s", "Generation tokens/s"]
         blocks.append(
             f"#### {number}. {escape(first.question)}\n\n{block(prompt)}\n\n"
@@ -54,75 +42,50 @@ def questions(
     return "\n\n".join(blocks)
 
 
-def question_summary(
-    entries: Sequence[Entry], article: Article | None = None, grades: ArticleGrades | None = None
-) -> str:
-    """How many of the questions each variant, and each column of the article, got right."""
-    rows = []
-    for entry in entries:
-        answers = (entry.result.questions if entry.result else None) or []
-        if answers:
-            right = sum(answer.correct for answer in answers)
-            rows.append([escape(entry.label), f"{right} of {len(answers)}"])
-    for column in article.variants if article and grades and rows else []:
-        found = [grade.correct for key, grade in (grades or {}).items() if key[2] == column]
-        rows.append([f"published {escape(column)}", f"{sum(found)} of {len(found)}"])
+def question_summary(columns: Sequence[Column]) -> str:
+    """How many of the questions each column got right."""
+    rows = [
+        [escape(column.label), f"{sum(answer.correct for answer in answers)} of {len(answers)}"]
+        for column in columns
+        if (answers := column.result.questions)
+    ]
     return table(["Variant", "Questions right"], rows) if rows else ""
 
 
-def speeds(entries: Sequence[Entry]) -> str:
+def speeds(columns: Sequence[Column]) -> str:
     """Prompt and generation speed of each question, variants side by side."""
-    shown = [entry for entry in entries if entry.speeds]
+    shown = [(escape(c.label), timed) for c in columns if (timed := c.timed_questions)]
     if not shown:
         return ""
-    headers = []
-    for _ in shown:
-        headers += ["Fine-tuning", "Prompt tokens/s", "Generation tokens/s"]
-    rows = []
-    for place in range(max(len(entry.speeds) for entry in shown)):
-        row = []
-        for entry in shown:
-            speed = entry.speeds[place] if place < len(entry.speeds) else None
-            row += [
-                escape(entry.label) if speed else "",
-                fixed(speed.prompt_tokens_per_s) if speed else "",
-                fixed(speed.generation_tokens_per_s) if speed else "",
-            ]
-        rows.append(row)
+    cells = [
+        [[label, fixed(q.prompt_tokens_per_s), fixed(q.generation_tokens_per_s)] for q in timed]
+        for label, timed in shown
+    ]
+    rows = [
+        [cell for each in row for cell in each]
+        for row in itertools.zip_longest(*cells, fillvalue=["", "", ""])
+    ]
+    headers = ["Fine-tuning", "Prompt tokens/s", "Generation tokens/s"] * len(shown)
     return table(headers, rows, text_columns=0)
 
 
-def ratio_lines(entries: Sequence[Entry], article: Article | None = None) -> str:
+def ratio_lines(columns: Sequence[Column]) -> list[str]:
     """Each later variant's mean speed over an earlier one's, as the article's closing lines."""
-    shown = [entry for entry in entries if entry.speeds and entry.run is not None]
+    shown = [column for column in columns if column.timed_questions]
     lines = []
-    if any(entry.run and entry.run.results.run.contended for entry in shown):
+    if any(column.contended for column in shown):
         lines.append(
             "- No ratio: the machine was busy with other work while these timings were taken."
         )
     else:
         for first, other in itertools.combinations(shown, 2):
-            if _machine(other) != _machine(first):
-                lines.append(
-                    f"- No ratio of {escape(other.label)} to {escape(first.label)}: "
-                    "they were timed on different machines."
-                )
-                continue
             lines += _ratios(first, other)
     lines += [
-        f"- {escape(entry.label)}: {note}, taken {escape(entry.result.throughput.measured_at)}."
-        for entry in shown
-        if entry.result and entry.result.throughput and (note := speed_note(entry))
+        f"- {escape(column.label)}: {column.speed_note}, taken {escape(speed.measured_at)}."
+        for column in shown
+        if (speed := column.result.throughput) and column.speed_note
     ]
-    if article is not None:
-        printed, computed = article.printed_ratios, article.computed_ratios
-        lines += [
-            f"- Published, prompt: {printed.prompt_tokens_per_s:.2f} times; its own figures give "
-            f"{computed.prompt_tokens_per_s:.2f}.",
-            f"- Published, generation: {printed.generation_tokens_per_s:.2f} times; its own "
-            f"figures give {computed.generation_tokens_per_s:.2f}.",
-        ]
-    return "\n".join(lines)
+    return lines
 
 
 def show_rows(rows: Sequence[Sequence[Cell]] | None) -> str:
@@ -145,10 +108,10 @@ def show_cell(cell: Cell) -> str:
     return str(cell)
 
 
-def _answer_row(entry: Entry, answer: QuestionResult) -> list[str]:
+def _answer_row(column: Column, answer: QuestionResult) -> list[str]:
     result = f"failed: {code(answer.failure)}" if answer.failure else show_rows(answer.rows)
     return [
-        escape(entry.label),
+        escape(column.label),
         code(answer.text),
         result,
         "yes" if answer.correct else "no",
@@ -157,63 +120,20 @@ def _answer_row(entry: Entry, answer: QuestionResult) -> list[str]:
     ]
 
 
-def _article_rows(
-    asked: QuestionResult, article: Article | None, grades: ArticleGrades
-) -> list[list[str]]:
-    if article is None:
-        return []
-    rows = []
-    for question in article.questions:
-        for column, answer in question.answers.items():
-            if question.question not in asked.prompt or not _same_hint(asked, answer, article):
-                continue
-            grade = grades.get((question.question, answer.hint, column))
-            rows.append(
-                [
-                    f"published {escape(column)}",
-                    code(answer.text),
-                    _grade_rows(grade),
-                    ("yes" if grade.correct else "no") if grade else "not graded",
-                    fixed(answer.prompt_tokens_per_s),
-                    fixed(answer.generation_tokens_per_s),
-                ]
-            )
-    return rows
+def _ratios(first: Column, other: Column) -> list[str]:
+    pair = f"{escape(other.label)} to {escape(first.label)}"
+    if first.run.results.run.device.chip != other.run.results.run.device.chip:
+        return [f"- No ratio of {pair}: they were timed on different machines."]
 
+    def mean(column: Column, speed: str) -> float:
+        values = [float(getattr(question, speed)) for question in column.timed_questions]
+        return sum(values) / len(values)
 
-def _same_hint(asked: QuestionResult, answer: ArticleAnswer, article: Article) -> bool:
-    hints = {
-        other.hint
-        for question in article.questions
-        for other in question.answers.values()
-        if other.hint
-    }
-    present = {hint for hint in hints if hint in asked.prompt}
-    return present == ({answer.hint} if answer.hint else set())
-
-
-def _grade_rows(grade: Graded | None) -> str:
-    if grade is None:
-        return "not run"
-    return f"failed: {code(grade.failure)}" if grade.failure else show_rows(grade.rows)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def _ratios(first: Entry, other: Entry) -> list[str]:
-    def ratio(name: str) -> float:
-        speeds_of: list[Sequence[Speed]] = [other.speeds, first.speeds]
-        above, below = (_mean([getattr(speed, name) for speed in each]) for each in speeds_of)
-        return above / below
-
-    pair = f"{escape(other.label)} is {{:.2f}} times {escape(first.label)}"
     return [
-        "- `Prompt tokens/s`: " + pair.format(ratio("prompt_tokens_per_s")),
-        "- `Generation tokens/s`: " + pair.format(ratio("generation_tokens_per_s")),
+        f"- `{name}`: {escape(other.label)} is {mean(other, speed) / mean(first, speed):.2f} times "
+        f"{escape(first.label)}"
+        for name, speed in (
+            ("Prompt tokens/s", "prompt_tokens_per_s"),
+            ("Generation tokens/s", "generation_tokens_per_s"),
+        )
     ]
-
-
-def _machine(entry: Entry) -> str | None:
-    return entry.run.results.run.device.chip if entry.run else None
