@@ -20,7 +20,7 @@ import numpy as np
 
 from harness.backend import mx
 from harness.errors import UserError
-from harness.measure.shared_prefixes import Rows, Window, plan
+from harness.measure.batch_plan import PrefixWindow, Rows, pad, plan
 from harness.sharding import SINGLE_RANK, Shard
 
 PREFILL_TOKENS = 2048
@@ -66,12 +66,12 @@ class BatchDecoder:
         for layer in self._cache:
             layer.filter(chosen)
 
-    def take_in(self, other: BatchDecoder) -> None:
-        """Go on with the rows of ``other`` too, after this one's; ``other`` is used up."""
+    def extend(self, other: BatchDecoder) -> None:
+        """Decode the rows of ``other`` too, after this one's; ``other`` is used up."""
         self._inputs = mx.concatenate([self._inputs, other._inputs])
         for layer, more in zip(self._cache, other._cache, strict=True):
             layer.extend(more)
-        other._cache.clear()  # whoever made it may hold it still
+        other._cache.clear()  # its maker may still hold a reference
 
 
 def decoders(
@@ -141,7 +141,7 @@ def decoder_of(model: Any, prompts: Rows) -> BatchDecoder:
     return BatchDecoder(model, cache, [prompt[-1] for prompt in prompts])
 
 
-def _prefix_cache(model: Any, rows: Rows, window: Window) -> list[Any] | None:
+def _prefix_cache(model: Any, rows: Rows, window: PrefixWindow) -> list[Any] | None:
     if not window.prefixes:
         return None
     cache = _empty_cache(model, len(window.prefixes))
@@ -162,12 +162,10 @@ def _copy(ahead: list[Any] | None, places: list[int]) -> list[Any] | None:
 def _extend(model: Any, cache: list[Any], rows: Rows) -> None:
     """Run ``rows`` (some may be empty) through the model and append them to their caches."""
     lengths = [len(row) for row in rows]
-    width = max(lengths)
+    tokens = pad(rows)
+    width = tokens.shape[1]
     if width == 0:
         return
-    tokens = np.zeros((len(rows), width), np.int32)
-    for position, row in enumerate(rows):
-        tokens[position, : len(row)] = row
     padded = min(lengths) < width
     if padded:
         for layer in cache:
@@ -188,12 +186,12 @@ def batchable(model: Any) -> bool:
         from mlx_lm.models.cache import make_prompt_cache
 
         merges = all(hasattr(layer, "merge") for layer in make_prompt_cache(model))
-        known = merges and _same_in_company(model)
+        known = merges and _rows_are_independent(model)
         object.__setattr__(model, "_tunebench_batchable", known)
     return bool(known)
 
 
-def _same_in_company(model: Any) -> bool:
+def _rows_are_independent(model: Any) -> bool:
     """Whether a row's logits are the same alone and beside longer ones, but for rounding.
 
     mlx-lm's gemma2 lays the mask of a batch over its heads: an error, or wrong numbers in silence

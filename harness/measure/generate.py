@@ -2,16 +2,16 @@
 
 DESIGN.md section 5, generation: greedy, at most 128 new tokens, stopped at a stop token or the
 first newline, 16 prompts at a time in length order (of 64 neighbours that share beginnings, by
-the length of what they do not share: ``prefixes.py``). A batch is fixed by the prompts alone,
+the length of what they do not share: ``batch_plan.py``). A batch is fixed by the prompts alone,
 never by what the model answers, so that a low-precision model, whose batched answers may differ
 from its single ones, still gives the same answers every time. On the CPU, in float32, several
-batches go through the model as one (``running.py``), and adapters are folded into the weights.
-Reading the texts as SQL is `sql`'s business; the speed of generation is ``speed.py``'s.
+batches go through the model as one (:func:`decode_continuously`), and adapters are merged into the
+weights. Reading the texts as SQL is left to `sql`; ``speed.py`` times generation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,6 @@ from harness import protocols
 from harness.disk.journal import Journal
 from harness.errors import UserError
 from harness.measure.decode import BatchDecoder, batchable, decoders
-from harness.measure.running import run
 from harness.models.config import ModelConfig
 from harness.models.cpu.decode_batches import fitting
 from harness.models.cpu.merged_adapters import merged
@@ -37,20 +36,11 @@ Finish = Literal["stop", "newline", "length"]
 class GenerationProtocol:
     """How answers are generated; a change raises the stage version in ``pipeline/cache_keys``."""
 
-    name: str = protocols.GENERATION
     max_new_tokens: int = 128
     batch_size: int = protocols.BATCH_ROWS
     """Prompts decoded together, cut from length order."""
     stop_at_newline: bool = True
     """End at the first newline, as one answer of the dialect is one line."""
-
-    def describe(self) -> str:
-        """The protocol in words, to print beside its numbers."""
-        newline = " or the first newline" if self.stop_at_newline else ""
-        return (
-            f"{self.name}: greedy, at most {self.max_new_tokens} new tokens, to a stop token"
-            f"{newline}, batch {self.batch_size} in length order"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +69,7 @@ def generate(
         loaded: model (put in evaluation mode and back) and its tokenizer.
         prompts: token ids as `data.tokens.encode_prompt` gives them.
         protocol: how; the default is the published one.
-        progress: told the answers finished.
+        progress: called with the number of answers finished.
         kept: batches of an earlier, killed process, which are not answered again; new ones are
             added. The same prompts, model and protocol must have made them.
         share: of several ranks, which batches are this one's; all get every answer.
@@ -88,11 +78,11 @@ def generate(
         UserError: a prompt is empty or does not fit the model's context.
     """
     protocol = protocol or GenerationProtocol()
-    room = _room(loaded, prompts, protocol.max_new_tokens)
+    limits = _max_new_tokens(loaded, prompts, protocol.max_new_tokens)
     stops = _Stops(loaded.tokenizer, protocol.stop_at_newline)
     found = {row: Generation(**fields) for row, fields in kept.rows.items()} if kept else {}
 
-    answering = _Answering(stops, room)
+    answering = _Answering(stops, limits)
 
     def take(position: int, token: int) -> bool:
         answer = answering.take(position, token)
@@ -110,9 +100,9 @@ def generate(
     loaded.model.eval()
     try:
         with wired_limit(loaded.model), merged(loaded.model):
-            size, join = _together(loaded, prompts, protocol)
+            size, batches = _decoded_together(loaded, prompts, protocol)
             ready = decoders(loaded.model, prompts, protocol.batch_size, frozenset(found), share)
-            run(map(answering.begun, ready), size, join, take)
+            decode_continuously(map(answering.begin, ready), size, batches, take)
     finally:
         loaded.model.train(was_training)
     for ours in share.gather([[row, asdict(answer)] for row, answer in found.items()]):
@@ -150,31 +140,77 @@ class _Stops:
         return Generation(text, len(tokens), finish)
 
 
-class _Answering:
-    """The rows that are being answered, and the batches they are of."""
+ReadyBatch = tuple[tuple[int, ...], BatchDecoder]
+"""Positions of the rows of a batch, and the decoder that holds them."""
 
-    def __init__(self, stops: _Stops, room: Sequence[int]) -> None:
-        """``room`` is the limit on new tokens by position."""
+_LEAVING = 4
+"""A quarter of the rows leaves together: each leaving copies the caches of all that stay."""
+
+
+def decode_continuously(
+    ready: Iterator[ReadyBatch], batch_size: int, batches: int, take: Callable[[int, int], bool]
+) -> None:
+    """Decode every row of every batch, one token a row a step (continuous batching).
+
+    With ``batches`` 1 a row leaves the moment it is done. Where several batches are decoded as
+    one, the next batch joins as soon as its rows fit, and rows leave some at a time.
+
+    Args:
+        ready: batches, each requested when it can begin.
+        batch_size: most rows of one batch.
+        batches: how many may be decoded as one.
+        take: called with a row's position and its next token; returns whether the row goes on.
+    """
+    rows: list[int] = []
+    going: set[int] = set()
+    decoder: BatchDecoder | None = None
+    while True:
+        while len(rows) + batch_size <= batches * batch_size:
+            if (found := next(ready, None)) is None:
+                break
+            positions, batch = found
+            if decoder is None:
+                decoder = batch
+            else:
+                decoder.extend(batch)
+            rows += positions
+            going.update(positions)
+        if decoder is None:
+            return
+        for row, token in zip(rows, decoder.step(), strict=True):
+            if row in going and not take(row, token):
+                going.remove(row)
+        leaving = len(rows) - len(going)
+        if not going:
+            rows, decoder = [], None
+        elif leaving and (batches == 1 or leaving * _LEAVING >= len(rows)):
+            decoder.keep([place for place, row in enumerate(rows) if row in going])
+            rows = [row for row in rows if row in going]
+
+
+class _Answering:
+    """The rows that are being answered, and the batches they belong to."""
+
+    def __init__(self, stops: _Stops, limits: Sequence[int]) -> None:
+        """``limits`` are the most new tokens of each row, by position."""
         self._stops = stops
-        self._room = room
+        self._limits = limits
         self._tokens: dict[int, list[int]] = {}
         self._batch: dict[int, tuple[int, ...]] = {}
 
-    def begun(
-        self, batch: tuple[tuple[int, ...], BatchDecoder]
-    ) -> tuple[tuple[int, ...], BatchDecoder]:
-        """Note the rows of a batch that begins; it is passed on."""
+    def begin(self, batch: ReadyBatch) -> ReadyBatch:
+        """Note the rows of a batch that begins, and return the batch."""
         rows, _ = batch
         self._tokens.update({row: [] for row in rows})
         self._batch.update(dict.fromkeys(rows, rows))
         return batch
 
     def take(self, row: int, token: int) -> Generation | None:
-        """One more token of a row; its answer if that was the last."""
+        """Add a token to a row; returns the answer if that token was the last."""
         tokens = self._tokens[row]
         tokens.append(token)
         reason = self._stops.reason(token)
-        if reason is None and len(tokens) < self._room[row]:
+        if reason is None and len(tokens) < self._limits[row]:
             return None
         del self._tokens[row]
         return self._stops.generation(tokens, reason or "length")
@@ -185,7 +221,7 @@ class _Answering:
         return () if any(other in self._tokens for other in batch) else batch
 
 
-def _together(
+def _decoded_together(
     loaded: LoadedModel, prompts: Sequence[Sequence[int]], protocol: GenerationProtocol
 ) -> tuple[int, int]:
     """Rows of a batch, and how many batches are decoded as one."""
@@ -199,10 +235,12 @@ def _together(
     return protocol.batch_size, fitting(loaded.model, protocol.batch_size, longest)
 
 
-def _room(loaded: LoadedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[int]:
-    """New tokens each prompt may have, all prompts checked before the first is answered."""
+def _max_new_tokens(
+    loaded: LoadedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int
+) -> list[int]:
+    """The most new tokens of each prompt; all prompts are checked before one is answered."""
     context = ModelConfig(loaded.base.config).context
-    room = []
+    limits = []
     for position, prompt in enumerate(prompts):
         if not prompt:
             raise UserError(f"prompt {position} has no tokens; a prompt needs at least one")
@@ -213,5 +251,5 @@ def _room(loaded: LoadedModel, prompts: Sequence[Sequence[int]], max_new_tokens:
                 f"{context}, of which at least one must be left for the answer. Shorten the "
                 "table or question, or use a model with a longer context (--model)."
             )
-        room.append(left)
-    return room
+        limits.append(left)
+    return limits

@@ -22,9 +22,8 @@ from pydantic import Field
 from harness.backend import mx
 from harness.disk.journal import Journal
 from harness.errors import UserError
-from harness.measure.batches import length_batches
-from harness.measure.entropy import TargetNll
-from harness.measure.token_nll import split_model, target_nll
+from harness.measure.batch_plan import length_batches
+from harness.measure.token_nll import TargetNll, split_model, target_nll
 from harness.progress import ProgressCallback, silent
 from harness.protocols import BATCH_ROWS
 from harness.schema.rows import LossRow
@@ -41,8 +40,8 @@ _MLX_LM_PAD = 0
 class ExampleLoss(LossRow):
     """The stored sums of one example, and the two parts of its ``mlx_lm_compat``, all in nats."""
 
-    native_nll: float = Field(
-        allow_inf_nan=True, description="full_nll in the precision mlx-lm would use."
+    mlx_lm_nll: float = Field(
+        allow_inf_nan=True, description="full_nll as mlx-lm's loss would compute it."
     )
     after_end_nll: float = Field(
         allow_inf_nan=True, description="NLL of the pad token after the example's end."
@@ -160,17 +159,17 @@ def mlx_lm_compat(losses: Sequence[ExampleLoss], settings: CompatSettings) -> Lo
                 )
             # A row as long as the limit leaves no slot for the pad token.
             padded = length < settings.max_seq_length
-            nll.append(loss.native_nll + (loss.after_end_nll if padded else 0.0))
+            nll.append(loss.mlx_lm_nll + (loss.after_end_nll if padded else 0.0))
             tokens += loss.full_tokens + padded
     return _mean(math.fsum(nll), tokens)
 
 
 def _example_loss(example: TokenizedExample, nll: TargetNll) -> ExampleLoss:
     # Target i of the row is token i + 1; the last one is the pad token after the end.
-    exact, native = nll.exact[:-1], nll.native[:-1]
-    start = max(example.prompt_length - 1, 0) if example.has_answer else exact.size
-    of_completion = exact[start:]
-    full_nll = float(exact.sum())
+    full = nll.nll[:-1]
+    start = max(example.prompt_length - 1, 0) if example.has_answer else full.size
+    of_completion = full[start:]
+    full_nll = float(full.sum())
     if not math.isfinite(full_nll):
         raise UserError(
             f"the loss of example {example.id} (table {example.table_id}) is {full_nll}: the "
@@ -181,11 +180,11 @@ def _example_loss(example: TokenizedExample, nll: TargetNll) -> ExampleLoss:
         id=example.id,
         table_id=example.table_id,
         full_nll=full_nll,
-        full_tokens=int(exact.size),
+        full_tokens=int(full.size),
         completion_nll=float(of_completion.sum()),
         completion_tokens=int(of_completion.size),
-        native_nll=float(native.sum()),
-        after_end_nll=float(nll.native[-1]),
+        mlx_lm_nll=float(nll.mlx_lm_nll[:-1].sum()),
+        after_end_nll=float(nll.mlx_lm_nll[-1]),
     )
 
 

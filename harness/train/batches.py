@@ -18,16 +18,8 @@ import numpy as np
 
 from harness.backend import mx
 from harness.data.tokens import TokenizedExample
+from harness.measure.batch_plan import length_batches, pad
 from harness.train.loss_function import span_targets
-
-PAD = 0
-"""Fills rows to a common width; never a target, and causal attention never looks at it."""
-
-
-def length_order_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Indices of all rows in consecutive batches, shortest first; the last may be smaller."""
-    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
-    return [order[at : at + batch_size] for at in range(0, len(order), batch_size)]
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,8 @@ class Schedule:
         """Every batch of epoch ``number`` (from 0) in training order."""
         generator = np.random.default_rng([self.seed, number])
         tied = generator.permutation(len(self.lengths))
-        cut = length_order_batches([self.lengths[index] for index in tied], self.batch_size)
+        lengths = [self.lengths[index] for index in tied]
+        cut = length_batches(lengths, self.batch_size, longest_first=False)
         return [[int(tied[index]) for index in cut[at]] for at in generator.permutation(len(cut))]
 
     def iterate(self, start: int) -> Iterator[list[int]]:
@@ -59,7 +52,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Scored:
+class TargetCounts:
     """One iteration's counts over all ranks."""
 
     tokens: int
@@ -73,8 +66,9 @@ class Scored:
 class BatchIterator:
     """mlx-lm's ``iterate_batches`` over a :class:`Schedule`, with a hook between iterations.
 
-    ``train`` asks for the next batch once the previous update is evaluated, so that ``between``
-    sees the weights after exactly that many iterations, outside of mlx-lm's step timer.
+    ``train`` requests the next batch once the previous update is evaluated, so that
+    ``on_iteration_end`` sees the weights after exactly that many iterations, outside of mlx-lm's
+    step timer.
     """
 
     def __init__(
@@ -92,11 +86,11 @@ class BatchIterator:
         self._max_length = max_length
         self.start = 0
         """Iterations already done; a resumed run sets it (a multiple of ``accumulate``)."""
-        self.scored = Scored(0, 0, 1.0)
-        """The batch given out last."""
-        self.between: Callable[[int], None] = lambda done: None
+        self.counts = TargetCounts(0, 0, 1.0)
+        """Of the batch that was yielded last."""
+        self.on_iteration_end: Callable[[int], None] = lambda done: None
         """Called with the number of iterations done before each further batch is made."""
-        self.given: Callable[[], None] = lambda: None
+        self.on_batch_ready: Callable[[], None] = lambda: None
         """Called when a batch is ready, just before mlx-lm's step begins."""
 
     def __call__(
@@ -108,7 +102,11 @@ class BatchIterator:
         seed: int | None = None,
         comm_group: Any = None,
     ) -> Iterator[tuple[mx.array, mx.array, mx.array]]:
-        """``(tokens, spans, denominator)`` a batch; the arguments are mlx-lm's, ours are fixed."""
+        """Yield ``(tokens, spans, denominator)`` of each batch.
+
+        ``tokens`` is ``(rows, longest)``, ``spans`` is ``(rows, 2)``, ``denominator`` a scalar. The
+        arguments are mlx-lm's; of them only ``comm_group`` is used.
+        """
         rank, size = (comm_group.rank(), comm_group.size()) if comm_group else (0, 1)
         batches = self._schedule.iterate(self.start)
         done = self.start
@@ -117,15 +115,15 @@ class BatchIterator:
             targets = sum(span_targets(*self.span(row)) for batch in group for row in batch)
             denominator = max(1, targets) / (self._accumulate * size)
             for batch in group:
-                self.between(done)
+                self.on_iteration_end(done)
                 spans = [self.span(row) for row in batch]
-                self.scored = Scored(
+                self.counts = TargetCounts(
                     tokens=sum(length for _, length in spans),
                     targets=sum(span_targets(*span) for span in spans),
                     denominator=denominator,
                 )
                 made = self._arrays(batch[rank::size], denominator)
-                self.given()
+                self.on_batch_ready()
                 yield made
                 done += 1
 
@@ -139,16 +137,7 @@ class BatchIterator:
         self, rows: Sequence[int], denominator: float
     ) -> tuple[mx.array, mx.array, mx.array]:
         spans = [self.span(row) for row in rows]
-        tokens = padded([self._rows[row].tokens[: self._max_length] for row in rows])
-        if not rows:  # a partial batch with fewer rows than ranks: nothing scored here
+        tokens = pad([self._rows[row].tokens[: self._max_length] for row in rows])
+        if not rows:  # a partial batch with fewer rows than ranks: nothing is scored here
             tokens, spans = np.zeros((1, 2), np.int32), [(0, 0)]
         return mx.array(tokens), mx.array(spans), mx.array(denominator, mx.float32)
-
-
-def padded(rows: Sequence[Sequence[int]]) -> np.ndarray[Any, np.dtype[np.int32]]:
-    """Rows as one int32 matrix as wide as the longest, filled with ``PAD`` on the right."""
-    width = max((len(row) for row in rows), default=0)
-    matrix = np.full((len(rows), width), PAD, np.int32)
-    for at, row in enumerate(rows):
-        matrix[at, : len(row)] = row
-    return matrix

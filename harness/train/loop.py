@@ -131,8 +131,8 @@ class Session:
         )
         start = self._resume()
         self._batches.start = start
-        self._batches.between = self._between
-        self._batches.given = self._given
+        self._batches.on_iteration_end = self._on_iteration_end
+        self._batches.on_batch_ready = self._on_batch_ready
         self._first = start + 1
         mx.eval(self._model.parameters(), self._optimizer.state)
         prepare(self._model)
@@ -148,10 +148,10 @@ class Session:
                     self._batches,
                     self,
                 )
-            self._between(variant.iters)
+            self._on_iteration_end(variant.iters)
         self._model.eval()
 
-    def _given(self) -> None:
+    def _on_batch_ready(self) -> None:
         """A batch is ready: mlx-lm's step begins."""
         if not self._trains:
             self._trains = True
@@ -169,17 +169,17 @@ class Session:
         loss = float(info["train_loss"])
         if not math.isfinite(loss):
             raise self._diverged(loss, iteration)
-        scored = self._batches.scored
+        counts = self._batches.counts
         # mlx-lm reports the mean over ranks of sum/denominator: undo both for the sum.
-        nats = loss * scored.denominator * self._world.size()
+        nats = loss * counts.denominator * self._world.size()
         timed = None if iteration == self._first else seconds
-        self.curve.add(nats, scored.targets, scored.tokens, timed)
+        self.curve.add(nats, counts.targets, counts.tokens, timed)
         self._progress(f"fine-tune {self._variant.name}", iteration, self._variant.iters)
 
     def on_val_loss_report(self, info: dict[str, Any]) -> None:
         """mlx-lm's callback; its validation is off."""
 
-    def _between(self, done: int) -> None:
+    def _on_iteration_end(self, done: int) -> None:
         """Everything that looks at the weights after ``done`` iterations."""
         begun = time.perf_counter()
         if done == self._batches.start:

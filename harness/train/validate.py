@@ -14,10 +14,10 @@ from harness.backend import mx, nn
 from harness.data.records import Example, LogicalForm, Split
 from harness.data.sampling import stratified
 from harness.data.tokens import TokenizedExample
+from harness.measure.batch_plan import length_batches, pad
 from harness.models.cpu.cross_entropy import prepare
 from harness.progress import ProgressCallback, silent
 from harness.sharding import Shard
-from harness.train.batches import length_order_batches, padded
 from harness.train.loss_function import scored_nats, span_targets
 
 
@@ -44,7 +44,7 @@ def mean_loss(
     """
     model.eval()
     prepare(model)
-    batches = length_order_batches([len(row.tokens) for row in rows], batch_size)
+    batches = length_batches([len(row.tokens) for row in rows], batch_size, longest_first=False)
     share = Shard.of_the_group()
     nats, targets = 0.0, 0
     for number, batch in enumerate(batches):
@@ -59,4 +59,4 @@ def mean_loss(
 
 def _batch_nats(model: nn.Module, rows: Sequence[TokenizedExample]) -> float:
     spans = mx.array([(0, len(row.tokens)) for row in rows])
-    return scored_nats(model, mx.array(padded([row.tokens for row in rows])), spans)
+    return scored_nats(model, mx.array(pad([row.tokens for row in rows])), spans)

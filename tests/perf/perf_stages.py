@@ -104,7 +104,7 @@ def decoding(folder: str) -> dict[str, Any]:
 
     timed(decode, "_extend", "prefill")
     timed(decode.BatchDecoder, "step", "decoding")
-    for name in ("keep", "take_in"):
+    for name in ("keep", "extend"):
         timed(decode.BatchDecoder, name, "rows joining and leaving")
     generate.generate(loaded, prompts[:2])
     for stage in spent:

@@ -28,7 +28,7 @@ LOSSES = [
         full_tokens=2,
         completion_nll=0.0,
         completion_tokens=1,
-        native_nll=0.0,
+        mlx_lm_nll=0.0,
         after_end_nll=0.0,
     )
     for row in ROWS

@@ -9,7 +9,8 @@ import numpy as np
 
 import harness.backend  # noqa: F401
 from harness.data.tokens import TokenizedExample
-from harness.train.batches import BatchIterator, Schedule, length_order_batches, padded
+from harness.measure.batch_plan import length_batches, pad
+from harness.train.batches import BatchIterator, Schedule
 
 LENGTHS = (9, 3, 7, 3, 5, 8, 2, 6, 4, 10, 3)
 
@@ -37,8 +38,8 @@ def made(iterator: BatchIterator, count: int, group: Group | None = None) -> lis
 
 
 def test_length_order_keeps_the_last_partial_batch() -> None:
-    assert length_order_batches([5, 1, 4, 2, 3], 2) == [[1, 3], [4, 2], [0]]
-    assert length_order_batches([], 2) == []
+    assert length_batches([5, 1, 4, 2, 3], 2, longest_first=False) == [[1, 3], [4, 2], [0]]
+    assert length_batches([], 2, longest_first=False) == []
 
 
 def test_an_epoch_visits_every_row_once() -> None:
@@ -77,7 +78,7 @@ def test_any_iteration_can_be_reached_directly() -> None:
 
 
 def test_rows_are_padded_to_the_longest_of_their_own_batch() -> None:
-    assert padded([(1, 2), (3,), ()]).tolist() == [[1, 2], [3, 0], [0, 0]]
+    assert pad([(1, 2), (3,), ()]).tolist() == [[1, 2], [3, 0], [0, 0]]
     rows = [row(number, length) for number, length in enumerate(LENGTHS)]
     for tokens, spans, _ in made(BatchIterator(rows, Schedule(LENGTHS, 4, 0)), 3):
         assert tokens.shape[1] == spans[:, 1].max()
@@ -90,7 +91,7 @@ def test_the_denominator_is_the_target_count_of_the_batch() -> None:
     (_, spans, denominator), *_ = made(iterator, 1)
     assert sorted(map(tuple, spans.tolist())) == [(0, 3), (0, 5)]
     assert denominator == 4 + 2
-    assert (iterator.scored.tokens, iterator.scored.targets) == (8, 6)
+    assert (iterator.counts.tokens, iterator.counts.targets) == (8, 6)
 
 
 def test_mask_prompt_scores_the_completion_only() -> None:
@@ -133,7 +134,7 @@ def test_the_hook_runs_between_iterations_with_the_number_done() -> None:
     seen: list[int] = []
     iterator = BatchIterator([row(0, 5)], Schedule((5,), 4, 0))
     iterator.start = 2
-    iterator.between = seen.append
+    iterator.on_iteration_end = seen.append
     made(iterator, 3)
     assert seen == [2, 3, 4]
 

@@ -108,7 +108,8 @@ def test_an_update_equals_adam_on_the_mean_over_its_targets(
     from mlx.utils import tree_flatten
 
     from harness.backend import nn
-    from harness.train.batches import Schedule, padded
+    from harness.measure.batch_plan import pad
+    from harness.train.batches import Schedule
     from harness.train.loss_function import training_loss
 
     variant = make_variant("article/lora", iters=2, grad_accumulation_steps=2, batch_size=2)
@@ -120,7 +121,7 @@ def test_an_update_equals_adam_on_the_mean_over_its_targets(
     optimizer = build_optimizer(variant, plain.model)
     schedule = Schedule(tuple(len(row.tokens) for row in rows), 2, 0)
     batch = [rows[at] for number in (0, 1) for at in schedule.epoch(0)[number]]
-    tokens = mx.array(padded([row.tokens for row in batch]))
+    tokens = mx.array(pad([row.tokens for row in batch]))
     spans = mx.array([(0, len(row.tokens)) for row in batch])
     targets = mx.array(float(sum(len(row.tokens) - 1 for row in batch)))
     plain.model.train()

@@ -11,8 +11,7 @@ from measure_models import Base, Loaded, llama, rows
 
 from harness.disk.journal import Journal
 from harness.measure.decode import BatchDecoder
-from harness.measure.generate import GenerationProtocol, generate
-from harness.measure.running import run
+from harness.measure.generate import GenerationProtocol, decode_continuously, generate
 from harness.models.cpu import decode_batches
 from harness.models.cpu.decode_batches import DecodeBatches
 
@@ -31,7 +30,7 @@ class Script:
     def keep(self, places: list[int]) -> None:
         self.rows = [self.rows[place] for place in places]
 
-    def take_in(self, other: Script) -> None:
+    def extend(self, other: Script) -> None:
         self.rows += other.rows
 
 
@@ -51,7 +50,7 @@ def played(lengths: list[int], size: int, batches: int) -> list[tuple[str, list[
         left[row] -= 1
         return left[row] > 0
 
-    run(ready(), size, batches, take)
+    decode_continuously(ready(), size, batches, take)
     assert not any(left.values())
     return log
 
@@ -100,7 +99,7 @@ def prompts() -> list[list[int]]:
 def loaded(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> Loaded:
     """A model whose answers end at different steps: their limit is what a context of 70 leaves."""
     monkeypatch.setattr(
-        "harness.measure.generate._room",
+        "harness.measure.generate._max_new_tokens",
         lambda _, prompts, most: [min(most, 70 - len(prompt)) for prompt in prompts],
     )
     return Loaded(llama(seed=5, vocab_size=258), tiny.tokenizer, tiny.base)

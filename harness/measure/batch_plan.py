@@ -1,9 +1,13 @@
-"""Beginnings that rows have in common: token rows -> a plan that runs each of them once.
+"""Which rows are computed together: token rows -> batches in length order, and padded matrices.
 
-The questions on one table all start with its name and columns, half of a prompt and more. What
-a causal model computes for those positions is the same in each row, so it is computed once a
-group and copied. Found by tokens alone: nothing here knows of tables or prompt styles, and where
-nothing is shared the plan is plain batches in length order.
+Rows of like length share a batch, so that almost nothing is padding (1.003 times the real tokens
+against 1.30 in file order on MLX's WikiSQL text).
+
+Beginnings that rows have in common are computed once. The questions on one table all start with
+its name and columns, which is half of a prompt and more. What a causal model computes for those
+positions is the same in each row, so :func:`plan` has it computed once for a group and copied. It
+compares tokens alone and knows nothing of tables or prompt styles; where nothing is shared it
+gives plain batches in length order. Nothing is computed here.
 """
 
 from __future__ import annotations
@@ -12,6 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 MIN_SHARED = 16
 """Tokens in common below which a second pass over the group costs more than it saves."""
 
@@ -19,6 +26,36 @@ WINDOW_BATCHES = 4
 """Batches cut from one set of prefixes: enough rows for their rests to be of like length."""
 
 Rows = Sequence[Sequence[int]]
+"""Token ids of each row."""
+
+
+def length_batches(
+    lengths: Sequence[int], batch_size: int, longest_first: bool = True
+) -> list[list[int]]:
+    """Positions of ``lengths`` in batches of at most ``batch_size`` neighbours in length order.
+
+    With the longest batch first, memory peaks, and runs out, at the start. Equal lengths keep
+    their input order; every position appears exactly once; no rows give no batches.
+
+    Raises:
+        ValueError: ``batch_size`` is below one.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    sign = -1 if longest_first else 1
+    order = sorted(range(len(lengths)), key=lambda position: sign * lengths[position])
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def pad(rows: Rows, fill: int = 0) -> NDArray[np.int32]:
+    """Rows as one matrix ``(rows, longest)``, filled with ``fill`` on the right.
+
+    Causal attention keeps what is filled in out of every real position.
+    """
+    matrix = np.full((len(rows), max(map(len, rows), default=0)), fill, np.int32)
+    for position, row in enumerate(rows):
+        matrix[position, : len(row)] = row
+    return matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +74,7 @@ class Start(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PrefixWindow:
     """Rows computed together: prefixes in one pass, then the rests in batches of like length.
 
     ``prefixes`` are (row, length): the first ``length`` tokens of ``row``; empty where one pass
@@ -50,7 +87,7 @@ class Window:
 
 
 def shared_prefixes(rows: Rows, minimum: int = MIN_SHARED) -> list[SharedPrefix]:
-    """Partition ``rows`` into groups with a common prefix, at least one token of each row apart.
+    """Partition ``rows`` into groups with a common prefix, leaving each row one token at least.
 
     Neighbours in lexicographic order join as long as the positions saved grow: a group of k rows
     saves k - 1 times its prefix.
@@ -79,10 +116,11 @@ def shared_prefixes(rows: Rows, minimum: int = MIN_SHARED) -> list[SharedPrefix]
     return sorted(groups, key=lambda group: (-len(rows[group.rows[0]]), min(group.rows)))
 
 
-def plan(rows: Rows, batch_size: int, window_batches: int = WINDOW_BATCHES) -> list[Window]:
+def plan(rows: Rows, batch_size: int, window_batches: int = WINDOW_BATCHES) -> list[PrefixWindow]:
     """Windows over ``rows``, longest groups first, every row in exactly one batch.
 
-    Depends on the rows alone, so that equal prompts are always computed in equal company.
+    The plan depends on the rows alone, so that equal prompts are always computed together with
+    the same others.
 
     Raises:
         ValueError: ``batch_size`` is below one.
@@ -97,7 +135,7 @@ def plan(rows: Rows, batch_size: int, window_batches: int = WINDOW_BATCHES) -> l
     ]
 
 
-def _window(rows: Rows, chosen: list[int], batch_size: int) -> Window:
+def _window(rows: Rows, chosen: list[int], batch_size: int) -> PrefixWindow:
     groups = shared_prefixes([rows[row] for row in chosen])
     longest = max(group.length for group in groups)
     prefixes, starts = [], {}
@@ -114,15 +152,15 @@ def _window(rows: Rows, chosen: list[int], batch_size: int) -> Window:
         len(batch) * max(len(rows[row]) - starts[row].length for row in batch) for batch in shared
     )
     if longest == 0 or work >= sum(len(b) * max(len(rows[row]) for row in b) for b in plain):
-        return Window((), {row: Start(0, 0) for row in chosen}, plain)
-    return Window(tuple(prefixes), starts, shared)
+        return PrefixWindow((), {row: Start(0, 0) for row in chosen}, plain)
+    return PrefixWindow(tuple(prefixes), starts, shared)
 
 
 def _batches(lengths: dict[int, int], batch_size: int) -> tuple[tuple[int, ...], ...]:
-    order = sorted(lengths, key=lambda row: (-lengths[row], row))
-    return tuple(
-        tuple(order[start : start + batch_size]) for start in range(0, len(order), batch_size)
-    )
+    """Rows in length order, longest first, as :func:`length_batches` cuts them; equals by row."""
+    rows = sorted(lengths)
+    found = length_batches([lengths[row] for row in rows], batch_size)
+    return tuple(tuple(rows[position] for position in batch) for batch in found)
 
 
 def _group(rows: Rows, members: list[int], length: int) -> SharedPrefix:

@@ -8,10 +8,9 @@ import pytest
 from measure_models import TEXT, Loaded, llama
 
 from harness.backend import mx
-from harness.measure.batches import length_batches
+from harness.measure.batch_plan import SharedPrefix, length_batches, plan, shared_prefixes
 from harness.measure.decode import batchable, decoders
 from harness.measure.generate import GenerationProtocol, generate
-from harness.measure.shared_prefixes import SharedPrefix, plan, shared_prefixes
 
 
 def test_rows_with_a_common_beginning_form_a_group() -> None:
