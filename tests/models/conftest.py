@@ -22,6 +22,12 @@ def tiny(cache: Cache) -> BaseModel:
     return resolve("tiny", cache)
 
 
+@pytest.fixture(scope="session")
+def shallow(cache: Cache, two_layers: Path) -> BaseModel:
+    """A two-layer model of tiny's kind."""
+    return resolve(str(two_layers), cache)
+
+
 @pytest.fixture
 def copy(tiny: BaseModel, tmp_path: Path) -> Path:
     """The tiny model's folder, to be damaged."""

@@ -23,10 +23,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 
 @pytest.fixture(scope="session")
-def loader(cache: Cache) -> Callable[[Variant], LoadedModel]:
-    """The tiny model, quantized as a variant says, fresh at every call."""
-    tiny = resolve("tiny", cache)
-    return lambda variant: load(quantized(tiny, variant.quantize, cache))
+def loader(cache: Cache, two_layers: Path) -> Callable[[Variant], LoadedModel]:
+    """A two-layer model of tiny's kind, quantized as a variant says, fresh at every call."""
+    base = resolve(str(two_layers), cache)
+    return lambda variant: load(quantized(base, variant.quantize, cache))
 
 
 @pytest.fixture(scope="session")

@@ -55,13 +55,13 @@ def test_smollm2_is_estimated_as_measured() -> None:
     """LoRA, batch 4 of 83 tokens: 3.3 s a step and 1.30 GB at 4 x 128; 4-bit 5.0 s a step."""
     config = read_config("smollm2")
     for name, measured_s in (("lora", 3.3), ("qlora", 5.0)):
-        variant = make_variant(name, iters=1, val_batches=1)
+        variant = make_variant(name, iters=1, val_batches=1, num_layers=16)
         lora = variant.lora_parameters.model_dump(exclude_none=True)
         counts, sizes = predict(config, "lora", 16, lora, variant.quantize)
         told = estimate(variant, config, counts, sizes.base_bytes, [83] * 4, gflops=80)
         assert measured_s / 1.5 < told.train_s < measured_s * 1.5
     base = 4 * count(config).total
-    variant = make_variant("lora")
+    variant = make_variant("lora", num_layers=16)
     counts = count(config, "lora", 16, variant.lora_parameters.model_dump(exclude_none=True))
     told = estimate(variant, config, counts, base, [116] * 4, gflops=80)
     assert told.peak_bytes == pytest.approx(1.302e9, rel=0.15)

@@ -23,7 +23,7 @@ def make_rows(count: int, seed: int) -> list[TokenizedExample]:
 
 
 def make_variant(name: str, **changes: object) -> Variant:
-    """A shipped variant cut short."""
+    """A shipped variant cut short, of two layers."""
     short = {"iters": 4, "steps_per_report": 2, "steps_per_eval": 2, "save_every": 2}
-    short |= {"val_batches": 2}
+    short |= {"val_batches": 2, "num_layers": 2}
     return load_variants([name], {k: str(v) for k, v in (short | changes).items()})[0]
