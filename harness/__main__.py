@@ -53,14 +53,14 @@ def main() -> None:
         print_message(INTERRUPTED)
         sys.exit(130)
     except SystemExit as end:
-        if end.code == 130:  # typer's way to pass Ctrl-C on
+        if end.code == 130:  # typer's exit status after Ctrl-C
             interrupt.taken()
             print_message(INTERRUPTED)
         raise
     except Exception as error:
-        told = refusal(error)
-        if told is not None:
-            print_message(f"tunebench: {told}")
+        reason = refusal(error)
+        if reason is not None:
+            print_message(f"tunebench: {reason}")
             sys.exit(2)
         traceback.print_exc()
         print_message(

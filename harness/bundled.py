@@ -1,6 +1,6 @@
-"""Where the files that come with the library lie: `fixtures/` beside `harness/`.
+"""Where the files that come with the library are: `fixtures/` beside `harness/`.
 
-Every other module asks here, so that the layout of a checkout is known in one place.
+Every other module takes the paths from here, so only this one knows the layout of a checkout.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The two error families, and the wording of the first.
+"""Errors that are not bugs, and their wording.
 
-A :class:`UserError` is something the user can put right: it is shown as one message without a
-traceback (exit status 2 in the CLI, 4 from pytest). Everything else is a bug and keeps its
-traceback.
+A :class:`UserError` is a mistake that the user can correct: it is shown as one message without a
+traceback (exit status 2 in the CLI, 4 from pytest). A :class:`RemoteError` quotes another process.
+Everything else is a bug and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ class UserError(Exception):
 
 
 class RemoteError(RuntimeError):
-    """The failure of another process, told in its words: what they say of a disk is of its own."""
+    """The failure of another process in its own words. Where they report a disk, it is the disk of
+    that process."""
 
 
 def unknown(kind: str, value: str, allowed: Iterable[str], hint: str = "") -> UserError:
-    """The error for a name that is not one of ``allowed``: nearest names first, then the rest.
+    """The error for a name that is not one of ``allowed``, which it lists, nearest names first.
 
     Args:
-        kind: what was named, e.g. ``"variant"``.
+        kind: what the name should be of, e.g. ``"variant"``.
         value: what the user wrote.
         allowed: every accepted name.
         hint: the next step, e.g. a command to run.

@@ -1,8 +1,8 @@
-"""Ctrl-C that comes once, and that waits for the end of a block of native code.
+"""Ctrl-C that is raised once, and that is delayed until a block of native code has ended.
 
-Python raises KeyboardInterrupt inside whatever runs. Where that was DuckDB's C++ (2.0.1), 2 of 7
-interrupts were lost or ended the process by an abort; of those that wait, none of 120 was.
-Only the main thread gets signals; elsewhere the block runs as it is.
+Python raises KeyboardInterrupt inside whatever code runs. Inside DuckDB's C++ (2.0.1) 2 of 7
+interrupts were lost or aborted the process; of 120 delayed ones none was. Only the main thread
+gets signals; in other threads a block runs without protection.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from types import FrameType
 from typing import Any
 
 PAUSE_S = 5.0
-"""A second Ctrl-C within this time is taken for the first: it would tear what ends the command."""
+"""Seconds within which a second Ctrl-C is ignored: it would interrupt the orderly end of the
+command."""
 
 
 class FirstInterrupt:
-    """Ctrl-C as one KeyboardInterrupt, however often it is pressed; in the main thread only."""
+    """One KeyboardInterrupt however often Ctrl-C is pressed; in the main thread only."""
 
     def __init__(self) -> None:
         self._last = -PAUSE_S
@@ -29,12 +30,12 @@ class FirstInterrupt:
             self._before = signal.signal(signal.SIGINT, self._raise)
 
     def taken(self) -> None:
-        """Ignore it from now on: the command is ending."""
+        """Ignore Ctrl-C from now on: the command is ending."""
         if self._before is not None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def restore(self) -> None:
-        """Leave Ctrl-C as it was found."""
+        """Restore the earlier handling of Ctrl-C."""
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
             self._before = None
@@ -48,19 +49,19 @@ class FirstInterrupt:
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Raise a KeyboardInterrupt that comes during the block at its end, unless it fails itself."""
+    """Delay a KeyboardInterrupt to the end of the block; if the block fails, that error counts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
 
     before = signal.signal(signal.SIGINT, note)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if came:
+    if received:
         raise KeyboardInterrupt

@@ -1,7 +1,7 @@
-"""Progress as a plain callable, so that library code never prints.
+"""Progress as a plain callable, so that library code never prints it.
 
-A stage reports ``(label, done, total)``; :class:`TerminalProgress` turns that into a bar with the
-time left on a terminal, and into a line now and then where there is none (a log file, CI).
+A stage reports ``(label, done, total)``; :class:`TerminalProgress` shows that as a bar with the
+time left on a terminal, and as a line every 30 s in a log file or in CI.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ LINE_INTERVAL_S = 30.0
 
 
 def silent(label: str, done: float, total: float) -> None:
-    """The callback that shows nothing."""
+    """A callback that shows nothing."""
 
 
 def print_message(message: str) -> None:
-    """A line on standard error."""
+    """Write a line to standard error."""
     sys.stderr.write(message.rstrip("\n") + "\n")
 
 
 class TerminalProgress:
-    """Shows steps on ``stream`` (standard error): one transient bar a label, or plain lines.
+    """Shows steps on ``stream`` (standard error): one transient bar for each label, or plain lines.
 
-    ``before_line`` is called before a line that stays: it ends what another wrote on that line.
+    ``before_line`` is called before a lasting line; it can end a line that other code has begun.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class TerminalProgress:
         self._lines: dict[str, tuple[float, float]] = {}  # label -> (started, last line)
 
     def __call__(self, label: str, done: float, total: float) -> None:
-        """Report ``done`` of ``total``; a step ends when they meet."""
+        """Report ``done`` of ``total``; a step ends when they are equal."""
         if self._stream.isatty():
             if self._bars is None:
                 self._bars = _Bars(self._stream)
@@ -52,7 +52,7 @@ class TerminalProgress:
             self._line(label, done, total)
 
     def notify(self, message: str) -> None:
-        """A line that stays."""
+        """Write a lasting line."""
         self.close()
         self._write(message.rstrip("\n"))
 
@@ -107,7 +107,7 @@ class _Bars:
         self._progress.start()
 
     def update(self, label: str, done: float, total: float) -> bool:
-        """Move a bar; whether any is still open."""
+        """Move a bar; returns whether any is still open."""
         if label not in self._tasks:
             self._tasks[label] = self._progress.add_task(label, total=total)
         self._progress.update(self._tasks[label], completed=done, total=total)
@@ -116,5 +116,5 @@ class _Bars:
         return bool(self._tasks)
 
     def stop(self) -> None:
-        """Take the bars off the screen."""
+        """Remove the bars from the screen."""
         self._progress.stop()

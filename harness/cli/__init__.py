@@ -1,1 +1,10 @@
-"""What needs no pytest session: `python -m harness COMMAND`, one file a group of commands."""
+"""`python -m harness COMMAND`: what needs no pytest session, one file for a group of commands.
+
+- `data.py`: describe, export, fetch, cache
+- `machine.py`: doctor, params
+- `doctor.py`: the checks of `doctor`
+- `scoring.py`: score
+- `runs.py`: compare, report, gate
+- `run_commands.py`: the bodies of those three
+- `output.py`: text or JSON on standard output
+"""

@@ -10,7 +10,7 @@ import typer
 from harness.cli.output import JsonFlag, answer
 from harness.progress import print_message
 
-cache_app = typer.Typer(no_args_is_help=True, help="What the cache holds, and emptying it.")
+cache_app = typer.Typer(no_args_is_help=True, help="List and remove what the cache holds.")
 
 
 def describe(
@@ -56,9 +56,10 @@ def export(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Write the train/valid/test.jsonl that mlx-lm reads, and the command that reconciles."""
-    from harness.data import export as stage
-    from harness.data.prompts import style
+    """Write the train/valid/test.jsonl that mlx-lm reads, and print a command to compare losses."""
+    from harness.data.export import export as write_files
+    from harness.data.export import reconcile_command
+    from harness.data.prompts import style as style_named
     from harness.data.sources.resolve import resolve_dataset
     from harness.disk.cache import Cache
     from harness.models.quantize import quantized
@@ -67,19 +68,19 @@ def export(
     from harness.train.variants import load_variants
 
     chosen = load_variants([variant])[0]
-    data, written = resolve_dataset(dataset), style(prompt_style)
+    data, style = resolve_dataset(dataset), style_named(prompt_style)
     cache, progress = Cache(), TerminalProgress()
     base = quantized(resolve(model, cache, progress), chosen.quantize, cache, progress)
     progress.close()
     tokenizer = None
-    if written.chat:
+    if style.chat:
         from harness.models.load import load_tokenizer
 
         tokenizer = load_tokenizer(base)
-    files = stage.export(data, written, out, tokenizer)
+    files = write_files(data, style, out, tokenizer)
     settings = chosen.mlx_lm_config()
     settings["adapter_path"] = "" if adapter_path is None else str(adapter_path)
-    command = stage.reconcile_command(str(base.path), out, settings)
+    command = reconcile_command(str(base.path), out, settings)
     listed = "\n".join(str(path) for path in files)
     answer(
         json,
@@ -142,11 +143,11 @@ def cache_list(json: JsonFlag = False) -> None:
 def cache_prune(
     older_than_days: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Also what was not used for this long; 0 is everything."),
+        typer.Option(min=0.0, help="Also remove what was not used for N days; 0 is all."),
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Remove what killed or damaged runs left behind, and entries by age."""
+    """Remove what killed or damaged runs left behind, and on demand old entries."""
     from harness.disk.cache import Cache
     from harness.disk.prune import prune
 
@@ -156,6 +157,6 @@ def cache_prune(
     print_message(
         f"removed {len(pruned.entries)} entries and {pruned.leftovers} leftovers of {cache.root}"
     )
-    told = "entries are kept; --older-than-days N removes those that were not used for N days"
+    kept = "entries are kept; --older-than-days N removes those that were not used for N days"
     value = {"removed": len(pruned.entries), "leftovers": pruned.leftovers, "bytes": freed}
-    answer(json, value, told if older_than_days is None else f"{freed / 1e6:.1f} MB freed")
+    answer(json, value, kept if older_than_days is None else f"{freed / 1e6:.1f} MB freed")

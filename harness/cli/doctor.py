@@ -1,9 +1,9 @@
-"""What this machine can do for a run, and what to do where it falls short.
+"""`doctor`: whether this machine can run the benchmark, and what to do where it cannot.
 
-Nothing -> :class:`Report`: one :class:`Check` a topic (device, BLAS, kernels, memory, cache, disk,
-package index, hub, packages), each with what was found and, for a problem, the remedy. Measures
-the BLAS and the kernels, asks the package index for one package and the hub for a connection;
-downloads nothing.
+A cache -> :class:`Report`: one :class:`Check` for each topic (Python, device, BLAS, kernels,
+packages, memory, cache, disk, default model, hub) with what was found and, for a problem, the
+remedy. It measures the BLAS and the kernels, asks the package index for one package and the hub
+for a connection, and downloads nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from harness.models.device import device
 Status = Literal["ok", "warning", "problem"]
 
 CONNECT_S = 3.0
+"""Seconds to wait for a connection to the hub."""
+
 _SLOW_GFLOPS = 15.0  # two cores of any recent processor with a fast BLAS give several times this
 _NEEDED_MEMORY = 4 * 10**9
 _NEEDED_DISK = 3 * 10**9
@@ -53,7 +55,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every check, and the measured facts behind them."""
+    """Every check, with the facts measured for them."""
 
     device: dict[str, Any]
     """As in ``results.json``."""
@@ -66,13 +68,9 @@ class Report:
         """Whether no check found a problem."""
         return all(check.status != "problem" for check in self.checks)
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON, with ``healthy``."""
-        return {**asdict(self), "checks": [asdict(c) for c in self.checks], "healthy": self.healthy}
-
 
 def examine(cache: Cache) -> Report:
-    """Run every check; never raises for what it finds."""
+    """Run every check; a problem that one finds is never an exception."""
     blas = measured_blas()
     checks = (
         _python(),
@@ -105,9 +103,8 @@ def _python() -> Check:
 
 
 def _device() -> Check:
-    told = device()
     backend = backend_name()
-    found = f"{backend} on {told['chip']}"
+    found = f"{backend} on {device()['chip']}"
     if backend == "cpu" and sys.platform == "darwin":
         return Check("device", "warning", found, "an Apple silicon Mac computes on its GPU")
     if backend == "cpu" and shutil.which("nvidia-smi"):
@@ -134,7 +131,7 @@ def _blas(blas: BlasInfo) -> Check:
 
 
 def _kernels() -> Check:
-    """What a model's layers would compute with here; a model's own choice is in results.json."""
+    """Which kernels are faster here for a typical layer; a run's own choice is in results.json."""
     if backend_name() != "cpu":
         return Check("kernels", "ok", "MLX's own: nothing is replaced on a GPU")
     loss, functions = choose_loss(), choose_exponential()
@@ -142,10 +139,11 @@ def _kernels() -> Check:
     for name, (_, many) in functions.timings.items():
         ours = getattr(functions, f"{name}_min") is not None
         gains[name] = many.stock_s / many.ours_s if ours else None
-    told = [f"{k} " + ("MLX's" if g is None else f"ours, {g:.1f}x") for k, g in gains.items()]
+    chosen = [f"{k} " + ("MLX's" if g is None else f"ours, {g:.1f}x") for k, g in gains.items()]
     found = (
-        f"chosen by measuring against MLX's: {', '.join(told)}; unpacking, and how many batches "
-        "answer together, with each model (acceleration in results.json)"
+        f"chosen by measuring against MLX's: {', '.join(chosen)}; how weights are dequantized and "
+        "how many batches are decoded together is chosen for each model (acceleration in "
+        "results.json)"
     )
     return Check("kernels", "ok", found)
 
@@ -209,7 +207,7 @@ def _disk(cache: Cache) -> Check:
 
 
 def _smollm2(cache: Cache) -> Check:
-    """The default model: in the cache already, or downloadable."""
+    """Whether the default model is in the cache, or can be downloaded."""
     if smollm2.cached(cache):
         return Check("smollm2", "ok", "in the cache")
     try:

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 def doctor(json: JsonFlag = False) -> None:
     """Device, BLAS and its speed, memory, cache, what is reachable; what to do about problems."""
-    from harness.cli import doctor as stage
+    from dataclasses import asdict
+
+    from harness.cli.doctor import examine, render
     from harness.disk.cache import Cache
 
-    report = stage.examine(Cache())
-    answer(json, report.to_json(), stage.render(report))
+    report = examine(Cache())
+    answer(json, {**asdict(report), "healthy": report.healthy}, render(report))
     if not report.healthy:
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""How every command answers: text for people, or with `--json` one JSON object and nothing else.
+"""The output of every command: text for people, or with `--json` one JSON object and nothing else.
 
 Messages and progress go to standard error, so that standard output can be piped.
 """

@@ -1,1 +1,14 @@
-"""WikiSQL-format data: records, sources, the embedded corpus, prompts."""
+"""Text2SQL data: what a dataset holds and how it becomes texts and tokens.
+
+- `records.py`: tables, logical forms, examples, splits
+- `sources/`: files and archives that become a dataset
+- `prompts.py`: prompt styles; table and question as text
+- `chat_template.py`: rendering messages with a model's template
+- `special_tokens.py`: a tokenizer's BOS, EOS, stop tokens
+- `tokens.py`: examples as rows of tokens
+- `token_stats.py`: the check before training
+- `sampling.py`: which examples `--limit` takes
+- `leakage.py`: what splits share, what repeats
+- `describe.py`: counts of a dataset, as Markdown
+- `export.py`: files for mlx-lm's own test
+"""

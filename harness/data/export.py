@@ -1,6 +1,6 @@
-"""The text files that mlx-lm reads: `Dataset` + style -> `train/valid/test.jsonl` and its command.
+"""The text files that mlx-lm reads: `Dataset` + style -> `train/valid/test.jsonl` and a command.
 
-With them a user checks our numbers against mlx-lm's own: `mlx_lm.lora --test` on these files with
+They let a user compare our numbers with mlx-lm's own: `mlx_lm.lora --test` on these files with
 the printed settings computes what a run reports as `mlx_lm_compat`. Not covered: loss itself.
 """
 
@@ -31,10 +31,10 @@ def export(
         dataset: every split is written in file order.
         style: how the task is written.
         out_dir: made if needed; files of these names are overwritten.
-        tokenizer: needed for the `chat` style only, whose template is the model's.
+        tokenizer: needed for the `chat` style only, which uses the model's template.
 
     Raises:
-        UserError: `chat` without a tokenizer, data that mlx-lm reads as it is, or the folder
+        UserError: `chat` without a tokenizer, data that mlx-lm reads as it is, or a folder that
             cannot be written.
     """
     if not dataset.has_tables:
@@ -71,7 +71,7 @@ def reconcile_command(model: str, data: Path, settings: Mapping[str, Any] | None
         settings: the variant's mlx-lm fields; `adapter_path`, `batch_size`, `seed`,
             `test_batches`, `max_seq_length`, `num_layers`, `fine_tune_type` are used.
     """
-    # An empty adapter path is how mlx-lm is told to test the base itself.
+    # With an empty adapter path mlx-lm tests the base itself.
     given = {"adapter_path": "", **(settings or {})}
     if given.get("fine_tune_type") == "base":
         del given["fine_tune_type"]  # ours; mlx-lm tests a base as any method without an adapter

@@ -2,7 +2,7 @@
 
 Three named, versioned styles: `dialect` is byte for byte the text that MLX's WikiSQL example
 trains on (mlx-examples, `lora/data/wikisql.py`); `sql` is standard SQL with quoted identifiers;
-`chat` is `sql`'s task put to an instruct model through its own chat template. A prompt ends at
+`chat` gives `sql`'s task to an instruct model through its own chat template. A prompt ends at
 "A:" and the completion starts with the space, so that the prompt's tokens are a prefix of the
 text's. Not covered: tokens, BOS and the stop token (`tokens.py`); reading answers (`harness.sql`).
 """
@@ -32,7 +32,7 @@ class PromptStyle:
 
     @property
     def sha256(self) -> str:
-        """A key of the template itself: that of a fixed example's text."""
+        """A hash of the template: of the text that it makes of a fixed example (32 digits)."""
         table = Table("1-1-1", ("A b", 'C"d'), ("text", "real"), ())
         gold = LogicalForm(0, 3, (Condition(0, 0, "x'y"), Condition(1, 1, 2.5)))
         return content_key(self.name, self.version, self.text("q?", gold, table, hint="h"))
@@ -55,7 +55,7 @@ class PromptStyle:
     def completion(self, gold: LogicalForm, table: Table) -> str:
         """The gold answer as the model should write it, with the space that follows "A:".
 
-        A chat answer starts its turn, so it has no such space.
+        A chat answer begins the assistant's turn, so it has no such space.
         """
         query = dialect_query(gold, table) if self.name == "dialect" else sql_query(gold, table)
         return query if self.chat else f" {query}"
@@ -87,7 +87,7 @@ def style(name: str) -> PromptStyle:
 def render_prompt(
     tokenizer: Any, style: PromptStyle, question: str, table: Table, hint: str | None = None
 ) -> str:
-    """The whole prompt as text: ``style``'s own, wrapped in the chat template where it is `chat`.
+    """The whole prompt as text: ``style``'s own, in the model's chat template if it is `chat`.
 
     Raises:
         UserError: the style is `chat` and the tokenizer has no chat template.
@@ -132,7 +132,7 @@ def sql_query(gold: LogicalForm, table: Table) -> str:
 
 
 def identifiers(header: tuple[str, ...]) -> tuple[str, ...]:
-    """Column names that SQL can tell apart: an empty header becomes `column N` (from 1), and a
+    """Column names that are unique in SQL: an empty header becomes `column N` (from 1), and a
     repeated one (SQL ignores case) gets ` (N)`; every other header stays as it is."""
     taken = {name.casefold() for name in header if name}
     seen: set[str] = set()

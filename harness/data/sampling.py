@@ -1,10 +1,10 @@
-"""Which N examples stand for a split: `Split`, N, seed -> the first N of one fixed shuffle.
+"""Which N examples represent a split: `Split`, N, seed -> the first N of one fixed shuffle.
 
 The shuffle is stratified by table: each table's examples are spread evenly over the order, so that
-every prefix holds each table in proportion and a small one touches as many tables as it can (the
-examples of a table are alike, so this narrows the interval). Over seeds, examples of small and of
-large tables are drawn at the same rate (within 2% for 40 of 210). A longer prefix contains the
-shorter one.
+every prefix holds each table in proportion and a short one holds examples of as many tables as it
+can (examples of one table resemble each other, so this narrows the interval). Over seeds, examples
+of small and of large tables are drawn at the same rate (within 2% for 40 of 210). A longer prefix
+contains the shorter one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def stratified(split: Split, n: int, seed: int) -> list[Example]:
         by_table[example.table_id].append(example)
     keyed: list[tuple[float, float, Example]] = []
     for group in by_table.values():
-        # Sorted by drawn numbers, not shuffle(): its algorithm is not promised across versions.
+        # Sorted by random numbers: Python does not promise shuffle()'s algorithm across versions.
         drawn = sorted((generator.random(), index) for index in range(len(group)))
         start = generator.random()
         for position, (_, index) in enumerate(drawn):

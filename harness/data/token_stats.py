@@ -1,9 +1,9 @@
-"""The preflight check of a training set: token rows + dataset -> one sentence of facts.
+"""The check of a training set before training: token rows + dataset -> one sentence of facts.
 
-`tokens.py` refuses what must not be (a BOS twice, a prompt that is no token prefix, a stop token
-inside the text); here it is counted what holds, and what a user should know before training: rows
-cut at the maximum length, rows that never stop, tables shared between splits, repeated questions
-and those with conflicting gold.
+`tokens.py` refuses rows that would train the wrong thing (a BOS twice, a prompt that is no token
+prefix, a stop token inside the text). Here the other facts are counted that a user should know:
+rows cut at the maximum length, rows that never stop, tables shared between splits, repeated
+questions and those with conflicting gold.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class RowFacts:
     """Lengths in tokens, as trained on."""
     with_bos: int
     without_stop: int
-    """Rows whose answer (of whole texts: whose text) holds no stop token; cut ones among them."""
+    """Rows whose answer (or whole text) holds no stop token, among them rows that were cut."""
     several_stops: int
-    """Rows that hold more than one there."""
+    """Rows whose answer (or whole text) holds more than one."""
     truncated: int
     marked: bool
     """Whether it is known where the answers begin."""
@@ -45,17 +45,17 @@ class RowFacts:
         if self.several_stops:
             stops.append(f"{self.several_stops:,} with more than one")
         remedy = " (raise it with --set max_seq_length=N)" if self.truncated else ""
-        told = [
+        facts = [
             bos,
             ", ".join(stops) or "one stop token each",
             "every prompt a token prefix" if self.marked else "answers not marked",
             f"{self.truncated:,} cut at {limit:,} tokens{remedy}",
         ]
-        return f"{self.rows:,} rows of {self.shortest} to {self.longest} tokens: {', '.join(told)}"
+        return f"{self.rows:,} rows of {self.shortest} to {self.longest} tokens: {', '.join(facts)}"
 
 
 def row_facts(found: Tokenized, tokenizer: Any) -> RowFacts:
-    """What holds of the rows of a split; it must hold at least one."""
+    """Counts over the rows of a split; there must be at least one row."""
     stops = stop_tokens(tokenizer)
     lengths = [len(row.tokens) for row in found.examples]
     answers = [
@@ -76,7 +76,7 @@ def row_facts(found: Tokenized, tokenizer: Any) -> RowFacts:
 
 
 def data_facts(dataset: Dataset) -> str:
-    """What the splits say twice, in words."""
+    """What the splits share and what repeats in them, in words."""
     shared, repeated = leakage(dataset), repeats(dataset)
     tables = f"{shared.shared_tables:,} tables and " if dataset.has_tables else ""
     gold = "gold" if dataset.has_tables else "answer"

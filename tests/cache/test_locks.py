@@ -1,4 +1,4 @@
-"""Two processes on one cache: one makes an entry, the other is told who does and waits."""
+"""Two processes on one cache: one makes an entry, the other learns who does, and waits."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def wait_for(file: Path) -> None:
         time.sleep(0.02)
 
 
-def test_the_second_waits_is_told_for_whom_and_makes_nothing(tmp_path: Path) -> None:
+def test_the_second_waits_learns_for_whom_and_makes_nothing(tmp_path: Path) -> None:
     first = start(tmp_path, "first", 3.0)
     wait_for(tmp_path / "first")
     second = start(tmp_path, "second", 0.0)
-    told, errors = second.communicate(timeout=60)
-    assert told == "first\n"
+    output, errors = second.communicate(timeout=60)
+    assert output == "first\n"
     assert not (tmp_path / "second").exists()
     assert first.communicate(timeout=60)[0] == "first\n"
     waiting = re.search(

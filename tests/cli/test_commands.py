@@ -44,10 +44,10 @@ def test_help_is_quick_and_never_imports_mlx() -> None:
 def test_describe_counts_mini() -> None:
     done = harness("describe", "mini", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [split["examples"] for split in told["splits"]] == [1000, 60, 200]
-    assert told["leakage"] == {"shared_tables": 0, "shared_questions": 0}
-    assert all(gold["failing"] == 0 for gold in told["gold"].values())
+    printed = json.loads(done.stdout)
+    assert [split["examples"] for split in printed["splits"]] == [1000, 60, 200]
+    assert printed["leakage"] == {"shared_tables": 0, "shared_questions": 0}
+    assert all(gold["failing"] == 0 for gold in printed["gold"].values())
 
 
 def test_params_reproduces_the_published_table(tmp_path: Path) -> None:
@@ -66,16 +66,16 @@ def test_params_reproduces_the_published_table(tmp_path: Path) -> None:
         "torch_dtype": "bfloat16",
     }
     (tmp_path / "config.json").write_text(json.dumps(mistral))
-    told = {}
+    printed = {}
     for variant in ("article/lora", "article/qlora"):
         done = harness("params", "--model", str(tmp_path), "--variant", variant, "--json")
         assert done.returncode == 0, done.stderr
-        told[variant] = json.loads(done.stdout)
-        assert set(told[variant]) == {"model", "variant", "parameters", "sizes"}
-    lora = told["article/lora"]["parameters"]
+        printed[variant] = json.loads(done.stdout)
+        assert set(printed[variant]) == {"model", "variant", "parameters", "sizes"}
+    lora = printed["article/lora"]["parameters"]
     assert (lora["trainable"], lora["total"]) == (1_703_936, 7_243_436_032)
     assert round(lora["per_ten_thousand"], 2) == 2.35
-    qlora = told["article/qlora"]["parameters"]
+    qlora = printed["article/qlora"]["parameters"]
     assert qlora["packed_total"] == 1_244_041_216
     assert round(qlora["packed_per_ten_thousand"], 2) == 13.70
     assert round(qlora["per_ten_thousand"], 2) == 2.35
@@ -85,8 +85,8 @@ def test_export_writes_what_mlx_lm_reads(tmp_path: Path) -> None:
     out = str(tmp_path / "text")
     done = harness("export", "--dataset", "mini", "--model", "tiny", "--out", out, "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert "--test" in told["command"]
+    printed = json.loads(done.stdout)
+    assert "--test" in printed["command"]
     rows = (tmp_path / "text" / "test.jsonl").read_text("utf-8").splitlines()
     assert len(rows) == 200
     assert set(json.loads(rows[0])) == {"text"}
@@ -109,13 +109,13 @@ def test_the_cache_can_be_listed_and_emptied(
 
 def test_doctor_names_the_blas_and_its_speed() -> None:
     done = harness("doctor", "--json")
-    told = json.loads(done.stdout)
-    assert told["device"]["backend"] in ("cpu", "metal", "cuda")
-    assert told["blas"]["gflops"] > 0
+    printed = json.loads(done.stdout)
+    assert printed["device"]["backend"] in ("cpu", "metal", "cuda")
+    assert printed["blas"]["gflops"] > 0
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["describe", "mni"], "mini"),
         (["describe", "nowhere/data"], "nowhere/data"),
@@ -132,9 +132,9 @@ def test_doctor_names_the_blas_and_its_speed() -> None:
         (["export", "--out", "/proc/none/x"], "/proc/none"),
     ],
 )
-def test_a_mistake_is_one_message_and_status_2(arguments: list[str], told: str) -> None:
+def test_a_mistake_is_one_message_and_status_2(arguments: list[str], message: str) -> None:
     done = harness(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""

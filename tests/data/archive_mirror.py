@@ -56,9 +56,9 @@ class Mirror:
             return
         start, whole = 0, len(self.body)
         if asked and self.ranges:
-            told = re.fullmatch(r"bytes=(\d+)-", asked)
-            assert told is not None
-            start = int(told[1])
+            found = re.fullmatch(r"bytes=(\d+)-", asked)
+            assert found is not None
+            start = int(found[1])
             if start >= whole:
                 handler.send_response(416)
                 handler.send_header("Content-Range", f"bytes */{whole}")

@@ -45,18 +45,18 @@ def test_another_pinned_archive_replaces_the_prepared_one(
     fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
     mirror.body = official(few, plain("data/README"))
     folder = fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
-    told = json.loads((folder / "origin.json").read_text())
-    assert told == {"archive_sha256": mirror.sha256, "url": mirror.url}
+    origin = json.loads((folder / "origin.json").read_text())
+    assert origin == {"archive_sha256": mirror.sha256, "url": mirror.url}
 
 
 def test_progress_counts_the_archive_s_bytes_to_the_last(mirror: Mirror, cache: Cache) -> None:
-    told: list[tuple[str, float, float]] = []
-    fetch_wikisql(cache, lambda *step: told.append(step), mirror.url, mirror.sha256)
-    bytes_done = [(done, total) for label, done, total in told if label.startswith("download")]
+    steps: list[tuple[str, float, float]] = []
+    fetch_wikisql(cache, lambda *step: steps.append(step), mirror.url, mirror.sha256)
+    bytes_done = [(done, total) for label, done, total in steps if label.startswith("download")]
     assert bytes_done[-1] == (len(mirror.body), len(mirror.body))
     assert [done for done, _ in bytes_done] == sorted(done for done, _ in bytes_done)
-    for label in {label for label, _, _ in told}:
-        *before, (done, total) = [step[1:] for step in told if step[0] == label]
+    for label in {label for label, _, _ in steps}:
+        *before, (done, total) = [step[1:] for step in steps if step[0] == label]
         assert done == total
         assert all(done < total for done, total in before), label
 
@@ -139,12 +139,12 @@ def test_the_command_makes_the_dataset_that_the_other_commands_read(
     monkeypatch.setattr(archive, "SHA256", mirror.sha256)
     monkeypatch.setattr(archive, "BYTES", len(mirror.body))
     fetch("wikisql", json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert told == {"what": "wikisql", "folder": str(prepared_wikisql())}
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == {"what": "wikisql", "folder": str(prepared_wikisql())}
     describe("wikisql", json=True)
-    told = json.loads(capsys.readouterr().out)
-    assert told["name"] == "wikisql"
-    assert [split["examples"] for split in told["splits"]] == [1, 1, 1]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["name"] == "wikisql"
+    assert [split["examples"] for split in printed["splits"]] == [1, 1, 1]
 
 
 def test_the_command_fails_without_a_traceback(mirror: Mirror, tmp_path: Path) -> None:

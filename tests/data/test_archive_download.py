@@ -127,7 +127,7 @@ def test_no_network_ends_in_one_message_with_the_remedy(cache: Cache) -> None:
     assert "TUNEBENCH_WIKISQL_URL" in text
 
 
-def test_a_refusal_by_the_server_is_told_with_its_status(mirror: Mirror, cache: Cache) -> None:
+def test_a_refusal_by_the_server_is_reported_with_its_status(mirror: Mirror, cache: Cache) -> None:
     mirror.status = [503]
     text = complaint(lambda: fetch_wikisql(cache, url=mirror.url))
     assert "HTTP 503 Service Unavailable. Check the address and the network" in text

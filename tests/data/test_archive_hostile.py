@@ -108,7 +108,7 @@ def test_an_archive_without_one_of_the_files_is_refused(
     assert nothing_published(cache)
 
 
-def test_a_split_that_is_not_whole_is_told_with_file_and_line(
+def test_a_split_that_is_not_whole_is_reported_with_file_and_line(
     mirror: Mirror, cache: Cache, few: Path
 ) -> None:
     mirror.body = official(few, cut="data/test.jsonl")

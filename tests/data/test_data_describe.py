@@ -56,7 +56,7 @@ def test_counts_are_those_counted_by_hand() -> None:
     assert test.conditions == (1, 0, 0, 0, 0)
 
 
-def test_repeats_with_equal_and_with_other_gold_are_told_apart() -> None:
+def test_repeats_with_equal_and_with_other_gold_are_counted_apart() -> None:
     train = describe(DATASET).splits[0]
     assert (train.duplicates, train.conflicts) == (1, 1)
 

@@ -119,9 +119,9 @@ REFUSING = {
 }
 
 
-@pytest.mark.parametrize(("template", "told"), REFUSING.values(), ids=REFUSING)
+@pytest.mark.parametrize(("template", "message"), REFUSING.values(), ids=REFUSING)
 def test_a_template_that_refuses_or_is_broken_is_quoted_on_one_line(
-    template: str, told: str
+    template: str, message: str
 ) -> None:
     tokenizer = byte_tokenizer(template=template)
     attempts = (
@@ -133,7 +133,7 @@ def test_a_template_that_refuses_or_is_broken_is_quoted_on_one_line(
             attempt()
         text = str(caught.value)
         assert text.startswith("prompt style 'chat': the model's chat template refuses")
-        assert told in text
+        assert message in text
         assert "--prompt-style=dialect" in text
         assert "\n" not in text
 

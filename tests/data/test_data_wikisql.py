@@ -132,7 +132,7 @@ def test_a_damaged_table_is_named_by_file_and_line(tmp_path: Path, line: Any, me
     assert message in text
 
 
-def test_all_problems_of_a_file_are_told_at_once_in_line_order(tmp_path: Path) -> None:
+def test_all_problems_of_a_file_are_reported_at_once_in_line_order(tmp_path: Path) -> None:
     bad = [example_json(question=n) if n % 2 else "{" for n in range(14)]
     folder = folder_with(tmp_path, bad, [table_json()])
     lines = complaint(lambda: load_split(folder, ("train",))).splitlines()

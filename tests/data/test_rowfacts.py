@@ -30,7 +30,7 @@ def test_the_tables_of_a_dataset_make_rows_as_they_should_be() -> None:
     )
 
 
-def test_cut_rows_lose_their_stop_token_and_are_told_with_the_remedy() -> None:
+def test_cut_rows_lose_their_stop_token_and_are_reported_with_the_remedy() -> None:
     facts = row_facts(rows((BOS, 5, 6), (BOS, 5, EOS), cut=1), TOKENIZER)
     assert (facts.shortest, facts.longest, facts.without_stop) == (3, 3, 1)
     text = facts.sentence(3)
@@ -65,7 +65,7 @@ def test_whole_texts_are_said_to_mark_no_answer() -> None:
     assert "1 with more than one, answers not marked" in text
 
 
-def test_shared_tables_and_repeated_questions_are_told() -> None:
+def test_shared_tables_and_repeated_questions_are_counted() -> None:
     assert data_facts(DATASET) == (
         "1 tables and 1 questions shared between splits, 1 repeated, 1 with conflicting gold"
     )

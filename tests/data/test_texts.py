@@ -109,22 +109,22 @@ def test_a_text_that_writes_the_bos_itself_is_refused_where_the_tokenizer_adds_o
 
 
 @pytest.mark.parametrize(
-    ("template", "told"),
+    ("template", "message"),
     [
         (None, "this model's tokenizer has none"),
         ("{% if add_generation_prompt %}other{% else %}text{% endif %}", "cannot be separated"),
         ("{{ raise_exception('roles must alternate') }}", "user, assistant: roles must alternate"),
     ],
 )
-def test_a_template_that_cannot_serve_is_told(
-    template: str | None, told: str, tmp_path: Path
+def test_a_template_that_cannot_serve_is_refused(
+    template: str | None, message: str, tmp_path: Path
 ) -> None:
     dataset = read(tmp_path, ROWS["completions"])
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         tokenize(dataset.test, {}, style("dialect"), byte_tokenizer(template=template), 500)
 
 
-def test_all_damaged_lines_are_told_at_once(tmp_path: Path) -> None:
+def test_all_damaged_lines_are_reported_at_once(tmp_path: Path) -> None:
     good = ROWS["chat"][0]
     rows = [
         good,
@@ -150,11 +150,13 @@ def test_all_damaged_lines_are_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "error"),
     [({"text": ""}, "text is empty"), ({"prompt": 3, "completion": "x"}, "prompt must be text")],
 )
-def test_a_field_of_another_kind_is_named(row: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"train.jsonl:1: {told}"):
+def test_a_field_of_another_kind_is_named(
+    row: dict[str, Any], error: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"train.jsonl:1: {message}"):
         read(tmp_path, [row])
 
 
@@ -188,10 +190,10 @@ def test_repeats_conflicts_and_leakage_are_counted(tmp_path: Path) -> None:
     found = repeats(dataset)
     assert (found.equal, found.conflicting) == (2, 2)  # train and test are the same file here
     assert leakage(dataset).shared_questions == 2
-    told = describe_texts(dataset)
-    assert [split.examples for split in told.splits] == [4, 1, 4]
-    assert (told.splits[0].duplicates, told.splits[0].conflicts) == (1, 1)
-    text = render_texts(told)
+    description = describe_texts(dataset)
+    assert [split.examples for split in description.splits] == [4, 1, 4]
+    assert (description.splits[0].duplicates, description.splits[0].conflicts) == (1, 1)
+    text = render_texts(description)
     assert "Prompts with completions in mlx-lm's format, without tables" in text
     assert ["conflicting answers", "1", "0", "1"] in cells(text)
 

@@ -86,8 +86,8 @@ def test_an_edited_result_is_used_and_named(
     execution = read_run(run.folder).results.variants["lora"].execution
     assert execution is not None
     assert execution.ex == 0.123456789
-    told = f"{run.folder / 'results.json'} was changed after the run was written"
-    assert told in capsys.readouterr().err
+    message = f"{run.folder / 'results.json'} was changed after the run was written"
+    assert message in capsys.readouterr().err
 
 
 def test_a_blessed_baseline_keeps_its_checksums(run: StoredRun, tmp_path: Path) -> None:
@@ -136,9 +136,9 @@ def test_a_damaged_gold_database_is_moved_aside_and_made_again(
     spoil(entry.path / name, damage, seed=3)
     again = run_score(ROOT / "fixtures" / "mini", "test", predictions, cache=cache)
     assert again == before
-    told = capsys.readouterr().err
-    assert f"cache entry gold/{entry.key}" in told
-    assert "moved to" in told
+    message = capsys.readouterr().err
+    assert f"cache entry gold/{entry.key}" in message
+    assert "moved to" in message
     (aside,) = (cache.root / "gold").glob("*.damaged-*")
     shutil.rmtree(aside)
 
@@ -207,8 +207,8 @@ def test_a_damaged_converted_gguf_is_converted_again(
     assert smollm2.directory(cache) == weights.parent
     assert "is damaged: model.safetensors has another checksum" in capsys.readouterr().err
     again = json.loads((weights.parent / ".manifest.json").read_text())
-    for name, told in manifest["files"].items():
-        assert again["files"][name]["sha256"] == told["sha256"]
+    for name, before in manifest["files"].items():
+        assert again["files"][name]["sha256"] == before["sha256"]
 
 
 # --- the whole command --------------------------------------------------------------------------

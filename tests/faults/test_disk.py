@@ -159,8 +159,8 @@ def test_a_cache_that_cannot_be_read_is_one_message(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    told = f"cannot read the cache folder {private / 'cache' / 'k'}: Permission denied"
-    assert any(line.startswith(told) for line in done.stdout.splitlines()), done.stderr
+    message = f"cannot read the cache folder {private / 'cache' / 'k'}: Permission denied"
+    assert any(line.startswith(message) for line in done.stdout.splitlines()), done.stderr
 
 
 def harness(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -56,13 +56,13 @@ def test_a_full_disk_under_rank_1_is_one_message_that_names_it(
         # Python passes over a folder for temporary files in which it can write nothing at all.
         os.truncate(disk / "filler", (disk / "filler").stat().st_size - 100_000)
     output = launch(tmp_path, "suites/test_finetune.py", "suites/test_loss.py", disk=disk)
-    told = [line for line in output.splitlines() if re.search(r"(^|Exit: )rank 1 \(", line)]
-    assert len(told) == 1, output
-    assert "No space left on device" in told[0]
+    messages = [line for line in output.splitlines() if re.search(r"(^|Exit: )rank 1 \(", line)]
+    assert len(messages) == 1, output
+    assert "No space left on device" in messages[0]
     if during == "training":
-        assert "finetune: cannot write" in told[0]
+        assert "finetune: cannot write" in messages[0]
     else:
-        assert f"cannot write in {disk}" in told[0]
-        assert "set TMPDIR to another folder" in told[0]
+        assert f"cannot write in {disk}" in messages[0]
+        assert "set TMPDIR to another folder" in messages[0]
     assert "Traceback" not in output
     assert not list((tmp_path / "runs").glob("*/losses.*"))

@@ -1,10 +1,10 @@
 """`fetch wikisql`: the official archive -> the folder that `--dataset=wikisql` reads.
 
-Downloaded resumably (`download.py`), verified against its SHA-256, unpacked without trust, every
-split read once to be sure that it is whole, then published as one cache entry: complete or absent.
-Of the archive only the six JSON-lines files are kept, byte for byte but compressed; its SQLite
-copies are of no use here. Not covered: what WikiSQL's lines mean (`wikisql.py`). Archive:
-github.com/salesforce/WikiSQL.
+The archive is downloaded resumably (`download.py`), verified against its SHA-256 and unpacked
+without trust; every split is read once to be sure that it is whole; then all is published as one
+cache entry, complete or absent. Only the six JSON-lines files of the archive are kept, byte for
+byte but compressed; its SQLite copies are not used here. Not covered: what WikiSQL's lines mean
+(`wikisql.py`). Archive: github.com/salesforce/WikiSQL.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ URL_VARIABLE = "TUNEBENCH_WIKISQL_URL"
 
 SPLITS = ("train", "dev", "test")
 MEMBERS = tuple(f"data/{split}{end}" for split in SPLITS for end in (".jsonl", ".tables.jsonl"))
-"""What is taken out of the archive; any other regular file in it is passed over."""
+"""The files taken out of the archive; any other regular file in it is ignored."""
 
 MAX_MEMBER_BYTES = 512 << 20
 MAX_TOTAL_BYTES = 1 << 30
-"""Caps on one unpacked file and on the whole unpacked stream, far above the official ones."""
+"""Caps on one unpacked file and on the whole unpacked stream, far above the official sizes."""
 
 MAX_HEADER_BYTES = 1 << 20
 """Cap on what describes a file (its name and the like), which tarfile reads into memory at once."""
@@ -62,8 +62,8 @@ def fetch_wikisql(
     Args:
         cache: where the folder, and the archive in its `downloads`, are kept.
         progress: called with bytes while downloading, with files while preparing.
-        url: another place of the archive; before ``TUNEBENCH_WIKISQL_URL`` and the official one.
-        sha256: of another archive; the official one's when None.
+        url: where the archive is; None stands for ``TUNEBENCH_WIKISQL_URL`` or the official one.
+        sha256: the archive's; None stands for the official one's.
 
     Raises:
         UserError: no connection, a wrong or truncated or hostile archive, a split that is not
@@ -95,13 +95,13 @@ def unpack(archive: Path, folder: Path, progress: ProgressCallback = silent) -> 
     """Write :data:`MEMBERS` of a tar.bz2 into ``folder``, flat; nothing else is ever written.
 
     Raises:
-        UserError: a path that leaves the folder, a link, a device, a file beyond the caps or twice
-            there, a damaged or truncated archive, or a missing member. ``folder`` may then hold
-            some files.
+        UserError: a path that leads out of the folder, a link, a device, a file beyond the caps, a
+            file that is there twice, a damaged or truncated archive, or a missing member.
+            ``folder`` may then hold some files.
     """
     taken: set[str] = set()
     try:
-        # As a stream, so that nothing is unpacked before its header was looked at.
+        # As a stream, so that nothing is unpacked before its header was checked.
         with (
             _Capped(archive) as raw,
             tarfile.open(fileobj=raw, mode="r|") as tar,
@@ -127,7 +127,7 @@ def _checked(member: tarfile.TarInfo, archive: Path) -> str:
     """The member's plain path.
 
     Raises:
-        UserError: it is one that no honest archive of data has.
+        UserError: the member is of a kind that no honest archive of data holds.
     """
     parts = member.name.replace("\\", "/").split("/")
     if parts[0] == "" or ":" in parts[0] or ".." in parts:
@@ -150,7 +150,7 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
 
 
 class _Capped(bz2.BZ2File):
-    """A decompressing stream that ends in a user's error: when it is damaged, or too long."""
+    """A decompressing stream that raises a UserError when it is damaged or too long."""
 
     def __init__(self, archive: Path) -> None:
         super().__init__(archive)
@@ -159,7 +159,7 @@ class _Capped(bz2.BZ2File):
         self._allowed = MAX_HEADER_BYTES
 
     def allow(self, size: int) -> None:
-        """Let a member of ``size`` bytes be read, and the header after it."""
+        """Allow reading a member of ``size`` bytes and the header after it."""
         self._allowed = self._so_far + size + MAX_HEADER_BYTES
 
     def read(self, size: int | None = -1) -> bytes:
@@ -197,13 +197,13 @@ def _check(archive: Path, folder: Path, progress: ProgressCallback) -> None:
         try:
             load_split(folder, (split,))
         except UserError as error:
-            told = str(error).replace(f"{folder}{os.sep}", "data/")
-            raise UserError(f"{archive} holds damaged data:\n{told}") from error
+            problems = str(error).replace(f"{folder}{os.sep}", "data/")
+            raise UserError(f"{archive} holds damaged data:\n{problems}") from error
     progress("check wikisql", len(SPLITS), len(SPLITS))
 
 
 def _compress(folder: Path, progress: ProgressCallback) -> None:
-    """Put a gzip file in the place of each member; the same bytes every time."""
+    """Replace each member with a gzip file, which has the same bytes every time."""
     for done, name in enumerate(Path(member).name for member in MEMBERS):
         progress("compress wikisql", done, len(MEMBERS))
         path, packed = folder / name, folder / f"{name}{GZIP}"
@@ -218,5 +218,5 @@ def _origin(folder: Path) -> str | None:
     path = folder / _ORIGIN
     if not path.is_file():
         return None
-    told = json.loads(path.read_text(encoding="utf-8")).get("archive_sha256")
-    return told if isinstance(told, str) else None
+    sha256 = json.loads(path.read_text(encoding="utf-8")).get("archive_sha256")
+    return sha256 if isinstance(sha256, str) else None

@@ -1,9 +1,9 @@
 """One file from a URL, resumable and verified: `Source` + folder -> the path of the whole file.
 
-The bytes go to `<name>.part` as they arrive; what a dropped connection, Ctrl-C or a kill leaves
-there is continued with an HTTP Range request (RFC 9110, section 14), in this call or a later one.
-The file gets its own name only after its size and SHA-256 are right; a wrong one is moved aside.
-Not covered: locking (the caller holds the cache's lock), unpacking (`archive.py`).
+The bytes go to `<name>.part` as they arrive. After a dropped connection, Ctrl-C or a kill the
+download continues from there with an HTTP Range request (RFC 9110, section 14), in this call or a
+later one. The file gets its own name only once its size and SHA-256 are verified; a wrong file is
+moved aside. Not covered: locking (the caller holds the cache's lock), unpacking (`archive.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TIMEOUT_S = 30.0
 """Seconds without a byte after which a connection counts as dropped."""
 
 MAX_BYTES = 1 << 30
-"""Where a source does not say its size: more than this is not what was asked for."""
+"""The largest file accepted from a source whose size is not known."""
 
 _CHUNK = 1 << 16
 _SCHEMES = ("https", "http", "file")
@@ -34,8 +34,8 @@ _SCHEMES = ("https", "http", "file")
 
 @dataclass(frozen=True)
 class Source:
-    """What to download. ``bytes`` is its exact size where known; ``remedy`` ends every error
-    message: how to do without this download."""
+    """What to download. ``bytes`` is its exact size where known; ``remedy`` says how to do without
+    this download and ends every error message."""
 
     url: str
     name: str
@@ -45,16 +45,16 @@ class Source:
 
 
 def download(source: Source, folder: Path, progress: ProgressCallback = silent) -> Path:
-    """``folder/<name>``, downloaded unless it is there whole.
+    """``folder/<name>``, downloaded unless it is there already.
 
     Args:
-        source: where from, and what it must be.
-        folder: made if need be; holds the `.part` file until the download is whole.
+        source: the URL, and the size and checksum that the file must have.
+        folder: made if needed; holds the `.part` file until the download is complete.
         progress: called with bytes.
 
     Raises:
         UserError: the source cannot be reached, drops the connection again and again, or serves
-            something else than ``sha256`` (kept aside, named); the folder cannot be written.
+            a file with another checksum (moved aside and named); the folder cannot be written.
     """
     target = folder / source.name
     with writing(folder):
@@ -69,7 +69,7 @@ def download(source: Source, folder: Path, progress: ProgressCallback = silent) 
     resumed = part.is_file() and part.stat().st_size > 0
     _receive(source, part, progress)
     if resumed and sha256_file(part) != source.sha256:
-        # The kept bytes may be the older file's of a source that has changed since.
+        # The source may have changed since the kept bytes were downloaded.
         part.unlink()
         _receive(source, part, progress)
     _verify(source, part)
@@ -96,7 +96,7 @@ def _receive(source: Source, part: Path, progress: ProgressCallback) -> None:
 def _one_connection(
     source: Source, part: Path, label: str, progress: ProgressCallback
 ) -> str | None:
-    """Append what one connection brings; why it broke off, or None when the source is at its end.
+    """Append what one connection brings; returns why it broke, or None at the end of the source.
 
     Raises:
         UserError: no connection, a refusal by the server, or more bytes than there should be.
@@ -118,16 +118,16 @@ def _one_connection(
             done += len(chunk)
             progress(label, done, max(total or source.bytes or 0, done + 1))
             if done > limit:
-                # Not ours to swallow without end; the size check names it.
+                # The size check will report it; reading on could fill the disk.
                 return None
-    # A read of a given size returns short without an exception when the server hangs up.
+    # When the server hangs up, a read of a given size returns fewer bytes without an exception.
     if total is not None and done < total:
         return f"after {done:,} of {total:,} bytes"
     return None
 
 
 def _open(source: Source, part: Path) -> tuple[Any, int, int | None]:
-    """(response, first byte it brings, whole size or None); no response: nothing is left."""
+    """(response, position of its first byte, whole size or None); no response at the end."""
     scheme = urllib.parse.urlsplit(source.url).scheme
     if scheme not in _SCHEMES:
         allowed = ", ".join(f"{name}://" for name in _SCHEMES)
@@ -141,7 +141,7 @@ def _open(source: Source, part: Path) -> tuple[Any, int, int | None]:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         if error.code == 416 and kept:
-            # Nothing follows the kept bytes: they are all, or another file's.
+            # Nothing follows the kept bytes: they are the whole file, or part of another one.
             if error.headers.get("Content-Range", "") != f"bytes */{kept}":
                 part.unlink()
                 return _open(source, part)
@@ -162,7 +162,11 @@ def _open(source: Source, part: Path) -> tuple[Any, int, int | None]:
 
 
 def _verify(source: Source, part: Path) -> None:
-    """Move ``part`` aside and say so unless it is what was asked for."""
+    """Move ``part`` aside unless it has the source's size and checksum.
+
+    Raises:
+        UserError: it has not.
+    """
     size, digest = _size(part), sha256_file(part)
     if digest == source.sha256:
         return
@@ -180,7 +184,7 @@ def _verify(source: Source, part: Path) -> None:
 
 
 def _move_aside(path: Path, source: Source, digest: str) -> Path:
-    # Named by content, so that the same wrong file served again takes no more room.
+    # Named by content, so that the same wrong file takes no more space when it is served again.
     aside = path.with_name(f"{source.name}.damaged-{digest[:12]}")
     path.replace(aside)
     return aside
@@ -198,7 +202,7 @@ def _failed(source: Source, part: Path, reason: str) -> UserError:
 
 
 def _reason(error: Exception) -> str:
-    """An exception's own words, without the wrapping of urllib."""
+    """An exception's own message, without what urllib adds."""
     inner = getattr(error, "reason", None) or error
     return str(getattr(inner, "strerror", None) or inner or type(inner).__name__).rstrip(".")
 

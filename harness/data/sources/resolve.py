@@ -1,4 +1,4 @@
-"""From a dataset's name to its records: `mini`, `wikisql` or a folder -> `Dataset`.
+"""A dataset's name -> its records: `mini`, `wikisql` or a folder -> `Dataset`.
 
 A folder is in WikiSQL's format (`wikisql.py`) or in one of mlx-lm's (`mlx_lm_formats.py`).
 
@@ -33,8 +33,8 @@ def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
     """Read the dataset called ``name``: `mini`, `wikisql`, or the path of a folder.
 
     Args:
-        name: what `--dataset` was given.
-        cache_root: the cache's root, for `wikisql`; the user's own cache when None.
+        name: the value of `--dataset`.
+        cache_root: the root of the cache that holds `wikisql`; None stands for the user's own.
 
     Raises:
         UserError: an unknown name, a missing folder, or damaged files (`file:line` of each).
@@ -57,7 +57,7 @@ def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
 
 def _wikisql(cache_root: Path | None) -> Dataset:
     expected = prepared_wikisql(cache_root)
-    # The cache compares checksums, and moves a damaged copy aside by name.
+    # The cache compares checksums and moves a damaged copy aside.
     folder = Cache(cache_root).find(expected.parent.name, expected.name)
     if folder is None:
         raise UserError(
