@@ -156,7 +156,7 @@ def test_all_damaged_lines_are_reported_at_once(tmp_path: Path) -> None:
 def test_a_field_of_another_kind_is_named(
     row: dict[str, Any], error: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=f"train.jsonl:1: {message}"):
+    with pytest.raises(UserError, match=f"train.jsonl:1: {error}"):
         read(tmp_path, [row])
 
 
