@@ -153,9 +153,7 @@ def test_all_damaged_lines_are_reported_at_once(tmp_path: Path) -> None:
     ("row", "error"),
     [({"text": ""}, "text is empty"), ({"prompt": 3, "completion": "x"}, "prompt must be text")],
 )
-def test_a_field_of_another_kind_is_named(
-    row: dict[str, Any], error: str, tmp_path: Path
-) -> None:
+def test_a_field_of_another_kind_is_named(row: dict[str, Any], error: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"train.jsonl:1: {error}"):
         read(tmp_path, [row])
 
