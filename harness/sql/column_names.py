@@ -1,9 +1,9 @@
-"""What the columns and the table of an example are called, and who is meant by a name.
+"""What the columns and the table of an example are called, and which of them a name means.
 
-Table -> the unique names its columns have in DuckDB; a name from a model's text -> a column index,
-a failure, or nothing. A name is matched in steps: as written, without regard to case and spaces,
-as a slug (``School_Club_Team`` for ``School/Club Team``), as ``col3`` (WikiSQL's own column
-names, zero-based). A step that fits two columns is an ambiguity, never a choice.
+Table -> the unique names that its columns have in DuckDB; a name from a model's text -> a column
+index or a failure. A name is matched in steps: as written, without regard to case and spaces, as a
+slug (``School_Club_Team`` for ``School/Club Team``), as ``col3`` (WikiSQL's own column names,
+zero-based). A step that fits two columns is an ambiguity, never a choice.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def plain(name: str) -> str:
 
 
 def slug(name: str) -> str:
-    """The letters and digits of a name: what is left when a model writes it as an identifier."""
+    """The letters and digits of a name, which remain when a model writes it as an identifier."""
     return "".join(c for c in fold_characters(name) if c.isalnum())
 
 
@@ -40,7 +40,7 @@ class Names:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        # Filled by quick.py on the table's first text.
+        # The headers that read_quickly (read/reader.py) may look for; filled on the first text.
         self.quick: dict[str, int] | None = None
 
     @cached_property

@@ -21,47 +21,55 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class Explanation:
     """What a failure kind means, and a text that has it (for table ``1-1`` of Player, No.)."""
 
     meaning: str
     example: str
 
 
-KINDS: dict[FailureKind, Kind] = {
-    "prediction_error": Kind(
+KINDS: dict[FailureKind, Explanation] = {
+    "prediction_error": Explanation(
         "the predictions file holds an error in place of an answer", '{"id": 0, "error": "timeout"}'
     ),
-    "malformed_query": Kind(
+    "malformed_query": Explanation(
         "a structured query that is no WikiSQL query of this table",
         '{"sel": 9, "agg": 0, "conds": []}',
     ),
-    "no_query": Kind("the text contains no SELECT statement", "The answer is 42."),
-    "too_long": Kind("the statement is over the size limits of the reader", "SELECT ((((((((( …"),
-    "not_select": Kind("the text is another statement than SELECT", "DROP TABLE 1-1"),
-    "syntax": Kind("a SELECT that no reader can parse", "SELECT Player FROM 1-1 WHERE No. 3 ="),
-    "unknown_table": Kind("the FROM names another table", "SELECT Player FROM 1-2"),
-    "unknown_column": Kind("a name that is no column of the table", "SELECT Height FROM 1-1"),
-    "ambiguous_column": Kind(
+    "no_query": Explanation("the text contains no SELECT statement", "The answer is 42."),
+    "too_long": Explanation(
+        "the statement is over the size limits of the reader", "SELECT ((((((((( …"
+    ),
+    "not_select": Explanation("the text is another statement than SELECT", "DROP TABLE 1-1"),
+    "syntax": Explanation(
+        "a SELECT that no reader can parse", "SELECT Player FROM 1-1 WHERE No. 3 ="
+    ),
+    "unknown_table": Explanation("the FROM names another table", "SELECT Player FROM 1-2"),
+    "unknown_column": Explanation(
+        "a name that is no column of the table", "SELECT Height FROM 1-1"
+    ),
+    "ambiguous_column": Explanation(
         "a name that could mean more than one column",
         "SELECT Score FROM 1-1 (two columns are called Score)",
     ),
-    "ambiguous": Kind(
+    "ambiguous": Explanation(
         "two different readings of the text fit the schema",
         "SELECT max score FROM 1-1 (columns: Max score, Score)",
     ),
-    "unsupported": Kind(
+    "unsupported": Explanation(
         "valid SQL that the typed query does not express: joins, sub-queries, expressions, …",
         "SELECT Player FROM 1-1 UNION SELECT Player FROM 1-1",
     ),
-    "type_mismatch": Kind(
+    "type_mismatch": Explanation(
         "an operation that the column's type does not have",
         "SELECT Player FROM 1-1 WHERE No. LIKE '2%'",
     ),
-    "execution_error": Kind(
+    "execution_error": Explanation(
         "DuckDB refused the rendered query", "SELECT Player, COUNT(*) FROM 1-1"
     ),
-    "timeout": Kind("the rendered query ran over its time limit", "a limit of 2 s a query"),
-    "memory": Kind("the rendered query ran over its memory or row limit", "a limit of 256 MB"),
-    "crash": Kind("the worker died while running the rendered query", "a fault in DuckDB"),
+    "timeout": Explanation("the rendered query ran over its time limit", "a limit of 2 s a query"),
+    "memory": Explanation(
+        "the rendered query ran over its memory or row limit", "a limit of 256 MB"
+    ),
+    "crash": Explanation("the worker died while running the rendered query", "a fault in DuckDB"),
 }

@@ -1,10 +1,10 @@
 """The typed query: everything that may run, and nothing else.
 
-A model's text (read.py) or a WikiSQL logical form -> :class:`Query` -> SQL (render.py). One SELECT
-over one table; columns are indices, so no identifier of the model's survives; literals are the
-strings that were written, typed by the schema only when rendered. Does not cover joins,
-sub-queries, set operations, expressions, HAVING, OFFSET or functions other than the five
-aggregates: those are failures of kind ``unsupported``.
+A model's text (read/reader.py) or a WikiSQL logical form -> :class:`Query` -> SQL (run/render.py).
+A query is one SELECT over one table. Columns are indices, so no identifier that the model wrote is
+ever run; literals are the strings that were written, and the schema types them only when they are
+rendered. Joins, sub-queries, set operations, expressions, HAVING, OFFSET and functions other than
+the five aggregates are not covered: they are failures of kind ``unsupported``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COMPARISONS = ("=", ">", "<", ">=", "<=", "<>")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One entry of the select list; ``column`` None is ``*`` (all columns, or ``COUNT(*)``)."""
+    """One entry of the select list; ``column`` is None for ``*`` (all columns, ``COUNT(*)``)."""
 
     column: int | None
     aggregate: str = ""
@@ -38,7 +38,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Like:
-    """``column [NOT] LIKE pattern``, case ignored; no ESCAPE."""
+    """``column [NOT] LIKE pattern``, without regard to case and without ESCAPE."""
 
     column: int
     pattern: str
@@ -74,14 +74,14 @@ class IsNull:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All of ``parts`` hold; two or more, none of them an And."""
+    """All of ``parts`` hold; there are two or more, and none of them is an And."""
 
     parts: tuple[Where, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """One of ``parts`` holds; two or more, none of them an Or."""
+    """One of ``parts`` holds; there are two or more, and none of them is an Or."""
 
     parts: tuple[Where, ...]
 
@@ -99,7 +99,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One SELECT over one table. ``where`` None is no WHERE, ``limit`` None no LIMIT."""
+    """One SELECT over one table. A ``where`` of None is no WHERE, a ``limit`` of None no LIMIT."""
 
     select: tuple[Item, ...]
     where: Where | None = None
@@ -110,7 +110,7 @@ class Query:
 
 
 def conjunction(parts: list[Where]) -> Where | None:
-    """``parts`` joined by AND, nested ANDs flattened; None when there are none."""
+    """``parts`` joined by AND, with nested ANDs flattened; None when there are no parts."""
     flat: list[Where] = []
     for part in parts:
         flat.extend(part.parts if isinstance(part, And) else (part,))
@@ -120,7 +120,7 @@ def conjunction(parts: list[Where]) -> Where | None:
 
 
 def disjunction(parts: list[Where]) -> Where:
-    """``parts`` joined by OR, nested ORs flattened; at least one part."""
+    """``parts``, at least one, joined by OR, with nested ORs flattened."""
     flat: list[Where] = []
     for part in parts:
         flat.extend(part.parts if isinstance(part, Or) else (part,))

@@ -2,8 +2,8 @@
 
 Cell or literal as the file or the model wrote it -> text or number. The numbers follow WikiSQL's
 official evaluator (github.com/salesforce/WikiSQL, lib/dbengine.py), which calls Babel's
-``parse_decimal`` in en_US: that is Python's ``Decimal`` after the commas are dropped. Does not
-cover dates, units or currencies: WikiSQL has no such types.
+``parse_decimal`` in en_US; that is Python's ``Decimal`` after the commas are dropped. Dates, units
+and currencies are not covered: WikiSQL has no such types.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ import math
 import re
 import sqlite3
 from collections.abc import Iterable
+from typing import Literal
 
 from harness.data.records import Cell
 
 Stored = str | float | None
 """A value as a SQLite column of WikiSQL's database stores it."""
+
+Storage = Literal["text", "number", "mixed"]
+"""How our own database stores a column: a text column as text; a real column as numbers where all
+its cells are numbers, else as text that is read as a number where one is needed (``mixed``)."""
 
 _FIRST_NUMBER = re.compile(r"[-+]?\d*\.\d+|\d+")
 _PLAIN_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
@@ -40,10 +45,10 @@ def parse_decimal(text: str) -> float:
 
 
 def official_number(value: object) -> float:
-    """The number that the official evaluator binds for a value that is not one already.
+    """The number that the official evaluator binds for a value that is not a number yet.
 
     Raises:
-        IndexError: no digit in it.
+        IndexError: the text holds no digit.
         ValueError, AttributeError: as Babel's own code does.
     """
     if not isinstance(value, str):
@@ -55,9 +60,9 @@ def official_number(value: object) -> float:
 
 
 def number(value: str | float | int) -> float | None:
-    """The finite number that ``value`` spells, commas as thousands separators, else None.
+    """The finite number that ``value`` spells, or None; commas are thousands separators.
 
-    Stricter than :func:`official_number`: ``"12 laps"`` and ``"$1,200"`` are no numbers.
+    It is stricter than :func:`official_number`: ``"12 laps"`` and ``"$1,200"`` are not numbers.
     """
     if isinstance(value, int | float):
         try:
@@ -93,9 +98,9 @@ def affine_columns(
     """
     return [
         [float(cell) if type(cell) is int else _real(cell, connection) for cell in cells]
-        if kind == "real"
+        if column_type == "real"
         else [cell.lower() if type(cell) is str else _text(cell, connection) for cell in cells]
-        for kind, cells in columns
+        for column_type, cells in columns
     ]
 
 

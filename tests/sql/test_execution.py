@@ -16,7 +16,7 @@ from harness.sql.failures import Failure
 from harness.sql.grade.equality import equal_results
 from harness.sql.query import COMPARISONS, Comparison, Item, Query, conjunction
 from harness.sql.read.reader import Reader
-from harness.sql.run.database import build, column_kinds
+from harness.sql.run.database import build, column_storage
 from harness.sql.run.executor import Executor, Task
 from harness.sql.run.render import Renderer
 from harness.sql.values import fold
@@ -80,7 +80,7 @@ def test_a_batch_equals_the_renderings_on_a_messy_table(tmp_path: Path) -> None:
 def test_the_rendering_stands_on_its_own_in_plain_duckdb(tmp_path: Path) -> None:
     build([PLAIN], tmp_path / "t.duckdb")
     executor = Executor([PLAIN], tmp_path / "t.duckdb", Reader())
-    kinds, names = column_kinds(PLAIN), Names(PLAIN).sql
+    kinds, names = column_storage(PLAIN), Names(PLAIN).sql
     columns = ", ".join(
         '"{}" {}'.format(name.replace('"', '""'), "DOUBLE" if kind == "number" else "VARCHAR")
         for name, kind in zip(names, kinds, strict=True)

@@ -1,8 +1,8 @@
-"""One text on one table: what was read, what it returned, and whether that equals gold.
+"""One text on one table: the query that was read, what it returned, whether that equals gold.
 
-(table, text) -> :class:`Answer`, for questions that are shown one by one. Rows come back in the
-table's own spelling, though text is compared without regard to case. Uses the same reader,
-renderer and sandbox as the scores.
+(table, text) -> :class:`Outcome`, for questions that are shown one by one. Rows come back in the
+table's own spelling, though text is compared without regard to case. The reader, the renderer and
+the sandbox are those of the scores.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from harness.sql.values import fold
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of a text. ``rows`` is None, and ``failure`` a kind, when nothing ran."""
+class Outcome:
+    """The outcome of a text. When nothing ran, ``rows`` is None and ``failure`` says why."""
 
     sql: str | None
     rows: tuple[tuple[Any, ...], ...] | None
@@ -33,13 +33,13 @@ class Answer:
     detail: str = ""
 
 
-def execute(table: Table, text: str) -> Answer:
+def execute(table: Table, text: str) -> Outcome:
     """Read and run one text."""
     return execute_all([(table, text)])[0]
 
 
-def execute_all(questions: Sequence[tuple[Table, str]]) -> list[Answer]:
-    """Read and run every text on its table, all in one worker. No questions, no answers."""
+def execute_all(questions: Sequence[tuple[Table, str]]) -> list[Outcome]:
+    """Read and run every text on its table, all in one worker process."""
     if not questions:
         return []
     tables = list({id(table): table for table, _ in questions}.values())
@@ -60,32 +60,32 @@ def execute_all(questions: Sequence[tuple[Table, str]]) -> list[Answer]:
         scratch.remove()
 
 
-def correct(answer: Answer, gold: Answer) -> bool:
-    """Whether an answer's rows equal gold's, as ``ex`` compares them."""
-    if answer.rows is None or gold.rows is None:
+def correct(outcome: Outcome, gold: Outcome) -> bool:
+    """Whether the rows equal gold's, as ``ex`` compares them."""
+    if outcome.rows is None or gold.rows is None:
         return False
-    return equal_results(answer.rows, gold.rows)
+    return equal_results(outcome.rows, gold.rows)
 
 
-def _answer(executor: Executor, reader: Reader, number: int, text: str) -> Answer:
+def _answer(executor: Executor, reader: Reader, number: int, text: str) -> Outcome:
     reading = reader.read(text, executor.tables[number])
     if reading.query is None:
         failure = reading.failure or Failure("syntax")
-        return Answer(None, None, failure.kind, failure.detail)
+        return Outcome(None, None, failure.kind, failure.detail)
     task = Task(number, reading.query)
     sql = executor.sql(task)
     if isinstance(sql, Failure):
-        return Answer(None, None, sql.kind, sql.detail)
+        return Outcome(None, None, sql.kind, sql.detail)
     result = executor.run_alone(task)
     if isinstance(result, Failure):
-        return Answer(sql, None, result.kind, result.detail)
-    return Answer(sql, _respelled(result.rows, reading.query, executor.tables[number]), None)
+        return Outcome(sql, None, result.kind, result.detail)
+    return Outcome(sql, _respelled(result.rows, reading.query, executor.tables[number]), None)
 
 
 def _respelled(
     rows: tuple[tuple[Any, ...], ...], query: Query, table: Table
 ) -> tuple[tuple[Any, ...], ...]:
-    """Folded texts in the spelling that the column first has them in."""
+    """The rows with folded texts in the spelling in which the column has them first."""
     columns: list[int | None] = []
     for item in query.select:
         if item.column is None and not item.aggregate:

@@ -1,9 +1,9 @@
-"""What values a column of a table can take, for perturbed copies.
+"""Which values a column of a table can take, for perturbed copies.
 
-Table column -> :class:`ColumnValues`: random values of the column's kind, values that satisfy given
+Table column -> :class:`ColumnValues`: random values of the column's type, values that satisfy given
 conditions, values that just miss one. Numbers stay on the column's grid (integers stay integers,
 prices keep two decimals); text keeps to the column's own values and close variations of them.
-Comparison is the graded one: numbers in a real column, folded text in a text column.
+A condition holds as it does in grading: numbers in a real column, folded text in a text column.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.data.records import Cell, Table
 from harness.sql.values import fold, number
 
 Test = tuple[int, str | float | int]
-"""An operator index of WikiSQL and the condition's value."""
+"""A condition on a column: WikiSQL's operator index and the value."""
 
 _MAX_DECIMALS = 6
 # Beyond this a step of the grid is lost in rounding.
@@ -40,7 +40,7 @@ class ColumnValues(ABC):
 
     @abstractmethod
     def fresh(self, rng: random.Random) -> Cell:
-        """A new value of the column's kind."""
+        """A new value of the column's type."""
 
     @abstractmethod
     def extreme(self, high: bool, rng: random.Random) -> Cell:
@@ -66,7 +66,7 @@ class ColumnValues(ABC):
             for cell in self.candidates(value, rng)
             if self._all(cell, tests)
         ]
-        # Half of them close to the condition's value, so that another bound shows.
+        # Half of them are close to the condition's value, so that another bound shows.
         options = near if near and (not known or rng.random() < 0.5) else known
         if rng.random() < 0.3 or not options:
             far = [self.extreme(True, rng), self.extreme(False, rng)]
@@ -77,10 +77,10 @@ class ColumnValues(ABC):
         return all(self.holds(cell, test) for test in tests)
 
     def missing(self, tests: Sequence[Test], broken: int, side: int, rng: random.Random) -> Cell:
-        """A value that fails test number ``broken`` by little and satisfies the others.
+        """A value that misses condition number ``broken`` by little and satisfies the others.
 
         Args:
-            side: which miss, so that the copies get different ones: 0 prefers the boundary.
+            side: which of the misses, so that the copies differ; 0 prefers the boundary.
         """
         value = tests[broken][1]
         near = self.candidates(value, rng)
@@ -148,7 +148,7 @@ class NumericColumn(ColumnValues):
 
 
 class TextColumn(ColumnValues):
-    """A text column. ``numeric`` when SUM or AVG of it matters: new values are then numbers."""
+    """A text column. New values are numbers where ``numeric`` (its SUM or AVG matters)."""
 
     def __init__(self, pool: Sequence[str | float | int], holds_null: bool, numeric: bool) -> None:
         super().__init__(pool, holds_null)

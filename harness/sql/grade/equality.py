@@ -1,11 +1,11 @@
 """Whether two results are equal, and whether two queries are the same but for spelling.
 
-Rows of typed values (folded text, numbers, None) x 2 -> bool: multisets of rows. Order does not
-count, repetition does, and so does the order of the columns; nothing is broadcast. Numbers agree
-within 1e-6 relative or 1e-9 absolute; a number never equals a text. Two typed queries + column
-types -> bool: a prediction that is gold in another order or spelling need not run. Only queries
-of WikiSQL's shape are recognised as the same; False says nothing about others. DESIGN of the
-project, "Execution".
+Rows of typed values (folded text, numbers, None) x 2 -> bool. Results are multisets of rows: order
+does not count, repetition does, and so does the order of the columns; nothing is broadcast. Numbers
+agree within 1e-6 relative or 1e-9 absolute; a number never equals a text (DESIGN of the project,
+"Execution"). Two typed queries + how the columns are stored -> bool: a prediction that is gold in
+another order or spelling need not run. Only queries of WikiSQL's shape are recognised as the same;
+False says nothing about others.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.sql.query import And, Comparison, Query
 from harness.sql.run.batch import literal
+from harness.sql.values import Storage
 
 RELATIVE = 1e-6
 ABSOLUTE = 1e-9
@@ -77,17 +78,17 @@ def _match(left: Sequence[Row], right: Sequence[Row]) -> bool:
     return all(place(index, set()) for index in range(len(left)))
 
 
-def same_query(left: Query, right: Query, kinds: Sequence[str]) -> bool:
+def same_query(left: Query, right: Query, storage: Sequence[Storage]) -> bool:
     """Whether two WikiSQL-shaped queries are the same but for order, repetition and spelling."""
     if left.select != right.select or len(left.select) != 1:
         return False
     if left.distinct or left.group_by or left.order_by or left.limit is not None:
         return False
-    first, second = _typed_conditions(left, kinds), _typed_conditions(right, kinds)
+    first, second = _typed_conditions(left, storage), _typed_conditions(right, storage)
     return first is not None and first == second
 
 
-def _typed_conditions(query: Query, kinds: Sequence[str]) -> set[Any] | None:
+def _typed_conditions(query: Query, storage: Sequence[Storage]) -> set[Any] | None:
     parts = query.where.parts if isinstance(query.where, And) else (query.where,)
     found = set()
     for part in parts:
@@ -95,5 +96,5 @@ def _typed_conditions(query: Query, kinds: Sequence[str]) -> set[Any] | None:
             continue
         if not isinstance(part, Comparison):
             return None
-        found.add((part.column, part.operator, literal(part.value, kinds[part.column])))
+        found.add((part.column, part.operator, literal(part.value, storage[part.column])))
     return found

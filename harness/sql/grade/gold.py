@@ -1,8 +1,8 @@
 """Everything about a split that does not depend on predictions: its database and gold results.
 
-Tables + examples -> :class:`GoldSet`. With a cache both are made once per content: the relation
-as a DuckDB file, and each gold query's result by the official evaluator and by DuckDB. Does not
-grade anything.
+Tables + examples -> :class:`GoldSet`. With a cache both are made once for the same content: the
+database file, and each gold query's result by the official evaluator and by DuckDB. Nothing is
+graded here.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from harness.sql.run.batch import Rows
 from harness.sql.run.executor import Executor, Task
 
 VERSION = 3
-"""Grows whenever the database or a gold result would come out differently."""
+"""Is raised whenever the database or a gold result would come out differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """Gold results of one example. ``official`` is None where the official evaluator raises;
-    ``result`` is a Failure where DuckDB does."""
+    """Gold results of one example. ``official`` is None where the official evaluator raises an
+    error; ``result`` is a Failure where DuckDB does."""
 
     official: list[Any] | None
     result: Rows | Failure
 
     @property
     def degenerate(self) -> bool:
-        """No row satisfies the WHERE, or every cell of the result is NULL, or gold fails."""
+        """Whether no row satisfies the WHERE, every cell of the result is NULL, or gold fails."""
         if isinstance(self.result, Failure):
             return True
         if self.result.matched == 0:
@@ -93,13 +93,13 @@ class GoldSet:
             ]
             for gold in self.golds
         ]
-        kinds = [self.executor.kinds(index) for index in range(len(self.tables))]
-        path.write_text(json.dumps({"kinds": kinds, "golds": rows}), encoding="utf-8")
+        storage = [self.executor.storage(index) for index in range(len(self.tables))]
+        path.write_text(json.dumps({"kinds": storage, "golds": rows}), encoding="utf-8")
 
     def _load(self, path: Path) -> None:
         value = json.loads(path.read_text(encoding="utf-8"))
-        for index, kinds in enumerate(value["kinds"]):
-            self.executor.know_kinds(index, tuple(kinds))
+        for index, storage in enumerate(value["kinds"]):
+            self.executor.know_storage(index, tuple(storage))
         for official, stored in value["golds"]:
             failed = isinstance(stored[0], str)
             result = Failure(*stored) if failed else Rows(tuple(map(tuple, stored[0])), stored[1])
@@ -163,8 +163,10 @@ def _form(example: Example) -> list[Any]:
 
 
 def _duckdb_version() -> str:
-    """DuckDB's version by the name of its metadata folder: a warm run need not import DuckDB, nor
-    importlib.metadata, which loads slowly."""
+    """DuckDB's version, taken from the name of its metadata folder.
+
+    A run with a filled cache then imports neither DuckDB nor importlib.metadata, which load slowly.
+    """
     spec = find_spec("duckdb")
     if spec is None or spec.origin is None:
         return "unknown"

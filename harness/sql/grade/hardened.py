@@ -1,9 +1,17 @@
-"""Running gold and predictions on perturbed copies of their tables.
+"""Test-suite accuracy: gold and prediction must agree on perturbed copies of their table too.
 
-Pairs that agree on the original table -> whether they also agree on all K copies (perturb.py).
-The copies are sent as data; the WikiSQL-shaped queries of many examples share one statement over
-all their copies, other queries get one statement each that unites their copies. A copy on which
-gold became degenerate proves nothing and is left out.
+Queries that agree on the original table -> whether they agree on all K copies. The definition:
+
+- :class:`harness.sql.grade.perturb.Copies` (perturb.py) makes copy number 0..K-1 of the table,
+  seeded by table and gold, with new values from column_values.py.
+- Gold and the prediction run on each copy; their results are compared by ``equal_results``
+  (equality.py), as on the original table.
+- The prediction passes when the results are equal on every copy. A copy on which gold is
+  degenerate proves nothing and is left out.
+
+After the distilled test suites of Zhong, Yu and Klein 2020 (arXiv:2010.02840). The copies are sent
+as data; the queries of WikiSQL's shape of many examples share one statement over all their copies,
+and any other query gets one statement that unites its copies.
 """
 
 from __future__ import annotations
@@ -20,7 +28,7 @@ from harness.sql.grade.equality import equal_results
 from harness.sql.grade.perturb import Copies
 from harness.sql.query import Query, from_logical_form, leaves
 from harness.sql.run import batch
-from harness.sql.run.batch import Rows, Simple
+from harness.sql.run.batch import Rows, WikiSQLQuery
 from harness.sql.run.database import CellValue, cell_value
 from harness.sql.run.executor import MAX_ROWS, Executor, typed_rows
 from harness.sql.run.render import identifier
@@ -30,8 +38,8 @@ _FIRST = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """An example whose gold and prediction agree on the original table number ``table``."""
+class Passed:
+    """A prediction that agrees with gold on the original table, number ``table``."""
 
     example: Example
     table: int
@@ -40,34 +48,34 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class _Copied:
-    """A pair with its copies: ``used`` columns, and the rows of each copy."""
+    """A passed prediction with the rows of each copy, which hold the ``used`` columns alone."""
 
-    pair: Pair
+    passed: Passed
     used: tuple[int, ...]
     copies: list[list[dict[str, Any]]]
 
 
 def agree_on_copies(
-    executor: Executor, pairs: Sequence[Pair], copies: int, progress: ProgressCallback = silent
+    executor: Executor, passes: Sequence[Passed], copies: int, progress: ProgressCallback = silent
 ) -> list[bool]:
-    """Whether each pair agrees on all ``copies`` perturbed copies of its table."""
-    agreed = [True] * len(pairs)
-    # Most wrong queries fail on the first copies, so that only the rest needs the others.
+    """Whether each prediction agrees with gold on all ``copies`` copies of its table."""
+    agreed = [True] * len(passes)
+    # Most wrong queries fail on the first copies, so few need the others.
     for numbers in (range(min(_FIRST, copies)), range(_FIRST, copies)):
         left = [index for index, good in enumerate(agreed) if good] if numbers else []
         for start in range(0, len(left), _EXAMPLES_PER_STATEMENT):
             part = left[start : start + _EXAMPLES_PER_STATEMENT]
-            copied = [_copy(executor, pairs[index], numbers) for index in part]
+            copied = [_copy(executor, passes[index], numbers) for index in part]
             for index, good in zip(part, _agree(executor, copied), strict=True):
                 agreed[index] = good
             progress("perturbed tables", start + len(part), len(left))
     return agreed
 
 
-def _copy(executor: Executor, pair: Pair, numbers: Sequence[int]) -> _Copied:
-    table = executor.tables[pair.table]
-    used = _used(pair, table)
-    maker = Copies(table, pair.example.gold)
+def _copy(executor: Executor, passed: Passed, numbers: Sequence[int]) -> _Copied:
+    table = executor.tables[passed.table]
+    used = _used(passed, table)
+    maker = Copies(table, passed.example.gold)
     types = [table.types[column] for column in used]
     made = []
     # 1 and 1.0 are the same key but not the same text.
@@ -92,13 +100,13 @@ def _copy(executor: Executor, pair: Pair, numbers: Sequence[int]) -> _Copied:
                 }
             )
         made.append(rows)
-    return _Copied(pair, used, made)
+    return _Copied(passed, used, made)
 
 
-def _used(pair: Pair, table: Table) -> tuple[int, ...]:
+def _used(passed: Passed, table: Table) -> tuple[int, ...]:
     """The columns that gold or the prediction reads."""
     used: set[int] = set()
-    for query in (from_logical_form(pair.example.gold), pair.query):
+    for query in (from_logical_form(passed.example.gold), passed.query):
         items = [*query.select, *(order.item for order in query.order_by)]
         if any(item.column is None and not item.aggregate for item in items):
             return tuple(range(len(table.header)))
@@ -111,18 +119,18 @@ def _used(pair: Pair, table: Table) -> tuple[int, ...]:
 def _agree(executor: Executor, copied: Sequence[_Copied]) -> list[bool]:
     jobs = []
     for one in copied:
-        gold, own = _simple(executor, one, True), _simple(executor, one, False)
+        gold, own = _as_data(executor, one, True), _as_data(executor, one, False)
         assert gold is not None
         jobs.append((one, [gold] if own is None else [gold, own]))
     verdicts = []
-    for one, results in zip(copied, _run_simple(executor, jobs), strict=True):
+    for one, results in zip(copied, _run_together(executor, jobs), strict=True):
         golds, *others = results
         found = others[0] if others else _run_united(executor, one)
-        verdicts.append(_same(golds, found))
+        verdicts.append(_agrees(golds, found))
     return verdicts
 
 
-def _same(golds: Sequence[Rows | Failure], results: Sequence[Rows | Failure]) -> bool:
+def _agrees(golds: Sequence[Rows | Failure], results: Sequence[Rows | Failure]) -> bool:
     for gold, result in zip(golds, results, strict=True):
         if isinstance(gold, Failure) or _degenerate(gold):
             continue
@@ -135,28 +143,28 @@ def _degenerate(rows: Rows) -> bool:
     return rows.matched == 0 or all(value is None for row in rows.rows for value in row)
 
 
-def _simple(executor: Executor, one: _Copied, gold: bool) -> Simple | None:
-    """The pair's gold or own query as data, its columns renumbered to the used ones."""
-    query = from_logical_form(one.pair.example.gold) if gold else one.pair.query
-    found = batch.simple(query, one.pair.table, executor.kinds(one.pair.table))
+def _as_data(executor: Executor, one: _Copied, gold: bool) -> WikiSQLQuery | None:
+    """Gold's query or the prediction's own as data, its columns renumbered to the used ones."""
+    query = from_logical_form(one.passed.example.gold) if gold else one.passed.query
+    found = batch.wikisql_query(query, one.passed.table, executor.storage(one.passed.table))
     if found is None:
         return None
     place = {column: index for index, column in enumerate(one.used)}
     conditions = tuple((place[c], op, text, value) for c, op, text, value in found.conditions)
-    return Simple(0, place.get(found.column, 0), found.aggregate, conditions)
+    return WikiSQLQuery(0, place.get(found.column, 0), found.aggregate, conditions)
 
 
-def _run_simple(
-    executor: Executor, jobs: Sequence[tuple[_Copied, list[Simple]]]
+def _run_together(
+    executor: Executor, jobs: Sequence[tuple[_Copied, list[WikiSQLQuery]]]
 ) -> list[list[list[Rows | Failure]]]:
-    """By job and query the results on each copy; all jobs in one statement."""
-    queries: list[Simple] = []
+    """The results by job, query and copy; all jobs share one statement."""
+    queries: list[WikiSQLQuery] = []
     rows: list[dict[str, Any]] = []
     number = 0
     for one, shaped in jobs:
         for query in shaped:
             queries.extend(
-                Simple(number + copy, query.column, query.aggregate, query.conditions)
+                WikiSQLQuery(number + copy, query.column, query.aggregate, query.conditions)
                 for copy in range(len(one.copies))
             )
         for copy in one.copies:
@@ -168,25 +176,25 @@ def _run_simple(
         if len(jobs) == 1:
             return [[[answer] * len(jobs[0][0].copies) for _ in jobs[0][1]]]
         half = len(jobs) // 2
-        return _run_simple(executor, jobs[:half]) + _run_simple(executor, jobs[half:])
+        return _run_together(executor, jobs[:half]) + _run_together(executor, jobs[half:])
     results = iter(batch.results(queries, answer))
     return [[[next(results) for _ in one.copies] for _ in shaped] for one, shaped in jobs]
 
 
 def _run_united(executor: Executor, one: _Copied) -> list[Rows | Failure]:
-    """A query of another shape on all its copies: its rendering once per copy, united."""
-    task_table = executor.tables[one.pair.table]
-    kinds = executor.kinds(one.pair.table)
-    names = executor.names(one.pair.table)
+    """The results of a query of another shape: its rendering for each copy, all united."""
+    task_table = executor.tables[one.passed.table]
+    storage = executor.storage(one.passed.table)
+    names = executor.names(one.passed.table)
     rows = [{"t": copy, **row} for copy, given in enumerate(one.copies) for row in given]
     columns = ", ".join(
-        f"{'n' if kinds[column] == 'number' else 'v'}[{place + 1}] AS {identifier(names[column])}"
+        f"{'n' if storage[column] == 'number' else 'v'}[{place + 1}] AS {identifier(names[column])}"
         for place, column in enumerate(one.used)
     )
     tables, parts = [], []
     for copy in range(len(one.copies)):
         name = f"{task_table.id} copy {copy}"
-        sql = executor.renderer(one.pair.table).render(one.pair.query, name)
+        sql = executor.renderer(one.passed.table).render(one.passed.query, name)
         if isinstance(sql, Failure):
             return [sql] * len(one.copies)
         source = f"SELECT {columns} FROM cells WHERE t = {copy} ORDER BY r"
@@ -200,4 +208,4 @@ def _run_united(executor: Executor, one: _Copied) -> list[Rows | Failure]:
     by_copy: list[list[list[Any]]] = [[] for _ in one.copies]
     for row in answer:
         by_copy[row[0]].append(row[1:])
-    return [Rows(typed_rows(one.pair.query, kinds, found), None) for found in by_copy]
+    return [Rows(typed_rows(one.passed.query, storage, found), None) for found in by_copy]

@@ -4,12 +4,12 @@ Structured query + table -> the result list that lib/dbengine.py of github.com/s
 would get from SQLite, and the two verdicts of its evaluate.py (execution and logical form).
 Rows are filtered here in Python, which on tables of a dozen rows is ten times faster than
 planning a statement; SUM and AVG are left to SQLite, whose rounding depends on its version.
-Does not cover: queries that the official evaluator would splice into SQL as raw strings (a
-``sel`` that is not an index); they are wrong answers.
+Queries that the official evaluator would splice into SQL as raw strings (a ``sel`` that is not an
+index) are not covered; they are wrong answers.
 
-Kept on purpose, because the official numbers contain them: condition values are bound by column,
-so a second value for a column replaces the first; indices are Python's, so ``agg`` -1 is AVG; a
-text in a real column sorts above every number; empty equals empty.
+These oddities are kept, because the official numbers contain them: condition values are bound by
+column, so a second value for a column replaces the first; indices are Python's, so ``agg`` -1 is
+AVG; a text in a real column sorts above every number; empty equals empty.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _MAX_PARAMETERS = 200
 
 
 class EvaluationError(Exception):
-    """The official evaluator would have raised: the prediction is wrong."""
+    """The official evaluator would have raised an error: the prediction is wrong."""
 
 
 class OfficialEvaluator:
-    """Executes structured queries with the official semantics; keeps the tables' stored form."""
+    """Executes queries with the official semantics; keeps each table as SQLite stores it."""
 
     def __init__(self) -> None:
         self._sqlite = sqlite3.connect(":memory:", check_same_thread=False)
@@ -44,7 +44,7 @@ class OfficialEvaluator:
         """The result list of ``query`` (a LogicalForm or any JSON value).
 
         Raises:
-            EvaluationError: whatever the official evaluator would have raised.
+            EvaluationError: the official evaluator would have raised an error.
         """
         if isinstance(query, LogicalForm):
             parts: tuple[Any, Any, Any] = (query.sel, query.agg, query.conds)
@@ -132,8 +132,8 @@ class OfficialEvaluator:
 
 
 def same_to_the_evaluator(query: LogicalForm, gold: LogicalForm) -> bool:
-    """Whether ``query`` is gold but for what cannot change a result: the case of values, and a
-    small integer written as text. So most right answers need not be executed."""
+    """Whether ``query`` differs from gold only in what cannot change a result: the case of values,
+    and a small integer written as text. Most right answers then need not be executed."""
     if query.sel != gold.sel or query.agg != gold.agg or len(query.conds) != len(gold.conds):
         return False
     for left, right in zip(query.conds, gold.conds, strict=True):

@@ -2,12 +2,13 @@
 
 Table + gold query + copy number -> columns of a changed table, the same for the same seed. A copy
 drops and repeats rows, shuffles every column by itself, mixes in new values of the column's own
-kind, adds rows that satisfy all of gold's conditions, and rows that miss exactly one of them by a
-little: the boundary value itself, its neighbours on the column's grid, another text. So a wrong
-or missing condition, ``>=`` for ``>``, another aggregate or column changes the result on some
-copy. NULL enters only columns that hold NULL; a column of integers stays one. After the distilled
-test suites of Zhong, Yu and Klein 2020 (arXiv:2010.02840); the neighbours are theirs, the
-generator is ours. Gold conditions that no value can satisfy are left as the table has them.
+type, and adds rows that satisfy all of gold's conditions and rows that miss exactly one of them by
+a little: the boundary value itself, its neighbours on the column's grid, another text. So a wrong
+or missing condition, ``>=`` for ``>``, another aggregate or another column changes the result on
+some copy. NULL enters only columns that hold NULL; a column of integers stays one. The method is
+that of the distilled test suites of Zhong, Yu and Klein 2020 (arXiv:2010.02840): the neighbours are
+theirs, the generator is ours. A gold condition that no value can satisfy is left as the table has
+it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _NULL = 0.4
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """The rows of a copy: originals by index, then positives, then (condition, side) misses."""
+    """The rows of a copy: indices of original rows, then the number of rows that satisfy gold, then
+    the rows that miss a condition, each as (condition, side)."""
 
     originals: tuple[int, ...]
     positives: int
@@ -95,9 +97,9 @@ class Copies:
         return cells
 
     def _free(self, column: int, position: int, rng: random.Random) -> Cell:
-        """A cell of a positive row in a column that gold sets no condition on."""
+        """A cell of a row that satisfies gold, in a column on which gold sets no condition."""
         values = self._values(column)
-        # The first stays, so that gold's result is not all NULL.
+        # The first cell is never NULL, so that gold's result is not all NULL.
         if values.holds_null and position > 0 and rng.random() < _NULL:
             return None
         return values.fresh(rng) if rng.random() < 0.6 else values.any(rng)

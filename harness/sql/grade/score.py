@@ -1,9 +1,10 @@
 """Grading predictions by every protocol.
 
-Tables, examples and predictions -> one :class:`Score` an example, a row of ``score --out``. The
-order: read the text (read.py), take the official verdicts (official.py), run what differs from
-gold (execute.py), compare (compare.py), check strictness (strict.py), run what passed on
-perturbed tables (harden.py). The protocols are described in docs/protocols.md.
+Tables, examples and predictions -> one :class:`Score` for each example, a row of ``score --out``.
+The order of the work: read the text (read/reader.py), take the official verdicts (official.py), run
+the queries that differ from gold (run/executor.py), compare the results (equality.py), check the
+text for repairs (strict.py), run what passed on perturbed tables (hardened.py). The protocols are
+described in docs/protocols.md.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from harness.schema.execution import FailureKind
 from harness.sql.failures import Failure
 from harness.sql.grade.equality import equal_results, same_query
 from harness.sql.grade.gold import GoldSet, open_gold
-from harness.sql.grade.hardened import Pair, agree_on_copies
+from harness.sql.grade.hardened import Passed, agree_on_copies
 from harness.sql.grade.official import (
     EvaluationError,
     logical_form_match,
@@ -85,11 +86,11 @@ def score(
 
     Args:
         tables: every table that the examples name.
-        examples: what was asked, with gold.
+        examples: the questions, with gold.
         predictions: one for each example, in the same order.
         hardened: the number K of perturbed copies; 0 leaves ``ex_hardened`` None.
         cache: keeps the database and gold results for the next time.
-        progress: told of the steps.
+        progress: is called after each step.
         source_key: see :func:`harness.sql.grade.gold.open_gold`.
     """
     for example, prediction in zip(examples, predictions, strict=True):
@@ -205,9 +206,9 @@ class _Grading:
             if same:
                 known = self.gold.golds[index].result
             elif reading.query is not None:
-                kinds = self.gold.executor.kinds(self.numbers[index])
+                storage = self.gold.executor.storage(self.numbers[index])
                 wanted = from_logical_form(self.examples[index].gold)
-                same = same_query(reading.query, wanted, kinds)
+                same = same_query(reading.query, wanted, storage)
                 if same:
                     known = self.gold.golds[index].result
                 else:
@@ -254,12 +255,12 @@ class _Grading:
         """``ex`` on ``copies`` perturbed tables as well; what equals gold needs no run."""
         result = list(ex)
         checked = [index for index, passed in enumerate(ex) if passed and not self.same[index]]
-        pairs = []
+        passes = []
         for index in checked:
             query = readings[index].query
             assert query is not None
-            pairs.append(Pair(self.examples[index], self.numbers[index], query))
-        agreed = agree_on_copies(self.gold.executor, pairs, copies, self.progress)
+            passes.append(Passed(self.examples[index], self.numbers[index], query))
+        agreed = agree_on_copies(self.gold.executor, passes, copies, self.progress)
         for index, passed in zip(checked, agreed, strict=True):
             result[index] = passed
         return result

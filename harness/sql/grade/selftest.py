@@ -1,9 +1,9 @@
 """``score --self-test``: known answers through the same code that grades models.
 
-A dataset's test split -> a table of answer kinds with their pass rates. Gold as it stands,
-restyled and buried in prose must pass always; a wrong column, a wrong aggregate and prose never
-(on the perturbed tables, where luck does not count). Trivial queries have no right rate: theirs
-shows what each protocol gives away.
+A dataset's test split -> a table of kinds of answers with their pass rates. Gold as it stands, in
+other spellings and buried in prose must pass always; a wrong column, a wrong aggregate and prose
+must never pass (on the perturbed tables, where luck does not count). Trivial queries have no right
+rate; theirs shows what each protocol lets pass.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Whether a text needs no repair: it is one DuckDB statement with exact names and types.
 
-Raw text + DuckDB's own syntax tree of it + schema -> bool. The text is parsed by DuckDB (in the
-worker, nothing is run), and the tree is checked: the table by its name, every column by its name
+Raw text + DuckDB's own syntax tree of it + schema -> bool. DuckDB parses the text in the worker
+process without running it, and the tree is checked: the table by its name, every column by its name
 (DuckDB ignores case), text columns compared with text and real columns with numbers, SUM, AVG and
-LIKE only where DuckDB has them. Not covered: whether the text means what was read; a text gets
-here only after its reading gave gold's result.
+LIKE only where DuckDB has them. Whether the text means what was read is not covered: a text is
+checked here only after its reading gave gold's result.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def strict(sandbox: Sandbox, items: Sequence[tuple[str, Table, Sequence[str]]]) 
 
 
 def _may(text: str, table: Table) -> bool:
-    # Most texts of the dialect fail here, before anything is parsed.
+    # Most texts of the dialect are refused here, before anything is parsed.
     low, name = text.lower(), table.id.lower()
     return len(text) <= MAX_STATEMENT and (f'"{name}"' in low or table.id.isidentifier())
 
@@ -112,7 +112,7 @@ class _Scope:
                 return True
 
     def compared(self, operands: Sequence[dict[str, Any]]) -> bool:
-        """Whether literals have the type of the column they stand beside."""
+        """Whether literals have the type of the column with which they are compared."""
         kinds = {kind for operand in operands if (kind := self.kind(operand)) is not None}
         for operand in operands:
             literal = operand.get("literal")

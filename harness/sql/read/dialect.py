@@ -164,7 +164,7 @@ def _clauses(s: Scanner, at: int) -> _Clauses | None:
 
 
 def _unread(s: Scanner, at: int) -> _Clauses | None:
-    """Remember that the text cannot be read from ``at`` on; always None."""
+    """Remember that the text cannot be read from ``at`` on; the result is always None."""
     if any(s.keyword(at, word) >= 0 for word in _UNSUPPORTED):
         s.fail(s.end, Failure("unsupported", f"{s.text[at : at + 40]!r}"))
     s.fail(at, Failure("syntax", f"cannot read {s.text[at : at + 40]!r}"))
@@ -192,7 +192,7 @@ def select_lists(s: Scanner, position: int) -> Iterator[tuple[int, tuple[Item, .
 
 
 def select_items(s: Scanner, at: int) -> Iterator[tuple[int, Item, int]]:
-    """Readings of one select item: (how exactly it is spelled, item, position after it)."""
+    """Readings of one select item, as (how exactly it is spelled, item, position after it)."""
     s.step()
     if s.text.startswith("*", at):
         yield 0, Item(None), at + 1
@@ -235,8 +235,8 @@ def _argument(s: Scanner, at: int, name: str) -> Iterator[tuple[Item, int]]:
 
 
 def _exactness(s: Scanner, item: Item, at: int) -> int:
-    """1 where the header stands in the text in its own case; breaks ties such as
-    ``SELECT MAX power`` (columns ``Power`` and ``Max power``)."""
+    """1 where the header stands in the text in its own case, else 0. This decides between readings
+    of ``SELECT MAX power`` (columns ``Power`` and ``Max power``)."""
     if item.column is None:
         return 0
     return int(s.names.table.header[item.column] in s.text[at : at + 400])

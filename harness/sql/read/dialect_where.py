@@ -1,7 +1,7 @@
 """The WHERE of the dialect: position after WHERE -> readings of an OR of ANDs, likeliest first.
 
-Each reading comes with the position after it; the caller takes the first that lets the statement
-end. Values are found by literals.py.
+Each reading comes with the position after it; the caller takes the first after which the statement
+can end. Values are found by literals.py.
 """
 
 from __future__ import annotations

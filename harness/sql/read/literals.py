@@ -1,10 +1,10 @@
 """Where a value of the dialect ends.
 
-Position of a value -> candidate (value, position after it) pairs, most likely first. The dialect
-does not escape apostrophes, sometimes leaves the quotes out, and models forget the closing one,
-so the end of a value is where the statement can go on: at its end, a closing parenthesis, or a
-connective that a condition follows. A value that itself reads like ``… AND column = …`` is
-refused: it is more likely two conditions.
+Position of a value -> candidate pairs (value, position after it), the most likely first. The
+dialect does not escape apostrophes and sometimes leaves the quotes out, and models forget the
+closing one. So a value ends where the statement can go on: at the end of the text, at a closing
+parenthesis, or at a connective that a condition follows. A value that itself reads like
+``… AND column = …`` is refused, because it is more likely two conditions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from harness.sql.failures import Failure
 from harness.sql.read.scanner import Scanner, unquote
 
 _CLAUSES = (("group", "by"), ("order", "by"), ("limit",))
-# Bare text that holds one of these is more likely SQL that is not understood than a value.
+# A bare text that holds one of these is more likely SQL that is not understood than a value.
 _SQL = re.compile(
     r"\b(select|from|where|order\s+by|group\s+by|having|limit|union|intersect|except|join|like"
     r"|between|is\s+(not\s+)?null|not\s+in|in\s*\(|exists|case\s+when|collate|escape)\b"
@@ -100,8 +100,8 @@ def _quoted_column(s: Scanner, at: int) -> bool:
 
 
 def _means_more(s: Scanner, value: str) -> bool:
-    """Whether SQL would take a bare value for a column or an expression. The dialect has neither,
-    so there it is the value that it looks like."""
+    """Whether SQL would take a bare value for a column or an expression. The dialect has neither
+    there, so in the dialect the text is a value."""
     if not s.is_sql:
         return False
     if value.startswith("(") or _ARITHMETIC.search(value):
@@ -110,7 +110,7 @@ def _means_more(s: Scanner, value: str) -> bool:
 
 
 def _goes_on(s: Scanner, at: int, depth: int, listed: bool, between: bool) -> bool:
-    """Whether a statement can go on at ``at`` after a value."""
+    """Whether a statement can go on at ``at``, after a value."""
     at = s.skip(at)
     if at >= s.end:
         return not listed and not between
@@ -143,7 +143,7 @@ def _swallows(s: Scanner, start: int, end: int) -> bool:
 
 
 def _bare(s: Scanner, at: int, depth: int) -> Iterator[tuple[str, int]]:
-    """Unquoted text from ``at`` to each place where the statement can go on; connectives first."""
+    """The unquoted text from ``at`` to each place where the statement can go on, shortest first."""
     ends = []
     for match in _CONNECTIVE.finditer(s.text, at):
         s.step()

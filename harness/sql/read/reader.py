@@ -24,7 +24,7 @@ from harness.sql.read.statement import answer_block
 # A table id that is not quoted starts with a digit and is never an SQL name.
 _DIALECT_ONLY = re.compile(r"\bfrom\s+\d[\w.]*-", re.IGNORECASE)
 _FINAL = ("ambiguous",)
-# The shortcut's texts: one canonical spelling, matched as a whole.
+# The one spelling that read_quickly takes, and headers that it must leave to the other readers.
 _HEAD = re.compile(
     r"\s{0,4}SELECT (?:(MAX|MIN|COUNT|SUM|AVG) )?([^\n'\"`]+?) FROM (\S+)"
     r"(?: WHERE ([^\n]+))?\s{0,4}"
@@ -43,7 +43,7 @@ _RISKY = re.compile(
 class Reading:
     """What was read from one prediction; exactly one of ``query`` and ``failure`` is None.
 
-    ``note`` says that further statements were left out, where there were some.
+    ``note`` says so where further statements were left out.
     """
 
     query: Query | None
@@ -53,13 +53,13 @@ class Reading:
 
 
 class Reader:
-    """Reads texts; keeps the name index of each table."""
+    """Reads texts; keeps the names of each table."""
 
     def __init__(self) -> None:
         self._names: dict[int, Names] = {}
 
     def names(self, table: Table) -> Names:
-        """The table's name index."""
+        """The names of a table."""
         found = self._names.get(id(table))
         if found is None or found.table is not table:
             found = self._names[id(table)] = Names(table)
@@ -71,7 +71,7 @@ class Reader:
         query = read_quickly(text, self.names(table)) if quick else None
         if query is not None:
             return Reading(query, None, text)
-        # Not Unicode that can be stored or sent; such a character equals no cell's.
+        # A lone surrogate can be neither stored nor sent, and no cell holds one.
         text = text.encode("utf-8", "replace").decode("utf-8")
         block = answer_block(text)
         other = statement.other_statement(block)
@@ -118,7 +118,7 @@ def _failed(failure: Failure, statement: str = "") -> Reading:
 
 
 def read_quickly(text: str, names: Names) -> Query | None:
-    """The query of a canonical text, or None when the slow reader must look."""
+    """The query of a canonical text; None when the other readers must read it."""
     columns = names.quick
     if columns is None:
         columns = names.quick = _columns(names)
@@ -150,7 +150,7 @@ def read_quickly(text: str, names: Names) -> Query | None:
 
 
 def _columns(names: Names) -> dict[str, int]:
-    """The headers that can be cut out by position; empty when a table's headers are treacherous."""
+    """The headers that a pattern can find; none where some repeat or look like aggregates."""
     if len(set(names.plain)) < len(names.plain):
         return {}
     if any(name.startswith(("max ", "min ", "count ", "sum ", "avg ")) for name in names.plain):

@@ -1,9 +1,9 @@
 """Scanning schema names and literals out of a model's text.
 
-Text + names of a table -> every column that can stand at a position, and every place where a
+Text + names of a table -> every column that can start at a position, and every place where a
 literal that starts there can end. A header may hold any character (``No.``, ``Winner's
-Country``, ``Moving from``), so it is matched against the schema, never cut out by a tokenizer.
-Choosing among the possibilities is the parser's work (dialect.py).
+Country``, ``Moving from``), so the text is matched against the schema instead of being cut by a
+tokenizer. The parser chooses among the possibilities (dialect.py).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class TooComplex(Exception):
 
 
 class Scanner:
-    """Positions in one text. Holds no parsing state but the work done, which is bounded."""
+    """Finds what can start at a position of one text; the work that it does is bounded."""
 
     def __init__(self, text: str, names: Names) -> None:
         self.text = text
         self.low = fold_characters(text)
         self.names = names
         self.end = len(text)
-        # Set by the parser: whether the FROM could stand in SQL, or only in the dialect.
+        # Whether the FROM could stand in SQL or only in the dialect; the parser sets it.
         self.is_sql = False
         self._steps = 0
         self._columns: dict[int, list[tuple[int | Failure, int]]] = {}
@@ -83,9 +83,9 @@ class Scanner:
         return found, self.skip(match.end())
 
     def columns(self, position: int) -> list[tuple[int | Failure, int]]:
-        """Every column that can be read at ``position`` with the position after it.
+        """Every column that can be read at ``position``, each with the position after it.
 
-        Longest first; a name that is ambiguous or unknown is a Failure in place of the column.
+        The longest comes first; an ambiguous or unknown name is a Failure in place of the column.
         """
         known = self._columns.get(position)
         if known is None:
@@ -117,10 +117,10 @@ class Scanner:
         return [(found[after], after) for after in sorted(found, reverse=True)]
 
     def _loose(self, word: str) -> int | Failure:
-        """A bare word that is no header as it stands: an identifier made from one, or unknown.
+        """A bare word that is not a header as it stands: an identifier made from one, or unknown.
 
         In the dialect headers are not abbreviated, so ``Share`` does not mean ``Share (%)``
-        there; sqlreader.py, where names must be identifiers, is more lenient.
+        there; sqlglot_reader.py, where names must be identifiers, is more lenient.
         """
         column = self.names.column(word)
         if isinstance(column, int) and "_" not in word and not word.lower().startswith("col"):
@@ -175,7 +175,7 @@ class Scanner:
             at = self.text.find(quote, at + 1)
 
     def number(self, position: int, listed: bool) -> int:
-        """The position after a number, or -1; in a list a comma is no part of one."""
+        """The position after a number, or -1; in a list a comma is not part of a number."""
         match = (_LISTED_NUMBER if listed else _NUMBER).match(self.text, position)
         return match.end() if match else -1
 
@@ -185,7 +185,7 @@ def _wordlike(character: str) -> bool:
 
 
 def unquote(content: str, quote: str) -> str:
-    """The value of a literal's content: doubled quotes and backslashed ones stand for one."""
+    """The value of a literal: a doubled quote or one after a backslash stands for one quote."""
     if "\\" in content:
         content = re.sub(rf"\\{quote}(?!{quote})", quote, content)
     return content.replace(quote * 2, quote)

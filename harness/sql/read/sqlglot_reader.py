@@ -2,8 +2,8 @@
 
 The dialects that models write are tried in the order that the quoting suggests (SQLite and
 DuckDB, MySQL's backticks, T-SQL's brackets and TOP). Everything in the tree must be understood:
-a node or an argument that the typed query has no place for is ``unsupported``. Conditions are
-read in sqlconditions.py. Does not cover the WikiSQL dialect (dialect.py).
+a node or an argument that the typed query cannot express is ``unsupported``. Conditions are read in
+sqlglot_where.py. The WikiSQL dialect is not covered (dialect.py).
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ _NULL_ORDER = re.compile(r"\bnulls\s+(?:first|last)\b", re.IGNORECASE)
 def read_sql(statement: str, names: Names) -> Query | Failure:
     """Read one statement; of several, the first.
 
-    ``syntax`` means that no dialect parses it; any other failure is the first dialect's that does.
+    ``syntax`` means that no dialect parses the statement; any other failure is that of the first
+    dialect that does.
     """
     if _depth(statement) > _MAX_DEPTH:
         return Failure("too_long", f"more than {_MAX_DEPTH} nested parentheses")
     if _NULL_ORDER.search(statement):
-        # sqlglot fills in each dialect's default, so an explicit order cannot be told from it.
+        # sqlglot fills in each dialect's default, which looks the same as an explicit order.
         return Failure("unsupported", "NULLS FIRST or LAST")
     first: Failure | None = None
     for dialect in _dialects(statement):
@@ -146,8 +147,8 @@ def _item(node: exp.Expression, scope: Scope) -> Item:
             scope.check_qualifier(node)
             return Item(None)
         return Item(scope.column(node))
-    for kind, name in _AGGREGATES.items():
-        if isinstance(node, kind):
+    for node_type, name in _AGGREGATES.items():
+        if isinstance(node, node_type):
             return _aggregate(node, name, scope)
     raise unsupported(node)
 

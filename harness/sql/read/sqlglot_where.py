@@ -174,8 +174,8 @@ def read_where(node: exp.Expression, scope: Scope) -> Where:
         return both
     if isinstance(node, exp.Not):
         return negation(read_where(node.this, scope))
-    for kind, operator in _OPERATORS.items():
-        if type(node) is kind:
+    for node_type, operator in _OPERATORS.items():
+        if type(node) is node_type:
             return _comparison(node, operator, scope)
     reader = _READERS.get(type(node))
     if reader is None:
@@ -220,8 +220,8 @@ def _column(node: exp.Expression, scope: Scope) -> int | None:
         index = _column(node.this, scope)
         if index is None:
             return None
-        target, kind = node.to, scope.names.table.types[index]
-        same = _TEXT_TYPES if kind == "text" else _REAL_TYPES
+        target, column_type = node.to, scope.names.table.types[index]
+        same = _TEXT_TYPES if column_type == "text" else _REAL_TYPES
         if target.this.name in same and not target.expressions:
             return index
         raise unsupported(node)

@@ -79,7 +79,7 @@ def answer_block(text: str) -> str:
 
 
 def _without_reasoning(text: str) -> str:
-    """The text after reasoning; reasoning that never ends leaves nothing after it."""
+    """The text after reasoning; where reasoning never ends, the text before it."""
     low = text.lower()
     end = low.rfind("</think>")
     if end >= 0:
@@ -102,7 +102,7 @@ def _json_answer(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A statement found in a text; ``certain`` is False for a SELECT in mid-sentence, which is
+    """A statement found in a text. ``certain`` is False for a SELECT in mid-sentence, which is
     skipped when nothing can be read from it."""
 
     statement: str
@@ -172,7 +172,7 @@ def _certain(text: str, match: re.Match[str]) -> bool:
 
 
 def _starts_statement(before: str) -> bool:
-    """Whether what stands before a SELECT leaves it the start of a statement."""
+    """Whether a SELECT can start a statement after the text ``before`` it."""
     line = before.rsplit("\n", 1)[-1].strip()
     return not line or line[-1] in ":;`(>*-" or re.fullmatch(r"[\W\d]*", line) is not None
 
@@ -206,10 +206,10 @@ def _cut(text: str, start: int) -> str:
 
 
 def _continues(done: str, line: str, gap: bool) -> bool:
-    """Whether ``line`` belongs to the statement ``done``; ``gap`` is a blank line between.
+    """Whether ``line`` belongs to the statement ``done``; ``gap`` is a blank line between them.
 
-    A clause that is taken for prose would silently widen the query, so what looks like one stays:
-    only a capitalized word (``Where …``) without a comparison is prose.
+    A clause that is taken for prose would silently widen the query. So a line that looks like a
+    clause is kept; only a capitalized word (``Where …``) without a comparison is prose.
     """
     if done.endswith(";"):
         return False

@@ -2,10 +2,10 @@
 
 Planning a statement costs DuckDB ten times what running it on a dozen rows does, so the queries
 that have WikiSQL's shape (one aggregate of one column, conditions joined by AND) are sent as data:
-their conditions are joined with the relation of all tables, the rows that satisfy all of a
-query's conditions are grouped, and every aggregate is computed for every group. A test holds
-every result equal to that of the query's own rendering (render.py). Queries of any other shape
-are run one by one.
+their conditions are joined with the cells of all tables, the rows that satisfy all of a query's
+conditions are grouped, and every aggregate is computed for every group. A test checks that every
+result equals that of the query's own rendering (render.py). Queries of any other shape are run one
+by one (executor.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.sql.query import COMPARISONS, And, Comparison, Query
-from harness.sql.values import fold, number
+from harness.sql.values import Storage, fold, number
 
 CHUNK = 2_000
 _ROWS = "COUNT(*)"
@@ -49,7 +49,7 @@ FROM found GROUP BY q
 """
 
 STATEMENT = "WITH " + _QUERIES
-"""On the tables of the database."""
+"""The statement on the tables of the database."""
 
 GIVEN_CELLS = """WITH cells AS MATERIALIZED (
   SELECT unnest(from_json($12::VARCHAR,
@@ -58,12 +58,15 @@ GIVEN_CELLS = """WITH cells AS MATERIALIZED (
 """
 
 STATEMENT_ON_GIVEN = GIVEN_CELLS + "," + _QUERIES
-"""On tables that parameter 12 holds as JSON rows of ``cells``."""
+"""The statement on tables that parameter 12 holds as JSON rows of ``cells``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Simple:
-    """A WikiSQL-shaped query on table number ``table``."""
+class WikiSQLQuery:
+    """A query of WikiSQL's shape, as data, on table number ``table``.
+
+    A condition is ``(column, index of the operator, text, number)``; one of the last two is None.
+    """
 
     table: int
     column: int
@@ -79,8 +82,8 @@ class Rows:
     matched: int | None
 
 
-def simple(query: Query, table: int, kinds: Sequence[str]) -> Simple | None:
-    """``query`` as data, or None when it has not WikiSQL's shape."""
+def wikisql_query(query: Query, table: int, storage: Sequence[Storage]) -> WikiSQLQuery | None:
+    """``query`` as data; None when it does not have WikiSQL's shape."""
     if len(query.select) != 1 or query.distinct or query.group_by or query.order_by:
         return None
     item = query.select[0]
@@ -96,26 +99,26 @@ def simple(query: Query, table: int, kinds: Sequence[str]) -> Simple | None:
         if not isinstance(part, Comparison):
             return None
         operator = COMPARISONS.index(part.operator)
-        text, value = literal(part.value, kinds[part.column])
-        if kinds[part.column] != "text" and value is None and part.operator not in ("=", "<>"):
+        text, value = literal(part.value, storage[part.column])
+        if storage[part.column] != "text" and value is None and part.operator not in ("=", "<>"):
             text = None
         conditions.append((part.column, operator, text, value))
     if item.column is None:
-        return Simple(table, 0, _ROWS, tuple(conditions))
-    return Simple(table, item.column, item.aggregate, tuple(conditions))
+        return WikiSQLQuery(table, 0, _ROWS, tuple(conditions))
+    return WikiSQLQuery(table, item.column, item.aggregate, tuple(conditions))
 
 
-def literal(value: str, kind: str) -> tuple[str | None, float | None]:
-    """A literal typed by the kind of its column: (text, None) or (None, number)."""
-    if kind != "text":
+def literal(value: str, storage: Storage) -> tuple[str | None, float | None]:
+    """A literal typed by how its column is stored: (text, None) or (None, number)."""
+    if storage != "text":
         found = number(value)
         if found is not None:
             return None, found
     return fold(value), None
 
 
-def parameters(queries: Sequence[Simple]) -> list[list[Any]]:
-    """The statement's parameters; query i is number i."""
+def parameters(queries: Sequence[WikiSQLQuery]) -> list[list[Any]]:
+    """The eleven lists of the statement's parameters; ``queries[i]`` is query number i."""
     columns: list[list[Any]] = [[] for _ in range(11)]
     for index, query in enumerate(queries):
         listed = not query.aggregate
@@ -129,8 +132,8 @@ def parameters(queries: Sequence[Simple]) -> list[list[Any]]:
     return columns
 
 
-def results(queries: Sequence[Simple], answer: Sequence[Sequence[Any]]) -> list[Rows]:
-    """The rows of every query from the statement's answer."""
+def results(queries: Sequence[WikiSQLQuery], answer: Sequence[Sequence[Any]]) -> list[Rows]:
+    """The result of every query, taken from the rows that the statement returned."""
     found: list[Rows | None] = [None] * len(queries)
     for row in answer:
         query = queries[row[0]]

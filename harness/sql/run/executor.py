@@ -1,7 +1,8 @@
 """Running typed queries on the tables of a split.
 
-(table number, query) pairs -> rows or failures, in order. WikiSQL-shaped queries go many to a
-statement (batch.py); the others, and all of a batch that fails, run one by one as rendered.
+(table number, query) pairs -> rows or failures, in order. Queries of WikiSQL's shape share a
+statement, thousands of them (batch.py). The others run one by one as they are rendered, and so
+does a query with which a shared statement fails.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from harness.sql.failures import Failure
 from harness.sql.query import Item, Query
 from harness.sql.read.reader import Reader
 from harness.sql.run import batch
-from harness.sql.run.batch import Rows
-from harness.sql.run.database import column_kinds
+from harness.sql.run.batch import Rows, WikiSQLQuery
+from harness.sql.run.database import column_storage
 from harness.sql.run.render import Renderer, identifier
 from harness.sql.run.sandbox import Sandbox
-from harness.sql.values import number
+from harness.sql.values import Storage, number
 
 MAX_ROWS = 10_000
 
@@ -35,29 +36,29 @@ class Task:
 
 
 class Executor:
-    """Executes on one database; :meth:`close` ends its worker."""
+    """Executes queries on one database; :meth:`close` ends its worker process."""
 
     def __init__(self, tables: Sequence[Table], database: Path, reader: Reader) -> None:
         self.tables = tables
         self.sandbox = Sandbox(database)
         self._reader = reader
-        self._kinds: dict[int, tuple[str, ...]] = {}
+        self._storage: dict[int, tuple[Storage, ...]] = {}
         self._renderers: dict[int, Renderer] = {}
 
     def close(self) -> None:
         """End the worker process."""
         self.sandbox.close()
 
-    def kinds(self, table: int) -> tuple[str, ...]:
-        """The column kinds of a table (relation.py)."""
-        found = self._kinds.get(table)
+    def storage(self, table: int) -> tuple[Storage, ...]:
+        """How each column of a table is stored (database.py)."""
+        found = self._storage.get(table)
         if found is None:
-            found = self._kinds[table] = column_kinds(self.tables[table])
+            found = self._storage[table] = column_storage(self.tables[table])
         return found
 
-    def know_kinds(self, table: int, kinds: tuple[str, ...]) -> None:
-        """Take the column kinds of a table from a cache."""
-        self._kinds[table] = kinds
+    def know_storage(self, table: int, storage: tuple[Storage, ...]) -> None:
+        """Set how the columns of a table are stored, which a cache knows."""
+        self._storage[table] = storage
 
     def names(self, table: int) -> list[str]:
         """The unique names of a table's columns in DuckDB."""
@@ -71,7 +72,7 @@ class Executor:
         """The renderer for one table."""
         found = self._renderers.get(table)
         if found is None:
-            found = self._renderers[table] = Renderer(self.names(table), self.kinds(table))
+            found = self._renderers[table] = Renderer(self.names(table), self.storage(table))
         return found
 
     def run(
@@ -79,13 +80,13 @@ class Executor:
     ) -> list[Rows | Failure]:
         """The result of every task."""
         results: list[Rows | Failure | None] = [None] * len(tasks)
-        simple: list[tuple[int, batch.Simple]] = []
+        shaped: list[tuple[int, WikiSQLQuery]] = []
         for index, task in enumerate(tasks):
-            data = batch.simple(task.query, task.table, self.kinds(task.table))
+            data = batch.wikisql_query(task.query, task.table, self.storage(task.table))
             if data is not None:
-                simple.append((index, data))
-        for start in range(0, len(simple), batch.CHUNK):
-            chunk = simple[start : start + batch.CHUNK]
+                shaped.append((index, data))
+        for start in range(0, len(shaped), batch.CHUNK):
+            chunk = shaped[start : start + batch.CHUNK]
             found = self._run_batch([query for _, query in chunk])
             for (index, _), rows in zip(chunk, found, strict=True):
                 results[index] = rows
@@ -96,8 +97,8 @@ class Executor:
                 progress("executing", index + 1, len(tasks))
         return [result for result in results if result is not None]
 
-    def _run_batch(self, queries: list[batch.Simple]) -> list[Rows | None]:
-        """The results of queries that share statements; None for one that fails by itself."""
+    def _run_batch(self, queries: list[WikiSQLQuery]) -> list[Rows | None]:
+        """The results of queries that share a statement; None for one that fails by itself."""
         answer = self.sandbox.run(batch.STATEMENT, batch.parameters(queries), len(queries))
         if not isinstance(answer, Failure):
             return list(batch.results(queries, answer))
@@ -111,29 +112,29 @@ class Executor:
         sql = self.sql(task)
         if isinstance(sql, Failure):
             return sql
-        rows = self.sandbox.run(self.relation(task.table) + sql, None, MAX_ROWS)
+        rows = self.sandbox.run(self.table_clause(task.table) + sql, None, MAX_ROWS)
         if isinstance(rows, Failure):
             return rows
-        return Rows(typed_rows(task.query, self.kinds(task.table), rows), None)
+        return Rows(typed_rows(task.query, self.storage(task.table), rows), None)
 
-    def relation(self, table: int) -> str:
-        """The WITH clause that gives the rendering its table."""
+    def table_clause(self, table: int) -> str:
+        """The WITH clause that defines the table on which the rendering runs."""
         names = self.names(table)
         columns = ", ".join(
-            f"{'n' if kind == 'number' else 'v'}[{index + 1}] AS {identifier(name)}"
-            for index, (name, kind) in enumerate(zip(names, self.kinds(table), strict=True))
+            f"{'n' if stored == 'number' else 'v'}[{index + 1}] AS {identifier(name)}"
+            for index, (name, stored) in enumerate(zip(names, self.storage(table), strict=True))
         )
         source = f"SELECT {columns} FROM main.cells WHERE t = {table} ORDER BY r"
         return f"WITH {identifier(self.tables[table].id)} AS MATERIALIZED ({source}) "
 
 
 def typed_rows(
-    query: Query, kinds: Sequence[str], rows: Sequence[Sequence[Any]]
+    query: Query, storage: Sequence[Storage], rows: Sequence[Sequence[Any]]
 ) -> tuple[tuple[Any, ...], ...]:
     """Rows of a rendering with the numbers of ``mixed`` columns as numbers."""
     mixed: list[bool] = []
     for item in query.select:
-        mixed.extend(_is_mixed(item, kinds))
+        mixed.extend(_is_mixed(item, storage))
     if not any(mixed):
         return tuple(tuple(row) for row in rows)
     return tuple(
@@ -142,10 +143,10 @@ def typed_rows(
     )
 
 
-def _is_mixed(item: Item, kinds: Sequence[str]) -> list[bool]:
+def _is_mixed(item: Item, storage: Sequence[Storage]) -> list[bool]:
     if item.column is None:
-        return [False] if item.aggregate else [kind == "mixed" for kind in kinds]
-    return [kinds[item.column] == "mixed" and item.aggregate in ("", "MAX", "MIN")]
+        return [False] if item.aggregate else [stored == "mixed" for stored in storage]
+    return [storage[item.column] == "mixed" and item.aggregate in ("", "MAX", "MIN")]
 
 
 def _number(value: Any) -> Any:

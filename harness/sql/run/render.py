@@ -1,9 +1,9 @@
 """The typed query as one DuckDB SELECT: quoted identifiers, literals typed by the schema.
 
-Query + names and column kinds of its table -> SQL, or a failure of kind ``type_mismatch``. The
-SQL stands on its own: on a table whose text columns are VARCHAR and whose number columns are
-DOUBLE it gives the graded result, text compared without regard to case. A real column that also
-holds text (kind ``mixed``) is a VARCHAR; where a number is needed its cells are cast.
+Query + names and storage of its table's columns -> SQL, or a failure of kind ``type_mismatch``.
+The SQL is complete: on a table whose text columns are VARCHAR and whose number columns are DOUBLE
+it gives the graded result, text compared without regard to case. A real column that also holds
+text (``mixed``) is a VARCHAR; its cells are cast where a number is needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harness.sql.failures import Failure
 from harness.sql.query import And, Between, Comparison, In, IsNull, Item, Like, Or, Query, Where
 from harness.sql.run.batch import literal
 from harness.sql.run.database import LEADING_NUMBER, number_text
-from harness.sql.values import fold, number
+from harness.sql.values import Storage, fold, number
 
 
 class _Mismatch(Exception):
@@ -36,15 +36,15 @@ class Renderer:
 
     Args:
         names: the columns' unique names.
-        kinds: the columns' kinds, see relation.py.
+        storage: how each column is stored, see database.py.
     """
 
-    def __init__(self, names: Sequence[str], kinds: Sequence[str]) -> None:
-        self.kinds = kinds
+    def __init__(self, names: Sequence[str], storage: Sequence[Storage]) -> None:
+        self.storage = storage
         self._name = [identifier(name) for name in names]
         self._folded = [
-            name if kind == "number" else f"lower({name})"
-            for name, kind in zip(self._name, kinds, strict=True)
+            name if stored == "number" else f"lower({name})"
+            for name, stored in zip(self._name, storage, strict=True)
         ]
 
     def render(self, query: Query, table: str) -> str | Failure:
@@ -79,13 +79,13 @@ class Renderer:
 
     def numeric(self, column: int) -> str:
         name = self._name[column]
-        if self.kinds[column] == "number":
+        if self.storage[column] == "number":
             return name
         return f"TRY_CAST(replace({name}, ',', '') AS DOUBLE)"
 
     def addend(self, column: int) -> str:
         name = self._name[column]
-        if self.kinds[column] == "number":
+        if self.storage[column] == "number":
             return name
         lead = f"regexp_extract(replace(lower({name}), ',', ''), '{LEADING_NUMBER}', 1)"
         return f"CASE WHEN {name} IS NOT NULL THEN coalesce(TRY_CAST({lead} AS DOUBLE), 0) END"
@@ -103,13 +103,13 @@ class Renderer:
         if item.aggregate in ("SUM", "AVG"):
             return f"{item.aggregate.lower()}({unique}{self.addend(column)})"
         name = item.aggregate.lower()
-        if self.kinds[column] != "mixed":
+        if self.storage[column] != "mixed":
             return f"{name}({self.folded(column)})"
         number_part = f"CAST({name}({self.numeric(column)}) AS VARCHAR)"
         return f"coalesce({number_part}, {name}({self.folded(column)}))"
 
     def keys(self, item: Item) -> list[str]:
-        if item.column is None or item.aggregate or self.kinds[item.column] != "mixed":
+        if item.column is None or item.aggregate or self.storage[item.column] != "mixed":
             return [self.item(item, True)]
         return [self.numeric(item.column), self.folded(item.column)]
 
@@ -128,7 +128,7 @@ class Renderer:
                 not_ = " NOT" if negated else ""
                 return f"{self._name[column]} IS{not_} NULL"
             case Like(column, pattern, negated):
-                if self.kinds[column] == "number":
+                if self.storage[column] == "number":
                     raise _Mismatch(f"LIKE on the number column {self._name[column]}")
                 not_ = "NOT " if negated else ""
                 return f"{self.folded(column)} {not_}LIKE {text_literal(pattern)}"
@@ -138,20 +138,20 @@ class Renderer:
                 return self.between(column, low, high, negated)
 
     def comparison(self, column: int, operator: str, value: str) -> str:
-        text, found = literal(value, self.kinds[column])
+        text, found = literal(value, self.storage[column])
         if text is None and found is not None:
             return f"{self.numeric(column)} {operator} {number_text(found)}"
-        if self.kinds[column] == "text":
+        if self.storage[column] == "text":
             return f"{self.folded(column)} {operator} {text_literal(value)}"
         if operator in ("=", "<>"):
             name = self._name[column]
             return f"lower(CAST({name} AS VARCHAR)) {operator} {text_literal(value)}"
-        # A text has no place among numbers: the comparison is never true.
+        # A text cannot be compared with numbers: the comparison is never true.
         return f"{self.numeric(column)} {operator} NULL::DOUBLE"
 
     def inside(self, column: int, values: Sequence[str], negated: bool) -> str:
         not_ = "NOT " if negated else ""
-        if self.kinds[column] == "text":
+        if self.storage[column] == "text":
             listed = ", ".join(text_literal(value) for value in values)
             return f"{self.folded(column)} {not_}IN ({listed})"
         numbers = [found for value in values if (found := number(value)) is not None]
@@ -173,7 +173,7 @@ class Renderer:
 
     def between(self, column: int, low: str, high: str, negated: bool) -> str:
         not_ = "NOT " if negated else ""
-        if self.kinds[column] == "text":
+        if self.storage[column] == "text":
             bounds = f"{text_literal(low)} AND {text_literal(high)}"
             return f"{self.folded(column)} {not_}BETWEEN {bounds}"
         ends = [number(value) for value in (low, high)]

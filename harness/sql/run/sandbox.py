@@ -1,8 +1,9 @@
-"""The parent's side of the worker: send a request, wait, kill, replace.
+"""The parent's side of the process that runs queries: send a request, wait, kill, replace.
 
-Database file -> :class:`Sandbox`, which answers requests and outlives its workers: one that dies,
-hangs past its limit or reports memory trouble is replaced, and only the request it was running
-fails. Does not decide what runs (render.py, batch.py) and does not touch the results.
+Database file -> :class:`Sandbox`, which answers requests and outlives its worker processes: a
+worker that dies, hangs past its limit or runs out of memory is replaced, and only the request that
+it was running fails. The sandbox does not decide what runs (render.py and batch.py do) and does not
+change the results. The child's side is sandbox_process.py.
 """
 
 from __future__ import annotations
@@ -64,13 +65,13 @@ class Sandbox:
         self._process = None
 
     def run(self, sql: str, params: list[Any] | None = None, max_rows: int = 10_000) -> Any:
-        """The rows of one statement as lists, or a Failure."""
+        """The rows of one statement as lists, or a Failure; too many rows are a failure."""
         request = {"sql": sql, "params": params, "max_rows": max_rows, "limit_s": self._limit_s}
         answer = self._ask(request, self._limit_s)
         return answer if isinstance(answer, Failure) else answer["rows"]
 
     def parse(self, texts: list[str]) -> list[str | None] | Failure:
-        """DuckDB's syntax tree (JSON) of each text, None where it is not one SELECT."""
+        """DuckDB's syntax tree (JSON) of each text; None where the text is not one SELECT."""
         answer = self._ask({"parse": texts}, self._limit_s)
         return answer if isinstance(answer, Failure) else answer["parsed"]
 
@@ -139,7 +140,7 @@ class Sandbox:
         return True
 
     def _read(self, limit_s: float) -> dict[str, Any] | None:
-        """One answer, or None when the worker died or the time is over."""
+        """One answer; None when the worker has died or the time is over."""
         deadline = time.monotonic() + limit_s
         pieces = [self._buffer]
         while b"\n" not in pieces[-1]:

@@ -5,9 +5,9 @@ standard library. Requests arrive on one pipe as JSON lines, answers leave on an
 streams lead nowhere, so native prints cannot corrupt the protocol. The database file is opened
 read-only, external access is off, the configuration is locked, and the process has given up the
 right to write files, open many of them, gain privileges, or grow. It ends as soon as its input
-closes, so a parent that is killed leaves none behind. What it does not do: decide
-what may run. Only SQL that render.py or batch.py wrote reaches it. Measured basis: DUCKDB.md of
-the project's notes (short SELECTs can crash DuckDB or never return; hence a process).
+closes, so a parent that is killed leaves no worker behind. It does not decide what may run: only
+SQL that render.py or batch.py wrote reaches it. It is a process of its own because short SELECTs
+have been seen to crash DuckDB or never to return.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _read(incoming: Any, requests: queue.SimpleQueue[str]) -> None:
 
 def main() -> None:
     """Serve requests until the pipe closes."""
-    # Ctrl-C reaches every process of a terminal; what it means is the parent's to say.
+    # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     incoming = os.fdopen(int(sys.argv[2]), "r", encoding="utf-8", newline="\n")
     outgoing = os.fdopen(int(sys.argv[3]), "w", encoding="utf-8", newline="\n")
