@@ -7,7 +7,7 @@ one name; runs that are not comparable are refused by naming the field. Pairing 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,17 @@ from typing import Any
 from harness.errors import UserError
 from harness.markdown import NONE
 from harness.runs.store import StoredRun
+from harness.schema.results import Results
 from harness.schema.variant_result import VariantResult
+
+COMPARABLE_FIELDS: dict[str, Callable[[Results], str | None]] = {
+    "model.sha256": lambda results: results.model.sha256,
+    "dataset.sha256": lambda results: results.dataset.sha256,
+    "protocols.loss": lambda results: results.protocols.loss,
+    "protocols.execution": lambda results: results.protocols.execution,
+    "protocols.prompt": lambda results: results.protocols.prompt,
+}
+"""What two runs must agree on for their quality numbers to be compared; None is not recorded."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +87,35 @@ def label_sides(
 
 
 def differing_fields(a: StoredRun, b: StoredRun) -> dict[str, tuple[object, object]]:
-    """The fields that make numbers of two runs incomparable, with both values."""
-    x, y = a.results, b.results
-    sides: dict[str, tuple[object, object]] = {
-        "model.sha256": (x.model.sha256, y.model.sha256),
-        "dataset.sha256": (x.dataset.sha256, y.dataset.sha256),
-        "protocols.loss": (x.protocols.loss, y.protocols.loss),
-        "protocols.execution": (x.protocols.execution, y.protocols.execution),
+    """The fields that make numbers of two runs incomparable, with both values.
+
+    A field that one of them did not record does not: see :func:`unrecorded_fields`.
+    """
+    pairs = {name: (get(a.results), get(b.results)) for name, get in COMPARABLE_FIELDS.items()}
+    return {name: (x, y) for name, (x, y) in pairs.items() if None not in (x, y) and x != y}
+
+
+def unrecorded_fields(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
+    """The runs that did not record a field which others of ``runs`` did, by field."""
+    once = {run.folder: run for run in runs}.values()
+    found = {
+        name: [run for run in once if get(run.results) is None]
+        for name, get in COMPARABLE_FIELDS.items()
     }
-    if x.protocols.prompt is not None and y.protocols.prompt is not None:
-        sides["protocols.prompt"] = (x.protocols.prompt, y.protocols.prompt)
-    return {name: pair for name, pair in sides.items() if pair[0] != pair[1]}
+    return {name: lacking for name, lacking in found.items() if 0 < len(lacking) < len(once)}
+
+
+def comparable_groups(runs: Sequence[StoredRun]) -> list[list[StoredRun]]:
+    """The runs in groups within which any two are comparable, in order of appearance."""
+    groups: list[list[StoredRun]] = []
+    for run in runs:
+        for group in groups:
+            if not any(differing_fields(run, other) for other in group):
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return groups
 
 
 def require_comparable(a: StoredRun, b: StoredRun) -> None:

@@ -13,10 +13,11 @@ from harness.compare.analysis import RefusedPair, analyse
 from harness.compare.cost import MemoryRatio, SpeedRatio
 from harness.compare.quality import PairComparison
 from harness.compare.seeds import seed_differences, seed_runs
-from harness.compare.sides import RunVariant
+from harness.compare.sides import RunVariant, unrecorded_fields
 from harness.markdown import code, escape
 from harness.report.conclusions import (
     descriptive_sentence,
+    listed,
     overall_claim,
     pair_claim,
     pairs_family,
@@ -53,13 +54,14 @@ def render_comparison(
     elif len(found) > 1:
         sections.append(f"**{overall_claim(found)}**")
     sections += [comparison_tables.comparisons(found), pairs_provenance(runs, found)]
+    sections.append(unrecorded_note(runs))
     for pair in found:
         lines = [f"## {code(pair.b)} beside {code(pair.a)}", f"**{pair_claim(pair.primary)}**"]
         lines.append("\n".join(f"- {sentence(c)}" for c in pair.primary))
         lines += _examples(pair)
         if pair.descriptive:
-            listed = [f"- {descriptive_sentence(pair, d)}" for d in pair.descriptive]
-            lines.append("Descriptive, not tested:\n\n" + "\n".join(listed))
+            items = [f"- {descriptive_sentence(pair, d)}" for d in pair.descriptive]
+            lines.append("Descriptive, not tested:\n\n" + "\n".join(items))
         sections += lines
     for title, topic, body in (
         ("## Speed", "throughput", comparison_tables.speed_comparisons(speeds)),
@@ -72,6 +74,15 @@ def render_comparison(
 def pairs_provenance(runs: Sequence[StoredRun], found: Sequence[PairComparison]) -> str:
     """The line under a table of paired differences, with the family that Holm ran over."""
     return provenance(runs, "comparisons", pairs_family(found))
+
+
+def unrecorded_note(runs: Sequence[StoredRun]) -> str:
+    """Which runs did not record what others did; empty where all recorded the same fields."""
+    return " ".join(
+        f"Not recorded by {listed([code(run.id) for run in lacking])}: `{field}`, so the runs are "
+        "compared without it."
+        for field, lacking in unrecorded_fields(runs).items()
+    )
 
 
 def seeds_provenance(runs: Sequence[StoredRun]) -> str:

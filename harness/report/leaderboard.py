@@ -14,14 +14,14 @@ from pathlib import Path
 
 from harness.bundled import PROJECT_ROOT
 from harness.compare.seeds import seed_differences, seed_runs
-from harness.compare.sides import limited
+from harness.compare.sides import comparable_groups, limited
 from harness.disk import files
 from harness.errors import UserError
 from harness.markdown import escape
 from harness.report.article import load_article
 from harness.report.article_section import article_section
 from harness.report.columns import Column, columns_of
-from harness.report.comparison import seeds_provenance
+from harness.report.comparison import seeds_provenance, unrecorded_note
 from harness.report.conclusions import seed_claim
 from harness.report.page.page import render_page
 from harness.report.provenance import provenance
@@ -79,7 +79,7 @@ def leaderboard(results_dir: Path) -> str:
         "not edited by hand. Rows with the same data and protocol can be set beside one another.",
     ]
     for key, group in _by_setting(runs).items():
-        parts.append(f"## {key}")
+        parts += [f"## {key}", unrecorded_note(group)]
         for run in group:
             columns = columns_of([run])
             folder = escape(run.folder.name)
@@ -89,7 +89,7 @@ def leaderboard(results_dir: Path) -> str:
     for name, seeds in published_seeds(results_dir).items():
         parts += [f"## Across seeds: {escape(name)}", seed_summary(seeds), _seed_links(name, seeds)]
     parts += ["## Published elsewhere", article_section(load_article(), runs)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def readme_table(run: StoredRun) -> str:
@@ -128,24 +128,13 @@ def _by_setting(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
     """Runs whose numbers can be set beside one another, by heading.
 
     They share weights, data and definitions, whatever those are called: two data sets of one name
-    get a heading each, told apart by their digests.
+    get a heading each, with their digests.
     """
-    groups: dict[tuple[str | None, ...], list[StoredRun]] = {}
-    for run in runs:
-        results = run.results
-        protocols = results.protocols
-        key = (
-            results.model.sha256,
-            results.dataset.sha256,
-            protocols.loss,
-            protocols.execution,
-            protocols.prompt,
-        )
-        groups.setdefault(key, []).append(run)
-    titles = [_title(group[0]) for group in groups.values()]
+    groups = comparable_groups(runs)
+    titles = [_title(group[0]) for group in groups]
     return {
         title if titles.count(title) == 1 else f"{title}, {_digests(group[0])}": group
-        for title, group in zip(titles, groups.values(), strict=True)
+        for title, group in zip(titles, groups, strict=True)
     }
 
 

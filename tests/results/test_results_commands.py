@@ -162,6 +162,26 @@ def test_data_sets_of_one_name_are_ranked_apart(stored: StoredRun, tmp_path: Pat
     assert "data sha256 bbbbbbbbbbbb" in settings[1]
 
 
+def test_the_leaderboard_sets_side_by_side_what_compare_compares(
+    stored: StoredRun, tmp_path: Path
+) -> None:
+    prompts = {"a": "dialect@1 sha256:aa", "b": None, "c": "dialect@1 sha256:cc"}
+    for name, prompt in prompts.items():
+        shutil.copytree(stored.folder, tmp_path / name)
+        raw = json.loads((tmp_path / name / "results.json").read_text())
+        raw["run"]["id"], raw["protocols"]["prompt"] = name, prompt
+        (tmp_path / name / "results.json").write_text(json.dumps(raw))
+    settings = leaderboard(tmp_path).split("\n## ")[1:3]
+    assert "### [a]" in settings[0]
+    assert "### [b]" in settings[0]
+    assert "Not recorded by `b`: `protocols.prompt`, so the runs are compared" in settings[0]
+    assert "### [c]" in settings[1]
+    a, b, c = (str(tmp_path / name) for name in prompts)
+    assert "Not recorded by `b`: `protocols.prompt`" in compare_command(a, b)[1]
+    with pytest.raises(UserError, match=r"protocols\.prompt"):
+        compare_command(a, c)
+
+
 @pytest.mark.parametrize(
     ("field", "message"),
     [
