@@ -5,6 +5,5 @@
 - `doctor.py`: the checks of `doctor`
 - `scoring.py`: score
 - `runs.py`: compare, report, gate
-- `run_commands.py`: the bodies of those three
 - `output.py`: text or JSON on standard output
 """
