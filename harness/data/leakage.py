@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from harness.data.records import Dataset, Example, TextExample
-from harness.schema.results import Leakage, Repeats
+from harness.schema.dataset import Leakage, Repeats
 
 
 def leakage(dataset: Dataset) -> Leakage:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:  # `score` starts the faster without the whole schema
-    from harness.schema.results import DatasetFormat
+from harness.schema.dataset import DatasetFormat
 
 AGGREGATIONS = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 """WikiSQL's aggregates by index; 0 is none."""

@@ -27,8 +27,8 @@ from harness.progress import ProgressCallback
 from harness.runs import git_state
 from harness.runs.file_names import fused_folder
 from harness.runs.store import PendingRun, RunRows, StoredRun
+from harness.schema.dataset import DatasetInfo, SplitCounts
 from harness.schema.results import (
-    DatasetInfo,
     Distributed,
     GateResult,
     Git,
@@ -36,7 +36,6 @@ from harness.schema.results import (
     Protocols,
     Results,
     Run,
-    SplitCounts,
 )
 from harness.schema.stage_results import Speeds
 from harness.train.variant import Variant

@@ -15,6 +15,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from harness.schema.dataset import DatasetInfo
 from harness.schema.variant_result import Record, VariantResult
 
 SCHEMA_VERSION = 1
@@ -22,10 +23,6 @@ SCHEMA_VERSION = 1
 CompareVerdict = Literal["better", "worse", "not distinguishable"]
 GateVerdict = Literal["pass", "fail", "inconclusive", "skipped"]
 Direction = Literal["higher", "lower"]
-
-DatasetFormat = Literal["tables", "text", "completions", "chat"]
-"""WikiSQL's questions on tables, or one of mlx-lm's own formats: whole texts, prompts with their
-completions, conversations."""
 
 
 class Git(Record):
@@ -77,44 +74,6 @@ class Model(Record):
     revision: str | None = Field(description="Hub revision or package version; null if none.")
     sha256: str = Field(description="Digest over the model's files.")
     architecture: str = Field(description="model_type of the model's config.")
-
-
-class SplitCounts(Record):
-    """Examples in each split."""
-
-    train: int = Field(ge=0, description="Training examples.")
-    valid: int = Field(ge=0, description="Validation examples.")
-    test: int = Field(ge=0, description="Test examples.")
-
-
-class Leakage(Record):
-    """What any two splits have in common."""
-
-    shared_tables: int = Field(ge=0, description="Tables that stand in more than one split.")
-    shared_questions: int = Field(ge=0, description="Questions that stand in more than one split.")
-
-
-class Repeats(Record):
-    """Questions asked more than once on one table of the same split."""
-
-    equal: int = Field(ge=0, description="Asked before with the same gold query.")
-    conflicting: int = Field(ge=0, description="Asked before with another gold query.")
-
-
-class DatasetInfo(Record):
-    """The data."""
-
-    name: str = Field(description="`mini`, `wikisql` or the directory's name.")
-    sha256: str = Field(description="Digest over every file read.")
-    splits: SplitCounts = Field(description="Counts by split.")
-    tables: int = Field(ge=0, description="Tables over all splits.")
-    leakage: Leakage = Field(description="Overlap of the splits.")
-    form: DatasetFormat = Field(
-        default="tables", description="WikiSQL's tables, or a format of mlx-lm's without tables."
-    )
-    repeats: Repeats | None = Field(
-        default=None, description="Repeated questions; null in runs that did not count them."
-    )
 
 
 class Protocols(Record):

@@ -27,7 +27,7 @@ from harness.data.sources.jsonlines import (
     split_of,
 )
 from harness.errors import UserError
-from harness.schema.results import DatasetFormat
+from harness.schema.dataset import DatasetFormat
 
 _KEYS: dict[DatasetFormat, tuple[str, ...]] = {
     "completions": ("prompt", "completion"),
