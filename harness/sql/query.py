@@ -169,22 +169,33 @@ def from_logical_form(form: LogicalForm) -> Query:
     return Query((Item(form.sel, AGGREGATIONS[form.agg]),), conjunction(conditions))
 
 
-def to_logical_form(query: Query) -> LogicalForm | None:
-    """WikiSQL's form of a query, or None where that form cannot express it."""
+def wikisql_shape(query: Query) -> tuple[Item, list[Comparison]] | None:
+    """The only item and the conditions of a query of WikiSQL's shape; None for any other query.
+
+    The shape is one item, and comparisons joined by AND.
+    """
     if len(query.select) != 1 or query.distinct or query.group_by or query.order_by:
         return None
     item = query.select[0]
-    if item.column is None or item.distinct or query.limit is not None:
+    if query.limit is not None or item.distinct or (item.column is None and not item.aggregate):
         return None
     parts = query.where.parts if isinstance(query.where, And) else (query.where,)
-    conditions = []
-    for part in parts:
-        if part is None:
-            continue
-        if not isinstance(part, Comparison) or part.operator not in OPERATORS:
-            return None
-        conditions.append(Condition(part.column, OPERATORS.index(part.operator), part.value))
-    return LogicalForm(item.column, AGGREGATIONS.index(item.aggregate), tuple(conditions))
+    comparisons = [part for part in parts if isinstance(part, Comparison)]
+    return (item, comparisons) if query.where is None or len(comparisons) == len(parts) else None
+
+
+def to_logical_form(query: Query) -> LogicalForm | None:
+    """WikiSQL's form of a query, or None where that form cannot express it."""
+    shape = wikisql_shape(query)
+    if shape is None:
+        return None
+    item, comparisons = shape
+    if item.column is None or any(part.operator not in OPERATORS for part in comparisons):
+        return None
+    conditions = tuple(
+        Condition(part.column, OPERATORS.index(part.operator), part.value) for part in comparisons
+    )
+    return LogicalForm(item.column, AGGREGATIONS.index(item.aggregate), conditions)
 
 
 def _written(value: str | float | int) -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ COUNT = "SELECT count(*) FROM main.cells"
 @pytest.fixture
 def sandbox(squad, tmp_path: Path) -> Iterator[Sandbox]:
     build([squad], tmp_path / "tables.duckdb")
-    with Sandbox(tmp_path / "tables.duckdb", limit_s=1.0) as found:
+    with closing(Sandbox(tmp_path / "tables.duckdb", limit_s=1.0)) as found:
         yield found
 
 

@@ -86,18 +86,10 @@ class ColumnValues(ABC):
         near = self.candidates(value, rng)
         order = near[side % max(1, len(near)) :] + near[: side % max(1, len(near))]
 
-        def only_this(cell: Cell) -> bool:
-            return not self.holds(cell, tests[broken]) and all(
-                self.holds(cell, test) for index, test in enumerate(tests) if index != broken
-            )
-
-        for cell in order:
-            if only_this(cell):
-                return cell
-        for cell in order:
-            if not self.holds(cell, tests[broken]):
-                return cell
-        return self.any(rng)
+        others = [test for index, test in enumerate(tests) if index != broken]
+        missing = [cell for cell in order if not self.holds(cell, tests[broken])]
+        alone = (cell for cell in missing if self._all(cell, others))
+        return next(alone, missing[0]) if missing else self.any(rng)
 
 
 class NumericColumn(ColumnValues):

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from harness.sql.query import And, Comparison, Query
+from harness.sql.query import Item, Query, wikisql_shape
 from harness.sql.run.batch import literal
 from harness.sql.values import Storage
 
@@ -80,21 +80,13 @@ def _match(left: Sequence[Row], right: Sequence[Row]) -> bool:
 
 def same_query(left: Query, right: Query, storage: Sequence[Storage]) -> bool:
     """Whether two WikiSQL-shaped queries are the same but for order, repetition and spelling."""
-    if left.select != right.select or len(left.select) != 1:
-        return False
-    if left.distinct or left.group_by or left.order_by or left.limit is not None:
-        return False
-    first, second = _typed_conditions(left, storage), _typed_conditions(right, storage)
+    first, second = (_typed_shape(query, storage) for query in (left, right))
     return first is not None and first == second
 
 
-def _typed_conditions(query: Query, storage: Sequence[Storage]) -> set[Any] | None:
-    parts = query.where.parts if isinstance(query.where, And) else (query.where,)
-    found = set()
-    for part in parts:
-        if part is None:
-            continue
-        if not isinstance(part, Comparison):
-            return None
-        found.add((part.column, part.operator, literal(part.value, storage[part.column])))
-    return found
+def _typed_shape(query: Query, storage: Sequence[Storage]) -> tuple[Item, set[Any]] | None:
+    shape = wikisql_shape(query)
+    if shape is None:
+        return None
+    item, parts = shape
+    return item, {(p.column, p.operator, literal(p.value, storage[p.column])) for p in parts}

@@ -42,11 +42,7 @@ class Gold:
     @property
     def degenerate(self) -> bool:
         """Whether no row satisfies the WHERE, every cell of the result is NULL, or gold fails."""
-        if isinstance(self.result, Failure):
-            return True
-        if self.result.matched == 0:
-            return True
-        return all(value is None for row in self.result.rows for value in row)
+        return isinstance(self.result, Failure) or self.result.degenerate
 
 
 class GoldSet:

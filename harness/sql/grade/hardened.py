@@ -29,7 +29,7 @@ from harness.sql.grade.perturb import Copies
 from harness.sql.query import Query, from_logical_form, leaves
 from harness.sql.run import batch
 from harness.sql.run.batch import Rows, WikiSQLQuery
-from harness.sql.run.database import CellValue, cell_value
+from harness.sql.run.database import CellValue, cell_value, database_row
 from harness.sql.run.executor import MAX_ROWS, Executor, typed_rows
 from harness.sql.run.render import identifier
 
@@ -85,20 +85,13 @@ def _copy(executor: Executor, passed: Passed, numbers: Sequence[int]) -> _Copied
         rows = []
         for index, cells in enumerate(zip(*columns, strict=True)):
             values = []
-            for cell, kind in zip(cells, types, strict=True):
-                key = (cell, type(cell), kind)
+            for cell, column_type in zip(cells, types, strict=True):
+                key = (cell, type(cell), column_type)
                 value = known.get(key)
                 if value is None:
-                    value = known[key] = cell_value(cell, kind)
+                    value = known[key] = cell_value(cell, column_type)
                 values.append(value)
-            rows.append(
-                {
-                    "r": index,
-                    "v": [value.text for value in values],
-                    "n": [value.number for value in values],
-                    "s": [value.addend for value in values],
-                }
-            )
+            rows.append(database_row(index, values))
         made.append(rows)
     return _Copied(passed, used, made)
 
@@ -132,15 +125,11 @@ def _agree(executor: Executor, copied: Sequence[_Copied]) -> list[bool]:
 
 def _agrees(golds: Sequence[Rows | Failure], results: Sequence[Rows | Failure]) -> bool:
     for gold, result in zip(golds, results, strict=True):
-        if isinstance(gold, Failure) or _degenerate(gold):
+        if isinstance(gold, Failure) or gold.degenerate:
             continue
         if isinstance(result, Failure) or not equal_results(gold.rows, result.rows):
             return False
     return True
-
-
-def _degenerate(rows: Rows) -> bool:
-    return rows.matched == 0 or all(value is None for row in rows.rows for value in row)
 
 
 def _as_data(executor: Executor, one: _Copied, gold: bool) -> WikiSQLQuery | None:

@@ -54,20 +54,16 @@ class OfficialEvaluator:
         select = _column(sel, table, strict=False)
         aggregate = _indexed(AGGREGATIONS, agg)
         tests = self._tests(table, conds)
-        rows = range(len(table.rows))
-        if tests:
+        rows: Sequence[int] = range(len(table.rows))
+        for column, operator, value in tests:
+            if not rows:
+                break
             # A test that no value passes is also how SQLite treats a comparison with NULL.
-            rows_left = list(rows)
-            for column, operator, value in tests:
-                passes = _comparison(operator, value, table.types[column] == "real")
-                cells = self._column(table, column)
-                rows_left = [row for row in rows_left if passes(cells[row])]
-                if not rows_left:
-                    break
-        else:
-            rows_left = list(rows)
+            passes = _comparison(operator, value, table.types[column] == "real")
+            cells = self._column(table, column)
+            rows = [row for row in rows if passes(cells[row])]
         cells = self._column(table, select)
-        return self._aggregate(aggregate, [cells[row] for row in rows_left])
+        return self._aggregate(aggregate, [cells[row] for row in rows])
 
     def _tests(self, table: Table, conds: Any) -> list[tuple[int, str, Any]]:
         tests: list[tuple[int, str]] = []

@@ -34,6 +34,11 @@ from harness.sql.read.reader import Reading
 from harness.sql.run.batch import Rows
 from harness.sql.run.executor import Task
 
+_STORED = (
+    *("id", "ex_official", "lf", "ex", "ex_strict", "ex_hardened"),
+    *("valid", "failure", "query", "sql"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Score:
@@ -59,18 +64,7 @@ class Score:
 
     def row(self) -> dict[str, Any]:
         """The object of a ``score --out`` line."""
-        return {
-            "id": self.id,
-            "ex_official": self.ex_official,
-            "lf": self.lf,
-            "ex": self.ex,
-            "ex_strict": self.ex_strict,
-            "ex_hardened": self.ex_hardened,
-            "valid": self.valid,
-            "failure": self.failure,
-            "query": self.query,
-            "sql": self.sql,
-        }
+        return {name: getattr(self, name) for name in _STORED}
 
 
 def score(

@@ -22,6 +22,7 @@ from harness.sql.grade.score import Score, score
 from harness.sql.grade.summary import summarize
 
 COPIES = 8
+_RATES = {"ex", "ex_official", "ex_strict", "ex_hardened"}
 _COUNT = 3
 
 Write = Callable[[LogicalForm, Table], "str | None"]
@@ -90,24 +91,10 @@ def run_self_test(
     scores = score(split.tables, asked, predictions, COPIES, cache, progress)
     rows = []
     for (kind, expected, _), start, end in zip(_KINDS, [0, *ends], ends, strict=False):
-        rows.append(_row(kind, expected, asked[start:end], scores[start:end]))
+        part = scores[start:end]
+        rates = summarize(part, asked[start:end]).model_dump(include=_RATES)
+        rows.append(Row(kind, end - start, expected, **rates, ok=_as_expected(part, expected)))
     return SelfTest(tuple(rows))
-
-
-def _row(
-    kind: str, expected: float | None, examples: Sequence[Example], scores: Sequence[Score]
-) -> Row:
-    summary = summarize(scores, examples)
-    return Row(
-        kind=kind,
-        n=len(examples),
-        expected=expected,
-        ex=summary.ex,
-        ex_official=summary.ex_official,
-        ex_strict=summary.ex_strict,
-        ex_hardened=summary.ex_hardened,
-        ok=_as_expected(scores, expected),
-    )
 
 
 def _as_expected(scores: Sequence[Score], expected: float | None) -> bool:

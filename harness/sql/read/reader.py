@@ -48,7 +48,6 @@ class Reading:
 
     query: Query | None
     failure: Failure | None
-    statement: str = ""
     note: str = ""
 
 
@@ -70,7 +69,7 @@ class Reader:
         quick = len(text) <= statement.MAX_STATEMENT
         query = read_quickly(text, self.names(table)) if quick else None
         if query is not None:
-            return Reading(query, None, text)
+            return Reading(query, None)
         # A lone surrogate can be neither stored nor sent, and no cell holds one.
         text = text.encode("utf-8", "replace").decode("utf-8")
         block = answer_block(text)
@@ -97,24 +96,24 @@ class Reader:
 
     def _statement(self, text: str, table: Table) -> Reading:
         if len(text) > statement.MAX_STATEMENT:
-            return _failed(Failure("too_long", f"{len(text)} characters"), text)
+            return _failed(Failure("too_long", f"{len(text)} characters"))
         names = self.names(table)
         result = read_dialect(text, names)
         if isinstance(result, Query):
-            return Reading(result, None, text)
+            return Reading(result, None)
         if _DIALECT_ONLY.search(text) or result.kind in _FINAL:
-            return _failed(result, text)
+            return _failed(result)
         # Imported on need: sqlglot takes longer to load than most files take to read.
         from harness.sql.read.sqlglot_reader import read_sql
 
         second = read_sql(text, names)
         if isinstance(second, Query):
-            return Reading(second, None, text)
-        return _failed(result if second.kind == "syntax" else second, text)
+            return Reading(second, None)
+        return _failed(result if second.kind == "syntax" else second)
 
 
-def _failed(failure: Failure, statement: str = "") -> Reading:
-    return Reading(None, failure, statement)
+def _failed(failure: Failure) -> Reading:
+    return Reading(None, failure)
 
 
 def read_quickly(text: str, names: Names) -> Query | None:

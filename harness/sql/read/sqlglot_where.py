@@ -43,56 +43,33 @@ _OPERATORS: dict[type[exp.Expression], str] = {
 _FLIPPED = {"=": "=", "<>": "<>", ">": "<", "<": ">", ">=": "<=", "<=": ">="}
 _TEXT_TYPES = frozenset(("TEXT", "VARCHAR", "CHAR", "NVARCHAR", "NCHAR"))
 _REAL_TYPES = frozenset(("FLOAT", "DOUBLE", "REAL"))
-_OPERANDS = frozenset(("this", "expression"))
-_THIS = frozenset(("this",))
-
-ALLOWED: dict[type[object], frozenset[str]] = {
-    exp.Select: frozenset(("expressions", "from_", "where", "group", "order", "limit", "distinct")),
-    exp.From: _THIS,
-    exp.Table: frozenset(("this", "alias", "db")),
-    exp.TableAlias: _THIS,
-    exp.Where: _THIS,
-    exp.Group: frozenset(("expressions",)),
-    exp.Order: frozenset(("expressions",)),
-    exp.Ordered: frozenset(("this", "desc", "nulls_first")),
-    exp.Limit: frozenset(("expression",)),
-    exp.Fetch: frozenset(("count", "direction")),
-    exp.Distinct: frozenset(("expressions",)),
-    exp.Alias: frozenset(("this", "alias")),
-    exp.Column: frozenset(("this", "table")),
-    exp.Identifier: frozenset(("this", "quoted")),
-    exp.Star: frozenset(),
-    exp.Literal: frozenset(("this", "is_string")),
-    exp.National: _THIS,
-    exp.Neg: _THIS,
-    exp.Null: frozenset(),
-    exp.Paren: _THIS,
-    exp.Count: frozenset(("this", "big_int")),
-    exp.Max: _THIS,
-    exp.Min: _THIS,
-    exp.Sum: _THIS,
-    exp.Avg: _THIS,
-    exp.And: _OPERANDS,
-    exp.Or: _OPERANDS,
-    exp.Not: _THIS,
-    exp.EQ: _OPERANDS,
-    exp.NEQ: _OPERANDS,
-    exp.GT: _OPERANDS,
-    exp.LT: _OPERANDS,
-    exp.GTE: _OPERANDS,
-    exp.LTE: _OPERANDS,
-    exp.Like: frozenset(("this", "expression", "negate")),
-    exp.ILike: frozenset(("this", "expression", "negate")),
-    exp.In: frozenset(("this", "expressions", "negate")),
-    exp.Between: frozenset(("this", "low", "high", "negate")),
-    exp.Is: frozenset(("this", "expression", "negate")),
-    exp.Lower: _THIS,
-    exp.Upper: _THIS,
-    exp.Collate: _OPERANDS,
-    exp.Var: _THIS,
-    exp.Cast: frozenset(("this", "to")),
-    exp.DataType: _THIS,
+_SELECT_ARGUMENTS = ("expressions", "from_", "where", "group", "order", "limit", "distinct")
+_BY_ARGUMENTS: dict[tuple[str, ...], tuple[type[object], ...]] = {
+    (): (exp.Star, exp.Null),
+    ("this",): (
+        *(exp.From, exp.TableAlias, exp.Where, exp.National, exp.Neg, exp.Paren, exp.Not, exp.Var),
+        *(exp.Max, exp.Min, exp.Sum, exp.Avg, exp.Lower, exp.Upper, exp.DataType),
+    ),
+    ("this", "expression"): (
+        *(exp.And, exp.Or, exp.EQ, exp.NEQ, exp.GT, exp.LT, exp.GTE, exp.LTE, exp.Collate),
+    ),
+    ("this", "expression", "negate"): (exp.Like, exp.ILike, exp.Is),
+    ("this", "expressions", "negate"): (exp.In,),
+    ("this", "low", "high", "negate"): (exp.Between,),
+    ("expressions",): (exp.Group, exp.Order, exp.Distinct),
+    _SELECT_ARGUMENTS: (exp.Select,),
+    ("this", "alias", "db"): (exp.Table,),
+    ("this", "desc", "nulls_first"): (exp.Ordered,),
+    ("expression",): (exp.Limit,),
+    ("count", "direction"): (exp.Fetch,),
+    ("this", "alias"): (exp.Alias,),
+    ("this", "table"): (exp.Column,),
+    ("this", "quoted"): (exp.Identifier,),
+    ("this", "is_string"): (exp.Literal,),
+    ("this", "big_int"): (exp.Count,),
+    ("this", "to"): (exp.Cast,),
 }
+ALLOWED = {node: arguments for arguments, nodes in _BY_ARGUMENTS.items() for node in nodes}
 """Node types with the arguments that are understood. Exact types: a subclass is another node."""
 
 

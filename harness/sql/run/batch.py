@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.sql.query import COMPARISONS, And, Comparison, Query
+from harness.sql.query import COMPARISONS, Query, wikisql_shape
 from harness.sql.values import Storage, fold, number
 
 CHUNK = 2_000
@@ -81,23 +81,20 @@ class Rows:
     rows: tuple[tuple[Any, ...], ...]
     matched: int | None
 
+    @property
+    def degenerate(self) -> bool:
+        """Whether no row satisfies the WHERE, or every cell of the result is NULL."""
+        return self.matched == 0 or all(value is None for row in self.rows for value in row)
+
 
 def wikisql_query(query: Query, table: int, storage: Sequence[Storage]) -> WikiSQLQuery | None:
     """``query`` as data; None when it does not have WikiSQL's shape."""
-    if len(query.select) != 1 or query.distinct or query.group_by or query.order_by:
+    shape = wikisql_shape(query)
+    if shape is None:
         return None
-    item = query.select[0]
-    if query.limit is not None or item.distinct:
-        return None
-    if item.column is None and not item.aggregate:
-        return None
-    parts = query.where.parts if isinstance(query.where, And) else (query.where,)
+    item, comparisons = shape
     conditions = []
-    for part in parts:
-        if part is None:
-            continue
-        if not isinstance(part, Comparison):
-            return None
+    for part in comparisons:
         operator = COMPARISONS.index(part.operator)
         text, value = literal(part.value, storage[part.column])
         if storage[part.column] != "text" and value is None and part.operator not in ("=", "<>"):

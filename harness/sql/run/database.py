@@ -83,13 +83,17 @@ def database_rows(
     """The rows of ``cells`` for one table."""
     for index, row in enumerate(rows):
         values = [cell_value(cell, kind) for cell, kind in zip(row, types, strict=True)]
-        yield {
-            "t": number_of,
-            "r": index,
-            "v": [value.text for value in values],
-            "n": [value.number for value in values],
-            "s": [value.addend for value in values],
-        }
+        yield {"t": number_of, **database_row(index, values)}
+
+
+def database_row(index: int, values: Sequence[CellValue]) -> dict[str, Any]:
+    """Row number ``index`` of ``cells``, without the number of its table."""
+    return {
+        "r": index,
+        "v": [value.text for value in values],
+        "n": [value.number for value in values],
+        "s": [value.addend for value in values],
+    }
 
 
 def build(tables: Sequence[Table], database: Path) -> None:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from harness.sql.failures import Failure
@@ -28,8 +27,8 @@ _START_LIMIT_S = 60.0
 class Sandbox:
     """Runs trusted SQL on a read-only database in a process of its own.
 
-    Use as a context manager, or :meth:`close`. The first worker starts at once, so that it is
-    ready when the texts have been read.
+    :meth:`close` ends the worker. The first worker starts at once, so that it is ready when the
+    texts have been read.
     """
 
     def __init__(self, database: Path, limit_s: float = _QUERY_LIMIT_S) -> None:
@@ -42,17 +41,6 @@ class Sandbox:
         self._ready = False
         self.restarts = 0
         self._start()
-
-    def __enter__(self) -> Sandbox:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the worker."""
