@@ -12,7 +12,6 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -77,7 +76,7 @@ def examine(cache: Cache) -> Report:
         _device(),
         _blas(blas),
         _kernels(),
-        *_packages(),
+        _packages(),
         _memory(),
         _cache(cache),
         _disk(cache),
@@ -148,7 +147,7 @@ def _kernels() -> Check:
     return Check("kernels", "ok", found)
 
 
-def _packages() -> Iterator[Check]:
+def _packages() -> Check:
     found, missing = [], []
     for name in _PACKAGES:
         try:
@@ -156,14 +155,9 @@ def _packages() -> Iterator[Check]:
         except PackageNotFoundError:
             missing.append(name)
     if missing:
-        yield Check(
-            "packages",
-            "problem",
-            f"missing: {', '.join(missing)}",
-            "pip install -c constraints.txt -e .",
-        )
-    else:
-        yield Check("packages", "ok", ", ".join(found))
+        advice = "pip install -c constraints.txt -e ."
+        return Check("packages", "problem", f"missing: {', '.join(missing)}", advice)
+    return Check("packages", "ok", ", ".join(found))
 
 
 def _memory() -> Check:
@@ -171,13 +165,9 @@ def _memory() -> Check:
     found = f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f}"
     if memory.available >= _NEEDED_MEMORY:
         return Check("memory", "ok", found)
-    return Check(
-        "memory",
-        "warning",
-        found,
-        f"the default model trains in about {_NEEDED_MEMORY / 1e9:.0f} GB: close other programs, "
-        "or use --set batch_size=1 or --model=tiny",
-    )
+    needed = f"the default model trains in about {_NEEDED_MEMORY / 1e9:.0f} GB"
+    advice = f"{needed}: close other programs, or use --set batch_size=1 or --model=tiny"
+    return Check("memory", "warning", found, advice)
 
 
 def _cache(cache: Cache) -> Check:

@@ -6,13 +6,14 @@ some want the roles to alternate, some are broken. `prompts.py` and `tokens.py` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
 
 from harness.errors import UserError
 
-TEMPLATE_ERRORS = (
+_TEMPLATE_ERRORS = (
     *(jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
 )
 """What a chat template raises: Jinja's own errors, those of its expressions, and mlx-lm's."""
@@ -24,28 +25,47 @@ def has_chat_template(tokenizer: Any) -> bool:
     return bool(getattr(tokenizer, "chat_template", None) if has is None else has)
 
 
-def render_conversation(tokenizer: Any, messages: list[dict[str, str]], answered: bool) -> str:
-    """``messages`` as text for prompt style `chat`; ``answered``: the last one is the answer.
+def apply_template(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], where: str, advice: str, **options: Any
+) -> Any:
+    """``messages`` through the chat template, as ``tokenizer.apply_chat_template`` returns them.
+
+    Args:
+        tokenizer: one with a chat template.
+        messages: the conversation.
+        where: begins the error: what was to be rendered.
+        advice: ends the error: what the user can do.
+        options: passed on to ``apply_chat_template``.
 
     Raises:
         UserError: the template refuses the messages, or is broken; its own words are quoted.
     """
     try:
-        rendered = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=not answered, enable_thinking=False
-        )
-    except TEMPLATE_ERRORS as error:
-        roles = " and ".join(message["role"] for message in messages)
+        return tokenizer.apply_chat_template(list(messages), **options)
+    except _TEMPLATE_ERRORS as error:
+        roles = ", ".join(str(message["role"]) for message in messages)
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        line = getattr(error, "lineno", None)
+        place = "" if line is None else f" (line {line} of the template)"
         raise UserError(
-            f"prompt style 'chat': the model's chat template refuses a conversation of {roles}: "
-            f"{template_error(error)}. Use --prompt-style=dialect or sql, another model, or "
-            "correct its chat_template."
+            f"{where}: the model's chat template refuses a conversation of {roles}: "
+            f"{reason}{place}. {advice}"
         ) from error
+
+
+def render_conversation(tokenizer: Any, messages: list[dict[str, str]], answered: bool) -> str:
+    """``messages`` as text for prompt style `chat`; ``answered``: the last one is the answer.
+
+    Raises:
+        UserError: as :func:`apply_template`.
+    """
+    rendered = apply_template(
+        tokenizer,
+        messages,
+        "prompt style 'chat'",
+        "Use --prompt-style=dialect or sql, another model, or correct its chat_template.",
+        tokenize=False,
+        add_generation_prompt=not answered,
+        enable_thinking=False,
+    )
     return str(rendered)
-
-
-def template_error(error: Exception) -> str:
-    """The first line of a template's error, with the line of the template where it is known."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-    line = getattr(error, "lineno", None)
-    return first if line is None else f"{first} (line {line} of the template)"

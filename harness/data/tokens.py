@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.data.chat_template import TEMPLATE_ERRORS, has_chat_template, template_error
+from harness.data.chat_template import apply_template, has_chat_template
 from harness.data.prompts import PromptStyle, render_prompt
 from harness.data.records import Example, Split, Table, TextExample
 from harness.data.special_tokens import SpecialTokens, encode, special_tokens
@@ -189,19 +189,16 @@ def _conversation_tokens(example: TextExample, tokenizer: Any, answered: bool) -
             "mlx-lm, and this model's tokenizer has none. Use an instruct model, or write whole "
             'texts: {"text": …} a line.'
         )
-    messages = list(example.messages if answered else example.messages[:-1])
-    tools = None if example.tools is None else list(example.tools)
-    try:
-        tokens: Sequence[int] = tokenizer.apply_chat_template(
-            messages, tools=tools, add_generation_prompt=not answered, return_dict=False
-        )
-    except TEMPLATE_ERRORS as error:
-        roles = ", ".join(str(message["role"]) for message in messages)
-        raise UserError(
-            f"row {example.table_id}: the model's chat template refuses a conversation of {roles}: "
-            f"{template_error(error)}. Take out what it refuses (a system's text may stand before "
-            'the user\'s), use another model, or give whole texts: {"text": …} a line.'
-        ) from error
+    tokens: Sequence[int] = apply_template(
+        tokenizer,
+        example.messages if answered else example.messages[:-1],
+        f"row {example.table_id}",
+        "Take out what it refuses (a system's text may stand before the user's), use another "
+        'model, or give whole texts: {"text": …} a line.',
+        tools=None if example.tools is None else list(example.tools),
+        add_generation_prompt=not answered,
+        return_dict=False,
+    )
     return [int(token) for token in tokens]
 
 
