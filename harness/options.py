@@ -6,20 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+
 from harness.disk.files import user_path
 from harness.errors import UserError
-
-DEFAULT_VARIANTS = ("lora", "qlora")
-DEFAULT_MODEL = "smollm2"
-DEFAULT_DATASET = "mini"
-DEFAULT_PROMPT_STYLE = "dialect"
-DEFAULT_RESULTS_DIR = Path("results/runs")
-
 
 Checkpoints = tuple[int, ...] | Literal["all"] | None
 """Iterations of saved checkpoints to evaluate too."""
@@ -27,12 +22,12 @@ Checkpoints = tuple[int, ...] | Literal["all"] | None
 
 @dataclass(frozen=True)
 class Options:
-    """What one invocation was asked to do; DESIGN §3 has the meaning of each field."""
+    """The options of one invocation; DESIGN §3 has the meaning of each field."""
 
-    variants: tuple[str, ...] = DEFAULT_VARIANTS
-    model: str = DEFAULT_MODEL
-    dataset: str = DEFAULT_DATASET
-    prompt_style: str = DEFAULT_PROMPT_STYLE
+    variants: tuple[str, ...] = ("lora", "qlora")
+    model: str = "smollm2"
+    dataset: str = "mini"
+    prompt_style: str = "dialect"
     limit: int | None = None
     overrides: dict[str, str] = field(default_factory=dict)
     adapter_path: Path | None = None
@@ -46,12 +41,183 @@ class Options:
     gates: Path | None = None
     strict: bool = False
     bless: bool = False
-    results_dir: Path = DEFAULT_RESULTS_DIR
+    results_dir: Path = Path("results/runs")
     run_name: str | None = None
     remeasure: bool = False
     keep_fused: bool = False
     trust_remote_code: bool = False
     use_cache: bool = True
+
+
+DEFAULTS = Options()
+
+
+def parse_names(raw: str) -> tuple[str, ...]:
+    """The names of a comma list of variants."""
+    names = tuple(name.strip() for name in raw.split(","))
+    if not all(names):
+        raise UserError("--variant got an empty name; try --variant=lora --variant=qlora")
+    return names
+
+
+def parse_integer(option: str, least: int) -> Callable[[str], int]:
+    """A function that reads a whole number of ``least`` or more; ``option`` is for its message."""
+
+    def parse(raw: str) -> int:
+        try:
+            value = int(raw)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise UserError(f"{option} {raw!r} is not a whole number of {least} or more")
+        return value
+
+    return parse
+
+
+def parse_seed(raw: str) -> int:
+    """One seed."""
+    if "," in raw:
+        raise UserError(f"--seed {raw!r} is one seed; several are --seeds {raw}")
+    return parse_integer("--seed", 0)(raw)
+
+
+def parse_seeds(raw: str) -> tuple[int, ...]:
+    """A comma list of different seeds."""
+    seeds = tuple(map(parse_integer("--seeds", 0), raw.split(",")))
+    if len(set(seeds)) != len(seeds):
+        raise UserError(f"--seeds names a seed twice: {', '.join(map(str, seeds))}")
+    return seeds
+
+
+def parse_override(raw: str) -> tuple[str, str]:
+    """One ``KEY=VALUE``."""
+    key, equals, value = raw.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {raw!r} is not KEY=VALUE; try --set iters=40")
+    if key.strip() == "seed":
+        raise UserError(f"--set {raw}: the seed has an option of its own: --seed {value}")
+    return key.strip(), value
+
+
+def parse_checkpoints(raw: str) -> Checkpoints:
+    """``all`` or a comma list of iterations."""
+    return "all" if raw == "all" else tuple(map(parse_integer("--checkpoints", 1), raw.split(",")))
+
+
+def parse_run_name(raw: str) -> str:
+    """The name of a folder."""
+    if "/" in raw or raw in ("", ".", ".."):
+        raise UserError(f"--run-name {raw!r} is not a folder name: use letters, digits, - and _")
+    return raw
+
+
+def _flag(field_name: str, help_text: str, action: str = "store_true") -> dict[str, Any]:
+    return {"dest": field_name, "action": action, "help": help_text}
+
+
+def _value(
+    field_name: str, metavar: str, help_text: str, parse: Callable[[str], Any] = str, **more: Any
+) -> dict[str, Any]:
+    """What argparse needs to know of an option; its default is the field's."""
+    default = getattr(DEFAULTS, field_name, None)
+    return {
+        "dest": field_name,
+        "metavar": metavar,
+        "help": help_text,
+        "type": _checked(parse),
+        "default": default,
+        **more,
+    }
+
+
+def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """``parse`` with its error as pytest's own, which ends pytest with one line and status 4."""
+
+    def convert(raw: str) -> Any:
+        try:
+            return parse(raw)
+        except UserError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    return convert
+
+
+_REPEATABLE = {"action": "append", "default": None}
+
+DECLARED: dict[str, dict[str, Any]] = {
+    "--variant": _value(
+        "variants",
+        "NAME|FILE",
+        "adapter variant: a name in fixtures/variants, a YAML file, a comma list or `all`; "
+        f"repeatable (default: {', '.join(DEFAULTS.variants)})",
+        parse_names,
+        **_REPEATABLE,
+    ),
+    "--model": _value(
+        "model",
+        "NAME|ID|DIR",
+        "base model: smollm2, tiny, a hub id or a directory (default: %(default)s)",
+    ),
+    "--dataset": _value(
+        "dataset",
+        "NAME|DIR",
+        "mini, wikisql, or a directory in WikiSQL's or mlx-lm's layout (default: %(default)s)",
+    ),
+    "--prompt-style": _value(
+        "prompt_style",
+        "NAME",
+        "how table, question and SQL become text: dialect, sql, chat (default: %(default)s)",
+    ),
+    "--limit": _value(
+        "limit",
+        "N",
+        "test loss, generation and execution on the first N of a seeded, table-stratified "
+        "shuffle (default: all)",
+        parse_integer("--limit", 1),
+    ),
+    "--set": _value(
+        "overrides",
+        "KEY=VALUE",
+        "override a variant field, e.g. iters=40 or lora_parameters.rank=16; repeatable",
+        parse_override,
+        **_REPEATABLE,
+    ),
+    "--adapter-path": _value(
+        "adapter_path", "DIR", "evaluate this mlx-lm adapter instead of training one", user_path
+    ),
+    "--checkpoints": _value(
+        "checkpoints",
+        "all|N,M",
+        "also evaluate saved checkpoints (default: only the last)",
+        parse_checkpoints,
+    ),
+    "--seed": _value("seed", "N", "random seed of training (default: 0)", parse_seed),
+    "--seeds": _value(
+        "seeds",
+        "N,M,...",
+        "one run folder per seed (NAME-seedN) and a summary with the spread",
+        parse_seeds,
+        default=None,
+    ),
+    "--baseline": _value("baseline", "FILE", "gate against this stored results.json", user_path),
+    "--gates": _value("gates", "FILE", "gate thresholds (default: fixtures/gates.toml)", user_path),
+    "--bless": _flag("bless", "make this run the baseline, keeping the old one"),
+    "--results-dir": _value(
+        "results_dir", "DIR", "where runs are written (default: %(default)s)", user_path
+    ),
+    "--run-name": _value(
+        "run_name",
+        "NAME",
+        "the run's folder; an existing one is refused (default: made from time and variants)",
+        parse_run_name,
+    ),
+    "--remeasure": _flag("remeasure", "take timings again though they are cached"),
+    "--keep-fused": _flag("keep_fused", "keep the fused models (default: deleted)"),
+    "--trust-remote-code": _flag("trust_remote_code", "let a hub model run its own code"),
+    "--no-cache": _flag("use_cache", "neither read nor write the cache", "store_false"),
+}
+"""Every option and what argparse needs to know of it; `dest` is the field of :class:`Options`."""
 
 
 def declare(parser: Any) -> None:
@@ -61,202 +227,69 @@ def declare(parser: Any) -> None:
     option of that name is refused); tunebench reads it: see :func:`read`.
     """
     group = parser.getgroup("tunebench", "tunebench: which adapter variant is better at Text2SQL")
-    add = group.addoption
-    add(
-        "--variant",
-        action="append",
-        metavar="NAME|FILE",
-        help="adapter variant: a name in fixtures/variants, a YAML file, a comma list or `all`; "
-        f"repeatable (default: {', '.join(DEFAULT_VARIANTS)})",
-    )
-    add(
-        "--model",
-        default=DEFAULT_MODEL,
-        metavar="NAME|ID|DIR",
-        help="base model: smollm2, tiny, a hub id or a directory (default: %(default)s)",
-    )
-    add(
-        "--dataset",
-        default=DEFAULT_DATASET,
-        metavar="NAME|DIR",
-        help="mini, wikisql, or a directory in WikiSQL's or mlx-lm's layout (default: %(default)s)",
-    )
-    add(
-        "--prompt-style",
-        default=DEFAULT_PROMPT_STYLE,
-        metavar="NAME",
-        help="how table, question and SQL become text: dialect, sql, chat (default: %(default)s)",
-    )
-    add(
-        "--limit",
-        default=None,
-        metavar="N",
-        help="test loss, generation and execution on the first N of a seeded, table-stratified "
-        "shuffle (default: all)",
-    )
-    add(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="KEY=VALUE",
-        help="override a variant field, e.g. iters=40 or lora_parameters.rank=16; repeatable",
-    )
-    add(
-        "--adapter-path",
-        default=None,
-        metavar="DIR",
-        help="evaluate this mlx-lm adapter instead of training one",
-    )
-    add(
-        "--checkpoints",
-        default=None,
-        metavar="all|N,M",
-        help="also evaluate saved checkpoints (default: only the last)",
-    )
-    add("--seed", default=None, metavar="N", help="random seed of training (default: 0)")
-    add(
-        "--seeds",
-        default=None,
-        metavar="N,M,...",
-        help="one run folder per seed (NAME-seedN) and a summary with the spread",
-    )
-    add("--baseline", default=None, metavar="FILE", help="gate against this stored results.json")
-    add(
-        "--gates",
-        default=None,
-        metavar="FILE",
-        help="gate thresholds (default: fixtures/gates.toml)",
-    )
-    add("--bless", action="store_true", help="make this run the baseline, keeping the old one")
-    add(
-        "--results-dir",
-        default=str(DEFAULT_RESULTS_DIR),
-        metavar="DIR",
-        help="where runs are written (default: %(default)s)",
-    )
-    add(
-        "--run-name",
-        default=None,
-        metavar="NAME",
-        help="the run's folder; an existing one is refused (default: made from time and variants)",
-    )
-    add("--remeasure", action="store_true", help="take timings again though they are cached")
-    add("--keep-fused", action="store_true", help="keep the fused models (default: deleted)")
-    add("--trust-remote-code", action="store_true", help="let a hub model run its own code")
-    add("--no-cache", action="store_true", help="neither read nor write the cache")
+    for flag, settings in DECLARED.items():
+        group.addoption(flag, **settings)
 
 
 def read(config: Any) -> Options:
     """The :class:`Options` of a pytest ``config``.
 
     Raises:
-        UserError: a malformed value or a contradiction between options.
+        UserError: a contradiction between options.
     """
-    get = config.getoption
-    if get("--seed") is not None and get("--seeds") is not None:
-        raise UserError("--seed and --seeds contradict one another: give one of them")
-    many = get("--seeds") is not None
+    given = vars(config.option)
+    values = {one.name: given[one.name] for one in fields(Options) if one.name in given}
+    seed, seeds = given["seed"], given["seeds"]
+    names = [name for names in given["variants"] or [DEFAULTS.variants] for name in names]
     options = Options(
-        variants=_names(get("--variant")) or DEFAULT_VARIANTS,
-        model=get("--model"),
-        dataset=get("--dataset"),
-        prompt_style=get("--prompt-style"),
-        limit=None if get("--limit") is None else _integer("--limit", get("--limit"), 1),
-        overrides=_overrides(get("overrides")),
-        adapter_path=_path(get("--adapter-path")),
-        checkpoints=_checkpoints(get("--checkpoints")),
-        seeds=_seeds(get("--seed"), get("--seeds")),
-        many_seeds=many,
-        seed_given=many or get("--seed") is not None,
-        baseline=_path(get("--baseline")),
-        gates=_path(get("--gates")),
-        strict=bool(config.getini("strict")),
-        bless=get("--bless"),
-        results_dir=user_path(get("--results-dir")),
-        run_name=get("--run-name"),
-        remeasure=get("--remeasure"),
-        keep_fused=get("--keep-fused"),
-        trust_remote_code=get("--trust-remote-code"),
-        use_cache=not get("--no-cache"),
+        **{
+            **values,
+            "variants": tuple(dict.fromkeys(names)),
+            "overrides": dict(given["overrides"] or ()),
+            "seeds": seeds or (DEFAULTS.seeds if seed is None else (seed,)),
+            "many_seeds": seeds is not None,
+            "seed_given": seeds is not None or seed is not None,
+            "strict": bool(config.getini("strict")),
+        }
     )
-    _refuse_contradictions(options)
+    for contradiction, message in _contradictions(options, seed):
+        if contradiction:
+            raise UserError(message)
     return options
 
 
-def _refuse_contradictions(options: Options) -> None:
-    if options.adapter_path is not None and len(options.variants) != 1:
-        raise UserError(
+def _contradictions(options: Options, seed: int | None) -> Iterable[tuple[bool, str]]:
+    """Pairs of options that exclude one another: whether both were given, and the message."""
+    given_adapter = options.adapter_path is not None
+    return (
+        (
+            options.many_seeds and seed is not None,
+            "--seed and --seeds contradict one another: give one of them",
+        ),
+        (
+            given_adapter and len(options.variants) != 1,
             "--adapter-path evaluates one adapter, so it needs exactly one --variant that says "
-            f"how it was made; got {', '.join(options.variants)}. Try: --variant=lora"
-        )
-    if options.adapter_path is not None and options.variants == ("base",):
-        raise UserError(
+            f"how it was made; got {', '.join(options.variants)}. Try: --variant=lora",
+        ),
+        (
+            given_adapter and options.variants == ("base",),
             "--adapter-path with --variant=base: base has no adapter. Name the variant that the "
-            "adapter was made as, e.g. --variant=lora"
-        )
-    if options.adapter_path is not None and options.checkpoints is not None:
-        raise UserError("--adapter-path and --checkpoints contradict one another: give one")
-    if options.adapter_path is not None and options.many_seeds:
-        raise UserError("--adapter-path trains nothing, so --seeds has no meaning with it")
-    if options.bless and options.baseline is None:
-        raise UserError("--bless needs --baseline FILE: the baseline that this run replaces")
-    if options.bless and options.many_seeds:
-        raise UserError("--bless makes one run the baseline, and --seeds makes several: give one")
-    if len(set(options.seeds)) != len(options.seeds):
-        raise UserError(f"--seeds names a seed twice: {', '.join(map(str, options.seeds))}")
-    if options.run_name is not None and (
-        "/" in options.run_name or options.run_name in ("", ".", "..")
-    ):
-        raise UserError(
-            f"--run-name {options.run_name!r} is not a folder name: use letters, digits, - and _"
-        )
-
-
-def _names(raw: Sequence[str] | None) -> tuple[str, ...]:
-    names = [name.strip() for entry in raw or () for name in entry.split(",")]
-    if any(not name for name in names):
-        raise UserError("--variant got an empty name; try --variant=lora --variant=qlora")
-    return tuple(dict.fromkeys(names))
-
-
-def _integer(option: str, raw: str, least: int) -> int:
-    try:
-        value = int(raw)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise UserError(f"{option} {raw!r} is not a whole number of {least} or more")
-    return value
-
-
-def _seeds(one: str | None, several: str | None) -> tuple[int, ...]:
-    if several is not None:
-        return tuple(_integer("--seeds", part, 0) for part in several.split(","))
-    if one is not None and "," in one:
-        raise UserError(f"--seed {one!r} is one seed; several are --seeds {one}")
-    return (_integer("--seed", one or "0", 0),)
-
-
-def _overrides(raw: Sequence[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for entry in raw:
-        key, equals, value = entry.partition("=")
-        if not equals or not key.strip():
-            raise UserError(f"--set {entry!r} is not KEY=VALUE; try --set iters=40")
-        if key.strip() == "seed":
-            raise UserError(f"--set {entry}: the seed has an option of its own: --seed {value}")
-        pairs[key.strip()] = value
-    return pairs
-
-
-def _checkpoints(raw: str | None) -> Checkpoints:
-    if raw is None:
-        return None
-    if raw == "all":
-        return "all"
-    return tuple(_integer("--checkpoints", part, 1) for part in raw.split(","))
-
-
-def _path(raw: str | None) -> Path | None:
-    return None if raw is None else user_path(raw)
+            "adapter was made as, e.g. --variant=lora",
+        ),
+        (
+            given_adapter and options.checkpoints is not None,
+            "--adapter-path and --checkpoints contradict one another: give one",
+        ),
+        (
+            given_adapter and options.many_seeds,
+            "--adapter-path trains nothing, so --seeds has no meaning with it",
+        ),
+        (
+            options.bless and options.baseline is None,
+            "--bless needs --baseline FILE: the baseline that this run replaces",
+        ),
+        (
+            options.bless and options.many_seeds,
+            "--bless makes one run the baseline, and --seeds makes several: give one",
+        ),
+    )

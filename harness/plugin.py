@@ -18,19 +18,18 @@ from typing import Any
 import pytest
 
 from harness import options as option_table
+from harness import plugin_fixtures, plugin_ranks
 from harness.compare.gates import failed
 from harness.disk.files import refusal
 from harness.errors import UserError
 from harness.interrupts import FirstInterrupt
 from harness.pipeline.session import Session
+from harness.plugin_fixtures import SESSION
+from harness.plugin_ranks import COORDINATOR
 from harness.progress import TerminalProgress, print_message
 from harness.report.report import terminal_summary
 from harness.runs.store import StoredRun
-from harness.stash import SESSION, TEAM
 from harness.worker.client import WorkerError
-
-# Loaded with this plugin, however that was loaded.
-pytest_plugins = ["harness.plugin_fixtures", "harness.plugin_ranks"]
 
 PROGRESS = pytest.StashKey[TerminalProgress]()
 WRITTEN = pytest.StashKey[list[StoredRun]]()
@@ -44,9 +43,11 @@ JOB_SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 _LAST = ("throughput", "gate")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options of DESIGN §3."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the options of DESIGN §3; load the other parts of this plugin with it."""
     option_table.declare(parser)
+    for part in (plugin_fixtures, plugin_ranks):
+        pluginmanager.register(part)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -80,7 +81,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Timings and gates last; gates and checkpoints only where they were asked for."""
+    """Run timings and gates last; drop gates and checkpoints without the option for them."""
     session = config.stash[SESSION]
     unasked = set()
     if session.baseline is None:
@@ -110,19 +111,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if config.option.collectonly or not any("variant" in _fixtures(i) for i in session.items):
         return
     if hasattr(config, "workerinput"):
-        return  # under xdist; the fixture `variant` says why nothing runs
+        return  # under xdist; the fixture `variant` fails with the reason
     stream = _uncaptured_stderr(config)
     config.add_cleanup(stream.close)
     config.stash[PROGRESS] = TerminalProgress(stream, lambda: _end_line(config))
-    tunebench = config.stash[SESSION]
-    tunebench.timed = {
+    timed = [
         item.callspec.params["variant"]
         for item in session.items
         if "throughput" in _fixtures(item) and hasattr(item, "callspec")
-    }
+    ]
     with _usage():
         progress = config.stash[PROGRESS]
-        tunebench.prepare(progress, progress.notify, config.stash.get(TEAM, None))
+        coordinator = config.stash.get(COORDINATOR, None)
+        config.stash[SESSION].prepare(timed, progress, progress.notify, coordinator)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -136,9 +137,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     interrupted = config.stash[INTERRUPTED]
     try:
         ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        team = config.stash.get(TEAM, None)
-        whole = team is None or team.failure is None
-        if ended and whole and tunebench.prepared:
+        coordinator = config.stash.get(COORDINATOR, None)
+        no_rank_failed = coordinator is None or coordinator.failure is None
+        if ended and no_rank_failed and tunebench.prepared:
             _write_runs(session, tunebench)
     except KeyboardInterrupt:
         interrupted = True
@@ -150,8 +151,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 class _Interruption:
-    """Tells Ctrl-C from pytest's other interruptions, such as errors while collecting; what comes
-    after the first one is not to tear the end of the session."""
+    """Distinguishes Ctrl-C from pytest's other interruptions, such as errors while collecting.
+
+    A second Ctrl-C is ignored: it would break off the end of the session.
+    """
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -173,7 +176,7 @@ def _write_runs(session: pytest.Session, tunebench: Session) -> None:
     written = session.config.stash[WRITTEN]
     try:
         for run in tunebench.runs.values():
-            if run.touched:
+            if run.requested:
                 written.append(run.write())
     except (UserError, WorkerError) as error:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -208,10 +211,10 @@ def _usage() -> Iterator[None]:
     except UserError as error:
         raise pytest.UsageError(str(error)) from error
     except OSError as error:
-        told = refusal(error)
-        if told is None:
+        reason = refusal(error)
+        if reason is None:
             raise
-        raise pytest.UsageError(told) from error
+        raise pytest.UsageError(reason) from error
 
 
 def _append_job_summary(markdown: str) -> None:

@@ -16,26 +16,28 @@ from typing import Any
 import pytest
 
 from harness.disk.files import content_key, sha256_file
-from harness.distributed.coordinator import Team
+from harness.distributed.coordinator import Coordinator
 from harness.distributed.follower import follow
 from harness.distributed.launch import Ranks, from_environment
 from harness.errors import UserError
 from harness.pipeline import cache_keys
 from harness.progress import print_message
-from harness.stash import TEAM
 
-SEEN_S = 1.0
-"""How long rank 0 looks for the reason when it is told to stop."""
+COORDINATOR = pytest.StashKey[Coordinator]()
+"""The other ranks, on rank 0 of several."""
+
+CAUSE_S = 1.0
+"""How long rank 0 waits for the cause when it gets the signal to stop."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """On another rank than 0: no session, but what rank 0 asks for."""
+    """On another rank than 0: no session; do what rank 0 requests."""
     try:
         ranks = _ranks(config)
         if ranks is None or ranks.rank == 0:
             return None
-        return follow(ranks, _speaks(), use_cache=not config.getoption("--no-cache"))
+        return follow(ranks, _versions(), use_cache=config.getoption("use_cache"))
     except UserError as error:
         print_message(f"tunebench: {error}")
         return int(pytest.ExitCode.USAGE_ERROR)
@@ -43,32 +45,32 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """On rank 0: be there for the others."""
+    """On rank 0: let the other ranks connect."""
     ranks = _ranks(config)
     if ranks is None:
         return
     try:
-        team = Team(ranks, _speaks())
+        coordinator = Coordinator(ranks, _versions())
     except UserError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[TEAM] = team
+    config.stash[COORDINATOR] = coordinator
 
     def stop(number: int, frame: Any) -> None:
-        # mlx.launch stops rank 0 when another rank is gone; that one is to be named.
+        # mlx.launch stops rank 0 when another rank is gone: the message names that one.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if team.failure is None:
-            time.sleep(SEEN_S)
-        if not team.ends_with_error:
-            pytest.exit(team.why() or "tunebench was terminated", returncode=1)
+        if coordinator.failure is None:
+            time.sleep(CAUSE_S)
+        if not coordinator.ends_with_error:
+            pytest.exit(coordinator.cause() or "tunebench was terminated", returncode=1)
 
     signal.signal(signal.SIGTERM, stop)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """On rank 0: send the others home."""
-    team = config.stash.get(TEAM, None)
-    if team is not None:
-        team.close()
+    """On rank 0: end the other ranks."""
+    coordinator = config.stash.get(COORDINATOR, None)
+    if coordinator is not None:
+        coordinator.close()
 
 
 def _ranks(config: pytest.Config) -> Ranks | None:
@@ -79,7 +81,7 @@ def _ranks(config: pytest.Config) -> Ranks | None:
     return from_environment(os.environ)
 
 
-def _speaks() -> dict[str, Any]:
+def _versions() -> dict[str, Any]:
     """What must be the same on every rank for the numbers to be one machine's."""
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     return {

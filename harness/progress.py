@@ -18,13 +18,24 @@ LINE_INTERVAL_S = 30.0
 """Without a terminal: seconds between two lines of one step."""
 
 
+_receivers: list[Callable[[str], None]] = []
+
+
 def silent(label: str, done: float, total: float) -> None:
     """A callback that shows nothing."""
 
 
 def print_message(message: str) -> None:
-    """Write a line to standard error."""
-    sys.stderr.write(message.rstrip("\n") + "\n")
+    """Write a line to standard error, or pass it on where :func:`send_messages` was called."""
+    if _receivers:
+        _receivers[-1](message)
+    else:
+        sys.stderr.write(message.rstrip("\n") + "\n")
+
+
+def send_messages(receiver: Callable[[str], None]) -> None:
+    """Pass every later message of this process to ``receiver`` instead of printing it."""
+    _receivers.append(receiver)
 
 
 class TerminalProgress:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.pipeline.replay_clock import replay
+from harness.pipeline.interleaved_speed import replay
 from harness.pipeline.variant_run import VariantRun
 from harness.schema.variant_result import Throughput
 

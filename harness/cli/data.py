@@ -20,7 +20,7 @@ def describe(
     """Counts by split, aggregate, operator and conditions; leakage; gold that cannot be used."""
     from harness.data import describe as description
     from harness.data.sources.resolve import resolve_dataset
-    from harness.pipeline.grading import gold_kinds
+    from harness.sql.grade.gold import gold_kinds
 
     data = resolve_dataset(dataset)
     if not data.has_tables:

@@ -1,8 +1,8 @@
-"""What a rank other than 0 does instead of a pytest session: silently, what rank 0 asks.
+"""A rank other than 0: instead of a pytest session it silently does what rank 0 requests.
 
-Rank 0's questions (`team.py`) -> calls of a model process of this rank. It keeps its own copies
-of adapters and states in a folder that is removed at the end, reads base models through this
-machine's own cache, and writes nothing else. It prints only why it could not go on.
+Rank 0's requests (``coordinator``) -> calls of a model process of this rank. It keeps its own
+copies of adapters and states in a folder that is removed at the end, reads base models through
+this machine's own cache, and writes nothing else. It prints only why it could not go on.
 """
 
 from __future__ import annotations
@@ -21,55 +21,66 @@ from typing import Any
 
 from harness.disk.cache import Cache
 from harness.disk.scratch import Scratch, sweep, temporary_files_refused
-from harness.distributed.connection import Wire, WireLost
+from harness.distributed.connection import Connection, ConnectionLost
 from harness.distributed.launch import COORDINATOR, Ranks, launch_variables, without_launch
 from harness.errors import UserError
 from harness.progress import print_message
+from harness.schema.stage_results import (
+    ANSWERS,
+    FINETUNE,
+    JOIN,
+    LOSSES,
+    OPEN,
+    RANK_FACTS,
+    Call,
+    Nothing,
+    OpenRequest,
+)
 from harness.worker.client import Worker, WorkerDied, WorkerError
 
 REACH_S = 180.0
 """How long rank 0 may take to start."""
 
-_CALLED = ("join", "finetune", "losses", "answers")
-"""What rank 0 may call; nothing else of the workbench can be reached from the network."""
+_CALLABLE = {call.name: call for call in (JOIN, FINETUNE, LOSSES, ANSWERS)}
+"""The calls that rank 0 may make; no other can be reached from the network."""
 
 
 class _CannotWrite(Exception):
-    """This rank has no room for what rank 0 sends."""
+    """This rank cannot write a file that rank 0 sends."""
 
 
-def follow(ranks: Ranks, speaks: dict[str, Any], use_cache: bool) -> int:
-    """Serve rank 0 until it says that all is done; the exit status.
+def follow(ranks: Ranks, versions: dict[str, Any], use_cache: bool) -> int:
+    """Serve rank 0 until it ends the launch; the exit status.
 
     Args:
         ranks: this rank and where rank 0 is.
-        speaks: versions, compared with rank 0's.
+        versions: versions, compared with rank 0's.
         use_cache: whether base models are looked for in this machine's cache.
 
     Raises:
         UserError: rank 0 cannot be reached.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is rank 0's business: it sends us home
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # rank 0 handles Ctrl-C, and ends this rank
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    wire = Wire(_reach(ranks))
-    sweep()  # what killed ranks left
+    connection = Connection(_reach(ranks))
+    sweep()  # the temporary folders of killed ranks
     cache = Cache() if use_cache else Cache.temporary()
     cache.hold()
     own = _own_folder(ranks.rank)
-    desk = _Desk(own.path, cache)
+    server = _RankServer(own.path, cache)
     try:
-        hello = {"rank": ranks.rank, "host": platform.node(), "pid": os.getpid()}
-        wire.send({**hello, "speaks": speaks})
-        _serve(wire, desk)
+        introduction = {"rank": ranks.rank, "host": platform.node(), "pid": os.getpid()}
+        connection.send({**introduction, "versions": versions})
+        _serve(connection, server)
     except _CannotWrite as refused:
         print_message(f"tunebench, rank {ranks.rank}: {refused}")
         return 1
-    except (WireLost, ValueError, KeyError) as lost:
+    except (ConnectionLost, ValueError, KeyError) as lost:
         print_message(f"tunebench, rank {ranks.rank}: rank 0 is gone: {lost}")
         return 1
     finally:
-        desk.close()
-        wire.close()
+        server.close()
+        connection.close()
         own.remove()
     return 0
 
@@ -96,41 +107,41 @@ def _reach(ranks: Ranks) -> socket.socket:
             time.sleep(0.3)
 
 
-def _serve(wire: Wire, desk: _Desk) -> None:
-    """Answer questions in order; a thread listens meanwhile for the end of the one at hand."""
-    questions: queue.Queue[dict[str, Any] | Exception] = queue.Queue()
+def _serve(connection: Connection, server: _RankServer) -> None:
+    """Answer requests in order; meanwhile a thread receives files and the order to abandon."""
+    requests: queue.Queue[dict[str, Any] | Exception] = queue.Queue()
 
     def listen() -> None:
         try:
             while True:
-                message, block = wire.receive()
+                message, block = connection.receive()
                 if message["do"] == "abandon":
-                    desk.abandon()
+                    server.abandon()
                 elif message["do"] == "file":
-                    desk.keep(message, block)
+                    server.keep(message, block)
                 else:
-                    questions.put(message)
-        except (WireLost, OSError, ValueError, KeyError) as error:
+                    requests.put(message)
+        except (ConnectionLost, OSError, ValueError, KeyError) as error:
             ended: Exception = error
             if isinstance(error, OSError):
-                # Ends the launch with our name, instead of leaving rank 0 waiting.
+                # Ends the launch with this rank's name, instead of leaving rank 0 waiting.
                 ended = _CannotWrite(str(temporary_files_refused(error)).rstrip("."))
-                with contextlib.suppress(WireLost):
-                    wire.send({"to": None, "kind": "died", "text": str(ended)})
-            desk.abandon()
-            questions.put(ended)
+                with contextlib.suppress(ConnectionLost):
+                    connection.send({"to": None, "kind": "died", "text": str(ended)})
+            server.abandon()
+            requests.put(ended)
 
     threading.Thread(target=listen, daemon=True).start()
     while True:
-        question = questions.get()
-        if isinstance(question, Exception):
-            raise question
-        if question["do"] == "end":
+        request = requests.get()
+        if isinstance(request, Exception):
+            raise request
+        if request["do"] == "end":
             return
-        wire.send({"to": question["number"], **desk.answer(question)})
+        connection.send({"to": request["number"], **server.answer(request)})
 
 
-class _Desk:
+class _RankServer:
     """This rank's model process and its copies of files."""
 
     def __init__(self, folder: Path, cache: Cache) -> None:
@@ -139,11 +150,11 @@ class _Desk:
         self._worker: Worker | None = None
         self._abandoned = False
 
-    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one question, an error being one too."""
-        asked = {"open": self._open, "call": self._call, "close": self._close}
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request; an error is an answer too."""
+        actions = {"open": self._open, "call": self._call, "close": self._close}
         try:
-            value = asked[question["do"]](question)
+            value = actions[request["do"]](request)
             return {"kind": "result", "value": value}
         except UserError as error:
             return {"kind": "user_error", "text": str(error)}
@@ -172,35 +183,37 @@ class _Desk:
         if worker is not None:
             worker.close()
 
-    def _open(self, question: dict[str, Any]) -> dict[str, Any]:
+    def _open(self, request: dict[str, Any]) -> dict[str, Any]:
         self.close()
         self._abandoned = False
         alone = without_launch(os.environ)
-        self._worker = Worker(question["label"], alone, notify=lambda text: None)
-        told = {**question["parameters"], "cache_root": str(self._cache.root)}
-        self._worker.call("open", told)
-        alike: dict[str, Any] = self._worker.call("facts", {})["alike"]
-        return alike
+        self._worker = Worker(request["label"], alone, notify=lambda text: None)
+        opening = OpenRequest.model_validate(
+            {**request["request"], "cache_root": str(self._cache.root)}
+        )
+        self._worker.call(OPEN, opening)
+        return dict(self._worker.call(RANK_FACTS, Nothing()).must_match)
 
-    def _call(self, question: dict[str, Any]) -> dict[str, Any]:
-        method, parameters = question["method"], dict(question["parameters"])
-        if method not in _CALLED or self._worker is None:
-            raise UserError(f"rank 0 asked for {method!r}: the ranks' versions differ")
-        if method == "join":
-            parameters["variables"] = launch_variables(os.environ)
+    def _call(self, request: dict[str, Any]) -> dict[str, Any]:
+        call: Call[Any, Any] | None = _CALLABLE.get(request["call"])
+        if call is None or self._worker is None:
+            raise UserError(f"rank 0 called {request['call']!r}: the ranks' versions differ")
+        fields = dict(request["request"])
+        if call.name == JOIN.name:
+            fields["variables"] = launch_variables(os.environ)
         for name in ("adapter", "work"):
-            if parameters.get(name) is not None:
-                parameters[name] = str(self._own(parameters[name]))
-        if method == "finetune":
-            parameters["out"] = f"{parameters['work']}-out"
-        self._worker.call(method, parameters)
+            if fields.get(name) is not None:
+                fields[name] = str(self._own(fields[name]))
+        if call.name == FINETUNE.name:
+            fields["out"] = f"{fields['work']}-out"
+        self._worker.call(call, call.request.model_validate(fields))
         return {}
 
-    def _close(self, question: dict[str, Any]) -> dict[str, Any]:
+    def _close(self, request: dict[str, Any]) -> dict[str, Any]:
         self.close()
         return {}
 
     def _own(self, name: str) -> Path:
-        """A folder of ours by the name rank 0 gives it, wherever that would lead."""
+        """The folder of this rank for a name that rank 0 chose, wherever the name would lead."""
         parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
         return self._folder.joinpath("received", *parts)

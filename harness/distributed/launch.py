@@ -1,9 +1,9 @@
-"""Which of several ranks this process is, as `mlx.launch` or `mpirun` told it.
+"""Which of several ranks this process is, by the environment of `mlx.launch` or `mpirun`.
 
 Environment variables -> :class:`Ranks`, or None for a plain run. MLX itself reads the same
-variables in ``mx.distributed.init``; nothing here imports it. Besides rank and size this says
-where rank 0 listens for the others (``leader.py``): on the port after those of MLX's own
-connections, or where ``TUNEBENCH_COORDINATOR=HOST:PORT`` says.
+variables in ``mx.distributed.init``; nothing here imports it. Besides rank and size this finds
+where rank 0 listens for the others (``peers``): on the port after those of MLX's own connections,
+or at ``TUNEBENCH_COORDINATOR=HOST:PORT``.
 
 Sources: mlx 0.32 ``_distributed_utils/launch.py`` (ring, jaccl, nccl); Open MPI's documented
 environment (``OMPI_COMM_WORLD_*``).
@@ -21,8 +21,15 @@ from typing import Any
 from harness.errors import UserError
 
 COORDINATOR = "TUNEBENCH_COORDINATOR"
-_TOLD = ("MLX_RANK", "MLX_HOSTFILE", "MLX_WORLD_SIZE", "MLX_IBV_DEVICES", "MLX_JACCL", "NCCL_")
-_TOLD_BY_MPI = ("OMPI_", "PMIX_", "PRTE_")
+_MLX_VARIABLES = (
+    "MLX_RANK",
+    "MLX_HOSTFILE",
+    "MLX_WORLD_SIZE",
+    "MLX_IBV_DEVICES",
+    "MLX_JACCL",
+    "NCCL_",
+)
+_MPI_VARIABLES = ("OMPI_", "PMIX_", "PRTE_")
 _FIRST_PORT, _PORTS = 20_000, 10_000
 """Where rank 0 listens under MPI on one machine: a port by the job's name."""
 
@@ -65,17 +72,17 @@ def from_environment(environment: Mapping[str, str]) -> Ranks | None:
 
 def launch_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables by which MLX finds its group."""
-    return {name: value for name, value in environment.items() if _is_told(name)}
+    return {name: value for name, value in environment.items() if _is_of_launch(name)}
 
 
 def without_launch(environment: Mapping[str, str]) -> dict[str, str]:
-    """``environment`` for a process that works alone until it is told to join."""
-    return {name: value for name, value in environment.items() if not _is_told(name)}
+    """``environment`` for a process that works alone until it is called to join."""
+    return {name: value for name, value in environment.items() if not _is_of_launch(name)}
 
 
-def _is_told(name: str) -> bool:
-    # OMPI_ALLOW_RUN_AS_ROOT and the like are the user's, and do no harm.
-    return name.startswith(_TOLD) or name.startswith(_TOLD_BY_MPI)
+def _is_of_launch(name: str) -> bool:
+    # OMPI_ALLOW_RUN_AS_ROOT and its kind are the user's, and do no harm.
+    return name.startswith(_MLX_VARIABLES) or name.startswith(_MPI_VARIABLES)
 
 
 def _of_mlx(environment: Mapping[str, str]) -> Ranks | None:

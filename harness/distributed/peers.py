@@ -1,7 +1,7 @@
-"""The other ranks' main processes, arriving at rank 0: who they are and what they answer.
+"""The other ranks' main processes, as rank 0 sees them: who they are and what they answer.
 
-Ranks -> one :class:`Member` a rank, each with a thread that takes in its answers and notices when
-it is gone. What is asked of them is `team.py`.
+Ranks -> one :class:`Peer` a rank, each with a thread that receives its answers and notices when it
+is gone. What is requested of them is ``coordinator``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from harness.distributed.connection import Wire, WireLost
+from harness.distributed.connection import Connection, ConnectionLost
 from harness.distributed.launch import COORDINATOR, Ranks
 from harness.errors import UserError
 
@@ -20,37 +20,37 @@ ARRIVAL_S = 180.0
 """How long rank 0 waits for the other ranks to start."""
 
 LATE_S = 20.0
-"""How long a rank that starts late is waited for, only to be sent home."""
+"""How long rank 0 waits for a rank that starts late, only to end it."""
 
 
-class Member:
+class Peer:
     """Another rank's main process, as rank 0 sees it."""
 
-    def __init__(self, wire: Wire, hello: dict[str, Any]) -> None:
-        self.wire = wire
-        self.rank: int = hello["rank"]
-        self.speaks: dict[str, Any] = hello["speaks"]
-        self.name = f"rank {self.rank} ({hello['host']}, process {hello['pid']})"
+    def __init__(self, connection: Connection, introduction: dict[str, Any]) -> None:
+        self.connection = connection
+        self.rank: int = introduction["rank"]
+        self.versions: dict[str, Any] = introduction["versions"]
+        self.name = f"rank {self.rank} ({introduction['host']}, process {introduction['pid']})"
         self.answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self.files: set[str] = set()
-        """What it has copies of."""
+        """The files that it has copies of."""
         self.lost: str | None = None
-        """How it was seen to be gone."""
+        """How it was noticed that it is gone; None while it is there."""
 
     def send(self, message: dict[str, Any], block: bytes = b"") -> None:
-        """Send a message; that it cannot be sent shows in :attr:`lost`, and among the answers."""
+        """Send a message; a failure shows in :attr:`lost` and among the answers."""
         try:
-            self.wire.send(message, block)
-        except WireLost as lost:
+            self.connection.send(message, block)
+        except ConnectionLost as lost:
             self.lost = self.lost or str(lost)
 
 
-class Members:
+class Peers:
     """Listens for the other ranks from the start on.
 
     Args:
         ranks: rank 0's address.
-        failed: called from a thread when a member answers that it failed, or (True) died.
+        failed: called from a thread when a peer answers that it failed, with True when it died.
 
     Raises:
         UserError: the port is taken.
@@ -59,7 +59,7 @@ class Members:
     def __init__(self, ranks: Ranks, failed: Callable[[bool], None]) -> None:
         self._ranks = ranks
         self._failed = failed
-        self._found: dict[int, Member] = {}
+        self._found: dict[int, Peer] = {}
         self._arrived = threading.Condition()
         family = socket.AF_INET6 if ":" in ranks.host else socket.AF_INET
         try:
@@ -73,12 +73,12 @@ class Members:
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
-    def all(self) -> list[Member]:
-        """Those that came, by rank."""
+    def all(self) -> list[Peer]:
+        """The peers that connected, by rank."""
         return [self._found[rank] for rank in sorted(self._found)]
 
-    def assemble(self, speaks: dict[str, Any]) -> None:
-        """Wait for every rank, and see that all speak as rank 0 does.
+    def assemble(self, versions: dict[str, Any]) -> None:
+        """Wait for every rank, and check that all have the versions of rank 0.
 
         Raises:
             UserError: a rank did not come in time, or has other versions than rank 0.
@@ -92,21 +92,21 @@ class Members:
                 "installed there at the same path, and the port open (firewall)?"
             )
         unlike = [
-            f"{member.name} has {what} {member.speaks.get(what)!r}, rank 0 has {own!r}"
-            for member in self.all
-            for what, own in speaks.items()
-            if member.speaks.get(what) != own
+            f"{peer.name} has {what} {peer.versions.get(what)!r}, rank 0 has {own!r}"
+            for peer in self.all
+            for what, own in versions.items()
+            if peer.versions.get(what) != own
         ]
         if unlike:
             raise UserError(f"the ranks are not alike: {'; '.join(unlike)}. Make them the same.")
 
     def dismiss(self, wait: bool) -> None:
-        """Send all home; ``wait`` for those that come late."""
+        """End all peers; ``wait`` for those that connect late."""
         if wait:
             self._wait(LATE_S)
-        for member in self.all:
-            member.send({"do": "end"})
-            member.wire.close()
+        for peer in self.all:
+            peer.send({"do": "end"})
+            peer.connection.close()
         self._listener.close()
 
     def _wait(self, seconds: float) -> None:
@@ -116,35 +116,35 @@ class Members:
     def _accept(self) -> None:
         while True:
             try:
-                connection, _ = self._listener.accept()
+                opened, _ = self._listener.accept()
             except OSError:  # closed
                 return
-            threading.Thread(target=self._greet, args=(connection,), daemon=True).start()
+            threading.Thread(target=self._welcome, args=(opened,), daemon=True).start()
 
-    def _greet(self, connection: socket.socket) -> None:
-        wire = Wire(connection)
+    def _welcome(self, opened: socket.socket) -> None:
+        connection = Connection(opened)
         try:
-            hello, _ = wire.receive()
-            member = Member(wire, hello)
-        except (WireLost, ValueError, KeyError, TypeError):
-            wire.close()  # a stranger on the port
+            introduction, _ = connection.receive()
+            peer = Peer(connection, introduction)
+        except (ConnectionLost, ValueError, KeyError, TypeError):
+            connection.close()  # a stranger on the port
             return
         with self._arrived:
-            if member.rank in self._found or not 0 < member.rank < self._ranks.size:
-                wire.close()
+            if peer.rank in self._found or not 0 < peer.rank < self._ranks.size:
+                connection.close()
                 return
-            self._found[member.rank] = member
+            self._found[peer.rank] = peer
             self._arrived.notify_all()
-        self._take_in(member)
+        self._receive_answers(peer)
 
-    def _take_in(self, member: Member) -> None:
+    def _receive_answers(self, peer: Peer) -> None:
         try:
             while True:
-                answer, _ = member.wire.receive()
-                member.answers.put(answer)
+                answer, _ = peer.connection.receive()
+                peer.answers.put(answer)
                 if answer["kind"] not in ("result", "abandoned"):
                     self._failed(answer["kind"] == "died")
-        except (WireLost, ValueError) as lost:
-            member.lost = str(lost)
-            member.answers.put({"to": None, "kind": "lost", "text": f"gone: {lost}"})
+        except (ConnectionLost, ValueError) as lost:
+            peer.lost = str(lost)
+            peer.answers.put({"to": None, "kind": "lost", "text": f"gone: {lost}"})
             self._failed(True)

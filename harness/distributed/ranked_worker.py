@@ -1,7 +1,7 @@
 """A variant's model process on every rank, with the interface of a single one.
 
-Training, losses and answers run on all ranks together; whatever is loaded, timed or fused runs on
-rank 0 alone. The others are only opened, and MLX's group is only joined, when the first shared
+Training, losses and answers run on all ranks together; loading, timing and fusing run on rank 0
+alone. The others' processes are only opened, and MLX's group is only joined, when the first shared
 call comes, so that a run that finds all in the cache, and every timing, is as on one rank.
 """
 
@@ -15,15 +15,29 @@ from pathlib import Path
 from typing import Any
 
 from harness.disk.files import content_key, sha256_file
-from harness.distributed.coordinator import RankError, Team
+from harness.distributed.coordinator import Coordinator, RankError
 from harness.distributed.launch import launch_variables, without_launch
 from harness.errors import UserError
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.progress import ProgressCallback, print_message, silent
+from harness.schema.stage_results import (
+    ANSWERS,
+    FINETUNE,
+    JOIN,
+    LOSSES,
+    OPEN,
+    RANK_FACTS,
+    Call,
+    JoinRequest,
+    Nothing,
+    OpenRequest,
+    Request,
+    Result,
+)
 from harness.worker.client import Worker, WorkerError
 
-SHARED = ("finetune", "losses", "answers")
-"""Methods of the workbench that every rank takes part in."""
+SHARED = (FINETUNE.name, LOSSES.name, ANSWERS.name)
+"""Calls that every rank takes part in."""
 
 JOIN_S = 120.0
 """How long the model processes may take to connect with one another."""
@@ -33,90 +47,96 @@ class RankedWorker:
     """One variant's model processes: rank 0's at once, the others' with the first shared call."""
 
     def __init__(
-        self, team: Team, label: str, notify: Callable[[str], None] = print_message
+        self,
+        coordinator: Coordinator,
+        label: str,
+        notify: Callable[[str], None] = print_message,
     ) -> None:
-        self._team = team
+        self._coordinator = coordinator
         self._label = label
-        self._say = notify
-        self._opening: dict[str, Any] = {}
+        self._notify = notify
+        self._opening: OpenRequest | None = None
         self._own: Worker | None = None
 
     def call(
-        self, method: str, parameters: dict[str, Any], progress: ProgressCallback = silent
-    ) -> dict[str, Any]:
-        """As :meth:`Worker.call`; shared methods on every rank.
+        self, call: Call[Request, Result], request: Request, progress: ProgressCallback = silent
+    ) -> Result:
+        """As :meth:`Worker.call`; shared calls on every rank.
 
         Raises:
             UserError: a mistake of the user's, found by any rank.
             RankError: a rank died or failed.
             WorkerError: rank 0's process failed in a call that is not shared.
         """
-        if method == "open":
-            self._opening = parameters
-        own = self._process(method, progress)
-        if method not in SHARED:
-            return own.call(method, parameters, progress)
+        if isinstance(request, OpenRequest):
+            self._opening = request
+        own = self._process(call.name, progress)
+        if call.name not in SHARED:
+            return own.call(call, request, progress)
+        coordinator = self._coordinator
         try:
-            if self._team.joined is not self:
+            if not coordinator.holds(self):
                 self._join(own, progress)
-            theirs = parameters | self._sent(parameters)
-            return self._team.compute(own, method, parameters, theirs, progress)
+            sent = self._send_files(request.model_dump())
+            return coordinator.compute(own, call, request, sent, progress)
         except RankError:
-            self._team.abandon()
+            coordinator.abandon()
             own.kill()
             raise
         except UserError:
-            if self._team.late:
-                self._team.abandon()
+            if coordinator.late:
+                coordinator.abandon()
             self.close()  # the group is out of step
             raise
 
     def close(self) -> None:
         """End the processes on every rank."""
-        told = None
-        if self._team.joined is self:
-            self._team.joined = None
+        number = None
+        if self._coordinator.holds(self):
+            self._coordinator.give_up()
             with contextlib.suppress(RankError):
                 # Before rank 0's own: under MPI a process ends when all of them do.
-                told = self._team.send("close")
+                number = self._coordinator.send("close")
         if self._own is not None:
             self._own.close()
             self._own = None
-        if told is not None:
+        if number is not None:
             with contextlib.suppress(RankError):
-                self._team.wait("close", told)
+                self._coordinator.wait("close", number)
 
-    def _process(self, method: str, progress: ProgressCallback) -> Worker:
+    def _process(self, call: str, progress: ProgressCallback) -> Worker:
         """Rank 0's process, started again if another variant took its place in the group."""
         if self._own is None:
-            self._own = Worker(self._label, without_launch(os.environ), notify=self._say)
-            if method != "open":
-                self._own.call("open", self._opening, progress)
+            self._own = Worker(self._label, without_launch(os.environ), notify=self._notify)
+            if call != OPEN.name and self._opening is not None:
+                self._own.call(OPEN, self._opening, progress)
         return self._own
 
     def _join(self, own: Worker, progress: ProgressCallback) -> None:
         """Open the others' processes and connect them all; one variant at a time."""
-        if self._team.joined is not None:
-            self._team.joined.close()
-        facts = own.call("facts", {}, progress)
-        self._team.joined = self
+        assert self._opening is not None  # the first call opens
+        facts = own.call(RANK_FACTS, Nothing(), progress)
+        self._coordinator.claim(self, self.close)
         # Theirs are compared with rank 0's below.
-        opening = {**self._opening, "kernels": facts["kernels"], "expected": None}
-        answers = self._team.ask("open", label=self._label, parameters=opening)
-        for name, answer in zip(self._team.names, answers, strict=True):
-            for what, digest in facts["alike"].items():
-                if answer[what] != digest:
+        opening = self._opening.model_copy(update={"kernels": facts.kernels, "expected": {}})
+        answers = self._coordinator.request(
+            "open", label=self._label, request=opening.model_dump(mode="json")
+        )
+        for name, answer in zip(self._coordinator.names, answers, strict=True):
+            for item, digest in facts.must_match.items():
+                if answer[item] != digest:
                     raise UserError(
-                        f"{name} has another {what} than rank 0 ({answer[what][:12]}, not "
+                        f"{name} has another {item} than rank 0 ({answer[item][:12]}, not "
                         f"{digest[:12]}): copy rank 0's, or have both fetch the same revision."
                     )
         # A connection that a firewall drops is waited for without end.
         watch = threading.Timer(JOIN_S, own.kill)
         watch.start()
         try:
-            told = {"variables": launch_variables(os.environ), "size": self._team.size}
+            variables = launch_variables(os.environ)
+            request = JoinRequest(size=self._coordinator.size, variables=variables)
             # Each of the others has variables of its own.
-            self._team.compute(own, "join", told, {"size": self._team.size}, progress)
+            self._coordinator.compute(own, JOIN, request, {"variables": {}}, progress)
         except WorkerError as error:
             if watch.is_alive():
                 raise
@@ -127,18 +147,22 @@ class RankedWorker:
         finally:
             watch.cancel()
 
-    def _sent(self, parameters: dict[str, Any]) -> dict[str, str]:
-        """Copies of the adapter, or of the state to go on from, sent to the others: their names."""
+    def _send_files(self, request: dict[str, Any]) -> dict[str, str]:
+        """Send copies of the adapter, or of an interrupted training's state, to the other ranks.
+
+        Returns:
+            The fields of the request that name the copies.
+        """
         names = {}
-        if parameters.get("adapter") is not None:
-            folder = Path(parameters["adapter"])
+        if request.get("adapter") is not None:
+            folder = Path(request["adapter"])
             files = [folder / name for name in (ADAPTER_FILE, ADAPTER_CONFIG)]
             found = [file for file in files if file.is_file()]
             names["adapter"] = content_key([sha256_file(file) for file in found])
             for file in found:
-                self._team.send_file(names["adapter"], file)
-        if parameters.get("work") is not None:
-            names["work"] = Path(parameters["work"]).name
-            for file in sorted((Path(parameters["work"]) / "state").glob("state-*")):
-                self._team.send_file(f"{names['work']}/state", file)
+                self._coordinator.send_file(names["adapter"], file)
+        if request.get("work") is not None:
+            names["work"] = Path(request["work"]).name
+            for file in sorted((Path(request["work"]) / "state").glob("state-*")):
+                self._coordinator.send_file(f"{names['work']}/state", file)
         return names

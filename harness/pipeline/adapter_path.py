@@ -1,20 +1,25 @@
-"""Which adapter a variant is measured with, and where it came from.
+"""The adapter that a variant is measured with, where it came from, and what it decides.
 
-A folder that the user gave -> :class:`AdapterSource`; trained ones are `stages.py`'s. Whether the
-weights fit the base is checked when they are loaded (``models/adapter.py``).
+The folder of `--adapter-path` -> :class:`AdapterSource` and the variant with the adapter's own
+method, or one :class:`UserError`; adapters that are trained here are found in ``stages``. Whether
+the weights fit the base is checked when they are loaded (``models/adapter.py``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from harness.disk.files import sha256_file
 from harness.errors import UserError
 from harness.models.adapter import adapter_config, adapter_weights
-from harness.models.weights import ADAPTER_FILE
+from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.schema.variant_result import Adapter
+from harness.train.variant import LoraParameters, Variant
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def given_adapter(folder: Path) -> AdapterSource:
     return AdapterSource(folder, sha256_file(file), iterations, "given")
 
 
-def check_given(source: AdapterSource | None) -> None:
+def check_unchanged(source: AdapterSource | None) -> None:
     """Refuse a given adapter that is no longer what it was when it was first looked at.
 
     Raises:
@@ -68,12 +73,87 @@ def check_given(source: AdapterSource | None) -> None:
         )
 
 
+def check_adapter_folder(folder: Path) -> None:
+    """Refuse a folder that holds no adapter."""
+    if not folder.is_dir():
+        raise UserError(
+            f"--adapter-path {folder} is not a folder. Give the folder that holds "
+            f"{ADAPTER_FILE} and {ADAPTER_CONFIG}."
+        )
+    if not (folder / ADAPTER_FILE).is_file():
+        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise UserError(f"--adapter-path {folder} holds no {ADAPTER_FILE} (it holds {found})")
+
+
+def variant_from_adapter(variant: Variant, folder: Path) -> Variant:
+    """``variant`` with the method, layers and LoRA parameters of a given adapter.
+
+    The adapter's own configuration decides how mlx-lm applies it, whatever the variant file says;
+    counts and the stored configuration follow it.
+
+    Raises:
+        UserError: the adapter is of another method than the variant.
+    """
+    config = adapter_config(folder)
+    method = config.get("fine_tune_type", "lora")
+    if method != variant.fine_tune_type:
+        raise UserError(
+            f"adapter {folder} is a {method} adapter, variant {variant.name!r} is "
+            f"{variant.fine_tune_type}. Name the variant it was made as with --variant."
+        )
+    taken: dict[str, Any] = {
+        name: config[name]
+        for name in ("fine_tune_type", "num_layers")
+        if config.get(name) is not None
+    }
+    lora = config.get("lora_parameters")
+    if isinstance(lora, dict):
+        known = LoraParameters.model_fields
+        taken["lora_parameters"] = {name: lora[name] for name in known if name in lora}
+    try:
+        return Variant.model_validate({**variant.config(), **taken})
+    except ValidationError as error:
+        problems = "; ".join(problem["msg"] for problem in error.errors())
+        raise UserError(
+            f"adapter {folder} does not fit variant {variant.name!r}: {problems}. Name the "
+            "variant it was made as with --variant."
+        ) from error
+
+
+def check_overrides(overrides: Mapping[str, str], folder: Path) -> None:
+    """Refuse --set of what a given adapter decides."""
+    decided = ("fine_tune_type", "num_layers", "lora_parameters")
+    refused = [key for key in overrides if key.partition(".")[0] in decided]
+    if refused:
+        raise UserError(
+            f"--set {', '.join(refused)}: with --adapter-path the adapter decides "
+            f"({folder / ADAPTER_CONFIG}). Leave it out."
+        )
+
+
+def other_base(variant: Variant, folder: Path) -> str:
+    """A note when the adapter was trained on a base of other bits than the variant's; else "".
+
+    Only tunebench's own adapters record the bits of their base. Measuring an adapter on another
+    base is allowed, and gives another figure than measuring it on its own.
+    """
+    config = adapter_config(folder)
+    mine = None if variant.quantize is None else variant.quantize.model_dump()
+    if "quantize" not in config or config["quantize"] == mine:
+        return ""
+    return (
+        f"adapter {folder} was trained on a base {_bits(config['quantize'])}, variant "
+        f"{variant.name!r} puts it on one {_bits(mine)}: measured as asked"
+    )
+
+
+def _bits(spec: Any) -> str:
+    if isinstance(spec, Mapping):
+        return f"of {spec.get('bits')} bits"
+    return "not quantized" if spec is None else f"quantized to {spec!r}"
+
+
 def shown_path(path: Path) -> str:
     """A path as a published record may hold it: `~` for the user's home."""
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
-
-
-def path_text(path: Path | None) -> str | None:
-    """A path for JSON."""
-    return None if path is None else str(path)

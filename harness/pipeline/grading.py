@@ -1,31 +1,32 @@
-"""From answers to graded rows and rates: the pipeline's use of `sql` and `results`.
+"""From answers to graded rows, rates and sections: the pipeline's use of ``sql``.
 
-Answers (`payloads`) + examples -> `PredictionRow`s, the `execution` section, the students
-questions and the speed section. The grading itself is `harness.sql`; intervals are
-`harness.stats.intervals`.
+Answers of a model process + examples -> rows of predictions and checkpoints, the `execution`,
+`fuse` and `checkpoints` sections and the students questions. The grading itself is ``sql.grade``;
+intervals are ``stats.intervals``; speeds are ``interleaved_speed``'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
+import itertools
+import math
+from collections.abc import Callable, Sequence
 
 from harness.data.prompts import PromptStyle
 from harness.data.records import Example, Split
 from harness.data.sources.students import StudentQuestion
 from harness.disk.cache import Cache
 from harness.protocols import HARDENED_COPIES
-from harness.schema.rows import PredictionRow, Rates, TrialRow
-from harness.schema.stage_results import Answer, Answers, Speeds, Trial
+from harness.schema.rows import CheckpointRow, LossRow, PredictionRow
+from harness.schema.stage_results import Answer, Answers, Fused, FusedForm
 from harness.schema.variant_result import (
+    CheckpointResult,
     Execution,
+    Flips,
+    Fuse,
+    FuseForm,
     QuestionResult,
-    Throughput,
 )
-from harness.sql.failures import Failure
 from harness.sql.grade.answer import correct, execute_all
-from harness.sql.grade.gold import Gold, open_gold
 from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import Score, score
 from harness.sql.grade.summary import summarize
@@ -83,36 +84,6 @@ def flips(one: Sequence[str], other: Sequence[str]) -> int:
     return sum(a != b for a, b in zip(one, other, strict=True))
 
 
-def throughput(speeds: Speeds, cached: bool) -> Throughput:
-    """Medians over the interleaved trials; percentiles over every gap between tokens."""
-    gaps = [gap for trial in speeds.trials for gap in trial.inter_token_s]
-    p50, p95 = np.quantile(gaps, [0.5, 0.95])
-
-    def median(values: Sequence[float]) -> float:
-        return float(np.median(values))
-
-    return Throughput(
-        prompt_tokens_per_s=median([trial.prompt_tokens_per_s for trial in speeds.trials]),
-        generation_tokens_per_s=median([trial.generation_tokens_per_s for trial in speeds.trials]),
-        ttft_s=median([trial.ttft_s for trial in speeds.trials]),
-        inter_token_p50_s=float(p50),
-        inter_token_p95_s=float(p95),
-        batched_tokens_per_s=median(speeds.batched_tokens_per_s),
-        trials=len(speeds.trials),
-        measured_at=speeds.measured_at,
-        cached=cached,
-        interleaving=speeds.interleaving,
-    )
-
-
-def trial_rows(speeds: Speeds) -> list[TrialRow]:
-    """The stored row of each trial; its block is the round, shared by all variants."""
-    return [
-        TrialRow(block=block, **trial.model_dump(include=set(Rates.model_fields)))
-        for block, trial in enumerate(speeds.trials)
-    ]
-
-
 def questions(
     asked: Sequence[StudentQuestion], answers: Sequence[Answer], style: PromptStyle
 ) -> list[QuestionResult]:
@@ -144,33 +115,62 @@ def questions(
     return results
 
 
-def with_speeds(results: Sequence[QuestionResult], trials: Sequence[Trial]) -> list[QuestionResult]:
-    """``results`` with the speeds of their timed trials."""
-    return [
-        result.model_copy(
-            update={
-                "prompt_tokens_per_s": trial.prompt_tokens_per_s,
-                "generation_tokens_per_s": trial.generation_tokens_per_s,
-            }
+def fuse_section(fused: Fused, grade: Callable[[Sequence[str]], float | None]) -> Fuse:
+    """The `fuse` section: quality of each form, and the answers that differ from the adapter's.
+
+    ``grade`` gives ``ex`` of the subset's answers; None where no query can be executed.
+    """
+
+    def form(one: FusedForm) -> FuseForm:
+        return FuseForm(ppl=one.ppl, ex=grade(one.texts))
+
+    beside, plain = fused.adapter, fused.dequantized
+    return Fuse(
+        adapter=form(beside),
+        fused=form(fused.fused),
+        dequantized=None if plain is None else form(plain),
+        skipped=fused.skipped,
+        flips=Flips(
+            fused=flips(beside.texts, fused.fused.texts),
+            dequantized=None if plain is None else flips(beside.texts, plain.texts),
+            of=len(beside.texts),
+        ),
+    )
+
+
+def checkpoint_rows(
+    iteration: int, losses: Sequence[LossRow], graded: Sequence[PredictionRow] | None
+) -> list[CheckpointRow]:
+    """One row an example; ``graded`` is None for data without tables, which hold no questions."""
+    answers = {row.id: row for row in graded or ()}
+    rows = []
+    for loss in losses:
+        answer = answers.get(loss.id)
+        rows.append(
+            CheckpointRow(
+                iteration=iteration,
+                **loss.model_dump(),
+                text=answer and answer.text,
+                ex=answer and answer.ex,
+                ex_hardened=answer and answer.ex_hardened,
+                failure=answer and answer.failure,
+            )
         )
-        for result, trial in zip(results, trials, strict=True)
-    ]
+    return rows
 
 
-def gold_kinds(split: Split) -> list[str | None]:
-    """Run every gold query of a split in DuckDB: None, `empty`, `null`, or why it does not run."""
-    if not split.examples:
-        return []
-    gold = open_gold(split.tables, split.examples)
-    try:
-        return [_kind(found) for found in gold.golds]
-    finally:
-        gold.close()
-
-
-def _kind(gold: Gold) -> str | None:
-    if isinstance(gold.result, Failure):
-        return f"{gold.result.kind} {gold.result.detail}".strip()
-    if not gold.degenerate:
-        return None
-    return "empty" if gold.result.matched == 0 else "null"
+def checkpoint_results(rows: Sequence[CheckpointRow]) -> list[CheckpointResult]:
+    """The `checkpoints` section, in order of iteration."""
+    ordered = sorted(rows, key=lambda row: row.iteration)
+    results = []
+    for iteration, group in itertools.groupby(ordered, key=lambda row: row.iteration):
+        found = list(group)
+        results.append(
+            CheckpointResult(
+                iteration=iteration,
+                loss=math.fsum(row.full_nll for row in found)
+                / sum(row.full_tokens for row in found),
+                ex=rate([row.ex for row in found]),
+            )
+        )
+    return results

@@ -1,10 +1,11 @@
-"""Speed across variants: trials taken in turns, so that the machine's drift hits all alike.
+"""Speed across variants: interleaved trials, so that the machine's drift affects all alike.
 
-Input: the stages of every variant of a run -> output: :class:`Speeds` by variant, and whether they
-came from the cache. Rounds go A B A B ...: in each, every variant makes one single-stream trial
-and one batch. All models stay loaded where they fit in memory together; else each round loads and
-warms up each model anew (`reload`), and the record says so. A set of timings is cached by the
-adapters of *all* variants that took turns, since only those may be compared.
+Input: the stages of every variant of a run -> output: :class:`Speeds` by variant, whether they
+came from the cache, and the sections and rows made of them. Rounds go A B A B ...: in each, every
+variant makes one single-stream trial and one batch. All models stay loaded where they fit in
+memory together; else each round loads and warms up each model anew, and the record holds which. A
+set of timings is cached by the adapters of *all* variants that were interleaved, since only those
+may be compared. :class:`ReplayClock` hands the timings to pytest-benchmark.
 """
 
 from __future__ import annotations
@@ -12,100 +13,124 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import psutil
 
 from harness.disk.files import content_key, write_json
 from harness.measure.contention import Contention
 from harness.pipeline.cache_keys import STAGE_VERSIONS
-from harness.pipeline.stages import PAYLOAD_FILE, VariantStages
+from harness.pipeline.invocation import Invocation
+from harness.pipeline.stages import RESULT_FILE, VariantStages
 from harness.progress import ProgressCallback
 from harness.protocols import BATCH_ROWS, SPEED_NEW_TOKENS, SPEED_ROUNDS, speed_protocol
-from harness.schema.stage_results import Speeds, Trial
+from harness.schema import stage_results as calls
+from harness.schema.rows import Rates, TrialRow
+from harness.schema.stage_results import (
+    Call,
+    QuestionTrials,
+    Result,
+    SpeedRound,
+    Speeds,
+    Trial,
+    TrialRequest,
+)
+from harness.schema.variant_result import QuestionResult, Throughput
 
-# Loaded together only where all of them, with room for activations, take this share of memory.
+# Loaded together only where all of them, activations included, take this share of free memory.
 _MEMORY_SHARE = 0.6
 
 
 def measure(
-    stages: Sequence[VariantStages], remeasure: bool, progress: ProgressCallback
+    stages: Sequence[VariantStages], invocation: Invocation
 ) -> tuple[dict[str, Speeds], bool]:
     """Timings of every variant by name, and whether they are from the cache."""
-    cache = stages[0].setting.cache
+    cache = invocation.cache
     parts = [stage.tuned_key() for stage in stages]
-    style = stages[0].setting.style.sha256
-    data = stages[0].setting.dataset.sha256
-    key = content_key(
-        STAGE_VERSIONS["speed"], speed_protocol(), platform.node(), style, data, parts
-    )
-    cached = not remeasure and cache.find("speed", key) is not None
-    taken = None if cached else _take(stages, progress)
+    setting = (platform.node(), invocation.style.sha256, invocation.dataset.sha256)
+    key = content_key(STAGE_VERSIONS["speed"], speed_protocol(), *setting, parts)
+    cached = not invocation.options.remeasure and cache.find("speed", key) is not None
+    taken = None if cached else _take(stages, invocation.progress)
     if taken is not None:
         cache.discard("speed", key)  # only now that there is something better
 
     def make(folder: Path) -> None:
-        speeds = taken if taken is not None else _take(stages, progress)
-        write_json(
-            folder / PAYLOAD_FILE,
-            {stage.variant.name: speeds[i] for i, stage in enumerate(stages)},
-        )
+        speeds = taken if taken is not None else _take(stages, invocation.progress)
+        by_name = zip((stage.variant.name for stage in stages), speeds, strict=True)
+        payload = {name: one.model_dump(mode="json") for name, one in by_name}
+        write_json(folder / RESULT_FILE, payload)
 
-    stored = json.loads(cache.read("speed", key, make, PAYLOAD_FILE))
+    stored = json.loads(cache.read("speed", key, make, RESULT_FILE))
     # Stored by position: another run may have given the same variants other names.
     found = list(stored.values())
     named = {s.variant.name: Speeds.model_validate(v) for s, v in zip(stages, found, strict=True)}
     return named, cached
 
 
-def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[dict[str, Any]]:
-    together = _fit_together(stages)
-    rounds: list[list[dict[str, Any]]] = [[] for _ in stages]
-    questions: list[list[Trial]] = [[] for _ in stages]
-    steps = (SPEED_ROUNDS + 1 + together) * len(stages)
-    done = 0
+class _Rounds:
+    """The calls of interleaved rounds, one after another over all variants.
 
-    def turn(position: int, method: str, **parameters: Any) -> dict[str, Any]:
-        nonlocal done
-        stage = stages[position]
-        if not together:
-            for other in stages:
+    ``together`` keeps every model loaded; else a variant's call first ends the other processes.
+    """
+
+    def __init__(
+        self, stages: Sequence[VariantStages], together: bool, progress: ProgressCallback
+    ) -> None:
+        self._stages = stages
+        self._together = together
+        self._progress = progress
+        self._done = 0
+
+    def call(self, call: Call[TrialRequest, Result], batch: int = 1) -> list[Result]:
+        """One call of every variant; their results by position."""
+        return [self._call(stage, call, batch) for stage in self._stages]
+
+    def _call(self, stage: VariantStages, call: Call[TrialRequest, Result], batch: int) -> Result:
+        if not self._together:
+            for other in self._stages:
                 if other is not stage:
                     other.close()
         adapter = stage.adapter.path
-        answer = stage.call(method, adapter=None if adapter is None else str(adapter), **parameters)
-        done += 1
-        progress("speed, variants in turns", done, steps)
-        return answer
+        request = TrialRequest(
+            adapter=None if adapter is None else str(adapter),
+            new_tokens=SPEED_NEW_TOKENS,
+            batch=batch,
+            # A reloaded model needs a warm-up of its own each time.
+            warm_up=not self._together and call.name == calls.SPEED_ROUND.name,
+        )
+        result = stage.call(call, request)
+        self._done += 1
+        steps = (SPEED_ROUNDS + 1 + self._together) * len(self._stages)
+        self._progress("speed, variants in turns", self._done, steps)
+        return result
 
+
+def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[Speeds]:
+    together = _fit_together(stages)
+    rounds = _Rounds(stages, together, progress)
     with Contention() as contention:
-        work = {"new_tokens": SPEED_NEW_TOKENS, "batch": BATCH_ROWS}
-        for position in range(len(stages) if together else 0):
-            turn(position, "warm_up", **work)
-        for _ in range(SPEED_ROUNDS):
-            for position in range(len(stages)):
-                # A reloaded model needs a warm-up of its own each time.
-                taken = turn(position, "speed_round", **work, warm_up=not together)
-                rounds[position].append(taken)
-        for position in range(len(stages)):
-            found = turn(position, "question_trials", new_tokens=SPEED_NEW_TOKENS)
-            questions[position] = found["trials"]
+        if together:
+            rounds.call(calls.WARM_UP, BATCH_ROWS)
+        taken = [rounds.call(calls.SPEED_ROUND, BATCH_ROWS) for _ in range(SPEED_ROUNDS)]
+        questions = rounds.call(calls.QUESTION_TRIALS)
     for stage in stages:
         stage.close()
-    return [
-        Speeds(
-            trials=[Trial.model_validate(taken["trial"]) for taken in rounds[position]],
-            batched_tokens_per_s=[taken["batched_tokens_per_s"] for taken in rounds[position]],
-            questions=[Trial.model_validate(trial) for trial in questions[position]],
+    now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+    def speeds(stage: VariantStages, own: Sequence[SpeedRound], last: QuestionTrials) -> Speeds:
+        return Speeds(
+            trials=[one.trial for one in own],
+            batched_tokens_per_s=[one.batched_tokens_per_s for one in own],
+            questions=last.trials,
             interleaving="all loaded" if together else "reloaded each round",
-            measured_at=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ} on "
-            f"{stage.description.device.chip} ({platform.node()})",
+            measured_at=f"{now} on {stage.description.device.chip} ({platform.node()})",
             contended=contention.contended,
-        ).model_dump(mode="json")
-        for position, stage in enumerate(stages)
-    ]
+        )
+
+    by_variant = list(zip(*taken, strict=True))
+    return [speeds(*one) for one in zip(stages, by_variant, questions, strict=True)]
 
 
 def _fit_together(stages: Sequence[VariantStages]) -> bool:
@@ -114,3 +139,76 @@ def _fit_together(stages: Sequence[VariantStages]) -> bool:
         for load in (stage.description.load for stage in stages)
     )
     return needed < _MEMORY_SHARE * psutil.virtual_memory().available
+
+
+def throughput(speeds: Speeds, cached: bool) -> Throughput:
+    """Medians over the interleaved trials; percentiles over every gap between tokens."""
+    gaps = [gap for trial in speeds.trials for gap in trial.inter_token_s]
+    p50, p95 = np.quantile(gaps, [0.5, 0.95])
+
+    def median(values: Sequence[float]) -> float:
+        return float(np.median(values))
+
+    return Throughput(
+        prompt_tokens_per_s=median([trial.prompt_tokens_per_s for trial in speeds.trials]),
+        generation_tokens_per_s=median([trial.generation_tokens_per_s for trial in speeds.trials]),
+        ttft_s=median([trial.ttft_s for trial in speeds.trials]),
+        inter_token_p50_s=float(p50),
+        inter_token_p95_s=float(p95),
+        batched_tokens_per_s=median(speeds.batched_tokens_per_s),
+        trials=len(speeds.trials),
+        measured_at=speeds.measured_at,
+        cached=cached,
+        interleaving=speeds.interleaving,
+    )
+
+
+def trial_rows(speeds: Speeds) -> list[TrialRow]:
+    """The stored row of each trial; its block is the round, shared by all variants."""
+    return [
+        TrialRow(block=block, **trial.model_dump(include=set(Rates.model_fields)))
+        for block, trial in enumerate(speeds.trials)
+    ]
+
+
+def with_speeds(results: Sequence[QuestionResult], trials: Sequence[Trial]) -> list[QuestionResult]:
+    """``results`` with the speeds of their timed trials."""
+    return [
+        result.model_copy(
+            update={
+                "prompt_tokens_per_s": trial.prompt_tokens_per_s,
+                "generation_tokens_per_s": trial.generation_tokens_per_s,
+            }
+        )
+        for result, trial in zip(results, trials, strict=True)
+    ]
+
+
+class ReplayClock:
+    """Time in seconds that only recorded durations move.
+
+    pytest-benchmark finishes one test before the next, so it cannot interleave trials. They are
+    timed where they happen, and a test hands them over as its rounds: the benchmarked function
+    moves this clock by the next recorded duration. pytest-benchmark's tables, `--benchmark-json`
+    and `--benchmark-compare` then hold the real timings.
+    """
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def now(self) -> float:
+        """The clock's time; the `timer` of a benchmark."""
+        return self._now_s
+
+    def of(self, durations_s: Iterable[float]) -> Callable[[], None]:
+        """A function whose calls take, by this clock, the given durations one after another."""
+        waiting = iter(durations_s)
+
+        def step() -> None:
+            self._now_s += next(waiting)
+
+        return step
+
+
+replay = ReplayClock()
+"""The clock of this session."""

@@ -1,25 +1,68 @@
-"""What all variants of a run share: names resolved to a base, data, a style, a cache."""
+"""The record of one command line: what all seeds and variants of it share.
+
+`session` makes it once everything that was named has been found; runs, variants and stages read
+it. Nothing in it changes afterwards.
+"""
 
 from __future__ import annotations
 
+import datetime
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from harness.compare.thresholds import GateRule
 from harness.data.prompts import PromptStyle
-from harness.data.records import Dataset
+from harness.data.records import Dataset, Example
 from harness.disk.cache import Cache
-from harness.distributed.coordinator import Team
+from harness.distributed.coordinator import Coordinator
 from harness.models.resolve import BaseModel
+from harness.options import Options
+from harness.progress import ProgressCallback
+from harness.runs.store import StoredRun
+from harness.schema.results import Git
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What all variants of a run share."""
+class Case:
+    """The subject of one parametrized test: a variant under a seed."""
 
+    seed: int
+    variant: str
+
+    def id(self, many_seeds: bool) -> str:
+        """The test's id."""
+        return f"{self.variant}-seed{self.seed}" if many_seeds else self.variant
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One command line: its options, what they name, and where its messages go."""
+
+    options: Options
+    command: str
+    started: datetime.datetime
+    git: Git
     base: BaseModel
     dataset: Dataset
-    dataset_option: str
     style: PromptStyle
     cache: Cache
-    trust_remote_code: bool = False
-    team: Team | None = None
+    examples: tuple[Example, ...]
+    """The test examples that are measured, in id order: all, or the sample of --limit."""
+    timed: frozenset[Case]
+    """The cases whose speed is measured: only their trials are interleaved."""
+    gates: Mapping[str, GateRule]
+    baseline: StoredRun | None
+    coordinator: Coordinator | None
     """The other ranks, where the command was launched on several."""
+    progress: ProgressCallback
+    notify: Callable[[str], None]
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of the test examples that are measured."""
+        return [example.id for example in self.examples]
+
+    @property
+    def ranks(self) -> int:
+        """The number of processes that share the work."""
+        return 1 if self.coordinator is None else self.coordinator.size

@@ -1,8 +1,7 @@
 """One run: the variants of one seed, assembled into `results.json` and written once at the end.
 
-Input: the session's setting and variants -> output: a :class:`StoredRun` on disk. What was
-measured is decided by which sections the suites touched; this module knows how they fit together,
-`sections` how each is computed.
+Input: the invocation and the seed's variants -> output: a :class:`StoredRun` on disk. The run
+stores the sections that the suites requested; how each is computed is in ``variant_run``.
 """
 
 from __future__ import annotations
@@ -12,18 +11,17 @@ import platform
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 from harness import protocols as names
 from harness.compare import gates
 from harness.compare.analysis import analyse
 from harness.data.leakage import leakage, repeats
 from harness.data.prompts import PromptStyle
-from harness.data.records import Dataset, Example
+from harness.data.records import Dataset
 from harness.pipeline import interleaved_speed
-from harness.pipeline.stages import Setting, VariantStages
-from harness.pipeline.variant_run import VariantRun
-from harness.progress import ProgressCallback
+from harness.pipeline.invocation import Invocation
+from harness.pipeline.stages import VariantStages
+from harness.pipeline.variant_run import SECTIONS, VariantRun
 from harness.runs import git_state
 from harness.runs.file_names import fused_folder
 from harness.runs.store import PendingRun, RunRows, StoredRun
@@ -40,54 +38,29 @@ from harness.schema.results import (
 from harness.schema.stage_results import Speeds
 from harness.train.variant import Variant
 
-if TYPE_CHECKING:
-    from harness.pipeline.session import Session
-
-SUITES = {
-    "finetune": "finetune",
-    "loss": "loss",
-    "execution": "execution",
-    "fuse": "fuse",
-    "memory": "memory",
-    "size": "size",
-    "questions": "questions",
-    "throughput": "throughput",
-}
-"""The suite that measures each section; a run lacking one is partial."""
+OPTIONAL = {"checkpoints"}
+"""Sections that a run may lack without being partial: another option of the command asks for
+them."""
 
 
 class SeedRun:
     """The variants of one seed and the record they end in."""
 
     def __init__(
-        self,
-        session: Session,
-        name: str,
-        seed: int,
-        setting: Setting,
-        variants: Sequence[Variant],
-        examples: Sequence[Example],
-        progress: ProgressCallback,
-        notify: Callable[[str], None],
+        self, invocation: Invocation, name: str, seed: int, variants: Sequence[Variant]
     ) -> None:
-        options = session.options
-        self.session = session
+        self.invocation = invocation
         self.name = name
         self.seed = seed
-        self.setting = setting
-        self.examples = examples
-        self._progress = progress
         self._judged: dict[frozenset[tuple[str, str]], list[GateResult]] = {}
+        options = invocation.options
         keep = fused_folder(options.results_dir, name) if options.keep_fused else None
         self.variants = {
             variant.name: VariantRun(
-                VariantStages(setting, variant, options.adapter_path, progress, notify),
-                examples,
+                VariantStages(invocation, variant),
                 seed,
-                options.seeds[0],
                 self._speeds_of(variant.name),
                 None if keep is None else keep / variant.file_name,
-                options.checkpoints,
             )
             for variant in variants
         }
@@ -101,9 +74,9 @@ class SeedRun:
 
     @cached_property
     def _speeds(self) -> tuple[dict[str, Speeds], bool]:
-        timed = {case.variant for case in self.session.timed if case.seed == self.seed}
+        timed = {case.variant for case in self.invocation.timed if case.seed == self.seed}
         stages = [v.stages for name, v in self.variants.items() if name in timed]
-        return interleaved_speed.measure(stages, self.session.options.remeasure, self._progress)
+        return interleaved_speed.measure(stages, self.invocation)
 
     def _speeds_of(self, name: str) -> Callable[[], tuple[Speeds, bool]]:
         def find() -> tuple[Speeds, bool]:
@@ -115,20 +88,19 @@ class SeedRun:
     # --- the record ---------------------------------------------------------------------------
 
     @property
-    def touched(self) -> bool:
+    def requested(self) -> bool:
         """Whether anything was measured."""
-        return any(variant.touched for variant in self.variants.values())
+        return any(variant.requested for variant in self.variants.values())
 
     def gate(self) -> list[GateResult]:
-        """The verdicts against the baseline, on what was measured so far; empty without one."""
-        if self.session.baseline is None:
+        """The verdicts against the baseline on what was measured so far; empty without one."""
+        if self.invocation.baseline is None:
             return []
         measured = frozenset(
-            (name, section) for name, v in self.variants.items() for section in v.touched
+            (name, section) for name, v in self.variants.items() for section in v.requested
         )
         if measured not in self._judged:
-            pending = self._pending()
-            verdicts = gates.judge(pending, self.session.baseline, self.session.gate_rules)
+            verdicts = gates.judge(self._pending(), self.invocation.baseline, self.invocation.gates)
             self._judged = {measured: verdicts}
         return self._judged[measured]
 
@@ -145,29 +117,29 @@ class SeedRun:
         pending = self._pending()
         judged = {"comparisons": analyse([pending]).records, "gates": verdicts}
         results = pending.results.model_copy(update=judged)
-        return write_run(self.session.options.results_dir, results, pending.rows)
+        return write_run(self.invocation.options.results_dir, results, pending.rows)
 
     def _pending(self) -> PendingRun:
         """What was measured so far, as a run with neither comparisons nor verdicts."""
-        folder = self.session.options.results_dir / self.name
+        folder = self.invocation.options.results_dir / self.name
         return PendingRun(folder, self._results(), None, self._rows())
 
     def _rows(self) -> RunRows:
-        touched = {name: v for name, v in self.variants.items() if v.touched}
+        def rows_of(section: str) -> list[tuple[str, VariantRun]]:
+            return [(n, v) for n, v in self.variants.items() if section in v.requested]
+
         return RunRows(
-            losses={n: v.loss_rows() for n, v in touched.items() if "loss" in v.touched},
-            predictions={n: v.predictions for n, v in touched.items() if "execution" in v.touched},
-            trials={n: v.trials for n, v in touched.items() if "throughput" in v.touched},
+            losses={n: v.losses.rows for n, v in rows_of("loss")},
+            predictions={n: v.predictions for n, v in rows_of("execution")},
+            trials={n: v.trials for n, v in rows_of("throughput")},
             checkpoints={
-                n: v.checkpoint_rows
-                for n, v in touched.items()
-                if "checkpoints" in v.touched and v.checkpoint_rows
+                n: v.checkpoint_rows for n, v in rows_of("checkpoints") if v.checkpoint_rows
             },
         )
 
     def _results(self) -> Results:
-        dataset = self.setting.dataset
-        base = self.setting.base
+        dataset = self.invocation.dataset
+        base = self.invocation.base
         return Results(
             run=self._run(),
             model=Model(
@@ -189,25 +161,25 @@ class SeedRun:
                 repeats=repeats(dataset),
                 leakage=leakage(dataset),
             ),
-            protocols=protocols(self.setting.style, dataset),
-            variants={name: v.result() for name, v in self.variants.items() if v.touched},
+            protocols=protocols(self.invocation.style, dataset),
+            variants={name: v.result() for name, v in self.variants.items() if v.requested},
             comparisons=[],
             gates=[],
         )
 
     def _run(self) -> Run:
-        first = next((v for v in self.variants.values() if v.touched), None)
-        if first is None:  # a gate asked of a run that measured nothing
+        first = next((v for v in self.variants.values() if v.requested), None)
+        if first is None:  # a gate of a run that measured nothing
             first = next(iter(self.variants.values()))
-        description, team = first.stages.description, self.setting.team
-        timed = [v for v in self.variants.values() if "throughput" in v.touched]
-        trained = [v for v in self.variants.values() if "finetune" in v.touched]
-        drawn = self.session.options.seeds[0]
+        description = first.stages.description
+        timed = [v for v in self.variants.values() if "throughput" in v.requested]
+        trained = [v for v in self.variants.values() if "finetune" in v.requested]
+        drawn = self.invocation.options.seeds[0]
         return Run(
             id=self.name,
-            started=_iso(self.session.started),
+            started=_iso(self.invocation.started),
             finished=_iso(datetime.datetime.now(datetime.UTC)),
-            command=self.session.command,
+            command=self.invocation.command,
             seed=self.seed,
             sample_seed=None if drawn == self.seed else drawn,
             partial=self._partial(),
@@ -216,23 +188,23 @@ class SeedRun:
             git=self._git(),
             versions=versions(),
             device=description.device,
-            distributed=Distributed(size=1 if team is None else team.size),
+            distributed=Distributed(size=self.invocation.ranks),
         )
 
     def _git(self) -> Git:
-        """The checkout as it was at the start; dirty as well if it moved meanwhile."""
-        before, now = self.session.git, git_state.git_state()
+        """The commit at the start; dirty as well where the checkout was changed meanwhile."""
+        before, now = self.invocation.git, git_state.git_state()
         return Git(commit=before.commit, dirty=before.dirty or now != before)
 
     def _partial(self) -> list[str]:
-        """Suites that did not measure every variant."""
-        # What the data cannot have is no choice of the user's.
-        impossible = set() if self.setting.dataset.has_tables else {"execution"}
+        """Sections that were not measured for every variant: the suites of those names."""
+        # The user does not choose what the data cannot have.
+        impossible = set() if self.invocation.dataset.has_tables else {"execution"}
         missing = {
-            suite
-            for section, suite in SUITES.items()
+            section
+            for section in SECTIONS
             for variant in self.variants.values()
-            if section not in variant.touched and section not in impossible
+            if section not in variant.requested | OPTIONAL | impossible
         }
         return sorted(missing)
 
@@ -240,10 +212,10 @@ class SeedRun:
 def protocols(style: PromptStyle, dataset: Dataset) -> Protocols:
     """The names of the definitions that this version of tunebench measures by."""
     # Texts of the user's own are taken as they are, whatever the style.
-    told = f"({style.name}@{style.version})" if dataset.has_tables else f"({dataset.form} as given)"
+    text = f"({style.name}@{style.version})" if dataset.has_tables else f"({dataset.form} as given)"
     return Protocols(
-        loss=f"{names.LOSS} {told}",
-        execution=f"{names.answers_protocol()} {told}",
+        loss=f"{names.LOSS} {text}",
+        execution=f"{names.answers_protocol()} {text}",
         throughput=names.speed_protocol(),
         memory=names.MEMORY,
         prompt=f"{style.name}@{style.version} sha256:{style.sha256}",

@@ -1,4 +1,4 @@
-"""One invocation: options -> checked inputs -> one run a seed -> files.
+"""One command line: options -> checked inputs -> one run a seed -> files.
 
 ``Session`` fails in the order of cost: options and variant files when it is made, then dataset,
 adapter, baseline and base model in ``prepare``, all before a model is loaded. Each seed is a
@@ -8,8 +8,8 @@ adapter, baseline and base model in ``prepare``, all before a model is loaded. E
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from harness.compare import thresholds
 from harness.data.prompts import style
@@ -18,31 +18,20 @@ from harness.data.sources.resolve import resolve_dataset
 from harness.disk import scratch
 from harness.disk.cache import Cache
 from harness.disk.files import write_text
-from harness.distributed.coordinator import Team
+from harness.distributed.coordinator import Coordinator
 from harness.models.adapter import check_adapter
-from harness.models.resolve import resolve
+from harness.models.resolve import BaseModel, resolve
 from harness.options import Options
-from harness.pipeline import preflight
+from harness.pipeline import adapter_path, preflight
+from harness.pipeline.invocation import Case, Invocation
 from harness.pipeline.seed_run import SeedRun, protocols
-from harness.pipeline.stages import Setting
 from harness.progress import ProgressCallback, print_message, silent
 from harness.report.comparison import render_seeds
 from harness.runs import baseline, git_state, store
 from harness.runs.file_names import check_file_names, check_new
 from harness.runs.store import StoredRun
+from harness.train.variant import Variant
 from harness.train.variants import check_against, load_variants
-
-
-@dataclass(frozen=True)
-class Case:
-    """What one parametrized test is about: a variant under a seed."""
-
-    seed: int
-    variant: str
-
-    def id(self, many_seeds: bool) -> str:
-        """The test's id."""
-        return f"{self.variant}-seed{self.seed}" if many_seeds else self.variant
 
 
 class Session:
@@ -68,8 +57,6 @@ class Session:
         self.baseline = self._read_baseline()
         self.runs: dict[int, SeedRun] = {}
         self._cache: Cache | None = None
-        self.timed: set[Case] = set(self.cases)
-        """The cases whose speed is asked for: only those take turns."""
 
     @property
     def cases(self) -> list[Case]:
@@ -83,65 +70,103 @@ class Session:
 
     def prepare(
         self,
+        timed: Iterable[Case],
         progress: ProgressCallback = silent,
         notify: Callable[[str], None] = print_message,
-        team: Team | None = None,
+        coordinator: Coordinator | None = None,
     ) -> None:
         """Check names, data, adapter, base and the other ranks; nothing is loaded yet.
+
+        Args:
+            timed: the cases whose speed is to be measured.
+            progress: shows the progress of every stage.
+            notify: shows messages to the user.
+            coordinator: the other ranks, where there are any.
 
         Raises:
             UserError: whatever is wrong, in one message.
         """
         options = self.options
-        names = {seed: self._run_name(seed) for seed in options.seeds}
-        for name in names.values():
-            check_new(options.results_dir, name)
-        check_file_names(variant.name for variant in next(iter(self._variants.values())))
-        if options.many_seeds:
-            preflight.check_absent(options.results_dir / f"{self._seeds_name()}-seeds.md")
-        preflight.check_writable(options.results_dir)
-        scratch.sweep()  # what killed runs left
-        cache = self._cache = Cache() if options.use_cache else Cache.temporary()
-        cache.notify = notify
-        cache.hold()
+        names = self._free_names()
+        scratch.sweep()  # the temporary folders of killed runs
+        cache = self._open_cache(notify)
         # Fetched data are not results: --no-cache reads them where `fetch` left them.
         dataset = resolve_dataset(options.dataset)
         if options.adapter_path is not None:
-            preflight.check_adapter_folder(options.adapter_path)
-            preflight.check_overrides(options.overrides, options.adapter_path)
-            for seed, variants in self._variants.items():
-                self._variants[seed] = [
-                    preflight.as_the_adapter_says(variant, options.adapter_path)
-                    for variant in variants
-                ]
+            self._follow_adapter(options.adapter_path)
         base = resolve(options.model, cache, progress, options.trust_remote_code)
         if options.adapter_path is not None:
             check_adapter(base, options.adapter_path)
-            for variant in next(iter(self._variants.values())):
-                if told := preflight.other_base(variant, options.adapter_path):
-                    notify(told)
-        for variant in next(iter(self._variants.values())):
-            check_against(variant, dict(base.config))
-            preflight.check_checkpoints(variant, options.checkpoints)
+        for variant in self._first_variants:
+            self._check_variant(variant, base, notify)
             preflight.check_answers(variant, dataset)
-        setting = Setting(
-            base, dataset, options.dataset, self.style, cache, options.trust_remote_code, team
-        )
-        if team is not None:
-            team.assemble()
-            notify(f"{team.size} ranks: this one and {', '.join(team.names)}")
+        if coordinator is not None:
+            coordinator.assemble()
+            notify(f"{coordinator.size} ranks: this one and {', '.join(coordinator.names)}")
         limit = -1 if options.limit is None else options.limit
         # One sample for all seeds: else their spread would be that of the sample too.
         sample = stratified(dataset.test, limit, options.seeds[0])
-        chosen = sorted(sample, key=lambda example: example.id)
-        if self.baseline is not None:
-            preflight.check_baseline(
-                self.baseline, base, dataset, protocols(self.style, dataset), len(chosen)
-            )
+        invocation = Invocation(
+            options=options,
+            command=self.command,
+            started=self.started,
+            git=self.git,
+            base=base,
+            dataset=dataset,
+            style=self.style,
+            cache=cache,
+            examples=tuple(sorted(sample, key=lambda example: example.id)),
+            timed=frozenset(timed),
+            gates=self.gate_rules,
+            baseline=self.baseline,
+            coordinator=coordinator,
+            progress=progress,
+            notify=notify,
+        )
+        preflight.check_baseline(invocation, protocols(self.style, dataset))
         for seed, variants in self._variants.items():
-            self.runs[seed] = SeedRun(
-                self, names[seed], seed, setting, variants, chosen, progress, notify
-            )
+            self.runs[seed] = SeedRun(invocation, names[seed], seed, variants)
+
+    @property
+    def _first_variants(self) -> list[Variant]:
+        """The variants of the first seed: the seeds differ in nothing that is checked."""
+        return next(iter(self._variants.values()))
+
+    def _free_names(self) -> dict[int, str]:
+        """The name of each seed's run; the results folder can take them."""
+        options = self.options
+        names = {seed: self._run_name(seed) for seed in options.seeds}
+        for name in names.values():
+            check_new(options.results_dir, name)
+        check_file_names(variant.name for variant in self._first_variants)
+        if options.many_seeds:
+            preflight.check_absent(options.results_dir / f"{self._seeds_name()}-seeds.md")
+        preflight.check_writable(options.results_dir)
+        return names
+
+    def _open_cache(self, notify: Callable[[str], None]) -> Cache:
+        self._cache = Cache() if self.options.use_cache else Cache.temporary()
+        self._cache.notify = notify
+        self._cache.hold()
+        return self._cache
+
+    def _follow_adapter(self, folder: Path) -> None:
+        """Give the variants the method, layers and LoRA parameters of a given adapter."""
+        adapter_path.check_adapter_folder(folder)
+        adapter_path.check_overrides(self.options.overrides, folder)
+        for seed, variants in self._variants.items():
+            self._variants[seed] = [
+                adapter_path.variant_from_adapter(variant, folder) for variant in variants
+            ]
+
+    def _check_variant(
+        self, variant: Variant, base: BaseModel, notify: Callable[[str], None]
+    ) -> None:
+        folder = self.options.adapter_path
+        if folder is not None and (note := adapter_path.other_base(variant, folder)):
+            notify(note)
+        check_against(variant, dict(base.config))
+        preflight.check_checkpoints(variant, self.options.checkpoints)
 
     def _read_baseline(self) -> StoredRun | None:
         where = self.options.baseline
@@ -152,7 +177,7 @@ class Session:
         return store.read_run(where)
 
     def conclude(self, written: list[StoredRun]) -> None:
-        """What follows from the written runs: the summary over seeds, the new baseline.
+        """Write what follows from the written runs: the summary over seeds, the new baseline.
 
         Raises:
             UserError: the disk refuses, or a partial run was to become the baseline.

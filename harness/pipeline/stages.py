@@ -1,10 +1,10 @@
 """The stages of one variant, each run at most once and cached by content.
 
-A :class:`VariantStages` owns the variant's model process and hands out stage results lazily:
-description, fine-tuning, losses, answers, fused forms. A stage's cache key is made of what
-decides its content (base, variant, data, seed, adapter, protocol, versions), so that the second
-run of a command finds every stage and starts no process. Speed is not here: it is measured
-across variants (`speed.py`).
+A :class:`VariantStages` owns the variant's model process and returns stage results when they are
+first used: description, fine-tuning, losses, answers, fused forms. A stage's cache key is made of
+what decides its content (base, variant, data, seed, adapter, protocol, versions), so that the
+second run of a command finds every stage and starts no process. Speed is not here: it is measured
+across variants (``interleaved_speed``).
 """
 
 from __future__ import annotations
@@ -14,48 +14,56 @@ import platform
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from harness.data.sources.students import STUDENTS_FOLDER
 from harness.disk.files import content_key, sha256_file, write_json
 from harness.distributed.ranked_worker import RankedWorker
 from harness.errors import UserError
 from harness.models.cpu import blas_advice
 from harness.models.weights import ADAPTER_FILE
 from harness.pipeline import cache_keys
-from harness.pipeline.adapter_path import AdapterSource, check_given, given_adapter, path_text
-from harness.pipeline.invocation import Setting as Setting
-from harness.pipeline.once import Once
-from harness.progress import ProgressCallback
-from harness.schema.stage_results import Answers, Description, Finetuned, Fused, Losses
-from harness.schema.variant_result import Record
+from harness.pipeline.adapter_path import AdapterSource, check_unchanged, given_adapter
+from harness.pipeline.invocation import Invocation
+from harness.schema import stage_results as calls
+from harness.schema.stage_results import (
+    Answers,
+    Call,
+    Description,
+    EvaluateRequest,
+    Finetuned,
+    FinetuneRequest,
+    Fused,
+    FuseRequest,
+    Losses,
+    Nothing,
+    OpenRequest,
+    QuestionsRequest,
+    Request,
+    Result,
+)
 from harness.train.variant import Variant
 from harness.worker.client import Worker, WorkerError
 
 PARITY_EXAMPLES = 24
 """Size of the seeded subset on which the fused forms are compared."""
 
-Payload = TypeVar("Payload", bound=Record)
+RESULT_FILE = "payload.json"
+"""The file of a cache entry that holds the stage's result."""
 
 
 class VariantStages:
     """One variant with one seed: its stages, its process, its place in the cache."""
 
-    def __init__(
-        self,
-        setting: Setting,
-        variant: Variant,
-        given_adapter: Path | None,
-        progress: ProgressCallback,
-        notify: Callable[[str], None],
-    ) -> None:
-        self.setting = setting
+    def __init__(self, invocation: Invocation, variant: Variant) -> None:
+        self.invocation = invocation
         self.variant = variant
-        self._given_adapter = given_adapter
-        self._progress = progress
-        self._say = notify
+        self._given_adapter = invocation.options.adapter_path
         self._worker: Worker | RankedWorker | None = None
         self._trained_here = False
-        self._once = Once()
+        self._failures: dict[tuple[str, str], Exception] = {}
+        """Why a stage failed, by its cache key. Every section of a variant reads its training; one
+        that ran out of memory would run out of it again for each of them, after as long."""
 
     # --- the model process -------------------------------------------------------------------
 
@@ -63,34 +71,31 @@ class VariantStages:
     def worker(self) -> Worker | RankedWorker:
         """The variant's process, started on first use."""
         if self._worker is None:
-            team, name = self.setting.team, self.variant.name
-            if team is None:
-                self._worker = Worker(name, notify=self._say)
+            invocation, name = self.invocation, self.variant.name
+            if invocation.coordinator is None:
+                self._worker = Worker(name, notify=invocation.notify)
             else:
-                self._worker = RankedWorker(team, name, self._say)
-            self._worker.call(
-                "open",
-                {
-                    "model": self.setting.base.id,
-                    "variant": self.variant.config(),
-                    "dataset": self.setting.dataset_option,
-                    "prompt_style": self.setting.style.name,
-                    "cache_root": str(self.setting.cache.root),
-                    "trust_remote_code": self.setting.trust_remote_code,
-                    "kernels": self._kernels,
-                    "expected": {
-                        "model": self.setting.base.sha256,
-                        "dataset": self.setting.dataset.sha256,
-                    },
+                self._worker = RankedWorker(invocation.coordinator, name, invocation.notify)
+            request = OpenRequest(
+                model=invocation.base.id,
+                variant=self.variant.config(),
+                dataset=invocation.options.dataset,
+                prompt_style=invocation.style.name,
+                cache_root=str(invocation.cache.root),
+                trust_remote_code=invocation.options.trust_remote_code,
+                kernels=self._kernels,
+                expected={
+                    "model": invocation.base.sha256,
+                    "dataset": invocation.dataset.sha256,
                 },
-                self._progress,
             )
+            self._worker.call(calls.OPEN, request, invocation.progress)
         return self._worker
 
     @property
-    def _kernels(self) -> Any:
+    def _kernels(self) -> dict[str, Any] | None:
         """The kernel choice that belongs to this variant's numbers, once it is known."""
-        known = self.__dict__.get("description")
+        known: Description | None = self.__dict__.get("description")
         return None if known is None else known.acceleration
 
     def close(self) -> None:
@@ -99,18 +104,21 @@ class VariantStages:
             self._worker.close()
             self._worker = None
 
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Run a method of the workbench in the variant's process."""
+    def call(self, call: Call[Request, Result], request: Request) -> Result:
+        """Send a request to the variant's process and return its result."""
         worker = self.worker
         try:
-            return worker.call(method, parameters, self._labelled)
+            return worker.call(call, request, self._labelled)
         except WorkerError:
             # It may be dead: the next stage starts a new one.
             self.close()
             raise
 
     def _labelled(self, label: str, done: float, total: float) -> None:
-        self._progress(f"{self.variant.name}: {label}", done, total)
+        self.invocation.progress(f"{self.variant.name}: {label}", done, total)
+
+    def _note(self, message: str) -> None:
+        self.invocation.notify(f"{self.variant.name}: {message}")
 
     # --- stages ------------------------------------------------------------------------------
 
@@ -119,8 +127,11 @@ class VariantStages:
         """The base as this variant uses it."""
         # The record names the machine, so another machine takes it anew.
         parts = (platform.node(),)
-        found = self._cached("describe", parts, Description, lambda *_: self.call("describe"))
-        blas_advice.warn(found.device.blas, self._say)
+        key = self._key("describe", parts)
+        found = self._cached(
+            "describe", key, Description, lambda *_: self.call(calls.DESCRIBE, Nothing())
+        )
+        blas_advice.warn(found.device.blas, self.invocation.notify)
         return found
 
     @cached_property
@@ -151,49 +162,44 @@ class VariantStages:
         if self._given_adapter is not None:
             raise UserError("--adapter-path evaluates a given adapter: there is no fine-tuning")
 
-        def train(folder: Path, work: str) -> dict[str, Any]:
-            self._trained_here = True
-            if self.variant.trains:
-                told = self.call("estimate")
-                self._say(f"{self.variant.name}: {told['checked']}")
-                shared = "" if self._ranks == 1 else f" on one rank, less on {self._ranks}"
-                self._say(f"{self.variant.name}: fine-tuning will take {told['text']}{shared}")
-            payload = self.call("finetune", work=work, out=str(folder))
-            for note in payload["notes"]:
-                self._say(f"{self.variant.name}: {note}")
-            return payload
+        return self._cached("finetune", self._finetune_key, Finetuned, self._train)
 
-        return self._cached("finetune", None, Finetuned, train)
+    def _train(self, folder: Path, work: str) -> Finetuned:
+        self._trained_here = True
+        if self.variant.trains:
+            estimate = self.call(calls.ESTIMATE, Nothing())
+            ranks = self.invocation.ranks
+            shared = "" if ranks == 1 else f" on one rank, less on {ranks}"
+            self._note(estimate.checked)
+            self._note(f"fine-tuning will take {estimate.text}{shared}")
+        done = self.call(calls.FINETUNE, FinetuneRequest(work=work, out=str(folder)))
+        for note in done.notes:
+            self._note(note)
+        return done
 
     def adapter_folder(self, iteration: int) -> Path:
         """The mlx-lm adapter folder of a saved checkpoint."""
-        folder = self.setting.cache.path("finetune", self._finetune_key)
+        folder = self.invocation.cache.path("finetune", self._finetune_key)
         last = self.finetuned.iterations
         return folder if iteration == last else folder / "checkpoints" / f"{iteration:07d}"
 
-    def losses(self, ids: Sequence[int], adapter: Path | None) -> Losses:
-        """Loss of the test examples ``ids``, by all three definitions."""
-        parts = (list(ids), self._data_key, cache_keys.adapter_key(adapter), self._compat_key)
-        return self._cached(
-            "loss",
-            parts,
-            Losses,
-            lambda _, work: self.call(
-                "losses", ids=list(ids), adapter=path_text(adapter), work=work
-            ),
-        )
+    def losses(self, adapter: Path | None) -> Losses:
+        """Loss of the test examples, by all three definitions."""
+        key = self._key("loss", (*self._examples_key(adapter), self._compat_key))
+        return self._cached("loss", key, Losses, self._evaluating(calls.LOSSES, adapter))
 
-    def answers(self, ids: Sequence[int], adapter: Path | None) -> Answers:
-        """Greedy answers to the test questions ``ids``."""
-        parts = (list(ids), self._data_key, cache_keys.adapter_key(adapter))
-        return self._cached(
-            "generate",
-            parts,
-            Answers,
-            lambda _, work: self.call(
-                "answers", ids=list(ids), adapter=path_text(adapter), work=work
-            ),
-        )
+    def answers(self, adapter: Path | None) -> Answers:
+        """Greedy answers to the test questions."""
+        key = self._key("generate", self._examples_key(adapter))
+        return self._cached("generate", key, Answers, self._evaluating(calls.ANSWERS, adapter))
+
+    def _evaluating(
+        self, call: Call[EvaluateRequest, Result], adapter: Path | None
+    ) -> Callable[[Path, str], Result]:
+        """A function that sends ``call`` with the test examples and the folder it may work in."""
+        folder = None if adapter is None else str(adapter)
+        ids = self.invocation.ids
+        return lambda _, work: self.call(call, EvaluateRequest(ids=ids, adapter=folder, work=work))
 
     def fused(self, ids: Sequence[int], keep: Path | None) -> Fused:
         """The tuned model in its three forms on the parity subset ``ids``."""
@@ -201,39 +207,44 @@ class VariantStages:
         if adapter is None:
             raise UserError(f"variant {self.variant.name} has no adapter to fuse")
 
-        def fuse(_: Path, folder: str) -> dict[str, Any]:
-            kept = keep is not None
-            return self.call("fuse", ids=list(ids), adapter=str(adapter), folder=folder, keep=kept)
+        def fuse(_: Path, folder: str) -> Fused:
+            request = FuseRequest(
+                ids=list(ids), adapter=str(adapter), folder=folder, keep=keep is not None
+            )
+            return self.call(calls.FUSE, request)
 
         if keep is not None:
-            return Fused.model_validate(fuse(keep, str(keep)))
+            return fuse(keep, str(keep))
         longest = self.variant.max_seq_length
         parts = (list(ids), self._data_key, longest, cache_keys.adapter_key(adapter))
-        fused = self._cached("fuse", parts, Fused, fuse)
+        key = self._key("fuse", parts)
+        fused = self._cached("fuse", key, Fused, fuse)
         if fused.skipped is not None:
-            # For want of room just now: the next run looks again.
-            self.setting.cache.discard("fuse", self._key("fuse", parts))
+            # There was too little memory or disk just now: the next run tries again.
+            self.invocation.cache.discard("fuse", key)
         return fused
 
     def question_answers(self) -> Answers:
         """Answers to the students questions, in their order."""
-        from harness.data.sources.students import STUDENTS_FOLDER
-
         files = [sha256_file(path) for path in sorted(STUDENTS_FOLDER.glob("*.jsonl"))]
         adapter = self.adapter.path
-        parts = ("students", files, self.setting.style.sha256, cache_keys.adapter_key(adapter))
+        style = self.invocation.style.sha256
+        key = self._key("generate", ("students", files, style, cache_keys.adapter_key(adapter)))
+        folder = None if adapter is None else str(adapter)
         return self._cached(
             "generate",
-            parts,
+            key,
             Answers,
-            lambda _, work: self.call("question_answers", adapter=path_text(adapter), work=work),
+            lambda _, work: self.call(
+                calls.QUESTION_ANSWERS, QuestionsRequest(adapter=folder, work=work)
+            ),
         )
 
     # --- keys --------------------------------------------------------------------------------
 
     @property
     def _base_key(self) -> list[Any]:
-        return cache_keys.base_key(self.setting.base.sha256, self.variant.config()["quantize"])
+        return cache_keys.base_key(self.invocation.base.sha256, self.variant.config()["quantize"])
 
     def tuned_key(self) -> list[Any]:
         """What decides the tuned model: for timings, which depend on nothing else of the run."""
@@ -241,7 +252,10 @@ class VariantStages:
 
     @property
     def _data_key(self) -> list[str]:
-        return [self.setting.dataset.sha256, self.setting.style.sha256]
+        return [self.invocation.dataset.sha256, self.invocation.style.sha256]
+
+    def _examples_key(self, adapter: Path | None) -> tuple[Any, ...]:
+        return self.invocation.ids, self._data_key, cache_keys.adapter_key(adapter)
 
     @property
     def _compat_key(self) -> list[Any]:
@@ -250,17 +264,14 @@ class VariantStages:
 
     @property
     def _finetune_key(self) -> str:
+        ranks = self.invocation.ranks
         return content_key(
             cache_keys.STAGE_VERSIONS["finetune"],
             self._base_key,
             self.variant.training_config(),
             self._data_key,
-            *([] if self._ranks == 1 else [f"{self._ranks} ranks"]),  # they round otherwise
+            *([] if ranks == 1 else [f"{ranks} ranks"]),  # their sums are rounded otherwise
         )
-
-    @property
-    def _ranks(self) -> int:
-        return 1 if self.setting.team is None else self.setting.team.size
 
     def _key(self, stage: str, parts: Any) -> str:
         config = self.variant.config()
@@ -270,28 +281,36 @@ class VariantStages:
     def _cached(
         self,
         stage: str,
-        parts: Any,
-        kind: type[Payload],
-        run: Callable[[Path, str], dict[str, Any]],
-    ) -> Payload:
-        key = self._finetune_key if stage == "finetune" else self._key(stage, parts)
-        work = self.setting.cache.work_folder(stage, key)
+        key: str,
+        result_type: type[Result],
+        run: Callable[[Path, str], Result],
+    ) -> Result:
+        """The result of a stage: from the cache, or of ``run(folder of the entry, working
+        folder)``.
+
+        Raises:
+            UserError, WorkerError: its own, or those of an earlier attempt in this run.
+        """
+        if (failure := self._failures.get((stage, key))) is not None:
+            raise failure
+        cache = self.invocation.cache
+        work = cache.work_folder(stage, key)
+        given = None if self._given_adapter is None else self.adapter
 
         def make(folder: Path) -> None:
             if stage != "describe":
                 # First in a fresh process, so that its memory is that of loading alone.
                 _ = self.description
-            payload = run(folder, str(work))
-            check_given(given)
-            write_json(folder / PAYLOAD_FILE, payload)
+            result = run(folder, str(work))
+            check_unchanged(given)
+            write_json(folder / RESULT_FILE, result.model_dump(mode="json"))
 
-        given = None if self._given_adapter is None else self.adapter
-        check_given(given)
-        with self._once.attempt((stage, key)):
-            text = self.setting.cache.read(stage, key, make, PAYLOAD_FILE)
-        # Only now is nothing lost with what was kept until all of it was done.
-        self.setting.cache.clear_work(stage, key)
-        return kind.model_validate(json.loads(text))
-
-
-PAYLOAD_FILE = "payload.json"
+        check_unchanged(given)
+        try:
+            text = cache.read(stage, key, make, RESULT_FILE)
+        except (UserError, WorkerError) as error:
+            self._failures[stage, key] = error
+            raise
+        # The result is stored now, so that the batches kept for it are not needed any more.
+        cache.clear_work(stage, key)
+        return result_type.model_validate(json.loads(text))

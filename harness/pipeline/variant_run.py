@@ -1,27 +1,26 @@
-"""The sections of `results.json` for one variant, computed when first asked for.
+"""The sections of `results.json` for one variant, computed when they are first read.
 
-Stage payloads (`stages.py`) and graded answers -> stored records (`results/variant_schema`). Each
-property is a section or a row file; `touched` remembers which a run shall store.
+Stage results (``stages``) and graded answers -> stored records (``schema/variant_result``). A
+property with ``@section`` is a section; ``requested`` holds those that were read, which are the
+ones that a run stores. The rest are rows of the files beside `results.json`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TypeVar
 
 from harness.data.records import Example
 from harness.data.sampling import stratified
 from harness.data.sources.students import load_students
 from harness.models.weights import ADAPTER_FILE
-from harness.options import Checkpoints
-from harness.pipeline import grading
-from harness.pipeline.checkpoint_rows import checkpoint_results, checkpoint_rows
-from harness.pipeline.fuse_section import fuse_section
+from harness.pipeline import grading, interleaved_speed
 from harness.pipeline.stages import PARITY_EXAMPLES, VariantStages
 from harness.schema.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
+from harness.schema.stage_results import Answers, Fused, Losses, Speeds
 from harness.schema.variant_result import (
     CheckpointResult,
     Execution,
@@ -37,43 +36,50 @@ from harness.schema.variant_result import (
 )
 from harness.stats import intervals
 
-if TYPE_CHECKING:
-    from harness.schema.stage_results import Answers, Fused, Losses, Speeds
+T = TypeVar("T")
 
-SECTIONS = (
-    "finetune",
-    "checkpoints",
-    "loss",
-    "memory",
-    "size",
-    "throughput",
-    "execution",
-    "fuse",
-    "questions",
-)
+SECTIONS: list[str] = []
+"""The names of all sections, in the order of their definition below."""
+
+
+def section(compute: Callable[[VariantRun], T]) -> cached_property[T]:
+    """Make a method a section: computed once, and noted as requested when that succeeded."""
+    name = compute.__name__
+    SECTIONS.append(name)
+
+    @wraps(compute)
+    def requested(self: VariantRun) -> T:
+        value = compute(self)
+        self.requested.add(name)
+        return value
+
+    return cached_property(requested)
 
 
 class VariantRun:
-    """One variant under one seed: its results, section by section."""
+    """One variant under one seed: its results, section by section.
+
+    Args:
+        stages: the variant's stages.
+        seed: seed of training and of resampling.
+        speeds: gives the variant's timings, and whether they came from the cache.
+        keep_fused: the folder that keeps the fused models; None deletes them.
+    """
 
     def __init__(
         self,
         stages: VariantStages,
-        examples: Sequence[Example],
         seed: int,
-        sampling_seed: int,
         speeds: Callable[[], tuple[Speeds, bool]],
         keep_fused: Path | None,
-        checkpoints: Checkpoints,
     ) -> None:
         self.stages = stages
         self.seed = seed
-        self._sampling_seed = sampling_seed
-        self.examples = examples
-        self.touched: set[str] = set()
+        self.requested: set[str] = set()
+        self._invocation = stages.invocation
+        self.examples = self._invocation.examples
         self._speeds = speeds
         self._keep_fused = keep_fused
-        self._checkpoints = checkpoints
 
     @property
     def name(self) -> str:
@@ -85,15 +91,9 @@ class VariantRun:
         """Whether there is an adapter: trained, cached or given."""
         return self.stages.adapter.path is not None
 
-    def section(self, name: str) -> Any:
-        """The section called ``name``, marked as wanted in the stored run."""
-        value = getattr(self, name)
-        self.touched.add(name)
-        return value
-
     # --- fine-tuning and loss -----------------------------------------------------------------
 
-    @cached_property
+    @section
     def finetune(self) -> Finetune | None:
         """Curve and wall time; None when an adapter was given."""
         if self.stages.adapter.source == "given":
@@ -113,16 +113,16 @@ class VariantRun:
     @cached_property
     def losses(self) -> Losses:
         """Per-example losses on the test examples."""
-        return self.stages.losses(self._ids, self.stages.adapter.path)
+        return self.stages.losses(self.stages.adapter.path)
 
-    @cached_property
+    @section
     def loss(self) -> Loss:
         """Test loss by the three definitions, intervals by bootstrap over tables."""
         rows = self.losses.rows
         tables = [row.table_id for row in rows]
         return Loss(
             n=len(rows),
-            of=len(self.stages.setting.dataset.test.examples),
+            of=self._test_size,
             full_text=self._loss_value(
                 [row.full_nll for row in rows], [row.full_tokens for row in rows], tables
             ),
@@ -132,7 +132,7 @@ class VariantRun:
                 [row.completion_tokens for row in rows],
                 tables,
             )
-            if self.stages.setting.dataset.has_answers
+            if self._invocation.dataset.has_answers
             else None,
             mlx_lm_compat=self.losses.mlx_lm_compat,
             truncated=self.losses.truncated,
@@ -147,44 +147,44 @@ class VariantRun:
     @cached_property
     def answers(self) -> Answers:
         """Generated answers to the test questions."""
-        return self.stages.answers(self._ids, self.stages.adapter.path)
+        return self.stages.answers(self.stages.adapter.path)
 
     @cached_property
     def predictions(self) -> list[PredictionRow]:
         """Graded answers, in id order."""
         return self._grader.grade(self.answers, self.examples)
 
-    @cached_property
+    @section
     def execution(self) -> Execution:
         """Execution accuracy by every protocol."""
-        of = len(self.stages.setting.dataset.test.examples)
-        return self._grader.execution(self.answers, self.examples, of, self.seed)
+        return self._grader.execution(self.answers, self.examples, self._test_size, self.seed)
 
     @cached_property
     def checkpoint_rows(self) -> list[CheckpointRow]:
-        """Every example under every checkpoint asked for; the last one is the adapter."""
+        """Every example under every checkpoint of --checkpoints; the last one is the adapter."""
         if not self.stages.variant.trains:
             return []
-        done = self.stages.finetuned
-        wanted = done.checkpoints if self._checkpoints == "all" else list(self._checkpoints or ())
-        return [row for iteration in wanted for row in self._checkpoint(iteration)]
+        wanted = self._invocation.options.checkpoints
+        saved = self.stages.finetuned.checkpoints
+        iterations = saved if wanted == "all" else list(wanted or ())
+        return [row for iteration in iterations for row in self._checkpoint(iteration)]
 
     def _checkpoint(self, iteration: int) -> list[CheckpointRow]:
         adapter = self.stages.adapter_folder(iteration)
-        losses = self.stages.losses(self._ids, adapter).rows
-        if not self.stages.setting.dataset.has_tables:
-            return checkpoint_rows(iteration, losses, None)
-        graded = self._grader.grade(self.stages.answers(self._ids, adapter), self.examples)
-        return checkpoint_rows(iteration, losses, graded)
+        losses = self.stages.losses(adapter).rows
+        if not self._invocation.dataset.has_tables:
+            return grading.checkpoint_rows(iteration, losses, None)
+        graded = self._grader.grade(self.stages.answers(adapter), self.examples)
+        return grading.checkpoint_rows(iteration, losses, graded)
 
-    @cached_property
+    @section
     def checkpoints(self) -> list[CheckpointResult]:
         """Saved checkpoints by loss and execution accuracy."""
-        return checkpoint_results(self.checkpoint_rows)
+        return grading.checkpoint_results(self.checkpoint_rows)
 
     # --- cost ---------------------------------------------------------------------------------
 
-    @cached_property
+    @section
     def memory(self) -> Memory:
         """Memory by phase, from the process that ran it."""
         done = None if self.stages.adapter.source == "given" else self.stages.finetuned
@@ -196,7 +196,7 @@ class VariantRun:
             generate=self.answers.memory,
         )
 
-    @cached_property
+    @section
     def size(self) -> Size:
         """Bytes on disk of base, adapter and fused model."""
         adapter = self.stages.adapter.path
@@ -215,75 +215,76 @@ class VariantRun:
     @property
     def _parity_examples(self) -> list[Example]:
         """A seeded subset of the examples under test, in id order."""
-        split = self.stages.setting.dataset.test
-        ids = {example.id for example in self.examples}
-        shuffled = [e for e in stratified(split, -1, self._sampling_seed) if e.id in ids]
-        return sorted(shuffled[:PARITY_EXAMPLES], key=lambda example: example.id)
+        ids = set(self._invocation.ids)
+        sampling_seed = self._invocation.options.seeds[0]
+        shuffled = stratified(self._invocation.dataset.test, -1, sampling_seed)
+        subset = [example for example in shuffled if example.id in ids][:PARITY_EXAMPLES]
+        return sorted(subset, key=lambda example: example.id)
 
-    @cached_property
+    @section
     def fuse(self) -> Fuse | None:
         """Quality of the adapter, the fused and the dequantized form; None without an adapter."""
         if not self.has_adapter:
             return None
         subset = self._parity_examples
-        if not self.stages.setting.dataset.has_tables:
-            return fuse_section(self._fused, lambda _: None)
-        return fuse_section(self._fused, lambda texts: self._grader.rate_of_texts(texts, subset))
+        if not self._invocation.dataset.has_tables:
+            return grading.fuse_section(self._fused, lambda _: None)
+        return grading.fuse_section(
+            self._fused, lambda texts: self._grader.rate_of_texts(texts, subset)
+        )
 
     # --- speed --------------------------------------------------------------------------------
 
     @cached_property
     def speeds(self) -> Speeds:
-        """Timings taken in turns with the other variants of the run."""
+        """Timings, interleaved with those of the other variants of the run."""
         return self._speeds()[0]
 
-    @cached_property
+    @section
     def throughput(self) -> Throughput:
         """Speed of single-stream generation and of batches."""
         speeds, cached = self._speeds()
-        return grading.throughput(speeds, cached)
+        return interleaved_speed.throughput(speeds, cached)
 
     @cached_property
     def trials(self) -> list[TrialRow]:
         """One row a timed trial."""
-        return grading.trial_rows(self.speeds)
+        return interleaved_speed.trial_rows(self.speeds)
 
-    @property
+    @section
     def questions(self) -> list[QuestionResult]:
-        """The students questions, answered and graded; speeds when they were measured."""
-        if "throughput" not in self.touched:
-            return self._questions
-        return grading.with_speeds(self._questions, self.speeds.questions)
-
-    @cached_property
-    def _questions(self) -> list[QuestionResult]:
+        """The students questions, answered and graded; without speeds."""
         answers = self.stages.question_answers()
-        return grading.questions(load_students(), answers.rows, self.stages.setting.style)
+        return grading.questions(load_students(), answers.rows, self._invocation.style)
 
-    # --- assembly -----------------------------------------------------------------------------
+    # --- the record ---------------------------------------------------------------------------
 
     def result(self) -> VariantResult:
-        """Everything measured, sections that were not asked for null."""
-        source = self.stages.adapter
+        """Everything measured; sections that were not requested are null."""
         sections = {
-            name: getattr(self, name) if name in self.touched else None for name in SECTIONS
+            name: getattr(self, name) if name in self.requested else None for name in SECTIONS
         }
+        if {"questions", "throughput"} <= self.requested:
+            sections["questions"] = interleaved_speed.with_speeds(
+                self.questions, self.speeds.questions
+            )
         return VariantResult(
             config=self.stages.variant.config(),
-            adapter=source.record(),
+            adapter=self.stages.adapter.record(),
             parameters=self.stages.description.parameters,
             acceleration=self.stages.description.acceleration,
             **sections,
         )
 
+    @property
     def loss_rows(self) -> list[LossRow]:
         """Rows of `losses.<variant>.jsonl`."""
         return self.losses.rows
 
     @property
-    def _ids(self) -> list[int]:
-        return [example.id for example in self.examples]
+    def _test_size(self) -> int:
+        return len(self._invocation.dataset.test.examples)
 
     @cached_property
     def _grader(self) -> grading.Grader:
-        return grading.Grader(self.stages.setting.dataset.test, self.stages.setting.cache)
+        return grading.Grader(self._invocation.dataset.test, self._invocation.cache)

@@ -1,12 +1,15 @@
-"""What the model process sends back, one record a stage: JSON <-> pydantic.
+"""The calls of a model process: what each asks for and what it sends back, JSON <-> pydantic.
 
-These are the cached results of stages; `pipeline/variant_run.py` makes `results.json` of them.
-They reuse the stored records where those are the same thing. Times are seconds, sizes bytes.
+A :class:`Call` is a name with the types of its request and its result, so that both ends of the
+connection are typed. Results of stages are cached as they are here; ``pipeline`` makes the records
+of `results.json` of them, and they hold those records where the two are the same. Times are
+seconds, sizes bytes.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from pydantic import Field
 
@@ -19,6 +22,102 @@ from harness.schema.variant_result import (
     PhaseMemory,
     Record,
 )
+
+Request = TypeVar("Request", bound=Record)
+Result = TypeVar("Result", bound=Record)
+
+
+@dataclass(frozen=True)
+class Call(Generic[Request, Result]):
+    """One call of a model process: its name and the types of what goes down and comes back."""
+
+    name: str
+    request: type[Request]
+    result: type[Result]
+
+
+class Nothing(Record):
+    """A request without parameters, or a result that is only that the call ended."""
+
+
+class OpenRequest(Record):
+    """The variant that a process works on; paths are those of its machine."""
+
+    model: str = Field(description="Base model as the user named it.")
+    variant: dict[str, Any] = Field(description="The effective variant file.")
+    dataset: str = Field(description="Dataset as the user named it.")
+    prompt_style: str = Field(description="Name of the prompt style.")
+    cache_root: str = Field(description="Folder of the cache.")
+    trust_remote_code: bool = Field(default=False, description="As the option says.")
+    kernels: dict[str, Any] | None = Field(
+        default=None, description="CPU kernels chosen earlier; null where none were chosen yet."
+    )
+    expected: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 that `model` and `dataset` must have."
+    )
+
+
+class RankFacts(Record):
+    """What another rank needs to compute as this one does."""
+
+    must_match: dict[str, str] = Field(description="SHA-256 of base model and dataset.")
+    kernels: dict[str, Any] | None = Field(description="CPU kernels that this rank computes with.")
+
+
+class JoinRequest(Record):
+    """How to connect with the model processes of the other ranks."""
+
+    size: int = Field(description="Number of ranks.")
+    variables: dict[str, str] = Field(
+        default_factory=dict, description="Environment by which MLX finds its group."
+    )
+
+
+class FinetuneRequest(Record):
+    """Fine-tune in ``work``, which may hold an interrupted training."""
+
+    work: str = Field(description="Folder of the training; the caller removes it.")
+    out: str = Field(description="Folder that the finished adapter is copied to.")
+
+
+class EvaluateRequest(Record):
+    """Score or answer test examples."""
+
+    ids: list[int] = Field(description="0-based lines of the test split.")
+    adapter: str | None = Field(description="Folder of the adapter; null for the base itself.")
+    work: str = Field(description="Folder that keeps finished batches.")
+
+
+class QuestionsRequest(Record):
+    """Answer the students questions."""
+
+    adapter: str | None = Field(description="Folder of the adapter; null for the base itself.")
+    work: str = Field(description="Folder that keeps finished batches.")
+
+
+class FuseRequest(Record):
+    """Fuse the adapter and measure each form."""
+
+    ids: list[int] = Field(description="0-based lines of the test split: the parity subset.")
+    adapter: str = Field(description="Folder of the adapter.")
+    folder: str = Field(description="Folder that holds the fused models meanwhile.")
+    keep: bool = Field(description="Whether they stay there.")
+
+
+class TrialRequest(Record):
+    """Time the generation of answers."""
+
+    adapter: str | None = Field(description="Folder of the adapter; null for the base itself.")
+    new_tokens: int = Field(description="Tokens generated in a trial.")
+    batch: int = Field(default=1, description="Prompts of a batched trial.")
+    warm_up: bool = Field(default=False, description="Whether an untimed round comes first.")
+
+
+class Estimate(Record):
+    """What fine-tuning will take, in sentences."""
+
+    text: str = Field(description="Time and memory, and a warning where too little is free.")
+    checked: str = Field(description="What the training data hold.")
 
 
 class Description(Record):
@@ -111,3 +210,31 @@ class Speeds(Record):
     interleaving: str = Field(description="How the variants took turns.")
     measured_at: str = Field(description="When (UTC) and on which machine.")
     contended: bool = Field(description="Whether others kept the machine busy.")
+
+
+class SpeedRound(Record):
+    """One interleaved round of one variant."""
+
+    trial: Trial = Field(description="The single stream.")
+    batched_tokens_per_s: float = Field(description="The batch.")
+
+
+class QuestionTrials(Record):
+    """A timed trial of each students question."""
+
+    trials: list[Trial] = Field(description="In the order of the questions.")
+
+
+OPEN = Call("open", OpenRequest, Nothing)
+RANK_FACTS = Call("rank_facts", Nothing, RankFacts)
+JOIN = Call("join", JoinRequest, Nothing)
+DESCRIBE = Call("describe", Nothing, Description)
+ESTIMATE = Call("estimate", Nothing, Estimate)
+FINETUNE = Call("finetune", FinetuneRequest, Finetuned)
+LOSSES = Call("losses", EvaluateRequest, Losses)
+ANSWERS = Call("answers", EvaluateRequest, Answers)
+QUESTION_ANSWERS = Call("question_answers", QuestionsRequest, Answers)
+FUSE = Call("fuse", FuseRequest, Fused)
+WARM_UP = Call("warm_up", TrialRequest, Nothing)
+SPEED_ROUND = Call("speed_round", TrialRequest, SpeedRound)
+QUESTION_TRIALS = Call("question_trials", TrialRequest, QuestionTrials)

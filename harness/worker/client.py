@@ -1,17 +1,16 @@
 """One process per variant: the parent's handle on the process that holds the model.
 
-Calls go down as JSON lines and come back as JSON lines (progress, then one result), so that the
-main process never imports MLX, memory is measured per variant, and a crash of native code is a
-message instead of a dead session. The child is ``harness.worker.server``; what it prints
-goes to a nameless log whose end is shown when it dies. Killing this process ends the child too,
-which sees its input close.
+Calls go down as JSON lines and come back as JSON lines (progress and messages, then one result),
+so that the main process never imports MLX, memory is measured per variant, and a crash of native
+code is a message instead of a dead session. The child is ``harness.worker.server``; what its
+libraries print goes to a nameless log whose end is shown when it dies. Killing this process ends
+the child too, which sees its input close.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from harness.disk.scratch import temporary_files_refused
 from harness.errors import RemoteError, UserError
 from harness.out_of_memory import may_be_out_of_memory
 from harness.progress import ProgressCallback, print_message, silent
+from harness.schema.stage_results import Call, Request, Result
 from harness.worker import memory_advice
 
 
@@ -35,12 +35,12 @@ class WorkerDied(WorkerError):
 
 
 class Worker:
-    """A running model process; ``call`` runs one method of its workbench.
+    """A running model process; ``call`` runs one of its calls.
 
     Args:
         label: names it in messages.
         environment: its variables; this process's by default.
-        say: takes what it has to tell the user.
+        notify: takes its messages to the user.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class Worker:
         notify: Callable[[str], None] = print_message,
     ) -> None:
         self.label = label
-        self._say = notify
+        self._notify = notify
         self._log = _open_log()
-        self._relayed = 0
+        self._working: str | None = None
         self._process = subprocess.Popen(
             [sys.executable, "-m", "harness.worker.server"],
             stdin=subprocess.PIPE,
@@ -64,64 +64,60 @@ class Worker:
         )
 
     def call(
-        self, method: str, parameters: dict[str, Any], progress: ProgressCallback = silent
-    ) -> dict[str, Any]:
-        """Run ``Workbench.<method>(**parameters)`` and return its JSON result.
+        self, call: Call[Request, Result], request: Request, progress: ProgressCallback = silent
+    ) -> Result:
+        """Send a request and return its result.
 
         Raises:
-            UserError: the workbench found a mistake of the user's.
+            UserError: the process found a mistake of the user's.
             WorkerDied: the process died; the message holds the end of its log.
             WorkerError: the process raised; the message holds its traceback.
         """
+        message = {"call": call.name, "request": request.model_dump(mode="json")}
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps({"method": method, "parameters": parameters}))
-            self._process.stdin.write("\n")
+            self._process.stdin.write(json.dumps(message) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError as error:
-            raise self._death(method) from error
+            answer = self._answer(progress)
+        except BrokenPipeError:
+            answer = self._answer(progress)  # only the last messages of a dead process
+        if answer is None:
+            raise self._death(call.name)
+        if answer["kind"] == "result":
+            return call.result.model_validate(answer["value"])
+        if answer["kind"] == "user_error":
+            raise UserError(answer["text"])
+        raise WorkerError(f"{self.label}: {call.name} failed\n{answer['text']}")
+
+    def _answer(self, progress: ProgressCallback) -> dict[str, Any] | None:
+        """The message that ends a call; None when the process is gone. Others are passed on."""
+        assert self._process.stdout is not None
         for line in self._process.stdout:
-            self._relay()
-            message = json.loads(line)
-            kind = message["kind"]
-            if kind == "progress":
+            message: dict[str, Any] = json.loads(line)
+            if message["kind"] == "progress":
                 progress(message["label"], message["done"], message["total"])
-            elif kind == "result":
-                result: dict[str, Any] = message["value"]
-                return result
-            elif kind == "user_error":
-                raise UserError(message["text"])
+            elif message["kind"] == "log":
+                self._notify(message["text"])
+            elif message["kind"] == "working":
+                self._working = message["text"]
             else:
-                raise WorkerError(f"{self.label}: {method} failed\n{message['text']}")
-        raise self._death(method)
+                return message
+        return None
 
-    def _relay(self) -> None:
-        """Pass on the child's own messages (a damaged cache entry, a lock it waits for)."""
-        # pread: the child writes at the offset that both share.
-        text = os.pread(self._log.fileno(), 1 << 20, self._relayed)
-        whole = text[: text.rfind(b"\n") + 1]
-        self._relayed += len(whole)
-        for line in whole.decode(errors="replace").splitlines():
-            if line.startswith("tunebench: "):
-                self._say(line)
-
-    def _death(self, method: str) -> WorkerDied:
+    def _death(self, call: str) -> WorkerDied:
         status = self._process.wait()
         self._log.seek(0)
-        log = self._log.read().decode(errors="replace")
-        tail = "\n".join(memory_advice.without_marks(log).splitlines()[-15:])
-        why = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-        working = memory_advice.last_of(log)
+        tail = "\n".join(self._log.read().decode(errors="replace").splitlines()[-15:])
+        cause = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         hint = ""
-        if working is not None and may_be_out_of_memory(status):
-            hint = f"\nMost likely {memory_advice.told(working)}"
+        if self._working is not None and may_be_out_of_memory(status):
+            hint = f"\nMost likely {memory_advice.ran_out(self._working)}"
         return WorkerDied(
-            f"{self.label}: the model process died during {method}, {why}{hint}\n{tail}"
+            f"{self.label}: the model process died during {call}, {cause}{hint}\n{tail}"
         )
 
     def kill(self) -> None:
-        """End the process at once, from any thread; whoever waits in ``call`` hears of it."""
+        """End the process at once, from any thread; a waiting ``call`` then raises WorkerDied."""
         self._process.kill()
 
     def close(self) -> None:
@@ -151,7 +147,7 @@ class Worker:
 
 
 def _open_log() -> IO[bytes]:
-    """A file without a name: nothing is left of it, however the processes end."""
+    """A file without a name: nothing remains of it, however the processes end."""
     try:
         return tempfile.TemporaryFile(prefix="tunebench-worker-")
     except OSError as error:

@@ -1,84 +1,96 @@
-"""The forms of a tuned model on the parity subset; what this process has computed is not again.
+"""Does fusing keep what was learned? The forms of a tuned model -> perplexity and answers of each.
 
-Losses and answers of the same rows by the same adapter -> the adapter's form without a second pass;
-a dequantized model whose weights are the fused one's, byte for byte (the base is not quantized)
--> the fused form. What a form is: ``measure/parity.py``.
+Rounding a fused adapter back into 4 bits can erase it (mlx-lm issue 1172), so the adapter beside
+its base, the fused model and the fused model without quantization are scored on the same seeded
+subset. An unquantized base has no third form: dequantizing changes nothing (mlx-lm's
+``LoRALinear.fuse`` and ``DoRALinear.fuse``). Whether an answer is right is decided by ``sql``;
+fusing itself is ``train/fuse.py``.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from harness.data.records import Example
-from harness.disk.files import sha256_file
-from harness.measure.generate import Generation
-from harness.measure.loss import ExampleLoss, evaluate, full_text
-from harness.models.load import LoadedModel
-from harness.progress import ProgressCallback
-from harness.worker.parity import measure_form
-from harness.worker.state import Holdings
+import psutil
 
-_Asked = tuple[str | None, tuple[int, ...]]
-"""An adapter and the rows it was measured on."""
+from harness.measure.generate import GenerationProtocol, generate
+from harness.measure.loss import evaluate, full_text
+from harness.progress import ProgressCallback, silent
+from harness.schema.stage_results import Fused, FusedForm, FuseRequest
 
+if TYPE_CHECKING:
+    from harness.data.tokens import TokenizedExample
+    from harness.models.load import LoadedModel
+    from harness.worker.state import ModelState
 
-class Forms:
-    """Measures forms, and remembers what other stages measured."""
-
-    def __init__(self, holdings: Holdings, batch_size: int, progress: ProgressCallback) -> None:
-        self._holdings = holdings
-        self._batch_size = batch_size
-        self._progress = progress
-        self._losses: dict[_Asked, Sequence[ExampleLoss]] = {}
-        self._answers: dict[_Asked, tuple[list[list[int]], Sequence[Generation]]] = {}
-
-    def saw_losses(
-        self, adapter: str | None, ids: Sequence[int], found: Sequence[ExampleLoss]
-    ) -> None:
-        """The losses of test rows ``ids``, in their order."""
-        self._losses[adapter, tuple(ids)] = found
-
-    def saw_answers(
-        self,
-        adapter: str | None,
-        ids: Sequence[int],
-        prompts: list[list[int]],
-        found: Sequence[Generation],
-    ) -> None:
-        """The answers to test questions ``ids``, asked as ``prompts``."""
-        self._answers[adapter, tuple(ids)] = (prompts, found)
-
-    def adapter(self, adapter: str, examples: Sequence[Example]) -> dict[str, Any]:
-        """The base with the adapter beside it."""
-        asked = (adapter, tuple(example.id for example in examples))
-        loaded = self._holdings.model(adapter)
-        rows = self._holdings.rows(examples, loaded)
-        prompts, answers = self._answers.get(asked, (None, ()))
-        # A row cut at the maximum length has another prompt than the question asked whole.
-        if prompts != [list(row.tokens[: row.prompt_length]) for row in rows]:
-            return self.of(loaded, examples)
-        losses = self._losses.get(asked)
-        if losses is None:
-            losses = evaluate(loaded.model, rows, self._batch_size, self._progress)
-        return _form(full_text(losses).ppl, answers)
-
-    def of(self, loaded: LoadedModel, examples: Sequence[Example]) -> dict[str, Any]:
-        """A model's form: its perplexity and its answers."""
-        rows = self._holdings.rows(examples, loaded)
-        found = measure_form(loaded, rows, None, self._batch_size, self._progress)
-        return _form(found.ppl, found.answers)
+_COPIES = 2
+"""How often a model is counted: once for itself, once for what writing and measuring it takes."""
 
 
-def _form(ppl: float, answers: Sequence[Generation]) -> dict[str, Any]:
-    return {"ppl": ppl, "texts": [answer.text for answer in answers]}
+def measure_form(
+    loaded: LoadedModel,
+    rows: Sequence[TokenizedExample],
+    protocol: GenerationProtocol | None = None,
+    progress: ProgressCallback = silent,
+) -> FusedForm:
+    """Perplexity and answers of one model on token rows; the prompts are the rows' own.
+
+    Raises:
+        UserError: the subset is empty, or a prompt does not fit the context.
+    """
+    value = full_text(evaluate(loaded.model, rows, progress=progress))
+    prompts = [row.tokens[: row.prompt_length] for row in rows]
+    answers = generate(loaded, prompts, protocol, progress)
+    return FusedForm(ppl=value.ppl, texts=[answer.text for answer in answers])
 
 
-def same_weights(one: Path, other: Path) -> bool:
-    """Whether two model folders hold the same weights, byte for byte."""
-    digests = [
-        {file.name: sha256_file(file) for file in folder.glob("*.safetensors")}
-        for folder in (one, other)
-    ]
-    return bool(digests[0]) and digests[0] == digests[1]
+def measure_forms(state: ModelState, request: FuseRequest, progress: ProgressCallback) -> Fused:
+    """The tuned model as adapter, fused and dequantized.
+
+    The models lie in the request's folder meanwhile, and stay there if they are to be kept.
+    """
+    examples = state.examples(request.ids)
+
+    def form(loaded: LoadedModel) -> FusedForm:
+        return measure_form(loaded, state.rows(examples, loaded), progress=progress)
+
+    folder, adapter = Path(request.folder), Path(request.adapter)
+    beside = form(state.model(request.adapter))
+    if not request.keep:
+        shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
+    try:
+        size = state.write_fused(adapter, folder / "fused", dequantize=False)
+        fused = form(state.fused(folder / "fused"))
+        quantized = state.base.quantization is not None
+        skipped = no_space(state.counts().total, folder) if quantized else None
+        if skipped is None and (quantized or request.keep):
+            state.write_fused(adapter, folder / "plain", dequantize=True)
+        dequantized: FusedForm | None = fused
+        if quantized:
+            dequantized = form(state.fused(folder / "plain")) if skipped is None else None
+        state.release()
+    finally:
+        if not request.keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Fused(
+        adapter=beside,
+        fused=fused,
+        dequantized=dequantized,
+        skipped=skipped,
+        fused_bytes=size.bytes,
+        fused_by_dtype=dict(size.by_dtype),
+    )
+
+
+def no_space(weights: int, folder: Path) -> str | None:
+    """Why a dequantized model of ``weights`` numbers is skipped; None where it fits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = _COPIES * 4 * weights  # float32 at the most
+    memory, disk = psutil.virtual_memory().available, shutil.disk_usage(folder).free
+    for name, free in (("memory", memory), ("disk", disk)):
+        if needed > free:
+            return f"would need {needed / 1e9:.1f} GB of {name}, {free / 1e9:.1f} are free"
+    return None

@@ -1,162 +1,185 @@
-"""What runs inside a variant's model process: one method a stage, JSON in and JSON out.
+"""The calls of a variant's model process: one method a call, a request in and a result out.
 
 The base is loaded once and kept; an adapter is loaded from disk, also after training, so that what
-is measured is what was saved. Results are the payloads of `payloads.py` as plain JSON.
+is measured is what was saved. Requests and results are the records of ``schema/stage_results``;
+which variant is timed next, and what becomes of timings, is decided by the parent.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import harness.backend as backend
 from harness.data.token_stats import data_facts, row_facts
-from harness.disk.cache import Cache
-from harness.measure import generate, loss
+from harness.measure import generate, loss, speed
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
 from harness.models.device import device, measured_at
 from harness.models.load import LoadedModel, load
 from harness.models.weights import weight_bytes
-from harness.progress import ProgressCallback
 from harness.protocols import BATCH_ROWS
-from harness.schema.stage_results import Answer, Answers, Finetuned, Losses
+from harness.schema import stage_results as calls
+from harness.schema.stage_results import (
+    Answer,
+    Answers,
+    Call,
+    Description,
+    Estimate,
+    EvaluateRequest,
+    Finetuned,
+    FinetuneRequest,
+    Fused,
+    FuseRequest,
+    JoinRequest,
+    Losses,
+    Nothing,
+    OpenRequest,
+    QuestionsRequest,
+    QuestionTrials,
+    RankFacts,
+    Request,
+    Result,
+    SpeedRound,
+    TrialRequest,
+)
+from harness.schema.variant_result import Record
 from harness.sharding import SINGLE_RANK, Shard
 from harness.train.estimate import estimate
 from harness.train.finetune import finetune
-from harness.train.fuse import FusedSize, fuse
 from harness.train.loop import TrainingHooks
-from harness.train.variant import Variant
 from harness.worker import memory_advice
-from harness.worker.fused import Forms, same_weights
+from harness.worker.fused import measure_forms
 from harness.worker.resumable import KeptRows
-from harness.worker.room import no_room
-from harness.worker.state import Holdings
-from harness.worker.trials import Trials
+from harness.worker.state import ModelState, Parent
 
 
-class Workbench(Trials):
+class Handlers:
     """The model, the data and the stages of one variant."""
 
-    def __init__(self, progress: ProgressCallback) -> None:
-        self._progress = progress
-        self._share = SINGLE_RANK
-
-    def open(
-        self,
-        model: str,
-        variant: dict[str, Any],
-        dataset: str,
-        prompt_style: str,
-        cache_root: str,
-        trust_remote_code: bool,
-        kernels: Any = None,
-        expected: dict[str, str] | None = None,
-    ) -> dict[str, Any]:
-        """Say what the process works on, and how it computes; nothing is loaded yet, and model and
-        data must be those whose SHA-256 are ``expected``."""
-        self.variant = Variant.model_validate(variant)
-        self.holdings = Holdings(
-            model,
-            self.variant,
-            dataset,
-            prompt_style,
-            Cache(Path(cache_root)),
-            trust_remote_code,
-            self._progress,
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self._shard = SINGLE_RANK
+        self._table = dict(
+            [
+                _entry(calls.OPEN, self.open),
+                _entry(calls.RANK_FACTS, self.rank_facts),
+                _entry(calls.JOIN, self.join),
+                _entry(calls.DESCRIBE, self.describe),
+                _entry(calls.ESTIMATE, self.estimate),
+                _entry(calls.FINETUNE, self.finetune),
+                _entry(calls.LOSSES, self.losses),
+                _entry(calls.ANSWERS, self.answers),
+                _entry(calls.QUESTION_ANSWERS, self.question_answers),
+                _entry(calls.FUSE, self.fuse),
+                _entry(calls.WARM_UP, self.warm_up),
+                _entry(calls.SPEED_ROUND, self.speed_round),
+                _entry(calls.QUESTION_TRIALS, self.question_trials),
+            ]
         )
-        self.holdings.kernels = kernels
-        self.holdings.require(expected or {})
-        self._forms = Forms(self.holdings, BATCH_ROWS, self._progress)
-        return {}
 
-    def facts(self) -> dict[str, Any]:
+    def handle(self, call: str, request: dict[str, Any]) -> Record:
+        """The result of the call of that name."""
+        request_type, handler = self._table[call]
+        return handler(request_type.model_validate(request))
+
+    def open(self, request: OpenRequest) -> Nothing:
+        """Find the model and the data, which must be those that the parent found; load nothing."""
+        self.state = ModelState(request, self._parent)
+        self.variant = self.state.variant
+        return Nothing()
+
+    def rank_facts(self, _: Nothing) -> RankFacts:
         """What the other ranks need to compute as this one does."""
-        base, dataset = self.holdings.base, self.holdings.dataset
-        alike = {"base model": base.sha256, "dataset": dataset.sha256}
-        return {"alike": alike, "kernels": self.holdings.kernels}
-
-    def join(self, size: int, variables: dict[str, str]) -> dict[str, Any]:
-        """Connect with the other ranks' model processes; ``variables`` say how."""
-        os.environ.update(variables)
-        self._share = Shard.of_the_group(size)
-        return {}
-
-    def describe(self) -> dict[str, Any]:
-        """Load the base and say what it is: the payload `Description`."""
-        self.holdings.release()
-        with MemoryPhase() as phase:
-            loaded = load(self.holdings.base)
-        acceleration = self.holdings.hold(loaded)
-        return {
-            "device": device(),
-            "base_bytes": weight_bytes(self.holdings.base.path),
-            "parameters": self.holdings.counts().model_dump(),
-            "acceleration": acceleration.to_json(),
-            "load": phase.measured.model_dump(),
+        must_match = {
+            "base model": self.state.base.sha256,
+            "dataset": self.state.dataset.sha256,
         }
+        return RankFacts(must_match=must_match, kernels=self.state.kernels)
 
-    def estimate(self) -> dict[str, Any]:
+    def join(self, request: JoinRequest) -> Nothing:
+        """Connect with the model processes of the other ranks."""
+        os.environ.update(request.variables)
+        self._shard = Shard.of_the_group(request.size)
+        return Nothing()
+
+    def describe(self, _: Nothing) -> Description:
+        """Load the base, choose the kernels, and count and weigh it."""
+        self.state.release()
+        with MemoryPhase() as phase:
+            loaded = load(self.state.base)
+        acceleration = self.state.hold(loaded)
+        return Description(
+            device=device(),
+            base_bytes=weight_bytes(self.state.base.path),
+            parameters=self.state.counts(),
+            acceleration=acceleration.to_json(),
+            load=phase.measured,
+        )
+
+    def estimate(self, _: Nothing) -> Estimate:
         """What fine-tuning will take, before it starts."""
-        loaded = self.holdings.model(None)
-        rows, _ = self.holdings.training_rows(loaded, keep=True)
-        limit = min(self.variant.max_seq_length, self.holdings.context())
+        loaded = self.state.model(None)
+        rows, _valid = self.state.training_rows(loaded, keep=True)
+        limit = min(self.variant.max_seq_length, self.state.context())
         checked = row_facts(rows, loaded.tokenizer).sentence(limit)
-        gflops = backend.measured_blas().gflops or 1.0
         found = estimate(
             self.variant,
-            dict(self.holdings.base.config),
-            self.holdings.counts(),
-            weight_bytes(self.holdings.base.path),
+            dict(self.state.base.config),
+            self.state.counts(),
+            weight_bytes(self.state.base.path),
             [len(row.tokens) for row in rows.examples],
-            gflops,
-            len(self.holdings.dataset.valid.examples),
+            backend.measured_blas().gflops or 1.0,
+            len(self.state.dataset.valid.examples),
         )
-        return {
-            "text": f"{found}{memory_advice.shortage(found.peak_bytes)}",
-            "checked": f"{checked}; {data_facts(self.holdings.dataset)}",
-        }
+        return Estimate(
+            text=f"{found}{memory_advice.shortage(found.peak_bytes)}",
+            checked=f"{checked}; {data_facts(self.state.dataset)}",
+        )
 
-    def finetune(self, work: str, out: str) -> dict[str, Any]:
-        """Train in the folder ``work``, which is the caller's to remove once the copy of the
-        adapter in ``out`` is safe: an interrupted training goes on in it."""
-        self.holdings.release()
-        loaded = load(self.holdings.base)
-        train, valid = self.holdings.training_rows(loaded)
+    def finetune(self, request: FinetuneRequest) -> Finetuned:
+        """Train, and copy the finished adapter; an interrupted training goes on in its folder."""
+        self.state.release()
+        loaded = load(self.state.base)
+        train, valid = self.state.training_rows(loaded)
         with Contention(root=os.getppid()) as contention:
             result = finetune(
                 loaded,
                 self.variant,
                 train.examples,
                 valid.examples,
-                Path(work),
+                Path(request.work),
                 self.variant.seed,
-                TrainingHooks(self._progress, self.holdings.kernels),
+                TrainingHooks(self._parent.progress, self.state.kernels),
             )
         if result.adapter is not None:
-            shutil.copytree(result.adapter, out, dirs_exist_ok=True)
+            shutil.copytree(result.adapter, request.out, dirs_exist_ok=True)
         return Finetuned(
             **result.record(),
             iterations=self.variant.iters if self.variant.trains else 0,
             truncated=train.truncated,
             contended=contention.contended,
             measured_at=measured_at(),
-            ranks=self._share.size,
-        ).model_dump(mode="json")
+            ranks=self._shard.size,
+        )
 
-    def losses(self, ids: list[int], adapter: str | None, work: str) -> dict[str, Any]:
-        """Loss of test examples: the payload `Losses`; finished batches are kept in ``work``."""
-        loaded = self.holdings.model(adapter)
-        rows = self.holdings.tokenized(self.holdings.examples(ids), loaded)
+    def losses(self, request: EvaluateRequest) -> Losses:
+        """Loss of test examples by all three definitions."""
+        loaded = self.state.model(request.adapter)
+        rows = self.state.tokenized(self.state.examples(request.ids), loaded)
         with MemoryPhase() as phase:
-            kept = KeptRows(Path(work), self.holdings.kernels, phase)
+            kept = KeptRows(Path(request.work), self.state.kernels, phase)
             found = loss.evaluate(
-                loaded.model, rows.examples, BATCH_ROWS, self._progress, kept.journal, self._share
+                loaded.model,
+                rows.examples,
+                BATCH_ROWS,
+                self._parent.progress,
+                kept.journal,
+                self._shard,
             )
-        self._forms.saw_losses(adapter, ids, found)
         compat = loss.mlx_lm_compat(
             found,
             loss.CompatSettings(
@@ -166,56 +189,22 @@ class Workbench(Trials):
                 max_seq_length=self.variant.max_seq_length,
             ),
         )
-        # Of each row its record's fields are dumped: those of `mlx_lm_compat` stay here.
+        # Of each row its record's fields are sent: those of `mlx_lm_compat` stay here.
         return Losses(
             rows=found, truncated=rows.truncated, mlx_lm_compat=compat, memory=kept.memory()
-        ).model_dump(mode="json")
+        )
 
-    def answers(self, ids: list[int], adapter: str | None, work: str) -> dict[str, Any]:
-        """Greedy answers to test questions: the payload `Answers`; finished batches are kept in
-        ``work``."""
-        loaded = self.holdings.model(adapter)
-        examples = self.holdings.examples(ids)
-        prompts = self.holdings.prompts(examples, loaded)
-        found, told = self._answer(loaded, ids, prompts, work, self._share)
-        self._forms.saw_answers(adapter, ids, prompts, found)
-        return told
+    def answers(self, request: EvaluateRequest) -> Answers:
+        """Greedy answers to test questions."""
+        loaded = self.state.model(request.adapter)
+        prompts = self.state.prompts(self.state.examples(request.ids), loaded)
+        return self._answer(loaded, request.ids, prompts, request.work, self._shard)
 
-    def question_answers(self, adapter: str | None, work: str) -> dict[str, Any]:
-        """Answers to the students questions: the payload `Answers`."""
-        loaded = self.holdings.model(adapter)
-        prompts = self.holdings.student_prompts(loaded)
-        return self._answer(loaded, list(range(len(prompts))), prompts, work)[1]
-
-    def fuse(self, ids: list[int], adapter: str, folder: str, keep: bool) -> dict[str, Any]:
-        """The tuned model as adapter, fused and dequantized: the payload `Fused`; the models lie
-        in ``folder`` meanwhile, and stay there under ``keep``."""
-        examples = self.holdings.examples(ids)
-        forms: dict[str, Any] = {"adapter": self._forms.adapter(adapter, examples)}
-        root = Path(folder)
-        if not keep:
-            shutil.rmtree(root, ignore_errors=True)  # what a killed process left
-        try:
-            fused = self._write_fused(adapter, root / "fused", dequantize=False)
-            forms["fused"] = self._forms.of(self.holdings.fused(root / "fused"), examples)
-            forms["dequantized"], skipped = None, no_room(self.holdings.counts().total, root)
-            if skipped is None:
-                self._write_fused(adapter, root / "plain", dequantize=True)
-                forms["dequantized"] = (
-                    forms["fused"]
-                    if same_weights(root / "fused", root / "plain")
-                    else self._forms.of(self.holdings.fused(root / "plain"), examples)
-                )
-            self.holdings.release()
-        finally:
-            if not keep:
-                shutil.rmtree(root, ignore_errors=True)
-        return {
-            **forms,
-            "skipped": skipped,
-            "fused_bytes": fused.bytes,
-            "fused_by_dtype": dict(fused.by_dtype),
-        }
+    def question_answers(self, request: QuestionsRequest) -> Answers:
+        """Greedy answers to the students questions."""
+        loaded = self.state.model(request.adapter)
+        prompts = self.state.student_prompts(loaded)
+        return self._answer(loaded, range(len(prompts)), prompts, request.work, SINGLE_RANK)
 
     def _answer(
         self,
@@ -223,20 +212,51 @@ class Workbench(Trials):
         ids: Sequence[int],
         prompts: list[list[int]],
         work: str,
-        share: Shard = SINGLE_RANK,
-    ) -> tuple[list[generate.Generation], dict[str, Any]]:
+        shard: Shard,
+    ) -> Answers:
         with MemoryPhase() as phase:
-            kept = KeptRows(Path(work), self.holdings.kernels, phase)
+            kept = KeptRows(Path(work), self.state.kernels, phase)
             found = generate.generate(
-                loaded, prompts, progress=self._progress, kept=kept.journal, share=share
+                loaded, prompts, None, self._parent.progress, kept.journal, shard
             )
         rows = [
             Answer(id=id, text=answer.text, tokens=answer.tokens)
             for id, answer in zip(ids, found, strict=True)
         ]
-        return found, Answers(rows=rows, memory=kept.memory()).model_dump(mode="json")
+        return Answers(rows=rows, memory=kept.memory())
 
-    def _write_fused(self, adapter: str, folder: Path, dequantize: bool) -> FusedSize:
-        """Fused as mlx-lm would: from weights in their stored types, not as accelerated."""
-        self.holdings.release()
-        return fuse(load(self.holdings.base, Path(adapter)), folder, dequantize)
+    def fuse(self, request: FuseRequest) -> Fused:
+        """The tuned model in its forms, each measured on the parity subset."""
+        return measure_forms(self.state, request, self._parent.progress)
+
+    def warm_up(self, request: TrialRequest) -> Nothing:
+        """One round that is not timed."""
+        loaded = self.state.model(request.adapter)
+        prompts = self.state.speed_prompts(loaded, request.batch)
+        speed.trial(loaded, prompts[len(prompts) // 2], request.new_tokens)
+        speed.batched_trial(loaded, prompts, request.new_tokens)
+        return Nothing()
+
+    def speed_round(self, request: TrialRequest) -> SpeedRound:
+        """One round of the interleaved trials: a single stream and a batch."""
+        if request.warm_up:
+            self.warm_up(request)
+        loaded = self.state.model(request.adapter)
+        prompts = self.state.speed_prompts(loaded, request.batch)
+        return SpeedRound(
+            trial=speed.trial(loaded, prompts[len(prompts) // 2], request.new_tokens),
+            batched_tokens_per_s=speed.batched_trial(loaded, prompts, request.new_tokens),
+        )
+
+    def question_trials(self, request: TrialRequest) -> QuestionTrials:
+        """One timed trial a students question."""
+        loaded = self.state.model(request.adapter)
+        prompts = self.state.student_prompts(loaded)
+        return QuestionTrials(trials=[speed.trial(loaded, p, request.new_tokens) for p in prompts])
+
+
+def _entry(
+    call: Call[Request, Result], handler: Callable[[Request], Result]
+) -> tuple[str, tuple[type[Record], Callable[[Any], Record]]]:
+    """A row of the table of calls; the types of the call and of its handler must agree."""
+    return call.name, (call.request, handler)

@@ -1,27 +1,22 @@
-"""What the model process is at, in words for the moment when memory runs out.
+"""Sentences for the moment when memory runs out: what was being done, and what to lower.
 
-Variant + the longest row at hand -> a sentence with batch size, sequence length and what to lower.
-The process writes it to its log before the work, so that its parent can tell it of a child that
-was killed, or died of an allocation that MLX did not check (``models/exhausted.py``).
+A variant and the token rows of the work that begins -> a sentence with batch size, sequence length
+and the options to change. The model process sends it to its parent before the work, so that the
+parent can show it when the process was killed, or died of an allocation that MLX did not check
+(``out_of_memory``).
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
 
 import psutil
 
 from harness.train.variant import Variant
 
-MARK = "working: "
-"""Begins the line in the log of the model process."""
-
-_written = ["starting"]
-
 
 def training(variant: Variant, rows: Iterable[Sequence[int]]) -> str:
-    """Fine-tuning: all of it is the variant's to change."""
+    """Fine-tuning: every quantity belongs to the variant, so options can change each."""
     return (
         f"fine-tuning {variant.name!r} at batch_size={variant.batch_size}, rows of up to "
         f"{_longest(rows)} tokens (max_seq_length={variant.max_seq_length}). Lower batch_size "
@@ -31,7 +26,7 @@ def training(variant: Variant, rows: Iterable[Sequence[int]]) -> str:
 
 
 def shortage(peak_bytes: int) -> str:
-    """What to add to an estimate of ``peak_bytes``: a warning where less is free."""
+    """The end of the sentence of an estimate: a warning where less than ``peak_bytes`` is free."""
     free = psutil.virtual_memory().available
     if peak_bytes <= free:
         return ""
@@ -42,7 +37,7 @@ def shortage(peak_bytes: int) -> str:
 
 
 def evaluating(what: str, batch: int, rows: Iterable[Sequence[int]]) -> str:
-    """Loss or generation: the batch is part of the protocol, so the model must shrink."""
+    """Loss or generation: the protocol fixes the batch, so only a smaller model takes less."""
     return (
         f"{what}, {batch} at once, of up to {_longest(rows)} tokens. Use a quantized base "
         "(--variant=qlora) or a smaller model, close what else uses memory, or lower "
@@ -58,26 +53,9 @@ def loading(model: str, stored_bytes: int) -> str:
     )
 
 
-def told(working: str | None = None) -> str:
-    """The user's message; of this process's own work when None."""
-    return f"memory ran out while {working or _written[-1]}."
-
-
-def write(working: str) -> None:
-    """Note in the log what begins now."""
-    _written[0] = working
-    print(f"{MARK}{working}", file=sys.stderr, flush=True)
-
-
-def last_of(log: str) -> str | None:
-    """What a process was at when its log ended."""
-    lines = [line for line in log.splitlines() if line.startswith(MARK)]
-    return lines[-1].removeprefix(MARK) if lines else None
-
-
-def without_marks(log: str) -> str:
-    """The log as it would be without these notes."""
-    return "\n".join(line for line in log.splitlines() if not line.startswith(MARK))
+def ran_out(working: str) -> str:
+    """The message to the user when memory ran out; ``working`` is one of the sentences above."""
+    return f"memory ran out while {working}."
 
 
 def _longest(rows: Iterable[Sequence[int]]) -> int:

@@ -1,9 +1,10 @@
 """The model process: reads calls from standard input, answers on the original standard output.
 
 Everything that libraries print (mlx-lm draws tables) goes to standard error, which the parent
-keeps as a log. The process ends as soon as its input closes, whatever it is computing: that is
-how it learns that its parent was killed. Ctrl-C, which a terminal sends to every process of the
-command, is the parent's business.
+keeps as a log; messages to the user, and the sentence for the case that memory runs out, go to the
+parent as JSON lines like the results. The process ends as soon as its input closes, whatever it is
+computing: that is how it learns that its parent was killed. Ctrl-C, which a terminal sends to every
+process of the command, is handled by the parent alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any, TextIO
 from harness.disk.files import refusal
 from harness.errors import UserError
 from harness.out_of_memory import is_out_of_memory
+from harness.progress import send_messages
+from harness.worker import memory_advice
 
 PROGRESS_INTERVAL_S = 0.2
 
@@ -28,59 +31,73 @@ PROGRESS_INTERVAL_S = 0.2
 def main() -> None:
     """Serve calls until the input closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    channel = Channel(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
+    send_messages(channel.log)
     calls: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(calls,), daemon=True).start()
-    from harness.worker import memory_advice
-    from harness.worker.handlers import Workbench
+    # They import MLX: only now that signals and streams are set.
+    from harness.worker.handlers import Handlers
+    from harness.worker.state import Parent
 
-    bench = Workbench(_Progress(channel))
+    handlers = Handlers(Parent(channel.progress, channel.working))
     while True:
         call = json.loads(calls.get())
         try:
-            answer = {
-                "kind": "result",
-                "value": getattr(bench, call["method"])(**call["parameters"]),
-            }
+            result = handlers.handle(call["call"], call["request"])
+            channel.send("result", value=result.model_dump(mode="json"))
         except UserError as error:
-            answer = {"kind": "user_error", "text": str(error)}
+            channel.send("user_error", text=str(error))
         except Exception as error:  # the boundary of the process: the parent raises it as its own
-            told = refusal(error)
-            answer = {"kind": "error", "text": traceback.format_exc()}
-            if told is not None:
-                gone = isinstance(error, FileNotFoundError)
-                what = "removed while it was used" if gone else "cannot write"
-                answer = {"kind": "user_error", "text": f"{call['method']}: {what}: {told}"}
-            elif is_out_of_memory(error):
-                answer = {"kind": "user_error", "text": f"{memory_advice.told()} ({error})"}
-        _send(channel, answer)
+            kind, text = _explained(call["call"], error, channel.doing)
+            channel.send(kind, text=text)
 
 
-class _Progress:
-    """A progress callback that sends at most a few messages a second, and every last one."""
+def _explained(call: str, error: Exception, doing: str) -> tuple[str, str]:
+    """The kind of message and the text that the parent raises for ``error``."""
+    refused = refusal(error)
+    if refused is not None:
+        gone = isinstance(error, FileNotFoundError)
+        problem = "removed while it was used" if gone else "cannot write"
+        return "user_error", f"{call}: {problem}: {refused}"
+    if is_out_of_memory(error):
+        return "user_error", f"{memory_advice.ran_out(doing)} ({error})"
+    return "error", traceback.format_exc()
 
-    def __init__(self, channel: TextIO) -> None:
-        self._channel = channel
-        self._last = 0.0
 
-    def __call__(self, label: str, done: float, total: float) -> None:
+class Channel:
+    """The connection to the parent: one JSON line a message."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last_progress_s = 0.0
+        self.doing = "starting"
+        """The work that was announced last."""
+
+    def progress(self, label: str, done: float, total: float) -> None:
+        """A progress callback that sends at most a few messages a second, and every last one."""
         now = time.monotonic()
-        if done >= total or now - self._last >= PROGRESS_INTERVAL_S:
-            self._last = now
-            _send(
-                self._channel,
-                {"kind": "progress", "label": label, "done": done, "total": total},
-            )
+        if done >= total or now - self._last_progress_s >= PROGRESS_INTERVAL_S:
+            self._last_progress_s = now
+            self.send("progress", label=label, done=done, total=total)
 
+    def log(self, text: str) -> None:
+        """Send a message that the user shall see."""
+        self.send("log", text=text)
 
-def _send(channel: TextIO, message: dict[str, Any]) -> None:
-    channel.write(json.dumps(message, allow_nan=False) + "\n")
-    channel.flush()
+    def working(self, text: str) -> None:
+        """Announce the work that begins now: a sentence of ``memory_advice``."""
+        self.doing = text
+        self.send("working", text=text)
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Send one message."""
+        self._stream.write(json.dumps({"kind": kind, **fields}, allow_nan=False) + "\n")
+        self._stream.flush()
 
 
 def _read(calls: queue.SimpleQueue[str]) -> None:
-    """Hand on calls; end the process with its input, for a long computation never looks at it."""
+    """Queue the calls; end the process with its input, for a long computation never reads it."""
     for line in sys.stdin:
         calls.put(line)
     os._exit(0)

@@ -1,14 +1,15 @@
-"""What a variant's model process holds: the base, an adapter on it, and the data as tokens.
+"""The state of a variant's model process: the base, an adapter on it, and the data as tokens.
 
-Names and options -> a loaded, accelerated model and prompts, rows and counts for it. The base is
-loaded once and kept; an adapter comes from disk, also after training, so that what is measured is
-what was saved. The stages that use it are in `workbench.py`.
+Names and options -> a loaded, accelerated model, and prompts, token rows and counts for it. The
+base is loaded once and kept; an adapter comes from disk, also after training, so that what is
+measured is what was saved. The calls that use it are in ``handlers``.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,43 +30,54 @@ from harness.models.parameters import count
 from harness.models.quantize import quantized
 from harness.models.resolve import BaseModel, resolve
 from harness.models.weights import weight_bytes
-from harness.progress import ProgressCallback
+from harness.progress import ProgressCallback, silent
 from harness.protocols import BATCH_ROWS
+from harness.schema.stage_results import OpenRequest
 from harness.schema.variant_result import Parameters
+from harness.train.fuse import FusedSize, fuse
 from harness.train.variant import Variant
 from harness.worker import memory_advice
 
 
-class Holdings:
-    """The model and the data of one variant; nothing is loaded until it is asked for."""
+@dataclass(frozen=True)
+class Parent:
+    """What a model process reports while it works; nothing by default."""
 
-    def __init__(
-        self,
-        model: str,
-        variant: Variant,
-        dataset: str,
-        prompt_style: str,
-        cache: Cache,
-        trust_remote_code: bool,
-        progress: ProgressCallback,
-    ) -> None:
-        self.kernels: Any = None
+    progress: ProgressCallback = silent
+    working: Callable[[str], None] = lambda text: None
+    """Takes a sentence of ``memory_advice`` about the work that begins."""
+
+
+class ModelState:
+    """The model and the data of one variant; nothing is loaded until it is used.
+
+    Raises:
+        UserError: model or data are not found, or are not those of the request.
+    """
+
+    def __init__(self, request: OpenRequest, parent: Parent = Parent()) -> None:
+        cache = Cache(Path(request.cache_root))
+        self.variant = Variant.model_validate(request.variant)
+        self.style: PromptStyle = style(request.prompt_style)
+        self.dataset: Dataset = resolve_dataset(request.dataset)
+        self.kernels: dict[str, Any] | None = request.kernels
         """The choice of CPU kernels that every stage computes with, also in a later process:
         other kernels round otherwise. None until the base was described."""
-        self.variant = variant
-        self.style: PromptStyle = style(prompt_style)
-        self.dataset: Dataset = resolve_dataset(dataset)
-        self.original: BaseModel = resolve(model, cache, progress, trust_remote_code)
-        memory_advice.write(
-            memory_advice.loading(self.original.id, weight_bytes(self.original.path))
+        self._working = parent.working
+        self.original: BaseModel = resolve(
+            request.model, cache, parent.progress, request.trust_remote_code
         )
-        self.base: BaseModel = quantized(self.original, variant.quantize, cache, progress)
+        self._working(memory_advice.loading(self.original.id, weight_bytes(self.original.path)))
+        self.base: BaseModel = quantized(
+            self.original, self.variant.quantize, cache, parent.progress
+        )
         self._loaded: LoadedModel | None = None
         self._adapter: str | None = None
         self._by_length: list[list[int]] | None = None
         self._rows: tuple[Tokenized, Tokenized] | None = None
+        self._require(request.expected)
 
-    def require(self, expected: Mapping[str, str]) -> None:
+    def _require(self, expected: Mapping[str, str]) -> None:
         """Refuse model or data of another SHA-256 than the command found when it was given.
 
         Raises:
@@ -102,7 +114,7 @@ class Holdings:
         return chosen
 
     def fused(self, folder: Path) -> LoadedModel:
-        """A fused model from its folder, in the place of the variant's own."""
+        """A fused model from its folder, in place of the variant's own."""
         self.release()
         cache = Cache(folder.parent / "cache")
         trusted = self.base.trusted
@@ -111,11 +123,17 @@ class Holdings:
         accelerate(self._loaded.model, self.kernels)
         return self._loaded
 
+    def write_fused(self, adapter: Path, folder: Path, dequantize: bool) -> FusedSize:
+        """Write the fused model as mlx-lm would: from weights in their stored types, not as they
+        are accelerated here."""
+        self.release()
+        return fuse(load(self.base, adapter), folder, dequantize)
+
     def release(self) -> None:
         """Let go of the model."""
         self._loaded = None
         self._adapter = None
-        memory_advice.write(memory_advice.loading(self.base.id, weight_bytes(self.base.path)))
+        self._working(memory_advice.loading(self.base.id, weight_bytes(self.base.path)))
         gc.collect()
         mx.clear_cache()
 
@@ -134,9 +152,7 @@ class Holdings:
             for split in (self.dataset.train, self.dataset.valid)
         )
         self._rows = (train, valid) if keep else None
-        memory_advice.write(
-            memory_advice.training(self.variant, (row.tokens for row in train.examples))
-        )
+        self._working(memory_advice.training(self.variant, (row.tokens for row in train.examples)))
         return train, valid
 
     def counts(self) -> Parameters:
@@ -154,7 +170,7 @@ class Holdings:
         longest = min(self.variant.max_seq_length, self.context())
         found = tokenize(examples, tables, self.style, loaded.tokenizer, longest)
         lengths = (row.tokens for row in found.examples)
-        memory_advice.write(memory_advice.evaluating("scoring test texts", BATCH_ROWS, lengths))
+        self._working(memory_advice.evaluating("scoring test texts", BATCH_ROWS, lengths))
         return found
 
     def rows(
@@ -174,7 +190,7 @@ class Holdings:
             for e in examples
         ]
         at_once = BATCH_ROWS * batches_of(loaded.model) if batchable(loaded.model) else 1
-        memory_advice.write(memory_advice.evaluating("answering test prompts", at_once, found))
+        self._working(memory_advice.evaluating("answering test prompts", at_once, found))
         return found
 
     def student_prompts(self, loaded: LoadedModel) -> list[list[int]]:
@@ -183,7 +199,7 @@ class Holdings:
             encode_prompt(loaded.tokenizer, self.style, q.question, q.table, q.hint)
             for q in load_students()
         ]
-        memory_advice.write(memory_advice.evaluating("answering questions", BATCH_ROWS, found))
+        self._working(memory_advice.evaluating("answering questions", BATCH_ROWS, found))
         return found
 
     def speed_prompts(self, loaded: LoadedModel, batch: int) -> list[list[int]]:

@@ -21,6 +21,7 @@ import pytest
 
 from harness.cli.scoring import run_score
 from harness.disk.cache import Cache
+from harness.schema.stage_results import OPEN, OpenRequest
 from harness.worker.client import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,10 +53,15 @@ def score(folder: Path, number: int) -> None:
 
 def model(folder: Path, number: int) -> None:
     """A model process: started, asked, ended."""
-    asked = {"model": "tiny", "variant": {"name": "base", "fine_tune_type": "base"}}
-    asked |= {"dataset": "mini", "prompt_style": "dialect", "cache_root": str(Cache().root)}
+    request = OpenRequest(
+        model="tiny",
+        variant={"name": "base", "fine_tune_type": "base"},
+        dataset="mini",
+        prompt_style="dialect",
+        cache_root=str(Cache().root),
+    )
     with Worker("soak") as worker:
-        worker.call("open", {**asked, "trust_remote_code": False})
+        worker.call(OPEN, request)
 
 
 def held() -> dict[str, Any]:

@@ -20,19 +20,22 @@ from bench_command import ROOT, Bench, descendants, gone, kill, wait_for, withou
 ANSWERS = """
 import json, sys
 from pathlib import Path
+from harness.schema.stage_results import ANSWERS, DESCRIBE, OPEN
+from harness.schema.stage_results import EvaluateRequest, Nothing, OpenRequest
 from harness.worker.client import Worker
 cache, kernels, work = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 opened = {"model": "tiny", "variant": {"name": "base", "fine_tune_type": "base"}}
 opened |= {"dataset": "mini", "prompt_style": "dialect", "cache_root": cache}
-opened |= {"trust_remote_code": False}
 worker = Worker("x")
 if kernels.exists():
-    worker.call("open", {**opened, "kernels": json.loads(kernels.read_text())})
+    worker.call(OPEN, OpenRequest(**opened, kernels=json.loads(kernels.read_text())))
 else:
-    worker.call("open", opened)
-    kernels.write_text(json.dumps(worker.call("describe", {})["acceleration"]))
-asked = {"ids": list(range(80)), "adapter": None}
-found = [worker.call("answers", {**asked, "work": str(work / name)})["rows"] for name in "ab"]
+    worker.call(OPEN, OpenRequest(**opened))
+    kernels.write_text(json.dumps(worker.call(DESCRIBE, Nothing()).acceleration))
+found = []
+for name in "ab":
+    request = EvaluateRequest(ids=list(range(80)), adapter=None, work=str(work / name))
+    found.append([row.model_dump() for row in worker.call(ANSWERS, request).rows])
 Path(sys.argv[4]).write_text(json.dumps(found))
 """
 

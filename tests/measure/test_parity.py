@@ -9,13 +9,9 @@ from measure_models import Loaded, llama, rows
 
 from harness.backend import mx, nn
 from harness.measure.generate import GenerationProtocol
-from harness.worker.parity import FormResult, measure_form
+from harness.worker.fused import measure_form
 
 SHORT = GenerationProtocol(max_new_tokens=8)
-
-
-def texts(found: FormResult) -> list[str]:
-    return [answer.text for answer in found.answers]
 
 
 def test_the_same_model_twice_has_equal_perplexity_and_answers(tiny: Loaded) -> None:
@@ -24,8 +20,8 @@ def test_the_same_model_twice_has_equal_perplexity_and_answers(tiny: Loaded) -> 
         for _ in range(2)
     )
     assert two.ppl == pytest.approx(one.ppl, rel=1e-6)
-    assert texts(one) == texts(two)
-    assert len(one.answers) == 6
+    assert one.texts == two.texts
+    assert len(one.texts) == 6
 
 
 def test_another_model_changes_answers_and_perplexity(tiny: Loaded) -> None:
@@ -33,7 +29,7 @@ def test_another_model_changes_answers_and_perplexity(tiny: Loaded) -> None:
         measure_form(Loaded(llama(seed, vocab_size=258), tiny.tokenizer, tiny.base), rows(6), SHORT)
         for seed in (0, 9)
     )
-    assert texts(one) != texts(two)
+    assert one.texts != two.texts
     assert one.ppl != two.ppl
 
 
@@ -56,7 +52,7 @@ def test_fusing_lora_layers_without_quantization_changes_nothing(tiny: Loaded) -
         return Loaded(model, tiny.tokenizer, tiny.base)
 
     adapter, fused = (measure_form(tuned(form), rows(6), SHORT) for form in (False, True))
-    assert texts(adapter) == texts(fused)
+    assert adapter.texts == fused.texts
     assert fused.ppl == pytest.approx(adapter.ppl, rel=1e-4)
 
 

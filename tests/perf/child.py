@@ -21,15 +21,22 @@ WARM_UP = 1  # iterations left out: compilation, first touches
 VALIDATED = 24
 
 
-def holdings(variant: str, **changes: Any) -> Any:
-    """The default model and data with ``variant``, its fields changed."""
+def holdings(variant: str, model: str = "smollm2", **changes: Any) -> Any:
+    """``model`` and the default data with ``variant``, its fields changed."""
     from harness.disk.cache import Cache
-    from harness.progress import silent
+    from harness.schema.stage_results import OpenRequest
     from harness.train.variants import load_variants
-    from harness.worker.state import Holdings
+    from harness.worker.state import ModelState
 
     chosen = load_variants([variant])[0].model_copy(update=changes)
-    return Holdings("smollm2", chosen, "mini", "dialect", Cache(), False, silent)
+    request = OpenRequest(
+        model=model,
+        variant=chosen.config(),
+        dataset="mini",
+        prompt_style="dialect",
+        cache_root=str(Cache().root),
+    )
+    return ModelState(request)
 
 
 def train(side: str, iterations: str) -> dict[str, Any]:

@@ -28,12 +28,19 @@ def main(what: str) -> dict[str, Any]:
 
 def _holdings(variant: str) -> Any:
     from harness.disk.cache import Cache
-    from harness.progress import silent
+    from harness.schema.stage_results import OpenRequest
     from harness.train.variants import load_variants
-    from harness.worker.state import Holdings
+    from harness.worker.state import ModelState
 
     chosen = load_variants([variant])[0]
-    return Holdings("smollm2", chosen, "mini", "dialect", Cache(), False, silent)
+    request = OpenRequest(
+        model="smollm2",
+        variant=chosen.config(),
+        dataset="mini",
+        prompt_style="dialect",
+        cache_root=str(Cache().root),
+    )
+    return ModelState(request)
 
 
 def step(accelerated: bool) -> dict[str, Any]:

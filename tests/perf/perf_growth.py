@@ -11,13 +11,9 @@ from typing import Any
 
 def prompts(count: str) -> dict[str, Any]:
     """Answer ``count`` test prompts with `tiny`, 32 new tokens at most."""
-    from harness.disk.cache import Cache
-    from harness.progress import silent
-    from harness.train.variants import load_variants
-    from harness.worker.state import Holdings
+    from child import holdings
 
-    variant = load_variants(["base"])[0]
-    held = Holdings("tiny", variant, "mini", "dialect", Cache(), False, silent)
+    held = holdings("base", model="tiny")
     from harness.measure.generate import GenerationProtocol, generate
     from harness.measure.memory import MemoryPhase
 

@@ -17,8 +17,13 @@ from harness.data.sources.resolve import resolve_dataset
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models.resolve import resolve
-from harness.pipeline.adapter_path import check_given, given_adapter
-from harness.pipeline.preflight import as_the_adapter_says, other_base
+from harness.pipeline.adapter_path import (
+    check_unchanged,
+    given_adapter,
+    other_base,
+    variant_from_adapter,
+)
+from harness.schema.stage_results import DESCRIBE, OPEN, Nothing, OpenRequest
 from harness.train.variants import load_variants
 from harness.worker.client import Worker
 
@@ -137,7 +142,7 @@ def test_an_adapter_of_another_method_or_with_overrides_is_refused(tmp_path: Pat
     assert done.returncode == 4
     assert "the adapter decides" in done.stderr
     with pytest.raises(UserError, match="is a lora adapter, variant 'dora' is dora"):
-        as_the_adapter_says(load_variants(["dora"])[0], adapter)
+        variant_from_adapter(load_variants(["dora"])[0], adapter)
 
 
 def test_an_adapter_on_a_base_of_other_bits_is_said(tmp_path: Path) -> None:
@@ -219,37 +224,37 @@ def test_data_or_a_model_changed_after_the_command_was_given_is_refused(tmp_path
     cache = Cache(tmp_path / "cache")
     opened = {"model": "tiny", "variant": {"name": "base", "fine_tune_type": "base"}}
     opened |= {"dataset": str(data), "prompt_style": "dialect", "cache_root": str(cache.root)}
-    opened |= {"trust_remote_code": False}
     before = {
         "dataset": resolve_dataset(str(data)).sha256,
         "model": resolve("tiny", cache).sha256,
     }
     with Worker("x") as worker:
-        worker.call("open", {**opened, "expected": before})
+        worker.call(OPEN, OpenRequest.model_validate({**opened, "expected": before}))
         lines = (data / "test.jsonl").read_text().splitlines(keepends=True)
         (data / "test.jsonl").write_text("".join(reversed(lines)))
         with pytest.raises(UserError, match="dataset 'data' was changed after the command"):
-            worker.call("open", {**opened, "expected": before})
+            worker.call(OPEN, OpenRequest.model_validate({**opened, "expected": before}))
+        other = {**opened, "expected": {"model": "0" * 64}}
         with pytest.raises(UserError, match="model 'tiny' was changed after the command"):
-            worker.call("open", {**opened, "expected": {"model": "0" * 64}})
+            worker.call(OPEN, OpenRequest.model_validate(other))
 
 
 def test_a_given_adapter_that_changes_while_it_is_measured_is_refused(tmp_path: Path) -> None:
     source = given_adapter(written_adapter(tmp_path, "0", 64))
-    check_given(source)
-    check_given(None)
+    check_unchanged(source)
+    check_unchanged(None)
     file = tmp_path / "adapter" / "adapters.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(UserError, match="was changed after the command was given"):
-        check_given(source)
+        check_unchanged(source)
 
 
 def test_a_model_that_is_removed_while_it_is_used_is_named(tmp_path: Path) -> None:
     opened = {"model": "tiny", "variant": {"name": "base", "fine_tune_type": "base"}}
-    opened |= {"dataset": "mini", "prompt_style": "dialect", "trust_remote_code": False}
+    opened |= {"dataset": "mini", "prompt_style": "dialect", "cache_root": str(tmp_path)}
     with Worker("x") as worker:
-        worker.call("open", {**opened, "cache_root": str(tmp_path)})
+        worker.call(OPEN, OpenRequest.model_validate(opened))
         shutil.rmtree(tmp_path / "models" / "tiny-2")
         gone = r"describe: removed while it was used: No such file or directory: .*tiny-2"
         with pytest.raises(UserError, match=gone):
-            worker.call("describe", {})
+            worker.call(DESCRIBE, Nothing())

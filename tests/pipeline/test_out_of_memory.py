@@ -6,39 +6,49 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
+from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.out_of_memory import is_out_of_memory, may_be_out_of_memory
-from harness.pipeline.once import Once
+from harness.pipeline.stages import VariantStages
+from harness.schema.stage_results import (
+    DESCRIBE,
+    FINETUNE,
+    OPEN,
+    FinetuneRequest,
+    Losses,
+    Nothing,
+    OpenRequest,
+)
 from harness.train.variants import load_variants
 from harness.worker import memory_advice
-from harness.worker.client import Worker, WorkerError
+from harness.worker.client import Worker, WorkerDied, WorkerError
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on a process's address space")
 def test_a_batch_that_does_not_fit_is_named_with_what_to_lower(tmp_path: Path) -> None:
     (variant,) = load_variants(["lora"], {"batch_size": "1000", "iters": "2", "val_batches": "1"})
     with Worker("lora") as worker:
-        worker.call(
-            "open",
-            {
-                "model": "tiny",
-                "variant": variant.config(),
-                "dataset": "mini",
-                "prompt_style": "dialect",
-                "cache_root": str(tmp_path / "cache"),
-                "trust_remote_code": False,
-            },
+        request = OpenRequest(
+            model="tiny",
+            variant=variant.config(),
+            dataset="mini",
+            prompt_style="dialect",
+            cache_root=str(tmp_path / "cache"),
         )
-        worker.call("describe", {})
+        worker.call(OPEN, request)
+        worker.call(DESCRIBE, Nothing())
         process = psutil.Process(worker._process.pid)
         limit = process.memory_info().vms + 100 * 2**20
         resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
+        folders = FinetuneRequest(work=str(tmp_path / "w"), out=str(tmp_path / "out"))
         with pytest.raises((UserError, WorkerError)) as caught:
-            worker.call("finetune", {"work": str(tmp_path / "w"), "out": str(tmp_path / "out")})
+            worker.call(FINETUNE, folders)
     text = str(caught.value)
     assert "batch_size=1000" in text
     assert "max_seq_length=2048" in text
@@ -71,18 +81,29 @@ def test_other_errors_are_not_taken_for_it() -> None:
     assert not may_be_out_of_memory(-signal.SIGTERM)
 
 
-def test_what_a_process_was_at_is_the_last_note_of_its_log(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    memory_advice.write(memory_advice.loading("m", 2_000_000_000))
-    memory_advice.write(memory_advice.evaluating("scoring", 16, [(1, 2), (1, 2, 3)]))
-    log = "noise\n" + capsys.readouterr().err + "more noise\n"
-    found = memory_advice.last_of(log)
-    assert found is not None
+def test_the_last_work_of_a_killed_process_is_in_its_message(tmp_path: Path) -> None:
+    (variant,) = load_variants(["base"])
+    with Worker("base") as worker:
+        request = OpenRequest(
+            model="tiny",
+            variant=variant.config(),
+            dataset="mini",
+            prompt_style="dialect",
+            cache_root=str(tmp_path),
+        )
+        worker.call(OPEN, request)
+        worker.kill()
+        with pytest.raises(WorkerDied) as caught:
+            worker.call(DESCRIBE, Nothing())
+    message = str(caught.value)
+    assert "killed by signal 9" in message
+    assert "Most likely memory ran out while loading model 'tiny' (" in message
+
+
+def test_the_advice_names_the_batch_and_the_longest_row() -> None:
+    found = memory_advice.evaluating("scoring", 16, [(1, 2), (1, 2, 3)])
     assert found.startswith("scoring, 16 at once, of up to 3 tokens. Use a quantized base")
-    assert memory_advice.told(found) == memory_advice.told() == f"memory ran out while {found}."
-    assert memory_advice.without_marks(log) == "noise\nmore noise"
-    assert memory_advice.last_of("noise") is None
+    assert memory_advice.ran_out(found) == f"memory ran out while {found}."
 
 
 def test_an_estimate_beyond_the_free_memory_is_warned_of() -> None:
@@ -90,17 +111,18 @@ def test_an_estimate_beyond_the_free_memory_is_warned_of() -> None:
     assert "lower batch_size" in memory_advice.shortage(10**18)
 
 
-def test_work_that_failed_is_not_tried_again() -> None:
-    once, tried = Once(), []
+def test_work_that_failed_is_not_tried_again(tmp_path: Path) -> None:
+    options = SimpleNamespace(adapter_path=None)
+    invocation: Any = SimpleNamespace(options=options, cache=Cache(tmp_path))
+    stages = VariantStages(invocation, load_variants(["lora"])[0])
+    tried = []
 
-    def train() -> None:
-        with once.attempt("training"):
-            tried.append("training")
-            raise UserError("no memory")
+    def failing(folder: Path, work: str) -> Losses:
+        tried.append(work)
+        raise UserError("no memory")
 
-    for _ in range(2):
+    stages.__dict__["description"] = None  # made already
+    for key in ("a" * 32, "a" * 32, "b" * 32):
         with pytest.raises(UserError, match="no memory"):
-            train()
-    with once.attempt("loss"):
-        tried.append("loss")
-    assert tried == ["training", "loss"]
+            stages._cached("loss", key, Losses, failing)
+    assert len(tried) == 2

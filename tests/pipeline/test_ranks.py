@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from harness.distributed import connection, peers
-from harness.distributed.connection import Wire, WireLost
-from harness.distributed.coordinator import RankError, Team
+from harness.distributed import connection as connection_module
+from harness.distributed import peers
+from harness.distributed.connection import Connection, ConnectionLost
+from harness.distributed.coordinator import Coordinator, RankError
 from harness.distributed.launch import Ranks, from_environment, launch_variables, without_launch
 from harness.errors import UserError
 from harness.progress import silent
+from harness.schema.stage_results import FINETUNE, FinetuneRequest
 from harness.worker.client import WorkerDied
 
 MPI = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "PMIX_NAMESPACE": "job@1"}
@@ -77,7 +79,7 @@ def test_the_variables_of_a_launch_are_told_from_the_users() -> None:
     assert without_launch({**told, **own}) == own
 
 
-# --- the wire ---------------------------------------------------------------------------------
+# --- the connection ---------------------------------------------------------------------------
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -88,25 +90,25 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def test_messages_and_blocks_arrive_as_sent() -> None:
-    one, other = (Wire(end) for end in pair())
+    one, other = (Connection(end) for end in pair())
     block = bytes(range(256)) * 5000
     one.send({"do": "file", "name": "ä"}, block)
     one.send({"do": "end"})
     assert other.receive() == ({"do": "file", "name": "ä"}, block)
     assert other.receive() == ({"do": "end"}, b"")
     one.close()
-    with pytest.raises(WireLost, match="closed the connection"):
+    with pytest.raises(ConnectionLost, match="closed the connection"):
         other.receive()
 
 
 def test_a_silent_peer_is_noticed_and_beats_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "SILENCE_S", 0.6)
+    monkeypatch.setattr(connection_module, "SILENCE_S", 0.6)
     silent_end, watched = pair()
-    with pytest.raises(WireLost, match="silent"):
-        Wire(watched).receive()
+    with pytest.raises(ConnectionLost, match="silent"):
+        Connection(watched).receive()
     silent_end.close()
-    monkeypatch.setattr(connection, "BEAT_S", 0.1)
-    beating, other = (Wire(end) for end in pair())
+    monkeypatch.setattr(connection_module, "HEARTBEAT_S", 0.1)
+    beating, other = (Connection(end) for end in pair())
     threading.Timer(1.5, beating.send, ({"late": True},)).start()
     assert other.receive()[0] == {"late": True}
 
@@ -114,8 +116,8 @@ def test_a_silent_peer_is_noticed_and_beats_are_heard(monkeypatch: pytest.Monkey
 def test_a_stranger_on_the_port_is_no_rank() -> None:
     stranger, end = pair()
     stranger.sendall(b"GET / HTTP/1.1\r\nHost: mac1\r\n\r\n")
-    with pytest.raises(WireLost, match="not a tunebench process"):
-        Wire(end).receive()
+    with pytest.raises(ConnectionLost, match="not a tunebench process"):
+        Connection(end).receive()
 
 
 # --- rank 0 and a rank that a test plays ------------------------------------------------------
@@ -128,17 +130,17 @@ def free_port() -> int:
 
 
 class Played:
-    """Rank 1's end of the wire."""
+    """Rank 1's end of the connection."""
 
     def __init__(self, port: int, mlx: str = "0.32") -> None:
-        self.wire = Wire(socket.create_connection(("127.0.0.1", port)))
-        hello = {"rank": 1, "host": "mac2", "pid": 77, "speaks": {"mlx": mlx}}
-        self.wire.send(hello)
+        self.connection = Connection(socket.create_connection(("127.0.0.1", port)))
+        introduction = {"rank": 1, "host": "mac2", "pid": 77, "versions": {"mlx": mlx}}
+        self.connection.send(introduction)
 
     def answer(self, **answer: Any) -> dict[str, Any]:
         """Take a question and answer it."""
-        question, _ = self.wire.receive()
-        self.wire.send({"to": question["number"], **answer})
+        question, _ = self.connection.receive()
+        self.connection.send({"to": question["number"], **answer})
         return question
 
 
@@ -148,40 +150,40 @@ def port() -> int:
 
 
 @pytest.fixture
-def team(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
+def coordinator(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Coordinator]:
     monkeypatch.setattr(peers, "LATE_S", 0.0)
-    made = Team(Ranks(0, 2, "ring", "127.0.0.1", port), {"mlx": "0.32"})
+    made = Coordinator(Ranks(0, 2, "ring", "127.0.0.1", port), {"mlx": "0.32"})
     yield made
     made.close()
 
 
-def test_ranks_of_other_versions_are_refused_by_name(team: Team, port: int) -> None:
+def test_ranks_of_other_versions_are_refused_by_name(coordinator: Coordinator, port: int) -> None:
     Played(port, mlx="0.31")
     with pytest.raises(UserError, match=r"rank 1 \(mac2, process 77\) has mlx '0\.31'.*'0\.32'"):
-        team.assemble()
+        coordinator.assemble()
 
 
-def test_a_taken_port_is_refused_with_the_remedy(team: Team, port: int) -> None:
+def test_a_taken_port_is_refused_with_the_remedy(coordinator: Coordinator, port: int) -> None:
     with pytest.raises(UserError, match=rf"127\.0\.0\.1:{port}.*--starting-port"):
-        Team(Ranks(0, 2, "ring", "127.0.0.1", port), {})
+        Coordinator(Ranks(0, 2, "ring", "127.0.0.1", port), {})
 
 
-def test_answers_come_back_by_rank_and_errors_by_name(team: Team, port: int) -> None:
+def test_answers_come_back_by_rank_and_errors_by_name(coordinator: Coordinator, port: int) -> None:
     played = Played(port)
-    team.assemble()
+    coordinator.assemble()
     asked: list[dict[str, Any]] = []
     thread = threading.Thread(
         target=lambda: asked.append(played.answer(kind="result", value={"dataset": "d1"}))
     )
     thread.start()
-    assert team.ask("open", label="lora") == [{"dataset": "d1"}]
+    assert coordinator.request("open", label="lora") == [{"dataset": "d1"}]
     thread.join()
     assert (asked[0]["do"], asked[0]["label"]) == ("open", "lora")
     threading.Thread(
         target=played.answer, kwargs={"kind": "user_error", "text": "no model"}
     ).start()
     with pytest.raises(UserError, match=r"rank 1 \(mac2, process 77\): no model"):
-        team.ask("open")
+        coordinator.request("open")
 
 
 class Waiting:
@@ -190,7 +192,7 @@ class Waiting:
     def __init__(self) -> None:
         self._killed = threading.Event()
 
-    def call(self, method: str, parameters: dict[str, Any], progress: Any) -> dict[str, Any]:
+    def call(self, call: Any, request: Any, progress: Any) -> Any:
         assert self._killed.wait(60), "nobody ended it"
         raise WorkerDied("lora: the model process died during finetune, killed by signal 9")
 
@@ -200,34 +202,34 @@ class Waiting:
 
 @pytest.mark.parametrize("how", ["process", "machine"])
 def test_a_rank_that_dies_is_to_blame_and_rank_0_stops_waiting(
-    team: Team, port: int, how: str
+    coordinator: Coordinator, port: int, how: str
 ) -> None:
     played = Played(port)
-    team.assemble()
+    coordinator.assemble()
     if how == "process":
         told: dict[str, Any] = {"kind": "died", "text": "killed by signal 9"}
         threading.Timer(0.3, played.answer, kwargs=told).start()
     else:
-        threading.Timer(0.3, played.wire.close).start()
+        threading.Timer(0.3, played.connection.close).start()
     started = time.monotonic()
     worker: Any = Waiting()
     with pytest.raises(RankError, match=r"^rank 1 \(mac2, process 77\): .*during finetune"):
-        team.compute(worker, "finetune", {}, {}, silent)
+        coordinator.compute(worker, FINETUNE, FinetuneRequest(work="w", out="o"), {}, silent)
     assert time.monotonic() - started < 30
     with pytest.raises(RankError, match=r"^rank 1 "):
-        team.ask("open")
-    assert "rank 1" in (team.why() or "")
+        coordinator.request("open")
+    assert "rank 1" in (coordinator.cause() or "")
 
 
-def test_files_are_sent_once(team: Team, port: int, tmp_path: Path) -> None:
+def test_files_are_sent_once(coordinator: Coordinator, port: int, tmp_path: Path) -> None:
     played = Played(port)
-    team.assemble()
+    coordinator.assemble()
     file = tmp_path / "adapters.safetensors"
     file.write_bytes(b"weights")
-    team.send_file("key", file)
-    team.send_file("key", file)
-    team.send("close")
-    received = [played.wire.receive() for _ in range(3)]
+    coordinator.send_file("key", file)
+    coordinator.send_file("key", file)
+    coordinator.send("close")
+    received = [played.connection.receive() for _ in range(3)]
     message = {"do": "file", "folder": "key", "name": file.name}
     assert received[0] == ({**message, "new": True}, b"")
     assert received[1] == ({**message, "new": False}, b"weights")

@@ -16,9 +16,9 @@ from harness.data.prompts import style
 from harness.data.records import Condition, Dataset, Example, LogicalForm, Split, Table
 from harness.data.sources.resolve import resolve_dataset
 from harness.errors import UserError
-from harness.pipeline.grading import gold_kinds
 from harness.pipeline.preflight import check_answers
 from harness.runs.store import read_run
+from harness.sql.grade.gold import gold_kinds
 from harness.train.variants import load_variants
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from harness.compare.quality import (
     compare_sides,
     match_sides,
 )
-from harness.pipeline.checkpoint_rows import checkpoint_results, checkpoint_rows
+from harness.pipeline.grading import checkpoint_results, checkpoint_rows
 from harness.report.write import write_run
 from harness.runs.store import PendingRun, RunRows, StoredRun
 from harness.schema.results import Results

@@ -10,7 +10,7 @@ import pytest
 from results_sample import memory_run, saved_rows, write_sample
 
 from harness.compare.checkpoints import BestCheckpoint, best_checkpoints, checkpoint_scores
-from harness.pipeline.checkpoint_rows import checkpoint_results
+from harness.pipeline.grading import checkpoint_results
 from harness.report.conclusions import checkpoints_family
 from harness.report.report import render_report
 from harness.report.tables.checkpoint_tables import checkpoint_sentence

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.data.records import Example, Table
+from harness.data.records import Example, Split, Table
 from harness.disk.cache import Cache
 from harness.disk.files import content_key
 from harness.disk.scratch import Scratch
@@ -168,3 +168,22 @@ def _duckdb_version() -> str:
         return "unknown"
     site = Path(spec.origin).parent.parent
     return ",".join(sorted(path.name for path in site.glob("duckdb-*.dist-info"))) or "unknown"
+
+
+def gold_kinds(split: Split) -> list[str | None]:
+    """Run every gold query of a split in DuckDB: None, `empty`, `null`, or why it does not run."""
+    if not split.examples:
+        return []
+    gold = open_gold(split.tables, split.examples)
+    try:
+        return [_kind(found) for found in gold.golds]
+    finally:
+        gold.close()
+
+
+def _kind(gold: Gold) -> str | None:
+    if isinstance(gold.result, Failure):
+        return f"{gold.result.kind} {gold.result.detail}".strip()
+    if not gold.degenerate:
+        return None
+    return "empty" if gold.result.matched == 0 else "null"

@@ -1,0 +1,77 @@
+"""Which forms of a tuned model are written and measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.progress import silent
+from harness.schema.stage_results import FusedForm, FuseRequest
+from harness.worker import fused
+
+
+class State:
+    """Stands for the state of a model process: notes what is written."""
+
+    def __init__(self, quantization: Any) -> None:
+        self.base = SimpleNamespace(quantization=quantization)
+        self.written: list[str] = []
+
+    def write_fused(self, adapter: Path, folder: Path, dequantize: bool) -> Any:
+        self.written.append(folder.name)
+        return SimpleNamespace(bytes=8, by_dtype={"float32": 8})
+
+    def fused(self, folder: Path) -> str:
+        return folder.name
+
+    def model(self, adapter: str) -> str:
+        return "adapter"
+
+    def examples(self, ids: list[int]) -> list[int]:
+        return ids
+
+    def rows(self, examples: list[int], loaded: str) -> list[int]:
+        return examples
+
+    def counts(self) -> Any:
+        return SimpleNamespace(total=2)
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("quantization", "keep", "written", "measured"),
+    [
+        (None, False, ["fused"], ["adapter", "fused", "fused"]),
+        (None, True, ["fused", "plain"], ["adapter", "fused", "fused"]),
+        ({"bits": 4}, False, ["fused", "plain"], ["adapter", "fused", "plain"]),
+    ],
+)
+def test_an_unquantized_base_has_one_fused_form(
+    quantization: Any,
+    keep: bool,
+    written: list[str],
+    measured: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        fused, "measure_form", lambda loaded, rows, progress: FusedForm(ppl=2.0, texts=[loaded])
+    )
+    state: Any = State(quantization)
+    request = FuseRequest(ids=[0], adapter="a", folder=str(tmp_path / "f"), keep=keep)
+    found = fused.measure_forms(state, request, silent)
+    assert state.written == written
+    assert found.dequantized is not None
+    assert [found.adapter.texts, found.fused.texts, found.dequantized.texts] == [
+        [form] for form in measured
+    ]
+
+
+def test_a_form_that_does_not_fit_is_skipped_with_the_reason(tmp_path: Path) -> None:
+    assert fused.no_space(1, tmp_path) is None
+    assert "GB of memory" in (fused.no_space(10**15, tmp_path) or "")
