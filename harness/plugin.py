@@ -96,8 +96,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _order(session: Session, item: pytest.Item) -> tuple[int, int]:
-    """Everything of one variant side by side (pytest's own grouping may split it), timings and
-    gates last."""
+    """A sort key: the tests of one variant together (pytest's own grouping may split them),
+    timings and gates last."""
     names = _fixtures(item)
     last = max((_LAST.index(name) + 1 for name in _LAST if name in names), default=0)
     callspec = getattr(item, "callspec", None)
@@ -205,7 +205,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 @contextmanager
 def _usage() -> Iterator[None]:
-    """User errors, and what the system refuses, become pytest's own one-line usage error."""
+    """Turn user errors, and refusals of the system, into pytest's one-line usage error."""
     try:
         yield
     except UserError as error:

@@ -159,7 +159,7 @@ def pytest_runtest_makereport(
     if isinstance(error, pytest.fail.Exception) and not error.pytrace:
         shown = item.config.stash.setdefault(SHOWN, set())
         if str(error) in shown:
-            report.longrepr = f"as told above: {str(error).splitlines()[0]}"
+            report.longrepr = f"as shown above: {str(error).splitlines()[0]}"
         shown.add(str(error))
     return report
 

@@ -1,7 +1,7 @@
 """A pytest session under `mlx.launch` or `mpirun`: rank 0 runs it, the other ranks serve rank 0.
 
 The other ranks never begin a session of their own, so that they collect, print and write nothing;
-they end when rank 0 ends. A plain run passes through here untouched.
+they end when rank 0 ends. Nothing here changes a plain run.
 """
 
 from __future__ import annotations

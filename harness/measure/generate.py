@@ -34,7 +34,7 @@ Finish = Literal["stop", "newline", "length"]
 
 @dataclass(frozen=True, slots=True)
 class GenerationProtocol:
-    """How answers are generated; a change raises the stage version in ``pipeline/cache_keys``."""
+    """How answers are generated; a change raises its version in ``schema/stage_results``."""
 
     max_new_tokens: int = 128
     batch_size: int = protocols.BATCH_ROWS

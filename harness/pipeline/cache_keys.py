@@ -1,7 +1,7 @@
 """Cache keys: what decides the content of a stage's result, and nothing else.
 
-Two settings share an entry only if they would give the same bytes. Raise a stage's version when
-its code changes what it computes: older entries are then unused.
+Two settings share an entry only if they would give the same bytes. The versions of the stages are
+in ``schema/stage_results``.
 """
 
 from __future__ import annotations
@@ -22,12 +22,10 @@ _COMPUTING = ("mlx", "mlx-lm", "transformers", "tokenizers")
 # What mlx-lm reads of an adapter's configuration when it applies the weights.
 _APPLIED = ("fine_tune_type", "num_layers", "lora_parameters")
 
-STAGE_VERSIONS = {"describe": 5, "finetune": 5, "loss": 4, "generate": 5, "fuse": 5, "speed": 3}
-
 
 def machine() -> list[str]:
-    """What makes floating-point results differ between machines, as far as it can be told
-    without MLX: system, architecture, the MLX backend wheels installed, the BLAS asked for."""
+    """What makes floating-point results differ between machines, as far as it is known without
+    MLX: system, architecture, the installed MLX backend wheels, the BLAS of TUNEBENCH_BLAS."""
     backends = ("mlx-metal", "mlx-cpu", "mlx-cuda", "mlx-cuda-12", "mlx-cuda-13", "mkl")
     installed = []
     for name in backends:

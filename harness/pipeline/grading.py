@@ -85,15 +85,17 @@ def flips(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def questions(
-    asked: Sequence[StudentQuestion], answers: Sequence[Answer], style: PromptStyle
+    students: Sequence[StudentQuestion], answers: Sequence[Answer], style: PromptStyle
 ) -> list[QuestionResult]:
     """The students questions, read, run and graded beside their gold; no speeds yet."""
-    gold = [(question.table, question.gold_sql) for question in asked]
-    texts = [(question.table, answer.text) for question, answer in zip(asked, answers, strict=True)]
+    gold = [(question.table, question.gold_sql) for question in students]
+    texts = [
+        (question.table, answer.text) for question, answer in zip(students, answers, strict=True)
+    ]
     executed = execute_all([*gold, *texts])
     results = []
-    for position, question in enumerate(asked):
-        wanted, answer = executed[position], executed[len(asked) + position]
+    for position, question in enumerate(students):
+        wanted, answer = executed[position], executed[len(students) + position]
         if wanted.rows is None:
             raise ValueError(f"gold query of {question.question!r} fails: {wanted.detail}")
         hint = f" ({question.hint})" if question.hint else ""

@@ -21,7 +21,6 @@ import psutil
 
 from harness.disk.files import content_key, write_json
 from harness.measure.contention import Contention
-from harness.pipeline.cache_keys import STAGE_VERSIONS
 from harness.pipeline.invocation import Invocation
 from harness.pipeline.stages import RESULT_FILE, VariantStages
 from harness.progress import ProgressCallback
@@ -29,6 +28,7 @@ from harness.protocols import BATCH_ROWS, SPEED_NEW_TOKENS, SPEED_ROUNDS, speed_
 from harness.schema import stage_results as calls
 from harness.schema.rows import Rates, TrialRow
 from harness.schema.stage_results import (
+    STAGE_VERSIONS,
     Call,
     QuestionTrials,
     Result,

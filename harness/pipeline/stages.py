@@ -27,6 +27,7 @@ from harness.pipeline.adapter_path import AdapterSource, check_unchanged, given_
 from harness.pipeline.invocation import Invocation
 from harness.schema import stage_results as calls
 from harness.schema.stage_results import (
+    STAGE_VERSIONS,
     Answers,
     Call,
     Description,
@@ -128,15 +129,13 @@ class VariantStages:
         # The record names the machine, so another machine takes it anew.
         parts = (platform.node(),)
         key = self._key("describe", parts)
-        found = self._cached(
-            "describe", key, Description, lambda *_: self.call(calls.DESCRIBE, Nothing())
-        )
+        found = self._cached(calls.DESCRIBE, key, lambda *_: self.call(calls.DESCRIBE, Nothing()))
         blas_advice.warn(found.device.blas, self.invocation.notify)
         return found
 
     @cached_property
     def adapter(self) -> AdapterSource:
-        """The adapter to measure, trained first if need be."""
+        """The adapter to measure, trained first where it is not cached."""
         if self._given_adapter is not None:
             return given_adapter(self._given_adapter)
         if not self.variant.trains:
@@ -148,7 +147,7 @@ class VariantStages:
 
     @property
     def was_cached(self) -> bool:
-        """Whether the fine-tuning came from the cache: from an earlier run, or one beside us."""
+        """Whether the fine-tuning is from the cache: of an earlier run, or a simultaneous one."""
         _ = self.finetuned
         return not self._trained_here
 
@@ -162,7 +161,7 @@ class VariantStages:
         if self._given_adapter is not None:
             raise UserError("--adapter-path evaluates a given adapter: there is no fine-tuning")
 
-        return self._cached("finetune", self._finetune_key, Finetuned, self._train)
+        return self._cached(calls.FINETUNE, self._finetune_key, self._train)
 
     def _train(self, folder: Path, work: str) -> Finetuned:
         self._trained_here = True
@@ -185,21 +184,27 @@ class VariantStages:
 
     def losses(self, adapter: Path | None) -> Losses:
         """Loss of the test examples, by all three definitions."""
-        key = self._key("loss", (*self._examples_key(adapter), self._compat_key))
-        return self._cached("loss", key, Losses, self._evaluating(calls.LOSSES, adapter))
+        return self.evaluate(calls.LOSSES, adapter, self._compat_key)
 
     def answers(self, adapter: Path | None) -> Answers:
         """Greedy answers to the test questions."""
-        key = self._key("generate", self._examples_key(adapter))
-        return self._cached("generate", key, Answers, self._evaluating(calls.ANSWERS, adapter))
+        return self.evaluate(calls.ANSWERS, adapter)
 
-    def _evaluating(
-        self, call: Call[EvaluateRequest, Result], adapter: Path | None
-    ) -> Callable[[Path, str], Result]:
-        """A function that sends ``call`` with the test examples and the folder it may work in."""
-        folder = None if adapter is None else str(adapter)
+    def evaluate(
+        self, call: Call[EvaluateRequest, Result], adapter: Path | None, *decides: Any
+    ) -> Result:
+        """The result of an evaluation of the test examples; ``decides`` are further parts of its
+        cache key."""
         ids = self.invocation.ids
-        return lambda _, work: self.call(call, EvaluateRequest(ids=ids, adapter=folder, work=work))
+        key = self._key(
+            call.stage, (ids, self._data_key, cache_keys.adapter_key(adapter), *decides)
+        )
+        folder = None if adapter is None else str(adapter)
+        return self._cached(
+            call,
+            key,
+            lambda _, work: self.call(call, EvaluateRequest(ids=ids, adapter=folder, work=work)),
+        )
 
     def fused(self, ids: Sequence[int], keep: Path | None) -> Fused:
         """The tuned model in its three forms on the parity subset ``ids``."""
@@ -218,7 +223,7 @@ class VariantStages:
         longest = self.variant.max_seq_length
         parts = (list(ids), self._data_key, longest, cache_keys.adapter_key(adapter))
         key = self._key("fuse", parts)
-        fused = self._cached("fuse", key, Fused, fuse)
+        fused = self._cached(calls.FUSE, key, fuse)
         if fused.skipped is not None:
             # There was too little memory or disk just now: the next run tries again.
             self.invocation.cache.discard("fuse", key)
@@ -232,9 +237,8 @@ class VariantStages:
         key = self._key("generate", ("students", files, style, cache_keys.adapter_key(adapter)))
         folder = None if adapter is None else str(adapter)
         return self._cached(
-            "generate",
+            calls.QUESTION_ANSWERS,
             key,
-            Answers,
             lambda _, work: self.call(
                 calls.QUESTION_ANSWERS, QuestionsRequest(adapter=folder, work=work)
             ),
@@ -254,9 +258,6 @@ class VariantStages:
     def _data_key(self) -> list[str]:
         return [self.invocation.dataset.sha256, self.invocation.style.sha256]
 
-    def _examples_key(self, adapter: Path | None) -> tuple[Any, ...]:
-        return self.invocation.ids, self._data_key, cache_keys.adapter_key(adapter)
-
     @property
     def _compat_key(self) -> list[Any]:
         v = self.variant
@@ -266,7 +267,7 @@ class VariantStages:
     def _finetune_key(self) -> str:
         ranks = self.invocation.ranks
         return content_key(
-            cache_keys.STAGE_VERSIONS["finetune"],
+            STAGE_VERSIONS["finetune"],
             self._base_key,
             self.variant.training_config(),
             self._data_key,
@@ -276,13 +277,12 @@ class VariantStages:
     def _key(self, stage: str, parts: Any) -> str:
         config = self.variant.config()
         decides = [config["fine_tune_type"], config["num_layers"], config["lora_parameters"]]
-        return content_key(cache_keys.STAGE_VERSIONS[stage], self._base_key, decides, parts)
+        return content_key(STAGE_VERSIONS[stage], self._base_key, decides, parts)
 
     def _cached(
         self,
-        stage: str,
+        call: Call[Any, Result],
         key: str,
-        result_type: type[Result],
         run: Callable[[Path, str], Result],
     ) -> Result:
         """The result of a stage: from the cache, or of ``run(folder of the entry, working
@@ -291,6 +291,7 @@ class VariantStages:
         Raises:
             UserError, WorkerError: its own, or those of an earlier attempt in this run.
         """
+        stage = call.stage
         if (failure := self._failures.get((stage, key))) is not None:
             raise failure
         cache = self.invocation.cache
@@ -313,4 +314,4 @@ class VariantStages:
             raise
         # The result is stored now, so that the batches kept for it are not needed any more.
         cache.clear_work(stage, key)
-        return result_type.model_validate(json.loads(text))
+        return call.result.model_validate(json.loads(text))

@@ -27,6 +27,11 @@ Request = TypeVar("Request", bound=Record)
 Result = TypeVar("Result", bound=Record)
 
 
+STAGE_VERSIONS = {"describe": 5, "finetune": 5, "loss": 4, "generate": 5, "fuse": 5, "speed": 3}
+"""The version of each stage's results in the cache. Raise a version by hand when its code changes
+what it computes or the form of its result: older entries are then unused."""
+
+
 @dataclass(frozen=True)
 class Call(Generic[Request, Result]):
     """One call of a model process: its name and the types of what goes down and comes back."""
@@ -34,6 +39,8 @@ class Call(Generic[Request, Result]):
     name: str
     request: type[Request]
     result: type[Result]
+    stage: str = ""
+    """The stage whose cached result it is; empty where nothing is cached."""
 
 
 class Nothing(Record):
@@ -48,7 +55,7 @@ class OpenRequest(Record):
     dataset: str = Field(description="Dataset as the user named it.")
     prompt_style: str = Field(description="Name of the prompt style.")
     cache_root: str = Field(description="Folder of the cache.")
-    trust_remote_code: bool = Field(default=False, description="As the option says.")
+    trust_remote_code: bool = Field(default=False, description="Whether its own code may run.")
     kernels: dict[str, Any] | None = Field(
         default=None, description="CPU kernels chosen earlier; null where none were chosen yet."
     )
@@ -155,7 +162,7 @@ class Finetuned(Training):
 class Losses(Record):
     """Loss of a split or of a part of it."""
 
-    rows: list[LossRow] = Field(description="One an example, in the order asked.")
+    rows: list[LossRow] = Field(description="One an example, in the order of the request.")
     truncated: int = Field(default=0, description="Rows cut at the maximum length.")
     mlx_lm_compat: LossValue | None = Field(description="Null where mlx-lm refuses the file.")
     memory: PhaseMemory = Field(description="Memory of the pass.")
@@ -172,7 +179,7 @@ class Answer(Record):
 class Answers(Record):
     """Answers to a split or to a part of it."""
 
-    rows: list[Answer] = Field(description="In the order asked.")
+    rows: list[Answer] = Field(description="In the order of the request.")
     memory: PhaseMemory = Field(description="Memory of generating.")
 
 
@@ -228,13 +235,13 @@ class QuestionTrials(Record):
 OPEN = Call("open", OpenRequest, Nothing)
 RANK_FACTS = Call("rank_facts", Nothing, RankFacts)
 JOIN = Call("join", JoinRequest, Nothing)
-DESCRIBE = Call("describe", Nothing, Description)
+DESCRIBE = Call("describe", Nothing, Description, "describe")
 ESTIMATE = Call("estimate", Nothing, Estimate)
-FINETUNE = Call("finetune", FinetuneRequest, Finetuned)
-LOSSES = Call("losses", EvaluateRequest, Losses)
-ANSWERS = Call("answers", EvaluateRequest, Answers)
-QUESTION_ANSWERS = Call("question_answers", QuestionsRequest, Answers)
-FUSE = Call("fuse", FuseRequest, Fused)
+FINETUNE = Call("finetune", FinetuneRequest, Finetuned, "finetune")
+LOSSES = Call("losses", EvaluateRequest, Losses, "loss")
+ANSWERS = Call("answers", EvaluateRequest, Answers, "generate")
+QUESTION_ANSWERS = Call("question_answers", QuestionsRequest, Answers, "generate")
+FUSE = Call("fuse", FuseRequest, Fused, "fuse")
 WARM_UP = Call("warm_up", TrialRequest, Nothing)
 SPEED_ROUND = Call("speed_round", TrialRequest, SpeedRound)
 QUESTION_TRIALS = Call("question_trials", TrialRequest, QuestionTrials)

@@ -107,7 +107,7 @@ class ModelState:
         return self._loaded
 
     def hold(self, loaded: LoadedModel) -> Acceleration:
-        """Keep a base that was just loaded, accelerated; what was chosen."""
+        """Accelerate and keep a base that was just loaded; the choice of kernels."""
         self._loaded, self._adapter = loaded, None
         chosen = accelerate(loaded.model)
         self.kernels = chosen.to_json()
@@ -130,7 +130,7 @@ class ModelState:
         return fuse(load(self.base, adapter), folder, dequantize)
 
     def release(self) -> None:
-        """Let go of the model."""
+        """Free the model."""
         self._loaded = None
         self._adapter = None
         self._working(memory_advice.loading(self.base.id, weight_bytes(self.base.path)))
@@ -144,8 +144,10 @@ class ModelState:
         return [self.dataset.test.examples[i] for i in ids]
 
     def training_rows(self, loaded: LoadedModel, keep: bool = False) -> tuple[Tokenized, Tokenized]:
-        """Token rows of the training and the validation split; ``keep`` for the next call, too:
-        a large split takes half a minute."""
+        """Token rows of the training and the validation split.
+
+        ``keep`` keeps them for the next call: tokenizing a large split takes half a minute.
+        """
         longest = min(self.variant.max_seq_length, self.context())
         train, valid = self._rows or (
             tokenize(split, split.tables, self.style, loaded.tokenizer, longest)
@@ -180,7 +182,7 @@ class ModelState:
         return self.tokenized(examples, loaded).examples
 
     def prompts(self, examples: Sequence[Example], loaded: LoadedModel) -> list[list[int]]:
-        """Prompts of test examples, as tokens; of whole texts, their first halves."""
+        """Prompts of test examples, as tokens; of whole texts, the first half of each."""
         if not self.dataset.has_tables:
             rows = self.rows(examples, loaded)
             return [list(row.tokens[: row.prompt_length]) for row in rows]
@@ -203,8 +205,8 @@ class ModelState:
         return found
 
     def speed_prompts(self, loaded: LoadedModel, batch: int) -> list[list[int]]:
-        """``batch`` prompts of like length around the split's median, shortest first."""
-        if self._by_length is None:  # asked in every round, and the split may be long
+        """``batch`` prompts of similar length around the split's median, shortest first."""
+        if self._by_length is None:  # read in every round, and the split may be long
             self._by_length = sorted(self.prompts(self.dataset.test.examples, loaded), key=len)
         start = max(0, (len(self._by_length) - batch) // 2)
         return self._by_length[start : start + batch]

@@ -164,7 +164,7 @@ def test_odd_values_in_an_adapters_configuration_are_no_traceback(
 def test_one_error_is_told_in_full_once(tmp_path: Path) -> None:
     done = suites(tmp_path, "suites/test_execution.py", "--set", "max_seq_length=64")
     assert done.returncode == 1
-    assert done.stdout.count("as told above") >= 2
+    assert done.stdout.count("as shown above") >= 2
     assert done.stdout.count("During handling") == 0
     assert "Traceback" not in done.stdout + done.stderr
 

@@ -19,6 +19,7 @@ from harness.pipeline.stages import VariantStages
 from harness.schema.stage_results import (
     DESCRIBE,
     FINETUNE,
+    LOSSES,
     OPEN,
     FinetuneRequest,
     Losses,
@@ -124,5 +125,5 @@ def test_work_that_failed_is_not_tried_again(tmp_path: Path) -> None:
     stages.__dict__["description"] = None  # made already
     for key in ("a" * 32, "a" * 32, "b" * 32):
         with pytest.raises(UserError, match="no memory"):
-            stages._cached("loss", key, Losses, failing)
+            stages._cached(LOSSES, key, failing)
     assert len(tried) == 2
