@@ -18,7 +18,8 @@ from harness.errors import UserError
 from harness.runs.store import StoredRun
 from harness.schema.results import CompareVerdict, Comparison
 from harness.stats.intervals import Interval
-from harness.stats.paired import ALPHA, holm, minimum_detectable
+from harness.stats.paired import ALPHA, holm
+from harness.stats.power import minimum_detectable
 
 TEST = "sign-flip over tables, two-sided"
 

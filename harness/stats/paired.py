@@ -1,29 +1,29 @@
 """Paired tests between two systems that answered the same examples.
 
-Input: differences summed by table -> output: p values and the smallest detectable difference.
+Input: differences summed by table, or trials of two systems -> output: p values and intervals.
 Sources: the sign-flip (one-sample randomization) test of Fisher 1935 with the Monte Carlo p of
 Phipson & Smyth 2010; its single-step maximum over several comparisons (Westfall & Young 1993,
 §2.5, with sign flips as in Nichols & Holmes 2002); McNemar 1947, exact binomial form; Holm 1979;
-the power of McNemar's test under the null variance (Connor 1987), on tables as clusters; Welch's t
-on logarithms for a ratio of speeds. Intervals are in ``intervals``; what is compared, and in which
-words, in ``compare``.
+Student's and Welch's t on logarithms for a ratio of speeds. Intervals over tables are in
+``intervals``, power in ``power``; what is compared is in ``compare``.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from harness.stats.intervals import Floats, Interval, TableSums, chunk_sizes
+from harness.stats.intervals import Floats, Interval, chunk_sizes
 
 FLIPS = 10_000
 EXACT_TABLES = 16
 """Up to this many differing tables all 2**k sign patterns are enumerated (65,536 of them)."""
 
 ALPHA = 0.05
-POWER = 0.80
 
 
 def sign_flip(differences: Floats, seed: int = 0, flips: int = FLIPS) -> float:
@@ -56,7 +56,7 @@ def sign_flip_largest(differences: Floats, chosen: int, seed: int = 0, flips: in
 
     ``differences`` holds a row a table and a column a comparison with one common partner. Signs
     are flipped for whole rows, so that the columns keep their dependence, and the column's
-    statistic, its sum over the root of its sum of squares, is held against the largest of all
+    statistic, its sum over the root of its sum of squares, is compared with the largest of all
     columns in each flip. With one column it is a one-sided :func:`sign_flip`.
     """
     moving = differences[np.any(differences != 0.0, axis=1)]
@@ -108,97 +108,41 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def minimum_detectable(
-    sums: TableSums, family: int, discordant: int | None = None, power: float = POWER
-) -> float | None:
-    """Smallest true |mean difference| that the first Holm step finds with ``power``.
-
-    :func:`detectable_errors` standard errors over tables, with as many degrees of freedom as
-    tables of equal size would give the same precision. For right/wrong pairs the standard error
-    is McNemar's without a true difference, ``sqrt(d / n)`` with the observed share ``d`` of
-    ``discordant`` pairs, times the square root of the design effect of the tables (never below
-    1); half a step of the count is added for its being whole (Edwards 1948), and no fewer pairs
-    must differ than :func:`fewest_differing`. None when nothing differed: then the data say
-    nothing about the spread.
-    """
-    n = float(sums.weights.sum())
-    error = sums.standard_error
-    if math.isnan(error) or n == 0 or discordant == 0 or (discordant is None and error == 0.0):
-        return None
-    tables = n**2 / float(np.square(sums.weights).sum())  # Kish 1965: effective number
-    errors = detectable_errors(max(1.0, tables - 1.0), ALPHA / family, power)
-    if discordant is None:
-        return errors * error
-    alone = (discordant / n - sums.estimate**2) / n
-    effect = max(1.0, error**2 / alone) if alone > 0 else 1.0
-    found = errors * math.sqrt(discordant * effect) / n + 1.0 / n
-    moving = np.count_nonzero(sums.numerators)
-    together = float(np.abs(sums.numerators).sum()) / moving if moving else 1.0
-    return min(1.0, max(found, fewest_differing(family, power) * together / n))
-
-
-def detectable_errors(freedom: float, alpha: float, power: float) -> float:
-    """How many standard errors a mean must lie from zero for a two-sided t test to find it.
-
-    Johnson & Welch's 1940 approximation to the noncentral t; tends to z + z for many tables.
-    """
-    from scipy import special, stats  # slow to import: collecting tests does without
-
-    critical = float(stats.t.ppf(1 - alpha / 2, freedom))
-    bias = math.sqrt(2 / freedom) * math.exp(
-        special.gammaln((freedom + 1) / 2) - special.gammaln(freedom / 2)
-    )
-    spread = math.sqrt(1 + critical**2 * (1 - bias**2))
-    return critical * bias + float(stats.norm.ppf(power)) * spread
-
-
-def fewest_differing(family: int, power: float = POWER) -> float:
-    """Tables expected to differ so that, with ``power``, :func:`fewest_flips` of them do.
-
-    Counts taken as Poisson: half a quantile of chi-squared (Garwood 1936).
-    """
-    from scipy import stats  # slow to import: collecting tests does without
-
-    return float(stats.chi2.ppf(power, 2 * fewest_flips(family))) / 2
-
-
-def fewest_flips(family: int) -> int:
-    """Tables that must differ, all one way, before any sign-flip p passes the first Holm step."""
-    return math.ceil(1 - math.log2(ALPHA / family))
-
-
 def ratio_interval(a: Sequence[float], b: Sequence[float], paired: bool) -> Interval | None:
     """95% interval of b/a from repeated trials, on logarithms; None below two trials a side.
 
     ``paired`` takes trials i of both as one interleaved block; otherwise Welch's t.
     """
-    from scipy import stats  # slow to import: collecting tests does without
-
-    if min(len(a), len(b)) < 2 or min(*a, *b) <= 0 or (paired and len(a) != len(b)):
+    if paired and len(a) != len(b):
         return None
-    log_a, log_b = np.log(np.asarray(a, float)), np.log(np.asarray(b, float))
-    if paired:
-        ratios = log_b - log_a
-        error = float(ratios.std(ddof=1)) / math.sqrt(len(ratios))
-        freedom = float(len(ratios) - 1)
-    else:
-        parts = [float(x.var(ddof=1)) / len(x) for x in (log_a, log_b)]
-        error = math.sqrt(sum(parts))
-        spread = sum(v * v / (len(x) - 1) for v, x in zip(parts, (log_a, log_b), strict=True))
-        freedom = error**4 / spread if spread else 1.0
-    centre = float(log_b.mean() - log_a.mean())
-    reach = float(stats.t.ppf(0.975, freedom)) * error
-    return math.exp(centre - reach), math.exp(centre + reach)
+    found = _test_of_logarithms(a, b, paired)
+    if found is None:
+        return None
+    low, high = found.confidence_interval(0.95)
+    return math.exp(low), math.exp(high)
 
 
 def ratio_p(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Two-sided p that b/a is 1, Welch's t on logarithms of trials taken apart; None below two
+    """Two-sided p that b/a is 1, Welch's t on logarithms of independent trials; None below two
     trials a side. Below 0.05 exactly where :func:`ratio_interval` excludes 1."""
+    found = _test_of_logarithms(a, b, paired=False)
+    if found is None:
+        return None
+    if len({*a}) == len({*b}) == 1:  # no spread, so no t
+        return float(a[0] == b[0])
+    return float(found.pvalue)
+
+
+def _test_of_logarithms(a: Sequence[float], b: Sequence[float], paired: bool) -> Any:
+    """scipy's t test of log b - log a; None below two trials a side or with a trial of 0."""
     from scipy import stats  # slow to import: collecting tests does without
 
     if min(len(a), len(b)) < 2 or min(*a, *b) <= 0:
         return None
-    log_a, log_b = np.log(np.asarray(a, float)), np.log(np.asarray(b, float))
-    if log_a.std() == log_b.std() == 0.0:
-        return float(log_a[0] == log_b[0])
-    return float(stats.ttest_ind(log_a, log_b, equal_var=False).pvalue)
+    before, after = np.log(np.asarray(a, float)), np.log(np.asarray(b, float))
+    with warnings.catch_warnings():
+        # Trials that are equal have no spread; scipy warns, and its interval is the ratio itself.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        if paired:
+            return stats.ttest_rel(after, before)
+        return stats.ttest_ind(after, before, equal_var=False)

@@ -17,7 +17,8 @@ from harness.runs.store import RunRows
 from harness.schema.results import Comparison
 from harness.schema.rows import LossRow, PredictionRow
 from harness.stats.intervals import TableSums, studentized
-from harness.stats.paired import ALPHA, minimum_detectable, sign_flip
+from harness.stats.paired import ALPHA, sign_flip
+from harness.stats.power import minimum_detectable
 
 TABLES = 60
 """As many as mini's test split has, of one to five questions each."""
