@@ -3,7 +3,7 @@
 Loaded model + variant + token rows -> :class:`FinetuneResult`: the curve, numbered checkpoints, an
 adapter folder; the tuned model stays in ``loaded.model``. The loop is
 ``mlx_lm.tuner.trainer.train``; its batches, loss, optimizer and callbacks are ours
-(``session.py``). ``out`` must be the same folder when a killed run is started again: it then goes
+(``loop.py``). ``out`` must be the same folder when a killed run is started again: it then goes
 on from the last resume state. Evaluation is not done here.
 """
 
@@ -28,9 +28,9 @@ from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.progress import ProgressCallback, silent
 from harness.schema.stage_results import Training
 from harness.sharding import Shard
-from harness.train.checkpoints import StateStore, checkpoints_in, damaged_files
 from harness.train.curve import Curve
-from harness.train.loop import PhaseMemories, Session, TrainingHooks
+from harness.train.loop import PhaseMemories, TrainingHooks, TrainingJob, TrainingLoop
+from harness.train.resume_state import StateStore, checkpoints_in, damaged_files
 from harness.train.trainable import apply_variant, remove_temporaries, save_adapter
 from harness.train.validate import mean_loss, validation_rows
 from harness.train.variant import Variant
@@ -104,25 +104,25 @@ def finetune(
         loaded.model.load_weights(str(out / ADAPTER_FILE), strict=False)
         loaded.model.eval()
         return finished
-    session = Session(loaded.model, variant, loaded.base.id, out, hooks)
-    session.acceleration = acceleration
-    session.run(train, subset, seed, store)
+    job = TrainingJob(loaded.model, variant, loaded.base.id, out, train, subset, seed)
+    loop = TrainingLoop(job, store, hooks.progress, acceleration)
+    loop.run()
     result = FinetuneResult(
-        curve=session.curve.points,
-        wall_s=session.elapsed_s(),
+        curve=loop.curve.points,
+        wall_s=loop.elapsed_s(),
         checkpoints=[checkpoint.iteration for checkpoint in checkpoints_in(out)],
-        train=session.memory.of("train"),
-        validation=session.memory.of("validate"),
+        train=loop.memory.of("train"),
+        validation=loop.memory.of("validate"),
         adapter=out,
-        resumed_from=session.resumed_from,
-        overhead_s=session.overhead_s,
-        step_s=session.step_s,
+        resumed_from=loop.resumed_from,
+        overhead_s=loop.overhead_s,
+        step_s=loop.step_s,
         acceleration=acceleration,
         notes=store.notes,
     )
     if share.rank == 0:
         save_adapter(loaded.model, variant, loaded.base.id, out)
-        _write_result(out, result, fingerprint, store.vouched)
+        _write_result(out, result, fingerprint, store.checksums)
         store.clear()
     return result
 

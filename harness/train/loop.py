@@ -1,9 +1,9 @@
-"""One run of mlx-lm's trainer, watched: validation, checkpoints, resume states, NaN, progress.
+"""One run of mlx-lm's trainer, with validation, checkpoints, resume states, NaN and progress.
 
-``train`` of ``mlx_lm/tuner/trainer.py`` (0.32.2) asks our batch iterator for each batch and calls
-us after each step; everything else happens in between, outside of its step timer, on weights after
-exactly N iterations. Its own validation and saving stay off: the one validates before the step it
-is numbered by, the other writes files that a kill can tear.
+``train`` of ``mlx_lm/tuner/trainer.py`` (0.32.2) takes each batch from our iterator and calls us
+after each step; everything else happens in between, outside of its step timer, on the weights after
+exactly N iterations. Its own validation and saving stay off: it validates before the step that the
+validation is numbered by, and it writes files that a kill can leave incomplete.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from harness.models.cpu.cross_entropy import prepare
 from harness.progress import ProgressCallback, silent
 from harness.schema.variant_result import PhaseMemory
 from harness.train.batches import BatchIterator, Schedule
-from harness.train.checkpoints import ResumeState, StateStore, write_checkpoint
 from harness.train.curve import Curve, reports_at, validates_at
 from harness.train.mlx_lm_trainer import errors_explained, train_with_mlx_lm
+from harness.train.resume_state import ResumeState, StateStore, write_checkpoint
 from harness.train.trainable import build_optimizer
 from harness.train.validate import mean_loss
 from harness.train.variant import Variant
@@ -78,81 +78,92 @@ class PhaseMemories:
         return {name: memory and memory.model_dump() for name, memory in found.items()}
 
 
-class Session:
-    """State of one training; :meth:`run` is called once."""
+@dataclass(frozen=True)
+class TrainingJob:
+    """What is trained, on which rows, and where it is saved."""
+
+    model: nn.Module
+    variant: Variant
+    base: str
+    """Name of the base model, for the adapter's configuration."""
+    out: Path
+    train: Sequence[TokenizedExample]
+    subset: Sequence[TokenizedExample]
+    """The rows to validate on."""
+    seed: int
+
+
+class TrainingLoop:
+    """One training; :meth:`run` is called once."""
 
     def __init__(
-        self, model: nn.Module, variant: Variant, base: str, out: Path, hooks: TrainingHooks
+        self, job: TrainingJob, store: StateStore, progress: ProgressCallback, acceleration: Any
     ) -> None:
-        self.curve = Curve(variant.grad_accumulation_steps)
-        self.resumed_from: int | None = None
+        """Prepare to train from the newest resume state of ``store``, if there is one.
+
+        Args:
+            job: what to train.
+            store: the resume states of this training.
+            progress: called after every iteration and every validation batch.
+            acceleration: JSON of the kernel choice that the model computes with.
+        """
+        variant = job.variant
+        self.memory = PhaseMemories()
         self.overhead_s = 0.0
         self.step_s = 0.0
-        self.acceleration: Any = None
-        self.memory = PhaseMemories()
-        self._model = model
+        self._job = job
+        self._model = job.model
         self._variant = variant
-        self._base = base
-        self._out = out
+        self._store = store
+        self._acceleration = acceleration
         self._world = mx.distributed.init()
-        self._progress = hooks.progress if self._world.rank() == 0 else silent
+        self._progress = progress if self._world.rank() == 0 else silent
         self._training = ExitStack()
         """Holds the phase ``train`` while it lasts."""
         self._trains = False
-        self._started = time.perf_counter()
-        self._earlier_s = 0.0
-        self._mark = self._started
-        self._saved = self._started
-        self._save_cost_s = 0.0
+        self._started = self._mark = self._saved = time.perf_counter()
+        self._earlier_s = self._save_cost_s = 0.0
+        self._optimizer = build_optimizer(variant, job.model)
+        self._lengths = tuple(len(row.tokens) for row in job.train)
+        self._batches = BatchIterator(
+            job.train,
+            Schedule(self._lengths, variant.batch_size, job.seed),
+            variant.grad_accumulation_steps,
+            variant.mask_prompt,
+            variant.max_seq_length,
+        )
+        self._batches.on_iteration_end = self._on_iteration_end
+        self._batches.on_batch_ready = self._on_batch_ready
+        self.curve = Curve(variant.grad_accumulation_steps)
+        self.resumed_from: int | None = None
+        if store.newest is not None:
+            self._resume(store.newest)
 
     def elapsed_s(self) -> float:
         """Wall time so far, that of a cut-off run included."""
         return self._earlier_s + time.perf_counter() - self._started
 
-    def run(
-        self,
-        train: Sequence[TokenizedExample],
-        subset: Sequence[TokenizedExample],
-        seed: int,
-        store: StateStore,
-    ) -> None:
-        """Train to the end, from the newest resume state of ``store`` if there is one."""
-        variant = self._variant
-        self._subset = subset
-        self._store = store
-        self._optimizer = build_optimizer(variant, self._model)
-        schedule = Schedule(tuple(len(row.tokens) for row in train), variant.batch_size, seed)
-        self._batches = BatchIterator(
-            train,
-            schedule,
-            variant.grad_accumulation_steps,
-            variant.mask_prompt,
-            variant.max_seq_length,
-        )
-        start = self._resume()
-        self._batches.start = start
-        self._batches.on_iteration_end = self._on_iteration_end
-        self._batches.on_batch_ready = self._on_batch_ready
-        self._first = start + 1
+    def run(self) -> None:
+        """Train to the end; the model is left in evaluation mode."""
+        start, last = self._batches.start, self._variant.iters
         mx.eval(self._model.parameters(), self._optimizer.state)
         prepare(self._model)
-        longest = max(schedule.lengths)
-        with self._training, errors_explained(variant, longest):
-            if start < variant.iters:
+        with self._training, errors_explained(self._variant, max(self._lengths)):
+            if start < last:
                 train_with_mlx_lm(
                     self._model,
                     self._optimizer,
-                    variant,
-                    variant.iters - start,
-                    self._out,
+                    self._variant,
+                    last - start,
+                    self._job.out,
                     self._batches,
                     self,
                 )
-            self._on_iteration_end(variant.iters)
+            self._on_iteration_end(last)
         self._model.eval()
 
     def _on_batch_ready(self) -> None:
-        """A batch is ready: mlx-lm's step begins."""
+        """Note that a batch is ready and mlx-lm's step begins."""
         if not self._trains:
             self._trains = True
             self._training.enter_context(self.memory.phase("train"))
@@ -172,7 +183,7 @@ class Session:
         counts = self._batches.counts
         # mlx-lm reports the mean over ranks of sum/denominator: undo both for the sum.
         nats = loss * counts.denominator * self._world.size()
-        timed = None if iteration == self._first else seconds
+        timed = None if iteration == self._batches.start + 1 else seconds  # it compiles
         self.curve.add(nats, counts.targets, counts.tokens, timed)
         self._progress(f"fine-tune {self._variant.name}", iteration, self._variant.iters)
 
@@ -180,18 +191,20 @@ class Session:
         """mlx-lm's callback; its validation is off."""
 
     def _on_iteration_end(self, done: int) -> None:
-        """Everything that looks at the weights after ``done`` iterations."""
+        """Do all that needs the weights after ``done`` iterations: report, validate, save."""
         begun = time.perf_counter()
         if done == self._batches.start:
             self._mark = begun  # what preceded was preparation
-        if self._restored_at == done:
+        if self.resumed_from == done:
             return  # it was all done before the state was saved
         if reports_at(self._variant, done):
             self._row(done)
         if done and (done % self._variant.save_every == 0 or done == self._variant.iters):
             if self._world.rank() == 0:
-                self._store.vouch(
-                    write_checkpoint(self._model, self._variant, self._base, self._out, done)
+                self._store.add_checkpoint(
+                    write_checkpoint(
+                        self._model, self._variant, self._job.base, self._job.out, done
+                    )
                 )
             self._save_state(done)
         elif self._state_is_due(done):
@@ -207,7 +220,7 @@ class Session:
             self._training.close()
             self._trains = False
             with self.memory.phase("validate"):
-                loss = mean_loss(self._model, self._subset, size, self._progress, label)
+                loss = mean_loss(self._model, self._job.subset, size, self._progress, label)
             self._model.train()
             if not math.isfinite(loss):
                 raise self._diverged(loss, done)
@@ -220,36 +233,33 @@ class Session:
         return time.perf_counter() - self._saved >= pause
 
     def _save_state(self, done: int) -> None:
-        """Between two accumulation boundaries mlx-lm holds gradients that cannot be reached."""
+        """Save a resume state, if this is a boundary of gradient accumulation.
+
+        Between two boundaries mlx-lm holds gradients that cannot be reached.
+        """
         boundary = done % self._variant.grad_accumulation_steps == 0
         if not boundary or done == self._variant.iters:
             return
         begun = time.perf_counter()
         state = ResumeState(
-            done, self.curve.state(), self.elapsed_s(), self.acceleration, self.memory.state()
+            done, self.curve.state(), self.elapsed_s(), self._acceleration, self.memory.state()
         )
         self._store.save(self._model, self._optimizer, state)
         self._saved = time.perf_counter()
         self._save_cost_s = self._saved - begun
 
-    def _resume(self) -> int:
-        """The iteration to go on from; 0 from scratch."""
-        self._restored_at = -1
-        state = self._store.newest
-        if state is None:
-            return 0
+    def _resume(self, state: ResumeState) -> None:
         self._store.restore(self._model, self._optimizer)
         self.curve = Curve.restored(state.curve, self._variant.grad_accumulation_steps)
         self._earlier_s = state.elapsed_s
         self.memory.restore(state.memory)
-        self.resumed_from = self._restored_at = state.iteration
-        return state.iteration
+        self.resumed_from = self._batches.start = state.iteration
 
     def _diverged(self, loss: float, iteration: int) -> UserError:
-        """The message for a loss that is no number; nothing of the run is kept."""
+        """The error for a loss that is not finite; removes all that the training has saved."""
         self._store.clear()
-        shutil.rmtree(self._out / "checkpoints", ignore_errors=True)
-        for file in self._out.glob("*_adapters.safetensors"):
+        shutil.rmtree(self._job.out / "checkpoints", ignore_errors=True)
+        for file in self._job.out.glob("*_adapters.safetensors"):
             file.unlink()
         name = self._variant.name
         if iteration == 0:

@@ -25,8 +25,8 @@ from harness.pipeline.preflight import check_writable
 from harness.pipeline.session import Session
 from harness.runs.checksums import write_checksums
 from harness.runs.store import read_run
-from harness.train.checkpoints import StateStore
 from harness.train.finetune import RESULT, _damage
+from harness.train.resume_state import StateStore
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "recovery.md").read_text("utf-8")
@@ -89,7 +89,9 @@ def of_a_training(folder: Path) -> list[str]:
     write_json(folder / "work" / RESULT, {"files": {"adapters.safetensors": "0"}})
     store = StateStore(state.parent, "fingerprint")
     assert store.newest is None
-    assert not store._whole({"checkpoints/0000001/adapters.safetensors": "0"}, state.name)
+    assert not store._checkpoints_intact(
+        {"checkpoints/0000001/adapters.safetensors": "0"}, state.name
+    )
     return [*store.notes, *_damage(folder / "work")]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from training_rows import make_variant
 
-import harness.train.loop as session_module
+import harness.train.loop as training_loop
 from harness.data.tokens import TokenizedExample
 from harness.models.load import LoadedModel
 from harness.train.finetune import FinetuneResult, finetune
@@ -25,8 +25,8 @@ class CutOffError(Exception):
 
 @pytest.fixture(autouse=True)
 def save_at_every_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "STATE_EVERY_S", 0.0)
-    monkeypatch.setattr(session_module, "_STATE_SHARE", 0.0)
+    monkeypatch.setattr(training_loop, "STATE_EVERY_S", 0.0)
+    monkeypatch.setattr(training_loop, "_STATE_SHARE", 0.0)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def train(loader: Loader, short: Variant, rows: Rows, valid: Rows) -> Callable[.
             if label.startswith("fine-tune") and done == stop:
                 raise CutOffError
 
-        watch = session_module.TrainingHooks(progress, kernels)
+        watch = training_loop.TrainingHooks(progress, kernels)
         return finetune(loader(short), short, rows, valid, out, 0, watch)
 
     return run

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from training_rows import make_variant
 
-import harness.train.loop as session_module
+import harness.train.loop as training_loop
 from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
 from harness.models.cpu.accelerate import Acceleration, accelerate
 from harness.models.load import LoadedModel, load
-from harness.train.checkpoints import checkpoints_in
 from harness.train.finetune import FinetuneResult, finetune, read_result
+from harness.train.resume_state import checkpoints_in
 from harness.train.trainable import apply_variant, build_optimizer, trainable
 from harness.train.validate import mean_loss, validation_rows
 from harness.train.variant import OPTIMIZER_OPTIONS, Variant
@@ -81,13 +81,13 @@ def test_train_loss_is_token_weighted_since_the_previous_row(
     loader: Loader, rows: Rows, valid: Rows, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[float, int]] = []
-    add = session_module.Curve.add
+    add = training_loop.Curve.add
 
     def spy(self, nats, targets, tokens, seconds):  # type: ignore[no-untyped-def]
         seen.append((nats, targets))
         add(self, nats, targets, tokens, seconds)
 
-    monkeypatch.setattr(session_module.Curve, "add", spy)
+    monkeypatch.setattr(training_loop.Curve, "add", spy)
     _, result = run(loader, make_variant("article/lora"), rows, valid, out)
     nats, targets = sum(n for n, _ in seen[2:]), sum(t for _, t in seen[2:])
     assert result.curve[-1].train_loss == nats / targets

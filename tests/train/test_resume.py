@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from training_rows import make_variant
 
-import harness.train.loop as session_module
+import harness.train.loop as training_loop
 from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
@@ -51,8 +51,8 @@ def without_times(result: FinetuneResult) -> FinetuneResult:
 
 @pytest.fixture(autouse=True)
 def save_at_every_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "STATE_EVERY_S", 0.0)
-    monkeypatch.setattr(session_module, "_STATE_SHARE", 0.0)
+    monkeypatch.setattr(training_loop, "STATE_EVERY_S", 0.0)
+    monkeypatch.setattr(training_loop, "_STATE_SHARE", 0.0)
 
 
 def adapter(out: Path) -> bytes:

@@ -16,8 +16,8 @@ from training_rows import make_variant
 from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.models.load import LoadedModel
-from harness.train.checkpoints import checkpoints_in
 from harness.train.finetune import finetune
+from harness.train.resume_state import checkpoints_in
 from harness.train.variant import Variant
 
 Loader = Callable[[Variant], LoadedModel]

@@ -1,11 +1,13 @@
-"""Checkpoints that anyone can load, and the resume state that makes a killed run go on.
+"""The state that a killed training is resumed from, and the checkpoints that anyone can load.
 
 A checkpoint is an adapter folder of mlx-lm's form, ``checkpoints/0000020/``, with the file under
-mlx-lm's own name, ``0000020_adapters.safetensors``, beside the adapter. The resume state is ours:
-weights, optimizer state, random state, curve and iteration (which is the data position too, see
-``batches.py``) in one safetensors file, written whole, then announced with its checksum by a
-second file. Two generations are kept: a damaged one is moved aside, named, and the older is used.
-A state vouches for the checkpoints before it, which nothing else would ever write again.
+mlx-lm's own name, ``0000020_adapters.safetensors``, beside the adapter.
+
+A resume state is this project's: weights, optimizer state, random state, curve and iteration
+(which is the data position too, see ``batches.py``) in one safetensors file. Its manifest, a second
+file with its checksum, is written when it is complete. Two states are kept: a damaged one is named
+and moved aside, and the older one is used. A state also holds the checksums of the checkpoints
+before it, since a resumed training does not write them again.
 """
 
 from __future__ import annotations
@@ -57,11 +59,11 @@ def checkpoints_in(out: Path) -> list[Checkpoint]:
     return [Checkpoint(int(f.name), f) for f in folders if (f / ADAPTER_FILE).is_file()]
 
 
-def damaged_files(folder: Path, told: dict[str, str]) -> list[str]:
-    """Those of ``told`` (name -> SHA-256) that are not in ``folder`` as they were written."""
+def damaged_files(folder: Path, checksums: dict[str, str]) -> list[str]:
+    """The files of ``checksums`` (name -> SHA-256) that are missing or changed in ``folder``."""
     return [
         name
-        for name, digest in told.items()
+        for name, digest in checksums.items()
         if not (folder / name).is_file() or sha256_file(folder / name) != digest
     ]
 
@@ -84,16 +86,16 @@ class StateStore:
     """Resume states of one training, in ``folder``.
 
     A state of other data, settings or versions (another ``fingerprint``) is not used. Of several
-    ranks the first one saves, and says by ``at`` which iteration's state the others shall use:
-    they hold copies of its states (`pipeline/ranked.py`), not of its checkpoints.
+    ranks only the first one saves; the others use the state of iteration ``at``, which the first
+    one chose. They hold copies of its states (`distributed/`), not of its checkpoints.
     """
 
     def __init__(self, folder: Path, fingerprint: str, at: int | None = None) -> None:
         self.folder = folder
         self.fingerprint = fingerprint
         self.notes: list[str] = []
-        """What the user should know: states that were damaged or belonged to something else."""
-        self.vouched: dict[str, str] = {}
+        """Sentences for the user: which states were damaged or belonged to other settings."""
+        self.checksums: dict[str, str] = {}
         """SHA-256 of the checkpoints' files, by their path from the training's folder."""
         self._saves = mx.distributed.init().rank() == 0
         self._at = at
@@ -110,17 +112,17 @@ class StateStore:
         arrays = {f"weights.{name}": array for name, array in trainable(model).items()}
         arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(optimizer.state)}
         arrays["random"] = _random_key()
-        meta = {"fingerprint": self.fingerprint, "checkpoints": self.vouched, **asdict(state)}
+        meta = {"fingerprint": self.fingerprint, "checkpoints": self.checksums, **asdict(state)}
         path = self.folder / f"state-{state.iteration:07d}.safetensors"
         save_arrays(path, arrays, {"tunebench": json.dumps(meta)})
         write_json(path.with_suffix(".json"), {"sha256": sha256_file(path)})
-        self._forget(self._announced()[_KEPT:])
+        self._forget(self._manifests()[_KEPT:])
 
-    def vouch(self, checkpoint: Checkpoint) -> None:
-        """Have the next states tell whether ``checkpoint`` is still what was written."""
+    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Put the checksums of ``checkpoint`` into the states that are saved from now on."""
         for file in (checkpoint.path / ADAPTER_FILE, checkpoint.path / ADAPTER_CONFIG):
             name = file.relative_to(self.folder.parent).as_posix()
-            self.vouched[name] = sha256_file(file)
+            self.checksums[name] = sha256_file(file)
 
     def restore(self, model: nn.Module, optimizer: Any) -> None:
         """Put weights, optimizer state and random state of :attr:`newest` in place."""
@@ -140,29 +142,29 @@ class StateStore:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _newest(self) -> ResumeState | None:
-        for announcement in self._announced():
-            path = announcement.with_suffix(".safetensors")
-            meta = self._checked(path, announcement)
+        for manifest in self._manifests():
+            path = manifest.with_suffix(".safetensors")
+            meta = self._checked(path, manifest)
             if meta is None:
                 continue
             if meta["fingerprint"] != self.fingerprint:
                 self.notes.append(f"{path.name} belongs to other settings or versions: not used")
-                self._forget([announcement])
+                self._forget([manifest])
                 continue
-            vouched = meta.pop("checkpoints", {})
+            checksums = meta.pop("checkpoints")
             if self._at is not None and meta["iteration"] != self._at:
                 continue
-            if self._saves and not self._whole(vouched, path.name):
-                self._forget([announcement])
+            if self._saves and not self._checkpoints_intact(checksums, path.name):
+                self._forget([manifest])
                 continue
-            self._path, self.vouched = path, vouched
+            self._path, self.checksums = path, checksums
             del meta["fingerprint"]
             return ResumeState(**meta)
         return None
 
-    def _whole(self, vouched: dict[str, str], state: str) -> bool:
-        """Whether every checkpoint before a state is undamaged; one that is not is moved aside."""
-        for name in damaged_files(self.folder.parent, vouched):
+    def _checkpoints_intact(self, checksums: dict[str, str], state: str) -> bool:
+        """Whether every checkpoint before a state is undamaged; a damaged one is moved aside."""
+        for name in damaged_files(self.folder.parent, checksums):
             folder = (self.folder.parent / name).parent
             if folder.is_dir():
                 folder.rename(self.folder / f"{folder.name}.damaged-{time.time_ns()}")
@@ -173,29 +175,29 @@ class StateStore:
             return False
         return True
 
-    def _announced(self) -> list[Path]:
+    def _manifests(self) -> list[Path]:
         return sorted(self.folder.glob("state-*.json"), reverse=True)
 
-    def _checked(self, path: Path, announcement: Path) -> dict[str, Any] | None:
-        """A state's metadata if its bytes are what was announced, else None, moved aside."""
+    def _checked(self, path: Path, manifest: Path) -> dict[str, Any] | None:
+        """A state's metadata if its checksum is the manifest's; else None, moved aside."""
         try:
-            told = json.loads(announcement.read_text(encoding="utf-8"))["sha256"]
-            if sha256_file(path) == told:
+            expected = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
+            if sha256_file(path) == expected:
                 loaded: Any = mx.load(str(path), return_metadata=True)
                 meta: dict[str, Any] = json.loads(loaded[1]["tunebench"])
                 return meta
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        for file in (path, announcement):
+        for file in (path, manifest):
             if file.exists():
                 file.replace(file.with_name(f"{file.name}.damaged"))
         self.notes.append(f"{path} is damaged (checksum): moved aside, an older state is used")
         return None
 
-    def _forget(self, announcements: list[Path]) -> None:
-        for announcement in announcements:
-            announcement.unlink(missing_ok=True)
-            announcement.with_suffix(".safetensors").unlink(missing_ok=True)
+    def _forget(self, manifests: list[Path]) -> None:
+        for manifest in manifests:
+            manifest.unlink(missing_ok=True)
+            manifest.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def _random_key() -> mx.array:
