@@ -1,9 +1,9 @@
 """Speeds and memory of two variants.
 
-Input: `trials.<variant>.jsonl` of two sides -> output: median rates and the ratio b/a with its
-interval. Trials of the same blocks (A B A B) are paired. A single trial, a busy machine or
-another machine gives no ratio, and the reason is said instead. Memory is one peak a phase and no
-trial, so its ratio has no interval.
+Input: `trials.<variant>.jsonl` of two variants -> output: median rates and the ratio b/a with its
+interval. Trials of the same blocks (A B A B) are paired. A single trial, a busy machine or another
+machine gives no ratio, and the record holds the reason instead. Memory is one peak a phase and not
+repeated, so its ratio has no interval.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def same_timing(a: RunVariant, b: RunVariant) -> bool:
     timed = [side.run.results.variants[side.variant].throughput for side in (a, b)]
     if timed[0] is None or timed[1] is None or timed[0].measured_at != timed[1].measured_at:
         return False
-    # Variants timed in turns may carry the same minute.
+    # Variants whose trials were interleaved may carry the same minute.
     return a.run.trials(a.variant) == b.run.trials(b.variant)
 
 

@@ -38,7 +38,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class PairComparison:
-    """Everything that is said about side b beside side a."""
+    """Everything that is compared of b beside a."""
 
     a: str
     b: str

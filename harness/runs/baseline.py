@@ -66,7 +66,7 @@ def _swap(work: Path, target: Path, run_id: str) -> Path | None:
 
 
 def _reason(error: OSError) -> str:
-    """What the disk said; copytree gathers one error a file, as (source, target, text)."""
+    """The system's message; copytree gathers one error a file, as (source, target, text)."""
     if isinstance(error, shutil.Error) and error.args and error.args[0]:
         first = error.args[0][0]
         return str(first[2] if isinstance(first, tuple) else first)

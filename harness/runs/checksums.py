@@ -1,10 +1,10 @@
-"""What the files of a run were when they were written, so that damage is noticed on reading.
+"""Checksums of a run's files, so that damage is noticed when they are read.
 
-A run's folder -> `checksums.json` in it: size, lines and SHA-256 of `results.json` and of the row
-files. A file of the old size with other bytes is refused, and so are rows with lines missing: that
-is a disk's work (a cut `results.json` is no JSON). One that was edited by hand is used, and said
-to be changed. Reports and charts, which can be made again, are not covered, nor are runs of
-versions that wrote no checksums.
+Input: a run's folder -> output: `checksums.json` in it, with the size, lines and SHA-256 of
+`results.json` and of the row files. A file of the same size with other bytes is refused, and so is
+a row file that lacks lines: both are damage (a cut `results.json` is no JSON). A file that was
+edited by hand is used, and a message says that it changed. Not covered: reports and charts, which
+can be made again, and runs of versions that wrote no checksums.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def check(file: Path) -> None:
     """
     listed = file.with_name(CHECKSUMS_FILE)
     try:
-        told = json.loads(listed.read_text(encoding="utf-8")).get(file.name)
-        if told is None:
+        described = json.loads(listed.read_text(encoding="utf-8")).get(file.name)
+        if described is None:
             return
-        bytes_, lines = told["bytes"], told["lines"]
+        bytes_, lines = described["bytes"], described["lines"]
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -50,7 +50,7 @@ def check(file: Path) -> None:
         found = _describe(file.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-    if found == told:
+    if found == described:
         return
     shorter = file.suffix == ".jsonl" and found["lines"] < lines
     damaged = found["bytes"] == bytes_ or shorter

@@ -116,7 +116,7 @@ def write_run(
         results_dir: where the run's folder is made; its name is the run's.
         results: the record, comparisons and gates included.
         rows: the files beside `results.json`.
-        finish: adds what is told from the record (the report, the charts) to the folder, before
+        finish: adds what is made from the record (the report, the charts) to the folder, before
             its files are hashed and it gets its name.
 
     Raises:
@@ -195,8 +195,8 @@ def _parse_results(file: Path) -> Results:
     except (OSError, ValueError) as error:
         raise UserError(f"{file} is damaged: {error}. {remedy}") from error
     except (KeyError, TypeError, AttributeError) as error:
-        told = f"it lacks what its schema_version has ({error})"
-        raise UserError(f"{file} is damaged: {told}. {remedy}") from error
+        reason = f"it lacks what its schema_version has ({error})"
+        raise UserError(f"{file} is damaged: {reason}. {remedy}") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(
@@ -250,7 +250,7 @@ def _row(kind: type[Row], line: bytes, place: str) -> Row:
     try:
         return kind.model_validate_json(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        told = f"byte {error.start + 1} of the line is no UTF-8 ({error.reason})"
+        reason = f"byte {error.start + 1} of the line is no UTF-8 ({error.reason})"
     except ValidationError as error:
-        told = describe_error(error)
-    raise UserError(f"{place} is damaged: {told}. {checksums.REMEDY}")
+        reason = describe_error(error)
+    raise UserError(f"{place} is damaged: {reason}. {checksums.REMEDY}")

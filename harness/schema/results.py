@@ -2,7 +2,7 @@
 
 Input and output: pydantic models <-> the JSON of DESIGN §4, names and nesting exactly; an unknown
 key is an error, so that a misspelt field cannot pass silently. What one variant holds is in
-``variant_schema``; the rows of the files beside (losses, predictions, speed trials) in ``rows``.
+``variant_result``; the rows of the files beside (losses, predictions, speed trials) in ``rows``.
 Not covered: where the files lie and how they are written (``store``).
 
 Rates are 0..1, sizes bytes, times seconds; a section whose suite was not selected is null and its
@@ -110,7 +110,7 @@ class Comparison(Record):
 
 
 class GateResult(Record):
-    """One metric of one variant held against the baseline."""
+    """One metric of one variant judged against the baseline."""
 
     metric: str = Field(description="The metric's name in gates.toml.")
     variant: str = Field(description="The variant that was checked.")
