@@ -72,7 +72,7 @@ def evaluate(
         model: an mlx-lm model; put in evaluation mode and back.
         examples: tokenized texts; no examples give an empty list.
         batch_size: rows in one forward pass.
-        progress: told the examples done.
+        progress: called with the number of examples done.
         kept: batches of an earlier, killed process, which are not scored again; new ones are
             added.
         share: of several ranks, which batches are this one's; all get every result.

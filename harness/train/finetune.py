@@ -232,7 +232,7 @@ def _fingerprint(
 def _write_result(
     out: Path, result: FinetuneResult, fingerprint: str, checkpoints: dict[str, str]
 ) -> None:
-    """``finetune.json``: written last, so that its presence says the training is whole."""
+    """Write ``finetune.json`` last, so that its presence means that the training is complete."""
     # Found again from the folder, which may be moved.
     record = result.model_dump(mode="json", exclude={"adapter", "checkpoints"})
     files = checkpoints | {name: sha256_file(out / name) for name in (ADAPTER_FILE, ADAPTER_CONFIG)}

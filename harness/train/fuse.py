@@ -34,7 +34,7 @@ class FusedSize:
 
 
 def fuse(loaded: LoadedModel, out: Path, dequantize: bool) -> FusedSize:
-    """Write the fused model to ``out`` and say what it weighs.
+    """Write the fused model to ``out`` and return its size.
 
     Args:
         loaded: the base with an adapter applied (for ``full`` the weights are the model's own).

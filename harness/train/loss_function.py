@@ -1,7 +1,8 @@
-"""The loss, defined once: negative log-likelihood of real target tokens, never of a pad.
+"""The loss of training and validation: negative log-likelihood of real tokens, never of a pad.
 
-Input: a padded token matrix and one ``[start, length]`` span a row. Output: nats per target, masks
-and sums that training, validation during training and the evaluation share. A target is the token
+Input: a padded token matrix ``(rows, longest)`` and one ``[start, length]`` span a row,
+``(rows, 2)``. Output: nats per target, masks and sums. The evaluation after training is
+``measure/loss.py``. A target is the token
 at position ``j`` with ``max(1, start) <= j < length``: ``start`` 0 scores the whole text
 (``full_text``), the prompt's length scores SQL and stop token (``completion``). mlx-lm's own loss
 also scores the pad at position ``length`` (``mlx_lm/tuner/trainer.py: default_loss``, 0.32.2).

@@ -1,4 +1,4 @@
-"""`mlx_lm.tuner.trainer.train` called as a library: silent, without lasting patches, errors told.
+"""`mlx_lm.tuner.trainer.train` called as a library: silent, without lasting patches.
 
 Model + optimizer + variant + our batches and callback -> the model trained in place. What mlx-lm's
 function does besides training (a table on standard output, a patched block class, a compiled step
@@ -31,7 +31,7 @@ def train_with_mlx_lm(
 ) -> None:
     """Run ``iterations`` of mlx-lm's loop.
 
-    ``callback`` hears of every loss; validation and saving are its business. ``out`` must exist or
+    ``callback`` is called with every loss and does the validation and saving. ``out`` must exist or
     be creatable: mlx-lm writes its own last adapter there, which is removed.
     """
     from mlx_lm.tuner import trainer

@@ -78,7 +78,7 @@ def _linear(model: nn.Module) -> str:
 
 
 def _start_from(model: nn.Module, path: Path) -> None:
-    """Load ``resume_adapter_file`` into the adapter layers, every mismatch told at once."""
+    """Load ``resume_adapter_file`` into the adapter layers, naming every mismatch at once."""
     weights: dict[str, mx.array] = mx.load(str(path))  # type: ignore[assignment]
     known = trainable(model)
     faults = [

@@ -3,7 +3,7 @@
 Input: a mapping with mlx-lm's own keys (0.32.2, ``mlx_lm/lora.py: CONFIG_DEFAULTS``) plus
 ``fine_tune_type: base``, ``description``, ``quantize`` and ``validate_at``. Output: a frozen
 :class:`Variant`. Reading files and the command line is ``variants.py``; nothing here imports mlx,
-so that a mistake is told before a model is loaded.
+so that a mistake is reported before a model is loaded.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Variants by name, file and command line: `fixtures/variants/*.yaml` or a YAML of the user's.
 
 Input: what follows ``--variant`` and ``--set``. Output: checked :class:`Variant` records, one a
-name, command line before file before default. Everything wrong with a file is told at once, the
+name, command line before file before default. Everything wrong with a file is reported at once, the
 nearest allowed names first. Does not touch the model: :func:`check_against` compares with its
 config once that is known, before any weight is loaded.
 """
