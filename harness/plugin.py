@@ -19,6 +19,7 @@ import pytest
 
 from harness import options as option_table
 from harness import plugin_fixtures, plugin_ranks
+from harness.compare.analysis import analyse
 from harness.compare.gates import failed
 from harness.disk.files import refusal
 from harness.errors import UserError
@@ -196,7 +197,7 @@ def _write_runs(session: pytest.Session, tunebench: Session) -> None:
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The comparison table and where the run lies."""
     for run in config.stash.get(WRITTEN, []):
-        summary = terminal_summary(run)
+        summary = terminal_summary(analyse([run]))
         terminalreporter.section(f"tunebench: {run.id}")
         terminalreporter.write_line(summary)
         terminalreporter.write_line(f"results: {run.folder}")

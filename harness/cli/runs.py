@@ -78,19 +78,18 @@ def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any],
     from harness.runs.store import read_run
 
     analysis = analyse_against_first([read_run(where) for where in (run_a, run_b, *more)])
-    pairs, speeds, memory = analysis.pairs, analysis.speeds, analysis.memory
     value = {
-        "claim": what_may_be_claimed(analysis.seeds, pairs),
+        "claim": what_may_be_claimed(analysis),
         "comparisons": [record.model_dump(mode="json") for record in analysis.records],
         "descriptive": [
             {"a": pair.a, "b": pair.b, "metrics": [asdict(item) for item in pair.descriptive]}
-            for pair in pairs
+            for pair in analysis.pairs
         ],
         "seeds": [asdict(difference) for difference in analysis.seed_differences],
-        "speeds": [asdict(ratio) for ratio in speeds],
-        "memory": [asdict(ratio) for ratio in memory],
+        "speeds": [asdict(ratio) for ratio in analysis.speeds],
+        "memory": [asdict(ratio) for ratio in analysis.memory],
     }
-    return value, render_comparison(analysis.runs, pairs, speeds, memory, analysis.seeds)
+    return value, render_comparison(analysis)
 
 
 def report_command(
@@ -106,30 +105,22 @@ def report_command(
     """
     if html and out is None:
         raise UserError("--html writes a page: say where with --out DIR.")
-    from harness.disk import files
+    from harness.compare.analysis import analyse
     from harness.report.article import load_article
-    from harness.report.report import render_reports
-    from harness.runs.file_names import PAGE_FILE, REPORT_FILE
+    from harness.report.report import render_report
+    from harness.runs.file_names import REPORT_FILE
     from harness.runs.store import read_run
 
-    stored = [read_run(run) for run in runs]
+    analysis = analyse([read_run(run) for run in runs])
     published = load_article() if article else None
-    report = render_reports(stored, published)
-    value: dict[str, Any] = {"runs": [run.id for run in stored], "files": [], "markdown": report}
+    value: dict[str, Any] = {"runs": [run.id for run in analysis.runs], "files": []}
     if out is None:
-        return value, report
-    from harness.report.charts.curves import render_charts
+        report = render_report(analysis, published)
+        return {**value, "markdown": report}, report
+    from harness.report.write import write_report
 
-    for name, svg in render_charts(stored).items():
-        files.write_text(out / name, svg)
-        value["files"].append(str(out / name))
-    files.write_text(out / REPORT_FILE, report)
-    value["files"].append(str(out / REPORT_FILE))
-    if html:
-        from harness.report.page.page import render_page
-
-        files.write_text(out / PAGE_FILE, render_page(stored, published))
-        value["files"].append(str(out / PAGE_FILE))
+    value["files"] = [str(file) for file in write_report(analysis, out, published, html)]
+    value["markdown"] = (out / REPORT_FILE).read_text(encoding="utf-8")
     return value, "Written:\n" + "\n".join(value["files"])
 
 

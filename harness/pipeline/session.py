@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness.compare import thresholds
+from harness.compare.analysis import analyse
 from harness.data.prompts import style
 from harness.data.sampling import stratified
 from harness.data.sources.resolve import resolve_dataset
@@ -185,7 +186,7 @@ class Session:
         if self.options.many_seeds and written:
             name = self._seeds_name()
             page = self.options.results_dir / f"{name}-seeds.md"
-            write_text(page, render_seeds(name, written))
+            write_text(page, render_seeds(name, analyse(written)))
         if self.options.bless and self.options.baseline is not None and written:
             target = self.baseline.folder if self.baseline else self.options.baseline
             kept = baseline.bless(written[-1], target)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from harness.compare.sides import limited, sample_note, sides_of
 from harness.markdown import escape
@@ -37,6 +38,11 @@ class Column:
     def result(self) -> VariantResult:
         """Everything that was measured on the variant."""
         return self.run.results.variants[self.variant]
+
+    @property
+    def key(self) -> tuple[Path, str]:
+        """What identifies it in an analysis: the run's folder and the variant."""
+        return self.run.folder, self.variant
 
     @property
     def curve(self) -> list[CurvePoint]:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.bundled import PROJECT_ROOT
-from harness.compare.seeds import seed_differences, seed_runs
+from harness.compare.analysis import Analysis, analyse
+from harness.compare.seeds import seed_runs
 from harness.compare.sides import comparable_groups, limited
 from harness.disk import files
 from harness.errors import UserError
@@ -21,9 +22,7 @@ from harness.markdown import escape
 from harness.report.article import load_article
 from harness.report.article_section import article_section
 from harness.report.columns import Column, columns_of
-from harness.report.comparison import seeds_provenance, unrecorded_note
-from harness.report.conclusions import seed_claim
-from harness.report.page.page import render_page
+from harness.report.comparison import seeds_provenance, unrecorded_note, what_may_be_claimed
 from harness.report.provenance import provenance
 from harness.report.tables import quality_tables
 from harness.report.tables.seed_tables import seed_summary, spread_table
@@ -87,7 +86,9 @@ def leaderboard(results_dir: Path) -> str:
             parts.append(f"### {links}")
             parts += _tables(run, columns)
     for name, seeds in published_seeds(results_dir).items():
-        parts += [f"## Across seeds: {escape(name)}", seed_summary(seeds), _seed_links(name, seeds)]
+        analysis = analyse(seeds)
+        parts += [f"## Across seeds: {escape(name)}", seed_summary(analysis)]
+        parts.append(_seed_links(name, analysis))
     parts += ["## Published elsewhere", article_section(load_article(), runs)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -99,9 +100,9 @@ def readme_table(run: StoredRun) -> str:
 
 def readme_seeds(seeds: Sequence[StoredRun]) -> str:
     """The README's block on seeds: the spread of each variant, and what may be claimed."""
-    found = seed_runs(seeds)
-    claimed = seed_claim(seed_differences(found), len(found))
-    return "\n\n".join([spread_table(found), claimed, seeds_provenance(found)])
+    analysis = analyse(seeds)
+    claimed = what_may_be_claimed(analysis)
+    return "\n\n".join([spread_table(analysis.seeds), claimed, seeds_provenance(analysis)])
 
 
 def replace_block(readme: str, block: str, start_mark: str = START, end_mark: str = END) -> str:
@@ -155,9 +156,11 @@ def _digests(run: StoredRun) -> str:
     )
 
 
-def _seed_links(name: str, seeds: Sequence[StoredRun]) -> str:
-    links = [f"[{escape(run.id)}]({escape(name)}/{escape(run.id)}/report.md)" for run in seeds]
-    return f"Runs: {', '.join(links)}.\n\n{seeds_provenance(seeds)}"
+def _seed_links(name: str, analysis: Analysis) -> str:
+    links = [
+        f"[{escape(r.id)}]({escape(name)}/{escape(r.id)}/{REPORT_FILE})" for r in analysis.runs
+    ]
+    return f"Runs: {', '.join(links)}.\n\n{seeds_provenance(analysis)}"
 
 
 def _tables(run: StoredRun, columns: Sequence[Column]) -> list[str]:
@@ -208,10 +211,8 @@ def main(arguments: Sequence[str]) -> None:
     results_dir = PROJECT_ROOT / "results"
     whole, groups = published_runs(results_dir), published_seeds(results_dir)
     for run in [*whole, *(run for runs in groups.values() for run in runs)]:
-        write_report(run)
+        write_report(analyse([run]), run.folder, html=run in whole)
         print(run.folder)
-    for run in whole:
-        files.write_text(run.folder / PAGE_FILE, render_page([run]))
     print(write_leaderboard(results_dir))
     readme = PROJECT_ROOT / README_FILE
     text = readme.read_text(encoding="utf-8")

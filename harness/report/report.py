@@ -7,21 +7,16 @@ the same bytes). Every table is followed by where its numbers come from. Not cov
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from harness.compare.cost import speed_ratios
-from harness.compare.quality import PairComparison
-from harness.compare.seeds import seed_runs
-from harness.compare.sides import sides_of
+from harness.compare.analysis import Analysis
 from harness.markdown import code, escape
 from harness.report.article import Article
 from harness.report.columns import CHARTS, Column, available_charts, columns_of, distinct
 from harness.report.comparison import (
-    all_pairs,
     comparisons_section,
     pairs_provenance,
     seeds_provenance,
-    side_pairs,
     what_may_be_claimed,
 )
 from harness.report.conclusions import checkpoints_family
@@ -32,29 +27,32 @@ from harness.report.tables import (
     cost_tables,
     quality_tables,
     question_tables,
-    seed_tables,
 )
+from harness.report.tables.seed_tables import seed_summary
 from harness.report.warnings import not_measurable, warnings
 from harness.runs.store import StoredRun
 
 THRESHOLDS = "thresholds of fixtures/gates.toml unless the command gives --gates"
 
 
-def render_report(run: StoredRun, article: Article | None = None) -> str:
-    """The report of one run."""
-    return render_reports([run], article)
+def render_report(
+    analysis: Analysis, article: Article | None = None, show_example: Callable[[int], str] = str
+) -> str:
+    """The report of one or more runs, their variants side by side.
 
-
-def render_reports(runs: Sequence[StoredRun], article: Article | None = None) -> str:
-    """The report of one or more runs, their variants side by side, the article's beside them."""
+    Args:
+        analysis: of the runs.
+        article: the published comparison, to stand beside them.
+        show_example: Markdown for an example's id, where examples are listed.
+    """
+    runs = analysis.runs
     columns = columns_of(runs)
     published = article.columns if article else []
     printed = article.printed_rows() if article else {}
     both = [*columns, *published]
     asked = both if any(column.result.questions for column in columns) else []
-    found, refused = all_pairs(runs)
     sections = [
-        _head(runs, columns, what_may_be_claimed(runs, found)),
+        _head(runs, columns, what_may_be_claimed(analysis)),
         _charts(columns),
         "## Fine-tuning",
         _section("Loss by iteration", cost_tables.loss_by_iteration(both), runs, "curve"),
@@ -95,19 +93,20 @@ def render_reports(runs: Sequence[StoredRun], article: Article | None = None) ->
         _section("The questions", question_tables.questions(columns, published), runs, "questions"),
         _section("Questions right", question_tables.question_summary(asked), runs, "questions"),
         _question_speeds(columns, article, runs),
-        _speed_trials(columns, runs),
-        *_beyond_the_article(runs, columns, found, refused),
+        _speed_trials(columns, analysis),
+        *_beyond_the_article(analysis, columns, show_example),
         _published_note(article),
     ]
     return "\n\n".join(_drop_empty(sections)) + "\n"
 
 
-def terminal_summary(run: StoredRun) -> str:
-    """What the terminal shows at the end: the summary table, the claims, the gates, the path."""
+def terminal_summary(analysis: Analysis) -> str:
+    """What the terminal shows of a run: the summary table, the claims, the gates, the path."""
+    (run,) = analysis.runs
     parts = [_with_provenance(quality_tables.summary(columns_of([run])), [run], "summary")]
-    parts.append(what_may_be_claimed([run], all_pairs([run])[0]))
+    parts.append(what_may_be_claimed(analysis))
     if run.results.gates:
-        parts += [_gates([run]), provenance([run], "gates", THRESHOLDS)]
+        parts += [_gates(analysis), provenance([run], "gates", THRESHOLDS)]
     if run.results.run.partial:
         parts.append(f"Partial run, suites not selected: {', '.join(run.results.run.partial)}.")
     if missing := not_measurable(run):
@@ -119,35 +118,33 @@ def terminal_summary(run: StoredRun) -> str:
 
 
 def _beyond_the_article(
-    runs: Sequence[StoredRun],
-    columns: Sequence[Column],
-    found: Sequence[PairComparison],
-    refused: Sequence[str],
+    analysis: Analysis, columns: Sequence[Column], show_example: Callable[[int], str]
 ) -> list[str]:
+    runs = analysis.runs
     parity = quality_tables.fuse_parity(columns)
-    compared = _drop_empty([comparisons_section(found), *refused])
+    compared = comparisons_section(analysis, show_example)
     groups = [quality_tables.by_aggregate(columns), quality_tables.by_conditions(columns)]
     return [
         "## Execution accuracy",
         _section("By definition", quality_tables.execution(columns), runs, "execution"),
         _section("Failures by kind", quality_tables.failures(columns), runs, "failures"),
         _section("By kind of question", "\n\n".join(_drop_empty(groups)), runs, "groups"),
-        _checkpoints(runs, columns),
+        _checkpoints(columns, analysis),
         "## Fuse parity",
         _section("Adapter, fused and dequantized", parity, runs, "fuse"),
         "## Comparisons",
-        _told("Paired, on the same examples", "\n\n".join(compared), pairs_provenance(runs, found)),
-        _across_seeds(runs),
+        _titled("Paired, on the same examples", compared, pairs_provenance(analysis)),
+        _titled("Across seeds", seed_summary(analysis), seeds_provenance(analysis)),
         "## Gates",
-        _told("Against the baseline", _gates(runs), provenance(runs, "gates", THRESHOLDS)),
+        _titled("Against the baseline", _gates(analysis), provenance(runs, "gates", THRESHOLDS)),
     ]
 
 
-def _gates(runs: Sequence[StoredRun]) -> str:
+def _gates(analysis: Analysis) -> str:
     return comparison_tables.gates(
         [
             gate.model_copy(update={"variant": side.label(side)})
-            for side in sides_of(runs)
+            for side in analysis.variants
             for gate in side.run.results.gates
             if gate.variant == side.variant
         ]
@@ -185,35 +182,23 @@ def _question_speeds(
     return _section("Speed of generation", "\n\n".join(body), runs, "question speeds")
 
 
-def _speed_trials(columns: Sequence[Column], runs: Sequence[StoredRun]) -> str:
+def _speed_trials(columns: Sequence[Column], analysis: Analysis) -> str:
     trials = comparison_tables.throughput(columns)
-    ratios = [ratio for a, b in side_pairs(runs) for ratio in speed_ratios(a, b)]
-    timed = [trials, comparison_tables.speed_comparisons(ratios) if trials else ""]
-    return _section("Speed trials", "\n\n".join(_drop_empty(timed)), runs, "throughput")
+    timed = [trials, comparison_tables.speed_comparisons(analysis.speeds) if trials else ""]
+    return _section("Speed trials", "\n\n".join(_drop_empty(timed)), analysis.runs, "throughput")
 
 
-def _checkpoints(runs: Sequence[StoredRun], columns: Sequence[Column]) -> str:
-    tested = [
-        one for column in columns for one in checkpoint_tables.column_best_checkpoints(column)
-    ]
-    origin = provenance(runs, "checkpoints", checkpoints_family(tested))
-    return _told("Checkpoints", checkpoint_tables.checkpoints(columns), origin)
-
-
-def _across_seeds(runs: Sequence[StoredRun]) -> str:
-    seeds = seed_runs(runs)
-    return (
-        _told("Across seeds", seed_tables.seed_summary(seeds), seeds_provenance(seeds))
-        if seeds
-        else ""
-    )
+def _checkpoints(columns: Sequence[Column], analysis: Analysis) -> str:
+    tested = [one for found in analysis.checkpoints.values() for one in found.best]
+    origin = provenance(analysis.runs, "checkpoints", checkpoints_family(tested))
+    return _titled("Checkpoints", checkpoint_tables.checkpoints(columns, analysis), origin)
 
 
 def _section(title: str, body: str, runs: Sequence[StoredRun], topic: str) -> str:
-    return _told(title, body, provenance(runs, topic)) if body else ""
+    return _titled(title, body, provenance(runs, topic)) if body else ""
 
 
-def _told(title: str, body: str, origin: str) -> str:
+def _titled(title: str, body: str, origin: str) -> str:
     """A heading, what stands under it, and where its numbers come from; empty without a body."""
     return f"### {title}\n\n{body}\n\n{origin}" if body else ""
 

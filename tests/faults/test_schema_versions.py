@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.runs import compare_command
+from harness.compare.analysis import analyse
 from harness.errors import UserError
 from harness.report.write import write_report
 from harness.runs.store import read_run
@@ -38,7 +39,7 @@ def test_a_run_of_schema_0_is_read_with_what_it_says_of_itself() -> None:
 def test_a_run_of_schema_0_is_compared_and_reported(tmp_path: Path) -> None:
     value, _ = compare_command(f"{OLD}:lora", f"{OLD}:qlora")
     assert [c["metric"] for c in value["comparisons"]] == ["completion_loss", "ex", "ex_hardened"]
-    write_report(read_run(OLD), tmp_path)
+    write_report(analyse([read_run(OLD)]), tmp_path)
     assert "qlora" in (tmp_path / "report.md").read_text("utf-8")
 
 

@@ -20,6 +20,10 @@ from harness.compare.quality import (
     match_sides,
 )
 from harness.pipeline.grading import checkpoint_results, checkpoint_rows
+from harness.report.article import Article
+from harness.report.charts.curves import render_charts
+from harness.report.page.page import render_page
+from harness.report.report import render_report
 from harness.report.write import write_run
 from harness.runs.store import PendingRun, RunRows, StoredRun
 from harness.schema.results import Results
@@ -448,3 +452,18 @@ def compare_runs(a: StoredRun, b: StoredRun) -> list[PairComparison]:
 def compare_within(run: StoredRun) -> list[PairComparison]:
     """Every pair of the run's variants."""
     return analyse([run]).pairs
+
+
+def report_of(*runs: StoredRun, article: Article | None = None) -> str:
+    """The report of these runs."""
+    return render_report(analyse(runs), article)
+
+
+def page_of(*runs: StoredRun) -> str:
+    """The page of these runs."""
+    return render_page(analyse(runs))
+
+
+def charts_of(*runs: StoredRun) -> dict[str, str]:
+    """The charts of these runs."""
+    return render_charts(analyse(runs))

@@ -7,9 +7,10 @@ import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
 import pytest
-from results_sample import MemoryRun, memory_run
+from results_sample import MemoryRun, charts_of, memory_run
 
-from harness.report.charts.curves import figure, render_charts
+from harness.compare.analysis import analyse
+from harness.report.charts.curves import figure
 from harness.report.charts.style import (
     COLOURS,
     DARK_PAPER,
@@ -26,7 +27,7 @@ from harness.runs.store import RunRows
 
 @pytest.fixture(scope="module")
 def charts() -> dict[str, str]:
-    return render_charts([memory_run()])
+    return charts_of(memory_run())
 
 
 def text_of(svg: str) -> str:
@@ -36,7 +37,7 @@ def text_of(svg: str) -> str:
 
 
 def test_the_same_store_gives_the_same_bytes(charts: dict[str, str]) -> None:
-    assert render_charts([memory_run()]) == charts
+    assert charts_of(memory_run()) == charts
     assert list(charts) == [
         "loss.svg", "accuracy.svg", "tradeoff.svg", "failures.svg", "speed.svg",
         "checkpoints.svg",
@@ -96,7 +97,7 @@ def drawn(name: str, *runs: MemoryRun) -> str:
     """The words of one chart."""
     columns = columns_of(runs)
     with mpl.rc_context(STYLE):
-        return text_of(to_svg(figure(name, columns), name))
+        return text_of(to_svg(figure(name, columns, analyse(runs)), name))
 
 
 def test_speeds_of_a_busy_machine_are_marked_and_left_out_of_the_tradeoff() -> None:
@@ -114,9 +115,9 @@ def test_seeds_are_told_apart_in_bars_and_no_trial_is_cut_off() -> None:
     runs = [memory_run(f"seed{seed}", seed=seed) for seed in (0, 1)]
     columns = columns_of(runs)
     with mpl.rc_context(STYLE):
-        bars = figure("failures.svg", columns)
+        bars = figure("failures.svg", columns, analyse(runs))
         svg = to_svg(bars, "failures")
-        speeds = figure("speed.svg", columns)
+        speeds = figure("speed.svg", columns, analyse(runs))
     hatches = [container.patches[0].get_hatch() or "" for container in bars.axes[0].containers]
     colours = [container.patches[0].get_facecolor() for container in bars.axes[0].containers]
     assert len(set(zip(colours, hatches, strict=True))) == 6
@@ -162,9 +163,9 @@ def test_variant_names_are_text_not_markup() -> None:
     run = memory_run()
     odd = {"a<b>&$x_1$": run.results.variants["lora"]}
     other = dataclasses.replace(run, results=run.results.model_copy(update={"variants": odd}))
-    for svg in render_charts([other]).values():
+    for svg in charts_of(other).values():
         ET.fromstring(svg)
-    assert "a<b>&$x_1$, train" in text_of(render_charts([other])["loss.svg"])
+    assert "a<b>&$x_1$, train" in text_of(charts_of(other)["loss.svg"])
 
 
 def test_a_run_without_data_has_no_charts() -> None:
@@ -175,4 +176,4 @@ def test_a_run_without_data_has_no_charts() -> None:
     }
     results = run.results.model_copy(update={"variants": bare})
     empty = dataclasses.replace(run, results=results, rows=RunRows())
-    assert render_charts([empty]) == {}
+    assert charts_of(empty) == {}

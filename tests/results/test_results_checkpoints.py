@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from results_sample import memory_run, saved_rows, write_sample
+from results_sample import memory_run, report_of, saved_rows, write_sample
 
 from harness.compare.checkpoints import BestCheckpoint, best_checkpoints, checkpoint_scores
 from harness.pipeline.grading import checkpoint_results
 from harness.report.conclusions import checkpoints_family
-from harness.report.report import render_report
 from harness.report.tables.checkpoint_tables import checkpoint_sentence
 from harness.schema.rows import CheckpointRow
 
@@ -106,7 +105,7 @@ def test_rows_of_checkpoints_are_stored_read_and_reported(tmp_path: Path) -> Non
 def test_a_run_without_rows_of_checkpoints_still_has_its_table() -> None:
     run = memory_run()
     bare = dataclasses.replace(run, rows=dataclasses.replace(run.rows, checkpoints={}))
-    report = render_report(bare)
+    report = report_of(bare)
     table = report.partition("### Checkpoints")[2].partition("<sub>")[0]
     assert "| lora" in table
     assert "best of" not in table

@@ -14,16 +14,17 @@ from results_sample import (
     loss_rows,
     memory_run,
     prediction_rows,
+    report_of,
     sample_rows,
 )
 
+from harness.compare.analysis import analyse
 from harness.compare.cost import memory_ratios, speed_ratios
 from harness.compare.gates import judge
 from harness.compare.quality import compare_sides, match_sides
 from harness.compare.sides import RunVariant, sides_of
 from harness.compare.thresholds import load_gates
 from harness.errors import UserError
-from harness.report.comparison import all_pairs
 from harness.report.conclusions import (
     ONE_SEED,
     overall_claim,
@@ -31,7 +32,6 @@ from harness.report.conclusions import (
     pairs_family,
     sentence,
 )
-from harness.report.report import render_reports
 from harness.runs.store import RunRows
 from harness.schema.results import Comparison
 from harness.schema.rows import PredictionRow
@@ -224,7 +224,7 @@ def test_the_same_comparison_has_the_same_p_whoever_asks() -> None:
     drawn = compare_sides(RunVariant(zero, "lora"), RunVariant(zero, "qlora")).primary
     assert here[0].p != drawn[0].p  # else this test would prove nothing
     assert compare_within(run)[0].primary == here
-    assert all_pairs([run])[0][0].primary == here
+    assert analyse([run]).pairs[0].primary == here
     # In the other order, and where both sides carry another seed.
     assert exact(compare_sides(qlora, lora).primary) == exact(here)
     other = dataclasses.replace(mixed(5), rows=run.rows)
@@ -237,11 +237,11 @@ def test_the_same_comparison_has_the_same_p_whoever_asks() -> None:
 
 def test_every_row_names_its_run_where_several_are_compared() -> None:
     runs = [memory_run(f"r-seed{seed}", seed=seed) for seed in (0, 1)]
-    found, _ = all_pairs(runs)
+    found = analyse(runs).pairs
     labels = {(pair.a, pair.b) for pair in found}
     assert len(labels) == len(found) == 6
     assert ("r-seed1:lora", "r-seed1:qlora") in labels
-    report = render_reports(runs)
+    report = report_of(*runs)
     assert "| `r-seed0:qlora` − `r-seed0:lora` |" in report
     paired = report.partition("### Paired")[2].partition("### Across seeds")[0]
     assert "| `qlora` − `lora` |" not in paired

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from results_sample import page_of, report_of
+
 from harness.bundled import PROJECT_ROOT
 from harness.report.leaderboard import (
     END,
@@ -16,8 +18,6 @@ from harness.report.leaderboard import (
     readme_seeds,
     readme_table,
 )
-from harness.report.page.page import render_page
-from harness.report.report import render_report
 from harness.runs.file_names import PAGE_FILE, REPORT_FILE
 
 RESULTS = PROJECT_ROOT / "results"
@@ -51,15 +51,13 @@ def test_every_published_report_is_what_its_files_give() -> None:
     seeds = [run for runs in published_seeds(RESULTS).values() for run in runs]
     for run in [*published_runs(RESULTS), *seeds]:
         written = (run.folder / REPORT_FILE).read_text(encoding="utf-8")
-        assert written == render_report(run), f"{run.id}: {REMEDY}"
+        assert written == report_of(run), f"{run.id}: {REMEDY}"
 
 
 def test_every_published_page_is_what_its_files_give() -> None:
     for run in published_runs(RESULTS):
         written = (run.folder / PAGE_FILE).read_text(encoding="utf-8")
-        assert _without_charts(written) == _without_charts(render_page([run])), (
-            f"{run.id}: {REMEDY}"
-        )
+        assert _without_charts(written) == _without_charts(page_of(run)), f"{run.id}: {REMEDY}"
 
 
 def _without_charts(page: str) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from results_sample import MemoryRun, memory_run, tables_without_origin
+from results_sample import MemoryRun, memory_run, report_of, tables_without_origin
 
+from harness.compare.analysis import analyse
 from harness.markdown import code, duration, escape, gigabytes, percent, table
 from harness.report.article import load_article
 from harness.report.columns import columns_of
-from harness.report.report import render_report, render_reports, terminal_summary
+from harness.report.report import terminal_summary
 from harness.report.tables.quality_tables import by_aggregate
 from harness.report.tables.question_tables import show_rows
 from harness.schema.variant_result import VariantResult
@@ -36,19 +37,19 @@ def run() -> MemoryRun:
 
 
 def test_the_report_is_the_golden_one(run: MemoryRun) -> None:
-    check_golden("report.md", render_report(run))
+    check_golden("report.md", report_of(run))
 
 
 def test_the_report_with_the_article_is_the_golden_one(run: MemoryRun) -> None:
-    check_golden("report_article.md", render_report(run, load_article()))
+    check_golden("report_article.md", report_of(run, article=load_article()))
 
 
 def test_the_terminal_summary_is_the_golden_one(run: MemoryRun) -> None:
-    check_golden("terminal.txt", terminal_summary(run))
+    check_golden("terminal.txt", terminal_summary(analyse([run])))
 
 
 def test_tables_come_in_the_articles_order(run: MemoryRun) -> None:
-    headings = re.findall(r"^#{2,3} (.*)$", render_report(run), re.M)
+    headings = re.findall(r"^#{2,3} (.*)$", report_of(run), re.M)
     assert headings == [
         "Fine-tuning", "Loss by iteration", "Parameters tuned", "Wall time",
         "Memory while fine-tuning", "Evaluation", "Test loss and perplexity",
@@ -61,9 +62,9 @@ def test_tables_come_in_the_articles_order(run: MemoryRun) -> None:
 
 
 def test_every_table_has_its_provenance(run: MemoryRun) -> None:
-    assert tables_without_origin(render_report(run)) == []
-    assert tables_without_origin(terminal_summary(run)) == []
-    sections = re.split(r"^### ", render_report(run), flags=re.M)[1:]
+    assert tables_without_origin(report_of(run)) == []
+    assert tables_without_origin(terminal_summary(analyse([run]))) == []
+    sections = re.split(r"^### ", report_of(run), flags=re.M)[1:]
     for section in sections:
         small = re.findall(r"<sub>(.*?)</sub>", section)
         assert len(small) == 1, section[:60]
@@ -72,14 +73,14 @@ def test_every_table_has_its_provenance(run: MemoryRun) -> None:
 
 
 def test_ratio_lines_are_computed(run: MemoryRun) -> None:
-    report = render_report(run, load_article())
+    report = report_of(run, article=load_article())
     # Sample speeds: lora (300 + 301 + 302 + 303) / base (320 + ... + 323).
     assert "`Prompt tokens/s`: lora is 0.94 times base" in report
     assert "8.87 times; its own figures give 6.87" in report
 
 
 def test_contended_timings_give_no_ratio() -> None:
-    report = render_report(memory_run(contended=True))
+    report = report_of(memory_run(contended=True))
     assert "No ratio: the machine was busy" in report
     assert "times base" not in report
     assert "none: the machine was busy while timing (contended)" in report
@@ -97,7 +98,7 @@ def test_a_partial_run_says_so_and_has_no_empty_headings() -> None:
     nothing = {
         name: None for name in VariantResult.model_fields if name not in {"config", "finetune"}
     }
-    report = render_report(only(partial, **nothing))
+    report = report_of(only(partial, **nothing))
     assert "> Partial: not selected were execution, throughput." in report
     assert "## Fusing" not in report
     assert "accuracy.svg" not in report
@@ -108,9 +109,9 @@ def test_a_limited_variant_carries_n_of_m_and_the_seed(run: MemoryRun) -> None:
     result = run.results.variants["lora"]
     assert result.execution is not None
     limited = only(run, execution=result.execution.model_copy(update={"of": 200}))
-    report = render_report(limited)
+    report = report_of(limited)
     assert "n = 60 of 200, seed 0 test examples" in report
-    together = render_reports([limited, memory_run("full")])
+    together = report_of(limited, memory_run("full"))
     assert "sample:lora (60 of 200, seed 0)" in together
     assert "full:lora (" not in together
 
@@ -119,15 +120,15 @@ def test_the_sample_of_a_run_without_execution_is_the_losss(run: MemoryRun) -> N
     loss = run.results.variants["lora"].loss
     assert loss is not None
     limited = only(run, execution=None, loss=loss.model_copy(update={"n": 8}))
-    assert "n = 8 of 60, seed 0 test examples" in render_report(limited)
-    assert "60 test examples" not in render_report(only(run, execution=None, loss=None))
+    assert "n = 8 of 60, seed 0 test examples" in report_of(limited)
+    assert "60 test examples" not in report_of(only(run, execution=None, loss=None))
 
 
 def test_cached_and_contended_training_times_are_marked(run: MemoryRun) -> None:
     finetune = run.results.variants["lora"].finetune
     assert finetune is not None
     marked = finetune.model_copy(update={"cached": True, "contended": True})
-    report = render_report(only(run, finetune=marked))
+    report = report_of(only(run, finetune=marked))
     assert "3 min 46 s (cached, contended)" in report
     note = "cached, taken 2026-11-24T20:08:00Z on Sample CPU, 2 cores, contended"
     assert report.count(f"{note} |") == 2
@@ -138,7 +139,7 @@ def test_cached_and_contended_speeds_are_marked(run: MemoryRun) -> None:
     throughput = run.results.variants["lora"].throughput
     assert throughput is not None
     cached = throughput.model_copy(update={"cached": True})
-    report = render_report(
+    report = report_of(
         only(run, throughput=cached, questions=run.results.variants["lora"].questions)
     )
     speed = f"{throughput.generation_tokens_per_s:.1f} (cached)"
@@ -149,11 +150,11 @@ def test_cached_and_contended_speeds_are_marked(run: MemoryRun) -> None:
 def test_the_interval_that_was_used_is_the_one_named(run: MemoryRun) -> None:
     execution = run.results.variants["lora"].execution
     assert execution is not None
-    nothing = render_report(only(run, execution=execution.model_copy(update={"ex": 0.0})))
+    nothing = report_of(only(run, execution=execution.model_copy(update={"ex": 0.0})))
     assert "ex interval: 95% Wilson over tables where ex is 0% or 100%" in nothing
     summary = nothing.partition("## Fine-tuning")[0]
     assert "cluster bootstrap" not in summary
-    assert "ex interval: 95% cluster bootstrap over tables ·" in render_report(only(run))
+    assert "ex interval: 95% cluster bootstrap over tables ·" in report_of(only(run))
 
 
 def test_a_rate_of_a_small_group_has_its_interval(run: MemoryRun) -> None:
@@ -177,7 +178,7 @@ def only_lora(run: MemoryRun, raw: dict[str, Any]) -> MemoryRun:
 def test_a_skipped_dequantized_form_says_why(run: MemoryRun) -> None:
     assert (
         "- lora: dequantized form skipped, it would need 1.1 GB of memory, 0.9 are free."
-        in render_report(run)
+        in report_of(run)
     )
 
 
@@ -186,7 +187,7 @@ def test_hostile_text_stays_inside_its_cell(run: MemoryRun) -> None:
     assert questions is not None
     text = "`x` | <script>alert(1)</script>\n| a | b |\n```"
     bad = questions[0].model_copy(update={"text": text, "question": "a|b <b>*c*</b>"})
-    report = render_report(only(run, questions=[bad]))
+    report = report_of(only(run, questions=[bad]))
     line = next(line for line in report.splitlines() if "alert(1)" in line)
     cells = re.split(r"(?<!\\)\|", line)
     assert len(cells) == 8
@@ -196,18 +197,18 @@ def test_hostile_text_stays_inside_its_cell(run: MemoryRun) -> None:
 
 def test_several_runs_stand_side_by_side_and_unlike_ones_are_not_compared() -> None:
     a, b = memory_run("a"), memory_run("b")
-    together = render_reports([a, b])
+    together = report_of(a, b)
     assert "a:lora train loss" in together
     assert "`b:lora` − `a:lora`" in together
     model = b.results.model.model_copy(update={"sha256": "ff" * 32})
     other = dataclasses.replace(b, results=b.results.model_copy(update={"model": model}))
-    apart = render_reports([a, other])
+    apart = report_of(a, other)
     assert "`a:lora` and `b:lora` are not compared: model.sha256 differ." in apart
 
 
 def test_two_variants_picked_of_one_run_are_one_run(run: MemoryRun) -> None:
     picked = [dataclasses.replace(run, variant=name) for name in ("lora", "qlora")]
-    report = render_reports(picked)
+    report = report_of(*picked)
     assert report.startswith(f"# {run.id}\n")
     assert f"{run.id}:lora" not in report
     assert report.count("<br>") == 0
@@ -243,11 +244,11 @@ def test_runs_on_other_examples_are_reported_but_not_compared() -> None:
     a, b = memory_run("a"), memory_run("b")
     half = {name: rows[:30] for name, rows in b.rows.predictions.items()}
     b = dataclasses.replace(b, rows=dataclasses.replace(b.rows, losses={}, predictions=half))
-    assert "answered different examples (limit: 60 against 30" in render_reports([a, b])
+    assert "answered different examples (limit: 60 against 30" in report_of(a, b)
 
 
 def test_seeds_of_one_setting_are_compared_within_each_seed() -> None:
     runs = [memory_run(f"r-seed{seed}", seed=seed) for seed in (0, 1, 2)]
-    report = render_reports(runs)
+    report = report_of(*runs)
     assert "### Across seeds" in report
     assert "`r-seed1:lora` − `r-seed0:lora`" not in report

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from results_sample import MemoryRun, memory_run
+from results_sample import MemoryRun, memory_run, report_of
 
+from harness.compare.analysis import analyse
 from harness.compare.seeds import seed_differences, seed_runs
 from harness.report.comparison import render_seeds
 from harness.report.conclusions import seed_claim, seeds_family
-from harness.report.report import render_reports
 from harness.report.tables.seed_tables import seed_summary
 
 
@@ -39,18 +39,20 @@ def test_per_seed_differences_by_hand() -> None:
     # The other two metrics are those of one store: without spread, p 0, ahead of ex in Holm.
     assert ex.p_holm == ex.p
     assert ex.exceeds
-    assert "`qlora` is worse than `lora` beyond the spread between 3 seeds" in seed_summary(runs)
+    assert "`qlora` is worse than `lora` beyond the spread between 3 seeds" in seed_summary(
+        analyse(runs)
+    )
 
 
 def test_a_difference_within_the_spread_is_said_to_be() -> None:
     runs = [run_of(0, 0.60, 0.50), run_of(1, 0.50, 0.60), run_of(2, 0.55, 0.56)]
     assert "On execution accuracy, `qlora` and `lora` are not shown to differ by more than" in (
-        seed_summary(runs)
+        seed_summary(analyse(runs))
     )
 
 
 def test_two_seeds_say_nothing_of_methods() -> None:
-    text = seed_summary([run_of(0, 0.6, 0.5), run_of(1, 0.6, 0.5)])
+    text = seed_summary(analyse([run_of(0, 0.6, 0.5), run_of(1, 0.6, 0.5)]))
     assert "2 seeds are too few to speak of methods" in text
 
 
@@ -92,7 +94,9 @@ def test_seeds_that_share_their_weights_say_nothing_of_methods() -> None:
     assert seed_claim(found, 3) == (
         "Nothing may be claimed of the methods: the same weights stand under several seeds."
     )
-    assert "stand under several seeds, so they say nothing of methods" in seed_summary(shared)
+    assert "stand under several seeds, so they say nothing of methods" in seed_summary(
+        analyse(shared)
+    )
     assert any(d.exceeds for d in seed_differences(runs))
 
 
@@ -135,14 +139,14 @@ def test_one_sentence_says_what_may_be_said_of_methods() -> None:
 
 def test_a_report_over_seeds_claims_of_methods_and_compares_within_seeds() -> None:
     runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.56), run_of(2, 0.64, 0.56)]
-    report = render_reports(runs)
+    report = report_of(*runs)
     assert "**What may be claimed.** Over 3 seeds, with this model and data:" in report
     assert "`r-seed0:qlora` − `r-seed1" not in report
 
 
 def test_the_page_of_seeds_says_where_its_numbers_come_from() -> None:
     runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.56), run_of(2, 0.64, 0.56)]
-    page = render_seeds("three", runs)
+    page = render_seeds("three", analyse(runs))
     assert page.startswith("# three, seeds 0, 1, 2\n\n| Variant")
     assert page.count("Student's t over seeds") == 1  # one line, as the runs share it
     assert "<sub>`r-seed0`, `r-seed1`, `r-seed2` · " in page

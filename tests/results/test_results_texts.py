@@ -10,15 +10,17 @@ from results_sample import (
     compare_runs,
     compare_within,
     memory_run,
+    report_of,
     sample_results,
     sample_rows,
 )
 
+from harness.compare.analysis import analyse
 from harness.compare.gates import judge
 from harness.compare.seeds import seed_differences
 from harness.compare.thresholds import load_gates
 from harness.errors import UserError
-from harness.report.report import render_report, terminal_summary
+from harness.report.report import terminal_summary
 from harness.report.tables.seed_tables import seed_summary
 from harness.report.warnings import not_measurable, warnings
 from harness.runs.store import RunRows
@@ -59,10 +61,10 @@ def test_what_whole_texts_cannot_have_is_told_in_report_and_terminal() -> None:
     assert "execution accuracy (the data has no tables" in told
     assert "completion loss (whole texts do not say where an answer begins)" in told
     assert "take each row as independent" in told
-    report = render_report(run)
+    report = report_of(run)
     assert f"> {told}" in report
     assert "Full-text loss" in report
-    assert told in terminal_summary(run)
+    assert told in terminal_summary(analyse([run]))
     assert not_measurable(memory_run()) == ""
 
 
@@ -112,5 +114,5 @@ def test_the_spread_over_seeds_is_that_of_the_whole_text() -> None:
         changed(whole_texts(f"seed{seed}"), lambda raw, seed=seed: raw["run"].update(seed=seed))
         for seed in (0, 1, 2)
     ]
-    assert "full-text loss" in seed_summary(runs)
+    assert "full-text loss" in seed_summary(analyse(runs))
     assert {d.metric for d in seed_differences(runs)} == {"full_text_loss"}

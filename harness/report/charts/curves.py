@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from harness.compare.analysis import Analysis
 from harness.report.charts import details, tradeoff
 from harness.report.charts.style import (
     INK,
@@ -28,7 +29,6 @@ from harness.report.charts.style import (
     to_svg,
 )
 from harness.report.columns import CHARTS, Column, available_charts, columns_of
-from harness.runs.store import StoredRun
 from harness.stats.intervals import Interval, clustered_rate
 
 RATES = (
@@ -38,16 +38,17 @@ RATES = (
 )
 
 
-def render_charts(runs: Sequence[StoredRun]) -> dict[str, str]:
+def render_charts(analysis: Analysis) -> dict[str, str]:
     """Every chart that the runs have data for, by file name."""
-    columns = columns_of(runs)
+    columns = columns_of(analysis.runs)
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         return {
-            name: to_svg(figure(name, columns), CHARTS[name]) for name in available_charts(columns)
+            name: to_svg(figure(name, columns, analysis), CHARTS[name])
+            for name in available_charts(columns)
         }
 
 
-def figure(name: str, columns: Sequence[Column]) -> Figure:
+def figure(name: str, columns: Sequence[Column], analysis: Analysis) -> Figure:
     """The chart called ``name`` (a key of ``columns.CHARTS``) as a figure."""
     draw: dict[str, Callable[[Sequence[Column]], Figure]] = {
         "loss.svg": loss_figure,
@@ -55,7 +56,7 @@ def figure(name: str, columns: Sequence[Column]) -> Figure:
         "tradeoff.svg": tradeoff.tradeoff_figure,
         "failures.svg": details.failure_figure,
         "speed.svg": details.speed_figure,
-        "checkpoints.svg": details.checkpoint_figure,
+        "checkpoints.svg": lambda shown: details.checkpoint_figure(shown, analysis),
     }
     return draw[name](columns)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harness.compare.analysis import Analysis
 from harness.compare.checkpoints import CheckpointScores
 from harness.report.charts.style import (
     BUSY,
@@ -21,7 +22,6 @@ from harness.report.charts.style import (
     legend_below,
 )
 from harness.report.columns import Column
-from harness.report.tables.checkpoint_tables import column_scores
 from harness.stats.intervals import Interval
 
 Panel = tuple[
@@ -140,12 +140,12 @@ def _speed_labels(columns: Sequence[Column]) -> list[str]:
     return labels
 
 
-def checkpoint_figure(columns: Sequence[Column]) -> Figure:
+def checkpoint_figure(columns: Sequence[Column], analysis: Analysis) -> Figure:
     """Loss and execution accuracy of every evaluated checkpoint; the best of each is ringed."""
     found = [
-        (style, column, qualities)
+        (style, column, analysis.checkpoints[column.key].scores)
         for style, column in zip(column_styles(columns), columns, strict=True)
-        if (qualities := column_scores(column))
+        if column.key in analysis.checkpoints
     ]
     scored = all(q.completion_loss is not None for _, _, each in found for q in each)
     loss: Panel = (
@@ -157,10 +157,10 @@ def checkpoint_figure(columns: Sequence[Column]) -> Figure:
     pair = made.subplots(1, 2)
     ex: Panel = ("Execution accuracy (%)", _percent, _percent_interval, max)
     for axes, panel in zip(pair, (loss, ex), strict=True):
-        for order, (style, column, qualities) in enumerate(found):
+        for order, (style, column, scores) in enumerate(found):
             # Bars of variants at one iteration stand side by side.
             beside = 0.012 * (order - (len(found) - 1) / 2)
-            _checkpoint_line(axes, (style, beside), column.label, qualities, panel)
+            _checkpoint_line(axes, (style, beside), column.label, scores, panel)
         axes.set_xlabel("Iteration (micro-batches)")
         axes.set_ylabel(panel[0])
         axes.margins(x=0.1)
@@ -174,12 +174,12 @@ def _checkpoint_line(
     axes: Axes,
     position: tuple[tuple[str, str], float],
     label: str,
-    qualities: Sequence[CheckpointScores],
+    scores: Sequence[CheckpointScores],
     panel: Panel,
 ) -> None:
     _, value, interval, better = panel
     (colour, marker), beside = position
-    shown = [(q.iteration, y, interval(q)) for q in qualities if (y := value(q)) is not None]
+    shown = [(q.iteration, y, interval(q)) for q in scores if (y := value(q)) is not None]
     if not shown:
         return
     shift = beside * max(x for x, _, _ in shown)

@@ -1,27 +1,26 @@
 """One self-contained HTML page: the report, its charts and an explorer of examples.
 
-Input: stored runs -> output: HTML that needs no network. A content security policy allows only
-what is in the file; everything that came from a model or a table enters as JSON or escaped text.
-The report's own Markdown is rendered without raw HTML.
+Input: an :class:`Analysis` of stored runs -> output: HTML that needs no network. A content security
+policy allows only what is in the file; everything that came from a model or a table enters as JSON
+or escaped text. The report's own Markdown is rendered without raw HTML.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
 from markdown_it import MarkdownIt
 
+from harness.compare.analysis import Analysis
 from harness.report.article import Article
 from harness.report.charts.curves import render_charts
 from harness.report.columns import columns_of
 from harness.report.page.explorer import explorer
-from harness.report.report import render_reports
-from harness.runs.store import StoredRun
+from harness.report.report import render_report
 
 TEMPLATES = Path(__file__).resolve().parent
 
@@ -30,8 +29,10 @@ TEMPLATES = Path(__file__).resolve().parent
 _MARKS = {"<sub>": "\ue000", "</sub>": "\ue001", "<br>": "\ue002"}
 
 
-def render_page(runs: Sequence[StoredRun], article: Article | None = None) -> str:
-    """The page of one or more runs."""
+def render_page(
+    analysis: Analysis, article: Article | None = None, charts: Mapping[str, str] | None = None
+) -> str:
+    """The page of one or more runs; ``charts``, by file name, where they are drawn already."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -39,10 +40,13 @@ def render_page(runs: Sequence[StoredRun], article: Article | None = None) -> st
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    data = explorer(columns_of(runs))
+    data = explorer(columns_of(analysis.runs))
     return environment.get_template("page.html.j2").render(
-        title=", ".join(run.id for run in runs),
-        report=report_html(render_reports(runs, article), render_charts(runs)),
+        title=", ".join(run.id for run in analysis.runs),
+        report=report_html(
+            render_report(analysis, article, _linked),
+            render_charts(analysis) if charts is None else charts,
+        ),
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
         data=script_json(data),
@@ -50,7 +54,7 @@ def render_page(runs: Sequence[StoredRun], article: Article | None = None) -> st
     )
 
 
-def report_html(markdown: str, charts: dict[str, str]) -> str:
+def report_html(markdown: str, charts: Mapping[str, str]) -> str:
     """The report as HTML, its charts inlined as images."""
     lines = []
     for line in markdown.splitlines():
@@ -64,19 +68,14 @@ def report_html(markdown: str, charts: dict[str, str]) -> str:
     for name, svg in charts.items():
         encoded = base64.b64encode(svg.encode("utf-8")).decode("ascii")
         html = html.replace(f'src="{name}"', f'src="data:image/svg+xml;base64,{encoded}"')
-    html = _EXAMPLES.sub(_linked, html)
     # Wide tables scroll by themselves instead of the page.
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>')
     return html.replace("</table>", "</table></div>")
 
 
-# The ids that `comparison_report` lists; code spans of a variant's name stay as they are.
-_EXAMPLES = re.compile(r"(<p>Examples (?:fixed|broken) by <code>.*?</code>: )([\d, ]+)")
-
-
-def _linked(found: re.Match[str]) -> str:
-    """Every id as a link to its example in the explorer."""
-    return found[1] + re.sub(r"\d+", r'<a href="#example-\g<0>">\g<0></a>', found[2])
+def _linked(example: int) -> str:
+    """An example's id as a link to it in the explorer."""
+    return f"[{example}](#example-{example})"
 
 
 def script_json(value: object) -> str:

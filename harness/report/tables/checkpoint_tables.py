@@ -1,21 +1,19 @@
 """Saved checkpoints in words: one table over all variants, then what may be said of the last.
 
-Input: columns whose run holds rows of checkpoints (`--checkpoints`) -> output: Markdown; runs that
-stored only the section without rows get the table without intervals and no verdict.
+Input: columns and the analysis of their checkpoints (`--checkpoints`) -> output: Markdown; runs
+that stored only the section without rows get the table without intervals and no verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from harness.compare.analysis import Analysis
 from harness.compare.checkpoints import (
     BestCheckpoint,
     CheckpointScores,
-    best_checkpoint_of,
-    scores_of,
 )
 from harness.compare.metrics import METRICS
-from harness.compare.sides import RunVariant
 from harness.markdown import (
     code,
     escape,
@@ -29,16 +27,16 @@ from harness.markdown import (
 from harness.report.columns import Column
 
 
-def column_scores(column: Column) -> list[CheckpointScores]:
-    """Every evaluated checkpoint of a variant, in order; empty without any."""
-    return scores_of(RunVariant(column.run, column.variant))
-
-
-def checkpoints(columns: Sequence[Column]) -> str:
+def checkpoints(columns: Sequence[Column], analysis: Analysis) -> str:
     """Every evaluated checkpoint, the best by each metric in bold, and the verdicts on the last."""
+    known = [
+        (column, analysis.checkpoints[column.key])
+        for column in columns
+        if column.key in analysis.checkpoints
+    ]
     rows = []
-    for column in columns:
-        found = column_scores(column)
+    for column, checkpoints in known:
+        found = checkpoints.scores
         best = {
             name: _best(found, value, least)
             for name, value, least in (
@@ -62,18 +60,12 @@ def checkpoints(columns: Sequence[Column]) -> str:
     if not rows:
         return ""
     headers = ["Variant", "Iteration", "full_text loss", "Completion loss", "95%", "ex", "95%"]
-    told = [
-        f"- {checkpoint_sentence(column.label, one, len(beside))}"
-        for column in columns
-        for beside in [column_best_checkpoints(column)]
-        for one in beside
+    sentences = [
+        f"- {checkpoint_sentence(column.label, one, len(checkpoints.best))}"
+        for column, checkpoints in known
+        for one in checkpoints.best
     ]
-    return "\n\n".join(part for part in (table(headers, rows), "\n".join(told)) if part)
-
-
-def column_best_checkpoints(column: Column) -> list[BestCheckpoint]:
-    """The last checkpoint of a variant beside its best, by each metric."""
-    return best_checkpoint_of(RunVariant(column.run, column.variant))
+    return "\n\n".join([table(headers, rows), "\n".join(sentences)]).rstrip()
 
 
 def checkpoint_sentence(label: str, one: BestCheckpoint, family: int) -> str:

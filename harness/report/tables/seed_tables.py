@@ -1,7 +1,7 @@
 """Tables over seeds: every variant's metrics by seed, and the differences of every pair.
 
-Input: runs that are seeds of one setting -> output: Markdown. The statistics are in
-``compare.seeds``, the sentences in ``conclusions``.
+Input: an :class:`Analysis` of runs that are seeds of one setting -> output: Markdown. The
+statistics are in ``compare.seeds``, the sentences in ``conclusions``.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+from harness.compare.analysis import Analysis
 from harness.compare.metrics import METRICS
 from harness.compare.seeds import (
     SeedDifference,
     common_variants,
-    seed_differences,
     seed_family,
-    seed_runs,
     seed_values,
 )
 from harness.markdown import code, escape, p_value, table
@@ -23,17 +22,14 @@ from harness.report.conclusions import seed_claim, seed_sentence
 from harness.runs.store import StoredRun
 
 
-def seed_summary(runs: Sequence[StoredRun]) -> str:
-    """Tables and sentences over the seeds; empty unless ``runs`` are seeds of one setting."""
-    found = seed_runs(runs)
-    if not found:
-        return ""
-    parts = [spread_table(found)]
-    differences = seed_differences(found)
+def seed_summary(analysis: Analysis) -> str:
+    """Tables and sentences over the seeds; empty unless the runs are seeds of one setting."""
+    seeds, differences = analysis.seeds, analysis.seed_differences
+    parts = [spread_table(seeds)] if seeds else []
     if differences:
-        parts.append(f"**{seed_claim(differences, len(found))}**")
-        parts.append(_difference_table(differences, found))
-        parts.append("\n".join(f"- {seed_sentence(d, len(found))}" for d in differences))
+        parts.append(f"**{seed_claim(differences, len(seeds))}**")
+        parts.append(_difference_table(differences, seeds))
+        parts.append("\n".join(f"- {seed_sentence(d, len(seeds))}" for d in differences))
     return "\n\n".join(parts)
 
 
