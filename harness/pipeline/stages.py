@@ -26,23 +26,7 @@ from harness.pipeline import cache_keys
 from harness.pipeline.adapter_path import AdapterSource, check_unchanged, given_adapter
 from harness.pipeline.invocation import Invocation
 from harness.schema import stage_results as calls
-from harness.schema.stage_results import (
-    STAGE_VERSIONS,
-    Answers,
-    Call,
-    Description,
-    EvaluateRequest,
-    Finetuned,
-    FinetuneRequest,
-    Fused,
-    FuseRequest,
-    Losses,
-    Nothing,
-    OpenRequest,
-    QuestionsRequest,
-    Request,
-    Result,
-)
+from harness.schema.stage_results import Call, Request, Result
 from harness.train.variant import Variant
 from harness.worker.client import Worker, WorkerError
 
@@ -77,7 +61,7 @@ class VariantStages:
                 self._worker = Worker(name, notify=invocation.notify)
             else:
                 self._worker = RankedWorker(invocation.coordinator, name, invocation.notify)
-            request = OpenRequest(
+            request = calls.OpenRequest(
                 model=invocation.base.id,
                 variant=self.variant.config(),
                 dataset=invocation.options.dataset,
@@ -96,7 +80,7 @@ class VariantStages:
     @property
     def _kernels(self) -> dict[str, Any] | None:
         """The kernel choice that belongs to this variant's numbers, once it is known."""
-        known: Description | None = self.__dict__.get("description")
+        known: calls.Description | None = self.__dict__.get("description")
         return None if known is None else known.acceleration
 
     def close(self) -> None:
@@ -124,12 +108,14 @@ class VariantStages:
     # --- stages ------------------------------------------------------------------------------
 
     @cached_property
-    def description(self) -> Description:
+    def description(self) -> calls.Description:
         """The base as this variant uses it."""
         # The record names the machine, so another machine takes it anew.
         parts = (platform.node(),)
         key = self._key("describe", parts)
-        found = self._cached(calls.DESCRIBE, key, lambda *_: self.call(calls.DESCRIBE, Nothing()))
+        found = self._cached(
+            calls.DESCRIBE, key, lambda *_: self.call(calls.DESCRIBE, calls.Nothing())
+        )
         blas_advice.warn(found.device.blas, self.invocation.notify)
         return found
 
@@ -152,7 +138,7 @@ class VariantStages:
         return not self._trained_here
 
     @cached_property
-    def finetuned(self) -> Finetuned:
+    def finetuned(self) -> calls.Finetuned:
         """Curve, times and checkpoints; the weights lie in :meth:`adapter_folder`.
 
         Raises:
@@ -163,15 +149,15 @@ class VariantStages:
 
         return self._cached(calls.FINETUNE, self._finetune_key, self._train)
 
-    def _train(self, folder: Path, work: str) -> Finetuned:
+    def _train(self, folder: Path, work: str) -> calls.Finetuned:
         self._trained_here = True
         if self.variant.trains:
-            estimate = self.call(calls.ESTIMATE, Nothing())
+            estimate = self.call(calls.ESTIMATE, calls.Nothing())
             ranks = self.invocation.ranks
             shared = "" if ranks == 1 else f" on one rank, less on {ranks}"
             self._note(estimate.checked)
             self._note(f"fine-tuning will take {estimate.text}{shared}")
-        done = self.call(calls.FINETUNE, FinetuneRequest(work=work, out=str(folder)))
+        done = self.call(calls.FINETUNE, calls.FinetuneRequest(work=work, out=str(folder)))
         for note in done.notes:
             self._note(note)
         return done
@@ -182,16 +168,16 @@ class VariantStages:
         last = self.finetuned.iterations
         return folder if iteration == last else folder / "checkpoints" / f"{iteration:07d}"
 
-    def losses(self, adapter: Path | None) -> Losses:
+    def losses(self, adapter: Path | None) -> calls.Losses:
         """Loss of the test examples, by all three definitions."""
         return self.evaluate(calls.LOSSES, adapter, self._compat_key)
 
-    def answers(self, adapter: Path | None) -> Answers:
+    def answers(self, adapter: Path | None) -> calls.Answers:
         """Greedy answers to the test questions."""
         return self.evaluate(calls.ANSWERS, adapter)
 
     def evaluate(
-        self, call: Call[EvaluateRequest, Result], adapter: Path | None, *decides: Any
+        self, call: Call[calls.EvaluateRequest, Result], adapter: Path | None, *decides: Any
     ) -> Result:
         """The result of an evaluation of the test examples; ``decides`` are further parts of its
         cache key."""
@@ -203,17 +189,19 @@ class VariantStages:
         return self._cached(
             call,
             key,
-            lambda _, work: self.call(call, EvaluateRequest(ids=ids, adapter=folder, work=work)),
+            lambda _, work: self.call(
+                call, calls.EvaluateRequest(ids=ids, adapter=folder, work=work)
+            ),
         )
 
-    def fused(self, ids: Sequence[int], keep: Path | None) -> Fused:
+    def fused(self, ids: Sequence[int], keep: Path | None) -> calls.Fused:
         """The tuned model in its three forms on the parity subset ``ids``."""
         adapter = self.adapter.path
         if adapter is None:
             raise UserError(f"variant {self.variant.name} has no adapter to fuse")
 
-        def fuse(_: Path, folder: str) -> Fused:
-            request = FuseRequest(
+        def fuse(_: Path, folder: str) -> calls.Fused:
+            request = calls.FuseRequest(
                 ids=list(ids), adapter=str(adapter), folder=folder, keep=keep is not None
             )
             return self.call(calls.FUSE, request)
@@ -229,7 +217,7 @@ class VariantStages:
             self.invocation.cache.discard("fuse", key)
         return fused
 
-    def question_answers(self) -> Answers:
+    def question_answers(self) -> calls.Answers:
         """Answers to the students questions, in their order."""
         files = [sha256_file(path) for path in sorted(STUDENTS_FOLDER.glob("*.jsonl"))]
         adapter = self.adapter.path
@@ -240,7 +228,7 @@ class VariantStages:
             calls.QUESTION_ANSWERS,
             key,
             lambda _, work: self.call(
-                calls.QUESTION_ANSWERS, QuestionsRequest(adapter=folder, work=work)
+                calls.QUESTION_ANSWERS, calls.QuestionsRequest(adapter=folder, work=work)
             ),
         )
 
@@ -267,7 +255,7 @@ class VariantStages:
     def _finetune_key(self) -> str:
         ranks = self.invocation.ranks
         return content_key(
-            STAGE_VERSIONS["finetune"],
+            calls.STAGE_VERSIONS["finetune"],
             self._base_key,
             self.variant.training_config(),
             self._data_key,
@@ -277,7 +265,7 @@ class VariantStages:
     def _key(self, stage: str, parts: Any) -> str:
         config = self.variant.config()
         decides = [config["fine_tune_type"], config["num_layers"], config["lora_parameters"]]
-        return content_key(STAGE_VERSIONS[stage], self._base_key, decides, parts)
+        return content_key(calls.STAGE_VERSIONS[stage], self._base_key, decides, parts)
 
     def _cached(
         self,

@@ -23,29 +23,7 @@ from harness.models.load import LoadedModel, load
 from harness.models.weights import weight_bytes
 from harness.protocols import BATCH_ROWS
 from harness.schema import stage_results as calls
-from harness.schema.stage_results import (
-    Answer,
-    Answers,
-    Call,
-    Description,
-    Estimate,
-    EvaluateRequest,
-    Finetuned,
-    FinetuneRequest,
-    Fused,
-    FuseRequest,
-    JoinRequest,
-    Losses,
-    Nothing,
-    OpenRequest,
-    QuestionsRequest,
-    QuestionTrials,
-    RankFacts,
-    Request,
-    Result,
-    SpeedRound,
-    TrialRequest,
-)
+from harness.schema.stage_results import Call, Request, Result
 from harness.schema.variant_result import Record
 from harness.sharding import SINGLE_RANK, Shard
 from harness.train.estimate import estimate
@@ -86,33 +64,33 @@ class Handlers:
         request_type, handler = self._table[call]
         return handler(request_type.model_validate(request))
 
-    def open(self, request: OpenRequest) -> Nothing:
+    def open(self, request: calls.OpenRequest) -> calls.Nothing:
         """Find the model and the data, which must be those that the parent found; load nothing."""
         self.state = ModelState(request, self._parent)
         self.variant = self.state.variant
-        return Nothing()
+        return calls.Nothing()
 
-    def rank_facts(self, _: Nothing) -> RankFacts:
+    def rank_facts(self, _: calls.Nothing) -> calls.RankFacts:
         """What the other ranks need to compute as this one does."""
         must_match = {
             "base model": self.state.base.sha256,
             "dataset": self.state.dataset.sha256,
         }
-        return RankFacts(must_match=must_match, kernels=self.state.kernels)
+        return calls.RankFacts(must_match=must_match, kernels=self.state.kernels)
 
-    def join(self, request: JoinRequest) -> Nothing:
+    def join(self, request: calls.JoinRequest) -> calls.Nothing:
         """Connect with the model processes of the other ranks."""
         os.environ.update(request.variables)
         self._shard = Shard.of_the_group(request.size)
-        return Nothing()
+        return calls.Nothing()
 
-    def describe(self, _: Nothing) -> Description:
+    def describe(self, _: calls.Nothing) -> calls.Description:
         """Load the base, choose the kernels, and count and weigh it."""
         self.state.release()
         with MemoryPhase() as phase:
             loaded = load(self.state.base)
         acceleration = self.state.hold(loaded)
-        return Description(
+        return calls.Description(
             device=device(),
             base_bytes=weight_bytes(self.state.base.path),
             parameters=self.state.counts(),
@@ -120,7 +98,7 @@ class Handlers:
             load=phase.measured,
         )
 
-    def estimate(self, _: Nothing) -> Estimate:
+    def estimate(self, _: calls.Nothing) -> calls.Estimate:
         """What fine-tuning will take, before it starts."""
         loaded = self.state.model(None)
         rows, _valid = self.state.training_rows(loaded, keep=True)
@@ -135,12 +113,12 @@ class Handlers:
             backend.measured_blas().gflops or 1.0,
             len(self.state.dataset.valid.examples),
         )
-        return Estimate(
+        return calls.Estimate(
             text=f"{found}{memory_advice.shortage(found.peak_bytes)}",
             checked=f"{checked}; {data_facts(self.state.dataset)}",
         )
 
-    def finetune(self, request: FinetuneRequest) -> Finetuned:
+    def finetune(self, request: calls.FinetuneRequest) -> calls.Finetuned:
         """Train, and copy the finished adapter; an interrupted training goes on in its folder."""
         self.state.release()
         loaded = load(self.state.base)
@@ -157,7 +135,7 @@ class Handlers:
             )
         if result.adapter is not None:
             shutil.copytree(result.adapter, request.out, dirs_exist_ok=True)
-        return Finetuned(
+        return calls.Finetuned(
             **result.record(),
             iterations=self.variant.iters if self.variant.trains else 0,
             truncated=train.truncated,
@@ -166,7 +144,7 @@ class Handlers:
             ranks=self._shard.size,
         )
 
-    def losses(self, request: EvaluateRequest) -> Losses:
+    def losses(self, request: calls.EvaluateRequest) -> calls.Losses:
         """Loss of test examples by all three definitions."""
         loaded = self.state.model(request.adapter)
         rows = self.state.tokenized(self.state.examples(request.ids), loaded)
@@ -190,17 +168,17 @@ class Handlers:
             ),
         )
         # Of each row its record's fields are sent: those of `mlx_lm_compat` stay here.
-        return Losses(
+        return calls.Losses(
             rows=found, truncated=rows.truncated, mlx_lm_compat=compat, memory=kept.memory()
         )
 
-    def answers(self, request: EvaluateRequest) -> Answers:
+    def answers(self, request: calls.EvaluateRequest) -> calls.Answers:
         """Greedy answers to test questions."""
         loaded = self.state.model(request.adapter)
         prompts = self.state.prompts(self.state.examples(request.ids), loaded)
         return self._answer(loaded, request.ids, prompts, request.work, self._shard)
 
-    def question_answers(self, request: QuestionsRequest) -> Answers:
+    def question_answers(self, request: calls.QuestionsRequest) -> calls.Answers:
         """Greedy answers to the students questions."""
         loaded = self.state.model(request.adapter)
         prompts = self.state.student_prompts(loaded)
@@ -213,46 +191,48 @@ class Handlers:
         prompts: list[list[int]],
         work: str,
         shard: Shard,
-    ) -> Answers:
+    ) -> calls.Answers:
         with MemoryPhase() as phase:
             kept = KeptRows(Path(work), self.state.kernels, phase)
             found = generate.generate(
                 loaded, prompts, None, self._parent.progress, kept.journal, shard
             )
         rows = [
-            Answer(id=id, text=answer.text, tokens=answer.tokens)
+            calls.Answer(id=id, text=answer.text, tokens=answer.tokens)
             for id, answer in zip(ids, found, strict=True)
         ]
-        return Answers(rows=rows, memory=kept.memory())
+        return calls.Answers(rows=rows, memory=kept.memory())
 
-    def fuse(self, request: FuseRequest) -> Fused:
+    def fuse(self, request: calls.FuseRequest) -> calls.Fused:
         """The tuned model in its forms, each measured on the parity subset."""
         return measure_forms(self.state, request, self._parent.progress)
 
-    def warm_up(self, request: TrialRequest) -> Nothing:
+    def warm_up(self, request: calls.TrialRequest) -> calls.Nothing:
         """One round that is not timed."""
         loaded = self.state.model(request.adapter)
         prompts = self.state.speed_prompts(loaded, request.batch)
         speed.trial(loaded, prompts[len(prompts) // 2], request.new_tokens)
         speed.batched_trial(loaded, prompts, request.new_tokens)
-        return Nothing()
+        return calls.Nothing()
 
-    def speed_round(self, request: TrialRequest) -> SpeedRound:
+    def speed_round(self, request: calls.TrialRequest) -> calls.SpeedRound:
         """One round of the interleaved trials: a single stream and a batch."""
         if request.warm_up:
             self.warm_up(request)
         loaded = self.state.model(request.adapter)
         prompts = self.state.speed_prompts(loaded, request.batch)
-        return SpeedRound(
+        return calls.SpeedRound(
             trial=speed.trial(loaded, prompts[len(prompts) // 2], request.new_tokens),
             batched_tokens_per_s=speed.batched_trial(loaded, prompts, request.new_tokens),
         )
 
-    def question_trials(self, request: TrialRequest) -> QuestionTrials:
+    def question_trials(self, request: calls.TrialRequest) -> calls.QuestionTrials:
         """One timed trial a students question."""
         loaded = self.state.model(request.adapter)
         prompts = self.state.student_prompts(loaded)
-        return QuestionTrials(trials=[speed.trial(loaded, p, request.new_tokens) for p in prompts])
+        return calls.QuestionTrials(
+            trials=[speed.trial(loaded, p, request.new_tokens) for p in prompts]
+        )
 
 
 def _entry(
