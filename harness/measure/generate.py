@@ -20,7 +20,7 @@ from harness.disk.journal import Journal
 from harness.errors import UserError
 from harness.measure.decode import BatchDecoder, batchable, decoders
 from harness.models.config import ModelConfig
-from harness.models.cpu.decode_batches import fitting
+from harness.models.cpu.decode_batches import fitting_batches
 from harness.models.cpu.merged_adapters import merged
 from harness.progress import ProgressCallback, silent
 from harness.sharding import SINGLE_RANK, Shard
@@ -99,7 +99,7 @@ def generate(
     was_training = bool(loaded.model.training)
     loaded.model.eval()
     try:
-        with wired_limit(loaded.model), merged(loaded.model):
+        with wired_limit(loaded.model), merged(loaded.model, loaded.answering.folded):
             size, batches = _decoded_together(loaded, prompts, protocol)
             ready = decoders(loaded.model, prompts, protocol.batch_size, frozenset(found), share)
             decode_continuously(map(answering.begin, ready), size, batches, take)
@@ -232,7 +232,8 @@ def _decoded_together(
     context = ModelConfig(loaded.base.config).context
     if context is not None and longest > context:
         return protocol.batch_size, 1
-    return protocol.batch_size, fitting(loaded.model, protocol.batch_size, longest)
+    chosen = loaded.answering.joined.batches
+    return protocol.batch_size, fitting_batches(loaded.model, chosen, protocol.batch_size, longest)
 
 
 def _max_new_tokens(

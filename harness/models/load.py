@@ -2,11 +2,12 @@
 
 :class:`~harness.models.resolve.BaseModel` -> :class:`LoadedModel`, through mlx-lm's own loaders,
 with every parameter evaluated (MLX loads lazily). Half-precision weights stay as they are here;
-``accelerate.py`` widens them where the backend needs it. Reads nothing but local files.
+`cpu/accelerate.py` widens them where the backend needs it. Reads nothing but local files.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from harness.backend import mx, nn
 from harness.errors import UserError
 from harness.models.adapter import adapter_weights, apply_adapter, check_adapter
+from harness.models.cpu.accelerate import Acceleration, Answering, accelerate
+from harness.models.cpu.decode_batches import DecodeBatches
 from harness.models.reading import one_line, read_model, readable, weights_readable
 from harness.models.resolve import BaseModel
 from harness.out_of_memory import is_out_of_memory
@@ -27,6 +30,22 @@ class LoadedModel:
     tokenizer: Any
     """mlx-lm's ``TokenizerWrapper``."""
     base: BaseModel
+    acceleration: Acceleration | None = None
+    """What :meth:`accelerate` did to ``model``; None before."""
+
+    def accelerate(
+        self, choice: Acceleration | Mapping[str, Any] | None = None, hold: bool | None = None
+    ) -> Acceleration:
+        """Make the model as fast as this backend allows; arguments as of
+        :func:`~harness.models.cpu.accelerate.accelerate`."""
+        self.acceleration = accelerate(self.model, choice, hold)
+        return self.acceleration
+
+    @property
+    def answering(self) -> Answering:
+        """How it answers faster; as mlx-lm does where nothing was chosen."""
+        chosen = None if self.acceleration is None else self.acceleration.answering
+        return chosen or Answering(DecodeBatches(), False, "")
 
 
 def load(base: BaseModel, adapter_path: Path | None = None) -> LoadedModel:

@@ -22,7 +22,8 @@ from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.disk.files import content_key, sha256_file, write_json
 from harness.errors import UserError
-from harness.models.cpu.accelerate import accelerate
+from harness.models.cpu.accelerate import Acceleration
+from harness.models.cpu.cross_entropy import split_for_loss
 from harness.models.load import LoadedModel
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.progress import ProgressCallback, silent
@@ -170,8 +171,8 @@ def _same_kernels(loaded: LoadedModel, chosen: Any, share: Shard) -> Any:
     """Accelerate as the first rank does, which alone measures."""
     if share.rank > 0:
         chosen = share.gather(None)[0]
-        return accelerate(loaded.model, chosen, hold=False).to_json()
-    acceleration = accelerate(loaded.model, chosen, hold=False).to_json()
+        return loaded.accelerate(chosen, hold=False).to_json()
+    acceleration = loaded.accelerate(chosen, hold=False).to_json()
     share.gather(acceleration)
     return acceleration
 
@@ -195,7 +196,8 @@ def _base_only(
     apply_variant(loaded.model, variant, seed=0)
     label, curve, memory = f"validate {variant.name}", Curve(), PhaseMemories()
     with memory.phase("validate"):
-        loss = mean_loss(loaded.model, subset, variant.batch_size, hooks.progress, label)
+        split = split_for_loss(loaded.model, Acceleration.from_json(acceleration).loss)
+        loss = mean_loss(loaded.model, subset, variant.batch_size, hooks.progress, label, split)
     curve.close(0, loss)
     return FinetuneResult(
         curve=curve.points,

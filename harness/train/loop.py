@@ -21,7 +21,8 @@ from harness.backend import mx, nn
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
 from harness.measure.memory import MemoryPhase, joined
-from harness.models.cpu.cross_entropy import prepare
+from harness.models.cpu.accelerate import Acceleration
+from harness.models.cpu.cross_entropy import split_for_loss
 from harness.progress import ProgressCallback, silent
 from harness.schema.variant_result import PhaseMemory
 from harness.train.batches import BatchIterator, Schedule
@@ -147,14 +148,15 @@ class TrainingLoop:
         """Train to the end; the model is left in evaluation mode."""
         start, last = self._batches.start, self._variant.iters
         mx.eval(self._model.parameters(), self._optimizer.state)
-        prepare(self._model)
+        chosen = Acceleration.from_json(self._acceleration).loss
+        self._split = split_for_loss(self._model, chosen)
         with self._training, errors_explained(self._variant, max(self._lengths)):
             if start < last:
                 train_with_mlx_lm(
                     self._model,
                     self._optimizer,
                     self._variant,
-                    last - start,
+                    self._split,
                     self._job.out,
                     self._batches,
                     self,
@@ -220,7 +222,9 @@ class TrainingLoop:
             self._training.close()
             self._trains = False
             with self.memory.phase("validate"):
-                loss = mean_loss(self._model, self._job.subset, size, self._progress, label)
+                loss = mean_loss(
+                    self._model, self._job.subset, size, self._progress, label, self._split
+                )
             self._model.train()
             if not math.isfinite(loss):
                 raise self._diverged(loss, done)

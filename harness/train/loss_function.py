@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from harness.backend import mx, nn
-from harness.models.cpu.cross_entropy import halves, token_losses, trained_losses
+from harness.models.cpu.cross_entropy import token_losses, trained_losses
+from harness.models.lm_head import SplitModel
 
 
 def token_nll(model: Any, tokens: mx.array) -> mx.array:
@@ -37,18 +38,23 @@ def span_targets(start: int, length: int) -> int:
 
 
 def training_loss(
-    model: Any, tokens: mx.array, spans: mx.array, denominator: mx.array
+    model: Any,
+    tokens: mx.array,
+    spans: mx.array,
+    denominator: mx.array,
+    split: SplitModel | None = None,
 ) -> tuple[mx.array, mx.array]:
     """The function that ``mlx_lm.tuner.trainer.train`` differentiates.
 
+    With ``split``, the model cut before its output layer, only scored targets get logits.
     ``denominator`` is chosen by the batch iterator so that mlx-lm's averaging over micro-batches
     and ranks leaves the mean over all target tokens of the update (``batches.py``).
 
     Returns:
         The sum of scored nats over ``denominator``, and the number of scored targets.
     """
-    if halves(model) is not None:
-        total, count = _scored_sum(model, tokens, spans, trained_losses)
+    if split is not None:
+        total, count = _scored_sum(split, tokens, spans, trained_losses)
         return total / denominator, count
     nll = token_nll(model, tokens)
     mask = target_mask(spans, nll.shape[1])
@@ -57,20 +63,20 @@ def training_loss(
     return total / denominator, mask.sum()
 
 
-def scored_nats(model: Any, tokens: mx.array, spans: mx.array) -> float:
-    """The sum of scored nats, without a gradient."""
-    if halves(model) is not None:
-        return float(_scored_sum(model, tokens, spans, token_losses)[0])
+def scored_nats(
+    model: Any, tokens: mx.array, spans: mx.array, split: SplitModel | None = None
+) -> float:
+    """The sum of scored nats, without a gradient; ``split`` as in :func:`training_loss`."""
+    if split is not None:
+        return float(_scored_sum(split, tokens, spans, token_losses)[0])
     nll = token_nll(model, tokens)
     return float(mx.where(target_mask(spans, nll.shape[1]), nll, 0.0).sum())
 
 
 def _scored_sum(
-    model: Any, tokens: mx.array, spans: mx.array, losses: Any
+    split: SplitModel, tokens: mx.array, spans: mx.array, losses: Any
 ) -> tuple[mx.array, mx.array]:
     """Sum and number of the scored targets; no other position gets vocabulary logits."""
-    split = halves(model)
-    assert split is not None
     states = split.backbone(tokens[:, :-1])
     states = states.reshape(-1, states.shape[-1])
     # Tokens and spans are data: their values are known while a gradient is traced.

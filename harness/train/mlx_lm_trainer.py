@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.backend import backend_name, mx, nn
 from harness.errors import UserError
+from harness.models.lm_head import SplitModel
 from harness.out_of_memory import is_out_of_memory
 from harness.train.batches import BatchIterator
 from harness.train.loss_function import training_loss
@@ -24,18 +26,19 @@ def train_with_mlx_lm(
     model: nn.Module,
     optimizer: Any,
     variant: Variant,
-    iterations: int,
+    split: SplitModel | None,
     out: Path,
     batches: BatchIterator,
     callback: Any,
 ) -> None:
-    """Run ``iterations`` of mlx-lm's loop.
+    """Run mlx-lm's loop from ``batches.start`` on, with the loss on ``split`` where it is given.
 
     ``callback`` is called with every loss and does the validation and saving. ``out`` must exist or
     be creatable: mlx-lm writes its own last adapter there, which is removed.
     """
     from mlx_lm.tuner import trainer
 
+    iterations = variant.iters - batches.start
     out.mkdir(parents=True, exist_ok=True)
     left = out / ".trainer.safetensors"
     arguments = trainer.TrainingArgs(
@@ -65,7 +68,7 @@ def train_with_mlx_lm(
             train_dataset=(),
             val_dataset=None,
             args=arguments,
-            loss=training_loss,
+            loss=partial(training_loss, split=split),
             iterate_batches=iterate_batches,
             training_callback=callback,
         )

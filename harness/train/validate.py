@@ -15,7 +15,7 @@ from harness.data.records import Example, LogicalForm, Split
 from harness.data.sampling import stratified
 from harness.data.tokens import TokenizedExample
 from harness.measure.batch_plan import length_batches, pad
-from harness.models.cpu.cross_entropy import prepare
+from harness.models.lm_head import SplitModel
 from harness.progress import ProgressCallback, silent
 from harness.sharding import Shard
 from harness.train.loss_function import scored_nats, span_targets
@@ -37,26 +37,29 @@ def mean_loss(
     batch_size: int,
     progress: ProgressCallback = silent,
     label: str = "validate",
+    split: SplitModel | None = None,
 ) -> float:
     """Mean nats a target over ``rows``; leaves the model in evaluation mode.
 
+    With ``split``, the model cut before its output layer, only scored targets get logits.
     Whole batches go to the ranks in turn; every rank gets the same number back.
     """
     model.eval()
-    prepare(model)
     batches = length_batches([len(row.tokens) for row in rows], batch_size, longest_first=False)
     share = Shard.of_the_group()
     nats, targets = 0.0, 0
     for number, batch in enumerate(batches):
         if share.takes(number):
             chosen = [rows[at] for at in batch]
-            nats += _batch_nats(model, chosen)
+            nats += _batch_nats(model, chosen, split)
             targets += sum(span_targets(0, len(row.tokens)) for row in chosen)
         progress(label, number + 1, len(batches))
     sums = share.gather([nats, targets])
     return math.fsum(part[0] for part in sums) / max(1, sum(int(part[1]) for part in sums))
 
 
-def _batch_nats(model: nn.Module, rows: Sequence[TokenizedExample]) -> float:
+def _batch_nats(
+    model: nn.Module, rows: Sequence[TokenizedExample], split: SplitModel | None
+) -> float:
     spans = mx.array([(0, len(row.tokens)) for row in rows])
-    return scored_nats(model, mx.array(pad([row.tokens for row in rows])), spans)
+    return scored_nats(model, mx.array(pad([row.tokens for row in rows])), spans, split)

@@ -23,8 +23,7 @@ from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.measure.decode import batchable
 from harness.models.config import ModelConfig
-from harness.models.cpu.accelerate import Acceleration, accelerate
-from harness.models.cpu.decode_batches import batches_of
+from harness.models.cpu.accelerate import Acceleration
 from harness.models.load import LoadedModel, load
 from harness.models.parameters import count
 from harness.models.quantize import quantized
@@ -102,14 +101,14 @@ class ModelState:
         if self._loaded is None or self._adapter != adapter:
             self.release()
             self._loaded = load(self.base, None if adapter is None else Path(adapter))
-            accelerate(self._loaded.model, self.kernels)
+            self._loaded.accelerate(self.kernels)
             self._adapter = adapter
         return self._loaded
 
     def hold(self, loaded: LoadedModel) -> Acceleration:
         """Accelerate and keep a base that was just loaded; the choice of kernels."""
         self._loaded, self._adapter = loaded, None
-        chosen = accelerate(loaded.model)
+        chosen = loaded.accelerate()
         self.kernels = chosen.to_json()
         return chosen
 
@@ -120,7 +119,7 @@ class ModelState:
         trusted = self.base.trusted
         self._loaded = load(resolve(str(folder), cache, trust_remote_code=trusted))
         self._adapter = str(folder)
-        accelerate(self._loaded.model, self.kernels)
+        self._loaded.accelerate(self.kernels)
         return self._loaded
 
     def write_fused(self, adapter: Path, folder: Path, dequantize: bool) -> FusedSize:
@@ -191,7 +190,7 @@ class ModelState:
             encode_prompt(loaded.tokenizer, self.style, e.question, tables[e.table_id])
             for e in examples
         ]
-        at_once = BATCH_ROWS * batches_of(loaded.model) if batchable(loaded.model) else 1
+        at_once = BATCH_ROWS * loaded.answering.joined.batches if batchable(loaded.model) else 1
         self._working(memory_advice.evaluating("answering test prompts", at_once, found))
         return found
 

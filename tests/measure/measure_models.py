@@ -9,14 +9,12 @@ from typing import Any
 from harness.backend import mx, nn
 from harness.data.tokens import TokenizedExample
 from harness.models import tiny as tiny_model
+from harness.models.load import LoadedModel
 
 
-@dataclass
-class Loaded:
-    """What `measure` reads of a LoadedModel."""
+class Loaded(LoadedModel):
+    """A LoadedModel of any model, and of a base that is only a configuration."""
 
-    model: Any
-    tokenizer: Any
     base: Any
 
 

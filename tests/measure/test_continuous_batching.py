@@ -13,6 +13,7 @@ from harness.disk.journal import Journal
 from harness.measure.decode import BatchDecoder
 from harness.measure.generate import GenerationProtocol, decode_continuously, generate
 from harness.models.cpu import decode_batches
+from harness.models.cpu.accelerate import Acceleration, Answering
 from harness.models.cpu.decode_batches import DecodeBatches
 
 
@@ -105,6 +106,11 @@ def loaded(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> Loaded:
     return Loaded(llama(seed=5, vocab_size=258), tiny.tokenizer, tiny.base)
 
 
+def together(batches: int) -> Acceleration:
+    """So many batches decoded as one, nothing else."""
+    return Acceleration("cpu", answering=Answering(DecodeBatches(batches), False, ""))
+
+
 PROTOCOL = GenerationProtocol(max_new_tokens=40, batch_size=4)
 
 
@@ -114,7 +120,7 @@ def test_batches_decoded_as_one_give_the_answers_of_each(
     alone = generate(loaded, prompts, replace(PROTOCOL, batch_size=1))
     assert len({answer.tokens for answer in alone}) > 5
     for batches in (1, 2, 4):
-        decode_batches.use(loaded.model, DecodeBatches(batches))
+        loaded.acceleration = together(batches)
         assert generate(loaded, prompts, PROTOCOL) == alone
 
 
@@ -124,14 +130,14 @@ def test_sliding_windows_join_too(loaded: Loaded, prompts: list[list[int]]) -> N
     )
     loaded = replace(loaded, model=model)
     alone = generate(loaded, prompts, replace(PROTOCOL, batch_size=1))
-    decode_batches.use(model, DecodeBatches(4))
+    loaded.acceleration = together(4)
     assert generate(loaded, prompts, PROTOCOL) == alone
 
 
 def test_each_batch_is_kept_when_its_last_row_is_done(
     loaded: Loaded, prompts: list[list[int]], tmp_path: Path
 ) -> None:
-    decode_batches.use(loaded.model, DecodeBatches(4))
+    loaded.acceleration = together(4)
     whole = generate(loaded, prompts, PROTOCOL)
     file = tmp_path / "rows.jsonl"
     journal = Journal(file, "kernels", dict)
@@ -171,7 +177,7 @@ def steps(loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPa
         seen.append(len(tokens))
         return tokens
 
-    decode_batches.use(loaded.model, DecodeBatches(4))
+    loaded.acceleration = together(4)
     with monkeypatch.context() as patch:
         patch.setattr(BatchDecoder, "step", watched)
         generate(loaded, prompts, PROTOCOL)

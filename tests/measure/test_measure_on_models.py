@@ -10,7 +10,6 @@ from measure_models import rows
 from harness.disk.cache import Cache
 from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.loss import CompatSettings, evaluate, full_text, mlx_lm_compat
-from harness.models.cpu.accelerate import accelerate
 from harness.models.load import LoadedModel, load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import resolve
@@ -28,7 +27,7 @@ def four_bits(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 @pytest.mark.parametrize("hold", [False, True], ids=["packed", "float32 copies"])
 def test_acceleration_changes_no_loss_and_no_answer(four_bits: LoadedModel, hold: bool) -> None:
     stock = load(four_bits.base)
-    accelerate(four_bits.model, hold=hold)
+    four_bits.accelerate(hold=hold)
     for ours, theirs in zip(
         evaluate(four_bits.model, EXAMPLES), evaluate(stock.model, EXAMPLES), strict=True
     ):

@@ -13,7 +13,13 @@ from mlx.utils import tree_flatten
 from harness.backend import backend_name, mx, nn
 from harness.models.cpu import cross_entropy
 from harness.models.cpu.accelerate import Acceleration, accelerate
-from harness.models.cpu.cross_entropy import MLX_LOSS, LossChoice, token_losses, trained_losses
+from harness.models.cpu.cross_entropy import (
+    MLX_LOSS,
+    LossChoice,
+    split_for_loss,
+    token_losses,
+    trained_losses,
+)
 from harness.models.load import load
 from harness.models.resolve import BaseModel
 from harness.models.tiny import VOCABULARY, WIDTH
@@ -129,12 +135,11 @@ def test_training_is_mlx_s_own_to_rounding(shallow: BaseModel) -> None:
         wide, TOKENS, SPANS, mx.array(33.0)
     )
 
-    def taken(kernel: LossChoice) -> tuple[float, int, float, dict[str, mx.array]]:
-        cross_entropy.apply(model, kernel)
-        cross_entropy.prepare(model)
-        assert (cross_entropy.halves(model) is not None) == kernel.ours
-        (loss, count), gradient = value_and_grad(model, TOKENS, SPANS, mx.array(33.0))
-        nats = scored_nats(model, TOKENS, SPANS)
+    def taken(choice: LossChoice) -> tuple[float, int, float, dict[str, mx.array]]:
+        split = split_for_loss(model, choice)
+        assert (split is not None) == choice.ours
+        (loss, count), gradient = value_and_grad(model, TOKENS, SPANS, mx.array(33.0), split)
+        nats = scored_nats(model, TOKENS, SPANS, split)
         return loss.item(), count.item(), nats, dict(tree_flatten(gradient))
 
     loss, count, nats, gradient = taken(OURS)
@@ -151,23 +156,21 @@ def test_training_is_mlx_s_own_to_rounding(shallow: BaseModel) -> None:
 
 def test_no_scored_target_is_no_loss_and_no_gradient(shallow: BaseModel) -> None:
     model = load(shallow).model
-    cross_entropy.apply(model, OURS)
     model.freeze()
     model.layers[-1].unfreeze()
-    cross_entropy.prepare(model)
+    split = split_for_loss(model, OURS)
+    assert split is not None
     nothing = mx.array([[0, 0]] * 3)
     value_and_grad = nn.value_and_grad(model, training_loss)
-    (loss, count), gradient = value_and_grad(model, TOKENS, nothing, mx.array(1.0))
+    (loss, count), gradient = value_and_grad(model, TOKENS, nothing, mx.array(1.0), split)
     assert (loss.item(), count.item()) == (0.0, 0)
     assert all(mx.all(slope == 0) for _, slope in tree_flatten(gradient))
 
 
 def test_a_trained_output_layer_keeps_mlx_s_loss(shallow: BaseModel) -> None:
     model = load(shallow).model
-    cross_entropy.apply(model, OURS)
     model.train()
-    cross_entropy.prepare(model)  # all of it trainable, the tied embedding too
-    assert cross_entropy.halves(model) is None
+    assert split_for_loss(model, OURS) is None  # all of it is trainable, the tied embedding too
     assert model.training
 
 

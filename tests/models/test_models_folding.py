@@ -9,7 +9,6 @@ from mlx.utils import tree_flatten
 
 from harness.backend import backend_name, mx, nn
 from harness.disk.cache import Cache
-from harness.models.cpu import merged_adapters
 from harness.models.cpu.accelerate import accelerate
 from harness.models.cpu.merged_adapters import merged, merged_bytes
 from harness.models.load import load
@@ -50,7 +49,6 @@ def test_a_folded_model_computes_what_the_adapter_does(
     base = shallow if bits is None else quantized(shallow, QuantizeSpec(bits=bits), cache)
     model = adapted(base, dora)
     accelerate(model, hold=True)
-    merged_adapters.enable(model, True)
     expected, before = model(TOKENS), dict(tree_flatten(model.parameters()))
     with merged(model) as count:
         assert count == sum("lora_a" in name for name in before)
@@ -67,9 +65,9 @@ def test_a_folded_model_computes_what_the_adapter_does(
     assert mx.array_equal(model(TOKENS), expected)
 
 
-def test_nothing_is_folded_unless_it_was_allowed(shallow: BaseModel) -> None:
+def test_nothing_is_merged_unless_it_is_enabled(shallow: BaseModel) -> None:
     model = adapted(shallow)
-    with merged(model) as count:
+    with merged(model, enabled=False) as count:
         assert count == 0
         assert "LoRALinear" in kinds(model)
 
@@ -80,7 +78,6 @@ def test_packed_weights_without_a_copy_keep_their_adapters(
     model = adapted(quantized(shallow, QuantizeSpec(bits=4), cache))
     chosen = accelerate(model, hold=False)
     assert chosen.answering is None
-    merged_adapters.enable(model, True)
     with merged(model) as count:
         assert count == 0
 
@@ -89,7 +86,6 @@ def test_copies_that_lack_memory_are_not_made(
     shallow: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = adapted(shallow)
-    merged_adapters.enable(model, True)
     monkeypatch.setattr("harness.models.cpu.probes.FREE_SHARE", 0.0)
     with merged(model) as count:
         assert count == 0
@@ -97,7 +93,6 @@ def test_copies_that_lack_memory_are_not_made(
 
 def test_folding_draws_no_random_numbers(shallow: BaseModel) -> None:
     model = adapted(shallow)
-    merged_adapters.enable(model, True)
     mx.random.seed(7)
     expected = mx.random.uniform()
     mx.random.seed(7)
@@ -107,7 +102,6 @@ def test_folding_draws_no_random_numbers(shallow: BaseModel) -> None:
 
 def test_the_adapters_come_back_after_an_error(shallow: BaseModel) -> None:
     model = adapted(shallow)
-    merged_adapters.enable(model, True)
     with pytest.raises(KeyboardInterrupt), merged(model):
         raise KeyboardInterrupt
     assert "LoRALinear" in kinds(model)
@@ -119,7 +113,6 @@ def test_a_copy_that_computes_something_else_is_not_used(
     from mlx_lm.tuner.lora import LoRALinear
 
     model = adapted(shallow)
-    merged_adapters.enable(model, True)
     stock: Any = LoRALinear.__call__
     monkeypatch.setattr(LoRALinear, "__call__", lambda self, x: 1.01 * stock(self, x))
     with merged(model) as count:
@@ -132,7 +125,6 @@ def test_a_bias_stays(shallow: BaseModel) -> None:
     layer = LoRALinear.from_base(nn.Linear(8, 4, bias=True), r=2)
     layer.lora_b = mx.random.normal(layer.lora_b.shape)
     model = nn.Sequential(layer)
-    merged_adapters.enable(model, True)
     x = mx.random.normal((3, 8))
     expected = model(x)
     with merged(model) as count:

@@ -123,8 +123,7 @@ def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
         os.environ["TUNEBENCH_BLAS"] = "off"
     held = holdings(variant)
     from harness.backend import blas, mx, nn
-    from harness.models.cpu.accelerate import accelerate
-    from harness.models.cpu.cross_entropy import prepare
+    from harness.models.cpu.cross_entropy import split_for_loss
     from harness.models.load import load
     from harness.train.loss_function import training_loss
     from harness.train.trainable import apply_variant
@@ -133,10 +132,10 @@ def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
     train, _ = held.training_rows(loaded)
     rows = [row.tokens[:TOKENS] for row in train.examples if len(row.tokens) >= TOKENS][:ROWS]
     if side == "ours":
-        accelerate(loaded.model, hold=False)
+        loaded.accelerate(hold=False)
     apply_variant(loaded.model, held.variant, seed=0)
-    if side == "ours":
-        prepare(loaded.model)
+    chosen = None if loaded.acceleration is None else loaded.acceleration.loss
+    split = split_for_loss(loaded.model, chosen)
     loaded.model.train()
     spans = mx.array([(0, TOKENS)] * ROWS)
 
@@ -144,7 +143,8 @@ def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
         return nn.losses.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:]).mean()
 
     def our_loss(model: Any, tokens: Any) -> Any:
-        return training_loss(model, tokens, spans, mx.array(float(ROWS * (TOKENS - 1))))[0]
+        targets = mx.array(float(ROWS * (TOKENS - 1)))
+        return training_loss(model, tokens, spans, targets, split)[0]
 
     compute = nn.value_and_grad(loaded.model, our_loss if side == "ours" else mlx_loss)
     batch, seconds = mx.array(rows), []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def generation(folder: str, count: str) -> dict[str, Any]:
     from mlx_lm import generate as one_by_one
 
     from harness.measure.generate import generate
-    from harness.models.cpu import decode_batches
+    from harness.models.cpu.decode_batches import DecodeBatches
 
     prompts = held.prompts(held.dataset.test.examples, fast)
     sampled = [at * len(prompts) // int(count) for at in range(int(count))]
@@ -65,8 +66,9 @@ def generation(folder: str, count: str) -> dict[str, Any]:
         texts.append(one_by_one(stock.model, stock.tokenizer, prompts[at], max_tokens=128))
         loop.append(time.perf_counter() - started)
     batches(ours)
-    chosen = decode_batches.batches_of(fast.model)
-    decode_batches.use(fast.model, decode_batches.DecodeBatches(1))
+    chosen = fast.answering.joined.batches
+    alone = replace(fast.answering, joined=DecodeBatches())
+    fast.acceleration = replace(fast.acceleration, answering=alone)
     one_at_a_time = batches(by_batch)
     # mlx-lm's detokenizer takes the leading space away.
     lines = [text.strip().split("\n", 1)[0] for text in texts]

@@ -22,7 +22,7 @@ def training(variant: str) -> dict[str, Any]:
     held = holdings(variant)
     from harness.backend import mx, nn
     from harness.models.cpu.accelerate import accelerate
-    from harness.models.cpu.cross_entropy import prepare, token_losses, trained_losses
+    from harness.models.cpu.cross_entropy import token_losses, trained_losses
     from harness.models.load import load
 
     loaded = load(held.base)
@@ -32,7 +32,6 @@ def training(variant: str) -> dict[str, Any]:
     batch = mx.array(rows)
     accelerate(model, hold=False)
     apply_variant(model, held.variant, seed=0)
-    prepare(model)
     model.train()
     inputs, targets = batch[:, :-1], batch[:, 1:].reshape(-1)
     backbone, head = model.model, model.model.embed_tokens.as_linear

@@ -26,10 +26,10 @@ from pydantic import TypeAdapter
 from harness.backend import backend_name, mx, nn  # isort: skip  (the BLAS first)
 from mlx.utils import tree_flatten
 
-from harness.models.cpu import cross_entropy, decode_batches, merged_adapters
-from harness.models.cpu.cross_entropy import MLX_LOSS, LossChoice
+from harness.models.cpu.cross_entropy import MLX_LOSS, LossChoice, choose_loss
 from harness.models.cpu.decode_batches import DecodeBatches, choose_batches
 from harness.models.cpu.llama import VectorExp, use_vector_exp
+from harness.models.cpu.merged_adapters import merged_bytes
 from harness.models.cpu.probes import memory_shortfall
 from harness.models.cpu.quantized import (
     DequantizingEmbedding,
@@ -100,6 +100,8 @@ def accelerate(
 ) -> Acceleration:
     """Make ``model`` as fast as this backend allows, in place; also after adapters were added.
 
+    Training's loss and answering are up to their callers, which follow the record.
+
     Args:
         model: a loaded mlx-lm model.
         choice: a record of an earlier call, to compute the same way again. Layers that it does
@@ -113,15 +115,12 @@ def accelerate(
     known = Acceleration.from_json(choice) if isinstance(choice, Mapping) else choice
     widened = _widen(model)
     exponential = use_vector_exp(model, known.exponential if known else None)
-    loss = cross_entropy.apply(model, known.loss or MLX_LOSS if known else None)
+    loss = (known.loss or MLX_LOSS) if known else choose_loss()
     products, generation, held, reason = _products(model, known, hold)
     if known is not None:
         answering = known.answering
     else:
         answering = None if hold is False or model.training else _choose_answering(model)
-    if answering is not None:
-        merged_adapters.enable(model, answering.folded)
-        decode_batches.use(model, answering.joined)
     return Acceleration(
         backend, widened, products, generation, held, reason, exponential, loss, answering
     )
@@ -199,6 +198,6 @@ def _choose_answering(model: nn.Module) -> Answering:
     layers = [m for _, m in model.named_modules() if isinstance(m, DequantizingLinear)]
     if any(layer.dense is None for layer in layers):
         return Answering(joined, False, "the weights stay packed")
-    shortfall = memory_shortfall(merged_adapters.merged_bytes(model))
+    shortfall = memory_shortfall(merged_bytes(model))
     reason = shortfall or "the copies fit, and take operations away"
     return Answering(joined, shortfall is None, reason)

@@ -29,7 +29,6 @@ BLOCK_ELEMENTS = 2**17
 """Logits whose powers are taken at a time: their temporaries are a few megabytes."""
 
 _ROWS, _VOCABULARY = 8, 2**15  # of the trial
-_CHOSEN, _HALVES = "_fast_loss_chosen", "_fast_loss_halves"
 
 Head = Callable[[mx.array], mx.array]
 
@@ -48,22 +47,17 @@ MLX_LOSS = LossChoice(False, 0.0, 0.0)
 """MLX's own, not measured."""
 
 
-def apply(model: nn.Module, known: LossChoice | None) -> LossChoice:
-    """Note the choice on ``model``, measured unless ``known``; :func:`prepare` acts on it."""
-    chosen = known or choose_loss()
-    # Plain attributes: neither parameters nor saved.
-    object.__setattr__(model, _CHOSEN, chosen.ours)
-    object.__setattr__(model, _HALVES, None)
-    return chosen
+def split_for_loss(model: nn.Module, choice: LossChoice | None) -> SplitModel | None:
+    """``model`` cut for our loss, or None where the loss is to be MLX's own.
 
+    Runs the model on a probe: call it outside of a gradient, with the adapters in place.
 
-def prepare(model: Any) -> None:
-    """Cut ``model`` for :func:`halves` if its loss may be taken our way.
-
-    Runs it on a probe: call it outside of a gradient, with the adapters in place.
+    Args:
+        model: an mlx-lm model; its mode and what of it is trained stay as they are.
+        choice: what was chosen for it; None is MLX's loss.
     """
-    if not getattr(model, _CHOSEN, False):
-        return
+    if choice is None or not choice.ours:
+        return None
     was_training = bool(model.training)
     model.eval()
     split = split_model(model)
@@ -73,17 +67,11 @@ def prepare(model: Any) -> None:
         if trained or split.head(split.backbone(mx.array([[0]]))).dtype != mx.float32:
             split = None
     model.train(was_training)
-    object.__setattr__(model, _HALVES, split)
-
-
-def halves(model: Any) -> SplitModel | None:
-    """What :func:`prepare` found; None where the loss is to be MLX's own."""
-    found: SplitModel | None = getattr(model, _HALVES, None)
-    return found
+    return split
 
 
 def token_losses(head: Head, states: mx.array, targets: mx.array) -> mx.array:
-    """Nats of ``targets`` (n) given ``states`` (n x width), without a gradient."""
+    """Nats ``(n)`` of ``targets`` ``(n)`` given ``states`` ``(n, width)``, without a gradient."""
     losses: list[mx.array] = []
     for part in _chunks(head, states):
         logits = head(_after(states[part], losses))
@@ -113,12 +101,12 @@ def trained_losses(head: Head, states: mx.array, targets: mx.array) -> mx.array:
 
 
 def _after(piece: mx.array, done: list[mx.array]) -> mx.array:
-    """``piece``, once the chunk before is done: else the logits of all would be alive together."""
+    """``piece`` after the chunk before it: else the logits of all chunks would be alive at once."""
     return cast(mx.array, mx.depends([piece], [done[-1]])[0]) if done else piece
 
 
 def _chunks(head: Head, states: mx.array) -> list[slice]:
-    """Rows whose logits fit the budget, chunks of like size; the width is read off unevaluated."""
+    """Rows whose logits fit the budget, in chunks of like size; no logits are evaluated here."""
     vocabulary = int(head(states[:1]).shape[-1])
     rows = states.shape[0]
     count = max(1, -(-rows * vocabulary * 4 // CHUNK_BYTES))
@@ -127,7 +115,8 @@ def _chunks(head: Head, states: mx.array) -> list[slice]:
 
 
 def _cross_entropy(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
-    """Nats a row, and their gradient in ``logits``: a few rows at a time, to stay in the cache."""
+    """Nats ``(rows)`` and their gradient in ``logits`` ``(rows, vocabulary)``, computed for a few
+    rows at a time, to stay in the processor's cache."""
     rows, vocabulary = logits.shape
     step = max(1, BLOCK_ELEMENTS // vocabulary)
     ones = mx.ones((vocabulary, 1))

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from harness.backend import mx
+from harness.backend import mx, nn
 from harness.models.cpu.probes import memory_shortfall, shortest_s
 from harness.protocols import BATCH_ROWS
 
 _MOST = 4  # batches
 _ALLOCATED = 256  # positions that mlx-lm's caches take at once
 _GAIN = 1.1  # a row must be as much faster: more rows take more memory
-_ATTRIBUTE = "_tunebench_joined"
 
 
 class StepTiming(NamedTuple):
@@ -30,38 +29,28 @@ class StepTiming(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DecodeBatches:
-    """How many batches are one, and the times it was chosen by."""
+    """How many batches are decoded as one, and the times behind the choice."""
 
     batches: int = 1
     timings: tuple[StepTiming, ...] = ()
 
 
-def use(model: Any, joined: DecodeBatches) -> None:
-    """Have ``model`` answer so many batches at once."""
-    object.__setattr__(model, _ATTRIBUTE, joined.batches)
-
-
-def batches_of(model: Any) -> int:
-    """What :func:`use` set; one batch where it never did."""
-    return int(getattr(model, _ATTRIBUTE, 1))
-
-
-def fitting(model: Any, rows: int, positions: int) -> int:
-    """Batches to decode as one now: those of :func:`use`, or one where memory lacks.
+def fitting_batches(model: nn.Module, batches: int, rows: int, positions: int) -> int:
+    """Batches to decode as one now: ``batches``, or one where memory lacks.
 
     Args:
-        model: as it answers, with what copies that takes.
+        model: an mlx-lm model, adapters merged if they are to be.
+        batches: how many were chosen.
         rows: of a batch.
-        positions: most that a row's caches will hold.
+        positions: the most that a row's caches will hold.
     """
-    batches = batches_of(model)
     if batches == 1:
         return 1
     needed = batches * rows * positions * _position_bytes(model)
     return batches if memory_shortfall(needed) is None else 1
 
 
-def choose_batches(model: Any) -> DecodeBatches:
+def choose_batches(model: nn.Module) -> DecodeBatches:
     """Time a step of one batch's rows and of twice as many, as long as a row gets faster.
 
     ``model`` is an mlx-lm model in evaluation mode. One batch, untimed, where its caches hold none.
@@ -85,7 +74,7 @@ def choose_batches(model: Any) -> DecodeBatches:
     return DecodeBatches(best, tuple(timings))
 
 
-def _position_bytes(model: Any) -> int:
+def _position_bytes(model: nn.Module) -> int:
     """Bytes that the caches of all layers take for a position of one row."""
     from mlx.utils import tree_flatten
     from mlx_lm.models.cache import make_prompt_cache
@@ -97,6 +86,6 @@ def _position_bytes(model: Any) -> int:
     return -(-taken // _ALLOCATED)
 
 
-def _step(model: Any, tokens: mx.array) -> mx.array:
+def _step(model: nn.Module, tokens: mx.array) -> mx.array:
     logits: mx.array = model(tokens)
     return logits[:, -1, :]

@@ -3,8 +3,8 @@
 Model -> the same with plain linear layers inside of a ``with`` block. Beside the weights an adapter
 costs a decoding step two small products and three more operations a layer; added to a float32
 copy of the weights (Hu et al. 2021, section 4.2: no inference latency) it costs nothing. Not used
-where the adapter's own speed is measured. What fusing does to a model is another matter: mlx-lm's
-own, in the types that are stored. A copy that does not compute what the layer does is not used.
+where the adapter's own speed is measured, and not the fusing of `train/fuse.py`, which is mlx-lm's
+own, in the types that are stored. A copy that does not compute what its layer does is not used.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from harness.models.cpu.quantized import DequantizingLinear
 
 _TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by some 1e-6
 _PROBE_ROWS = 2
-_ENABLED = "_tunebench_folds"
 
 
 def merged_bytes(model: nn.Module) -> int:
@@ -37,22 +36,16 @@ def _weight_count(layer: Any) -> int:
     return int(layer.weight.size) * 32 // int(layer.bits)
 
 
-def enable(model: nn.Module, enabled: bool) -> None:
-    """Whether :func:`merged` does anything to ``model``."""
-    object.__setattr__(model, _ENABLED, enabled)
-
-
 @contextmanager
-def merged(model: nn.Module) -> Iterator[int]:
-    """``model`` with its LoRA and DoRA layers replaced; afterwards as before.
+def merged(model: nn.Module, enabled: bool = True) -> Iterator[int]:
+    """``model`` with its LoRA and DoRA layers replaced inside of the block, if ``enabled``.
 
-    Left alone: adapters of layers that have no float32 weight at hand, or are not linear; all of
-    them where the copies lack memory.
+    Adapters of layers that have no float32 weight at hand, or are not linear, stay; all of them
+    stay where the copies lack memory.
 
     Yields:
         The number of layers replaced.
     """
-    enabled = getattr(model, _ENABLED, False)
     before = [(n, m) for n, m in model.named_modules() if enabled and hasattr(m, "lora_a")]
     needed = sum(4 * _weight_count(m.linear) for _, m in before if hasattr(m, "linear"))
     if memory_shortfall(needed) is not None:
