@@ -103,7 +103,7 @@ def test_an_update_equals_adam_on_the_mean_over_its_targets(
     makes much of a last digit where a gradient is nearly zero.
     """
     monkeypatch.setattr(
-        "harness.train.finetune.accelerate", lambda model, choice, hold: Acceleration("cpu")
+        "harness.models.load.accelerate", lambda model, choice, hold: Acceleration("cpu")
     )
     from mlx.utils import tree_flatten
 
