@@ -1,1 +1,14 @@
-"""."""
+"""An analysis of runs in words, tables, charts and a page.
+
+`report.py` - the report, its sections in order
+`comparison.py` - `compare`'s text, pairs, seeds
+`conclusions.py` - what may be claimed, in sentences
+`columns.py` - every variant under its label
+`provenance.py` - the line under every table
+`warnings.py` - what to know before the numbers
+`article.py` - the published comparison as a run
+`article_section.py` - its section of the leaderboard
+`leaderboard.py` - published runs and README's tables
+`write.py` - run folder, report and page written
+`tables/` - Markdown tables; `charts/` - SVG; `page/` - HTML
+"""

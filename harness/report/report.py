@@ -2,7 +2,7 @@
 
 Input: stored runs -> output: one Markdown page, a pure function of the store (the same files give
 the same bytes). Every table is followed by where its numbers come from. Not covered: charts
-(``charts``), comparisons (``comparison_report``).
+(``charts``), comparisons (``comparison``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a reader must know of a run before its numbers: a stored run -> sentences in Markdown.
 
 Partial, contended, dirty, leaking, conflicting or truncated data, and what data without tables
-cannot have. Not covered: verdicts (``verdicts``) and where numbers come from (``provenance``).
+cannot have. Not covered: verdicts (``conclusions``) and where numbers come from (``provenance``).
 """
 
 from __future__ import annotations

@@ -147,6 +147,18 @@ def test_cached_and_contended_speeds_are_marked(run: MemoryRun) -> None:
     assert f"- lora: cached, taken {throughput.measured_at}." in report
 
 
+def test_how_trials_were_interleaved_is_said_where_it_is_known(run: MemoryRun) -> None:
+    throughput = run.results.variants["lora"].throughput
+    assert throughput is not None
+    known = throughput.model_copy(update={"interleaving": "reloaded each round"})
+    report = report_of(only(run, throughput=known))
+    assert (
+        "- The trials of lora were interleaved with the other variants', reloaded each round."
+        in report
+    )
+    assert "were interleaved with" not in report_of(run)
+
+
 def test_the_interval_that_was_used_is_the_one_named(run: MemoryRun) -> None:
     execution = run.results.variants["lora"].execution
     assert execution is not None

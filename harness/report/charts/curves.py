@@ -2,8 +2,8 @@
 
 Input: stored runs -> output: file name -> SVG text, the same bytes for the same store. Figures are
 made without pyplot, so that no global state or display is touched. Quality against cost is in
-``tradeoff_chart``, failure kinds, speeds and checkpoints in ``detail_charts``, the common look in
-``chart_style``.
+``tradeoff``, failure kinds, speeds and checkpoints in ``details``, the common look in
+``style``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Charts of details: failure kinds by variant, every speed trial, checkpoints.
 
-Input: report columns -> output: figures; ``charts`` writes them.
+Input: report columns -> output: figures; ``curves`` collects them.
 """
 
 from __future__ import annotations

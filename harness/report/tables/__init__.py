@@ -1,1 +1,9 @@
-"""Markdown tables of a report."""
+"""Markdown tables of a report.
+
+`quality_tables.py` - summary, accuracy, failures, fuse parity
+`cost_tables.py` - loss curve, parameters, time, memory, size
+`comparison_tables.py` - speed trials, paired differences, ratios, gates
+`checkpoint_tables.py` - checkpoints and their best
+`question_tables.py` - the students questions and their speeds
+`seed_tables.py` - spread and differences over seeds
+"""

@@ -59,7 +59,15 @@ def throughput(columns: Sequence[Column]) -> str:
         "Taken",
         "Note",
     ]
-    return table(headers, rows) if rows else ""
+    if not rows:
+        return ""
+    notes = [
+        f"- The trials of {escape(column.label)} were interleaved with the other variants', "
+        f"{escape(speed.interleaving)}."
+        for column in columns
+        if (speed := column.result.throughput) and speed.interleaving
+    ]
+    return "\n\n".join([table(headers, rows), "\n".join(notes)]).rstrip()
 
 
 def speed_comparisons(ratios: Iterable[SpeedRatio]) -> str:

@@ -1,7 +1,7 @@
 """Tables of quality that the article does not have: summary, execution, failures, parity.
 
 Input: columns -> output: Markdown; an empty string where there is nothing to show. The article's
-own tables are in ``article_tables`` and ``question_tables``, comparisons in
+own tables are in ``cost_tables`` and ``question_tables``, comparisons in
 ``comparison_tables``.
 """
 
