@@ -244,8 +244,8 @@ def _write_result(
 def _damage(out: Path) -> list[str]:
     """What is wrong with the result of a finished training in ``out``, in words."""
     try:
-        told = json.loads((out / RESULT).read_text(encoding="utf-8"))["files"]
-        damaged = damaged_files(out, told)
+        checksums = json.loads((out / RESULT).read_text(encoding="utf-8"))["files"]
+        damaged = damaged_files(out, checksums)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

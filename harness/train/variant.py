@@ -158,8 +158,8 @@ class Variant(BaseModel):
         for optimizer, options in value.items():
             for option in options:
                 if option not in OPTIMIZER_OPTIONS[optimizer]:
-                    told = unknown(f"{optimizer} option", option, OPTIMIZER_OPTIONS[optimizer])
-                    raise ValueError(str(told))
+                    error = unknown(f"{optimizer} option", option, OPTIMIZER_OPTIONS[optimizer])
+                    raise ValueError(str(error))
         return value
 
     @model_validator(mode="after")

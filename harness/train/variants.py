@@ -177,8 +177,8 @@ def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, 
     try:
         return Variant.model_validate(values)
     except ValidationError as error:
-        told = "; ".join(_mistake(detail) for detail in error.errors())
-        raise UserError(f"variant {name!r} ({path}): {told}.") from error
+        mistakes = "; ".join(_mistake(detail) for detail in error.errors())
+        raise UserError(f"variant {name!r} ({path}): {mistakes}.") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -228,8 +228,8 @@ def _mistake(detail: Any) -> str:
         if last == "alpha":
             return f"{where}: mlx-lm has no alpha; write scale (= alpha / rank)"
         allowed = _SECTIONS[section[-1]].model_fields if section else Variant.model_fields
-        told = unknown("key", where if not section else last, set(allowed) - set(_OURS))
-        return str(told).rstrip(".")
+        error = unknown("key", where if not section else last, set(allowed) - set(_OURS))
+        return str(error).rstrip(".")
     text = detail["msg"].removeprefix("Value error, ").rstrip(".")
     got = "" if isinstance(detail["input"], Mapping) else f"={detail['input']!r}"
     return f"{where}{got}: {text}" if where else text
