@@ -1,1 +1,17 @@
-"""Base models: resolving, embedding, quantizing, counting, CPU acceleration."""
+"""What a model is: from its name to weights in memory, with or without an adapter.
+
+- `resolve.py` - a name to a checked folder
+- `hub.py` - downloads from the hub
+- `smollm2.py`, `tiny.py` - the two embedded models
+- `gguf.py` - GGUF file to model folder
+- `weights.py` - names, sizes, headers of weight files
+- `config.py` - what config.json says
+- `quantize.py` - a base quantized, kept by content
+- `reading.py` - weights through mlx-lm, failures named
+- `adapter.py` - an adapter checked, applied, made
+- `load.py` - base and adapter into memory
+- `lm_head.py` - backbone and output layer apart
+- `parameters.py` - counts and predicted sizes
+- `device.py` - the machine under MLX
+- `cpu/` - what makes a CPU fast
+"""
