@@ -9,6 +9,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from harness.schema.stage_results import ANSWERS, DESCRIBE, OPEN
 from harness.schema.stage_results import EvaluateRequest, Nothing, OpenRequest
 from harness.worker.client import Worker
 cache, kernels, work = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-opened = {"model": "tiny", "variant": {"name": "base", "fine_tune_type": "base"}}
+opened = {"model": sys.argv[5], "variant": {"name": "base", "fine_tune_type": "base"}}
 opened |= {"dataset": "mini", "prompt_style": "dialect", "cache_root": cache}
 worker = Worker("x")
 if kernels.exists():
@@ -40,9 +41,15 @@ Path(sys.argv[4]).write_text(json.dumps(found))
 """
 
 
-def test_killed_while_generating_it_goes_on_and_leaves_no_process(tmp_path: Path) -> None:
+def test_killed_while_generating_it_goes_on_and_leaves_no_process(
+    tmp_path: Path, two_layers: Path
+) -> None:
     command = [sys.executable, "-c", ANSWERS, str(tmp_path / "cache"), str(tmp_path / "kernels")]
-    command += [str(tmp_path / "work"), str(tmp_path / "found")]
+    command += [str(tmp_path / "work"), str(tmp_path / "found"), str(two_layers)]
+    # The kernels that MLX has compiled before: compiling them again takes most of a minute.
+    compiled = Path(tempfile.gettempdir()) / "mlx"
+    compiled.mkdir(exist_ok=True)
+    (tmp_path / "mlx").symlink_to(compiled)
     journal = tmp_path / "work" / "a" / "rows.journal"
 
     def start() -> subprocess.Popen[str]:

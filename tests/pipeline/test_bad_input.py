@@ -31,6 +31,11 @@ ROOT = Path(__file__).resolve().parents[2]
 MINI = ROOT / "fixtures" / "mini"
 
 
+def shallow(model: Path) -> tuple[str, ...]:
+    """Options of a run on a two-layer model of tiny's kind."""
+    return (f"--model={model}", "--set", "num_layers=2")
+
+
 def suites(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command on `tiny`, one cheap suite, results and cache in ``folder``."""
     return subprocess.run(
@@ -161,8 +166,10 @@ def test_odd_values_in_an_adapters_configuration_are_no_traceback(
     assert given_adapter(adapter).iterations == (4 if odd == 4 else None)
 
 
-def test_one_error_is_told_in_full_once(tmp_path: Path) -> None:
-    done = suites(tmp_path, "suites/test_execution.py", "--set", "max_seq_length=64")
+def test_one_error_is_told_in_full_once(tmp_path: Path, two_layers: Path) -> None:
+    done = suites(
+        tmp_path, *shallow(two_layers), "suites/test_execution.py", "--set", "max_seq_length=64"
+    )
     assert done.returncode == 1
     assert done.stdout.count("as shown above") >= 2
     assert done.stdout.count("During handling") == 0
@@ -201,15 +208,17 @@ def test_under_xdist_every_test_says_why_it_does_not_run(tmp_path: Path) -> None
     assert "INTERNALERROR" not in done.stdout
 
 
-def test_a_prompt_longer_than_the_context_is_named(tmp_path: Path) -> None:
-    done = suites(tmp_path, "--set", "max_seq_length=64")
+def test_a_prompt_longer_than_the_context_is_named(tmp_path: Path, two_layers: Path) -> None:
+    done = suites(tmp_path, *shallow(two_layers), "--set", "max_seq_length=64")
     assert done.returncode == 1
     assert "max_seq_length" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_caches_nothing(tmp_path: Path) -> None:
-    done = suites(tmp_path, "--set", "learning_rate=1e30", "--set", "iters=6")
+def test_a_loss_that_is_no_number_stops_the_run_and_caches_nothing(
+    tmp_path: Path, two_layers: Path
+) -> None:
+    done = suites(tmp_path, *shallow(two_layers), "--set", "learning_rate=1e30", "--set", "iters=6")
     assert done.returncode == 1
     assert "diverged" in done.stdout
     assert "learning_rate" in done.stdout
