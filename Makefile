@@ -1,13 +1,23 @@
-# Two commands do everything: `make bench VARIANT=qlora` and `make test`.
+# `make bench VARIANT=qlora` runs the benchmark, `make test` its tests; CONTRIBUTING.md: the loop.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VARIANT ?= qlora
 
-.PHONY: test test-all lint house bench perf clean
+.PHONY: check test test-all test-rounding lint house bench perf clean
 
+# After every edit, half a minute: lint, types, import contracts, the tests of what changed.
+check: $(VENV)/.ready
+	$(BIN)/python tests/check.py
+
+# Two workers of one thread each: models this small gain nothing from a second. Long files first.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest tests -q -n 2 --dist loadfile --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -n 2 --dist loadfile \
+	  --no-loadscope-reorder --durations=10
+
+# The numeric tests under every BLAS setting that this machine can run: a table.
+test-rounding: $(VENV)/.ready
+	$(BIN)/python tests/rounding_runs.py
 
 test-all: $(VENV)/.ready
 	$(BIN)/python -m pytest tests -q -m "" --durations=20

@@ -57,6 +57,17 @@ def mean_of(count: int, unit: float) -> float:
     return LIKELY * unit / math.sqrt(count)
 
 
+SAME_LOSS = rounded(256)
+"""Share by which two float32 ways to compute one loss may differ: a loss is a mean of positive
+nats, sums of up to 256 of them (a batch's targets, a width, tiny's vocabulary) in another order,
+and a mean of positive terms has no larger relative error than its terms."""
+
+
+def same_ppl(loss: float, ways: int = 1) -> float:
+    """Share by which two perplexities of about ``exp(loss)`` may then differ."""
+    return math.expm1(ways * SAME_LOSS * loss)
+
+
 def orders(terms: int) -> float:
     """How much more error one order of a sum may have than another.
 

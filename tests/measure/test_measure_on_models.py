@@ -13,6 +13,7 @@ from harness.measure.loss import CompatSettings, evaluate, full_text, mlx_lm_com
 from harness.models.load import LoadedModel, load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import resolve
+from tests.rounding import SAME_LOSS
 
 EXAMPLES = rows(10, seed=11, high=40)
 PROMPTS = [list(row.tokens[: row.prompt_length]) for row in EXAMPLES]
@@ -31,8 +32,8 @@ def test_acceleration_changes_no_loss_and_no_answer(four_bits: LoadedModel, hold
     for ours, theirs in zip(
         evaluate(four_bits.model, EXAMPLES), evaluate(stock.model, EXAMPLES), strict=True
     ):
-        assert ours.full_nll == pytest.approx(theirs.full_nll, rel=1e-5)
-        assert ours.completion_nll == pytest.approx(theirs.completion_nll, rel=1e-5)
+        assert ours.full_nll == pytest.approx(theirs.full_nll, rel=SAME_LOSS)
+        assert ours.completion_nll == pytest.approx(theirs.completion_nll, rel=SAME_LOSS)
     protocol = GenerationProtocol(max_new_tokens=6)
     assert generate(four_bits, PROMPTS, protocol) == generate(stock, PROMPTS, protocol)
 
@@ -43,7 +44,7 @@ def test_compat_of_a_quantized_model_equals_mlx_lm(four_bits: LoadedModel) -> No
     settings = CompatSettings(batch_size=3)
     value = mlx_lm_compat(evaluate(four_bits.model, EXAMPLES), settings)
     assert value is not None
-    assert value.loss == pytest.approx(theirs(four_bits.model, EXAMPLES, settings), rel=1e-5)
+    assert value.loss == pytest.approx(theirs(four_bits.model, EXAMPLES, settings), rel=SAME_LOSS)
 
 
 def test_measuring_a_model_in_training_leaves_its_adapter_trainable(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from harness.models.resolve import BaseModel, resolve
 from harness.train.finetune import finetune
 from harness.train.fuse import fuse
 from harness.train.variants import load_variants
+from tests.rounding import SAME_LOSS
 
 TABLES = {
     "1-10-2": Table("1-10-2", ("Player", "No.", "Team"), ("text", "real", "text"), ()),
@@ -99,7 +100,7 @@ def check_measures(base: BaseModel) -> None:
     accelerate(fast.model, Acceleration("cpu", exponential=everywhere))
     rows = rows_of(stock)
     for row, found in zip(rows, evaluate(fast.model, rows, 3), strict=True):
-        assert found.full_nll == pytest.approx(stock_nll(stock.model, row.tokens), rel=1e-5)
+        assert found.full_nll == pytest.approx(stock_nll(stock.model, row.tokens), rel=SAME_LOSS)
     prompts = [row.tokens[: row.prompt_length] for row in rows]
     answers = [answer.text for answer in generate(fast, prompts, SHORT)]
     assert answers == [stock_answer(stock, prompt) for prompt in prompts]
@@ -122,7 +123,7 @@ def check_trains(base: BaseModel, name: str, cache: Cache, out: Path) -> None:
     assert tuned < before
     again = load(packed, result.adapter)
     accelerate(again.model)
-    assert full_text(evaluate(again.model, rows)).loss == pytest.approx(tuned, rel=1e-5)
+    assert full_text(evaluate(again.model, rows)).loss == pytest.approx(tuned, rel=SAME_LOSS)
     counted = parameters.count(
         dict(packed.config),
         variant.fine_tune_type,
@@ -133,7 +134,8 @@ def check_trains(base: BaseModel, name: str, cache: Cache, out: Path) -> None:
     assert counted.trainable == sum(array.size for array in weights.values())
     fuse(load(packed, result.adapter), out / "fused", dequantize=variant.quantize is not None)
     fused = load(resolve(str(out / "fused"), cache))
-    assert full_text(evaluate(fused.model, rows)).loss == pytest.approx(tuned, rel=1e-4)
+    # A fused weight is rounded once itself, as each of its products is: twice the error.
+    assert full_text(evaluate(fused.model, rows)).loss == pytest.approx(tuned, rel=2 * SAME_LOSS)
 
 
 def check_packed(base: BaseModel, cache: Cache) -> None:
@@ -147,7 +149,8 @@ def check_packed(base: BaseModel, cache: Cache) -> None:
     accelerate(unpacked.model, replace(record, kernels=tuple(every_row)), hold=False)
     for model in (held.model, unpacked.model):
         found = [loss.full_nll for loss in evaluate(model, rows, 3)]
-        assert found == pytest.approx(expected, rel=1e-4)
+        # An unpacked weight is rounded once itself, as each of its products is.
+        assert found == pytest.approx(expected, rel=2 * SAME_LOSS)
 
 
 def ids(families: list[Family]) -> list[str]:
