@@ -63,6 +63,14 @@ nats, sums of up to 256 of them (a batch's targets, a width, tiny's vocabulary) 
 and a mean of positive terms has no larger relative error than its terms."""
 
 
+ADAM = 0.01
+"""Share of an adapter's update, in norm, by which two float32 ways to train it with Adam may
+differ. Adam steps by the gradient's sign where it is not nearly zero, so two ways part only where a
+gradient lies within rounding of zero, and there by at most twice a step. With rounding of at most
+2e-5 of the gradients' spread (a few times :data:`SAME_LOSS`) a share of 2e-5 of them does: the
+square root of 4 * 2e-5 is 0.009."""
+
+
 def same_ppl(loss: float, ways: int = 1) -> float:
     """Share by which two perplexities of about ``exp(loss)`` may then differ."""
     return math.expm1(ways * SAME_LOSS * loss)

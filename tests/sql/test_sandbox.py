@@ -13,7 +13,7 @@ import pytest
 
 from harness.sql.failures import Failure
 from harness.sql.run.database import build
-from harness.sql.run.sandbox import Sandbox
+from harness.sql.run.sandbox import _QUERY_LIMIT_S, _START_LIMIT_S, Sandbox
 
 COUNT = "SELECT count(*) FROM main.cells"
 
@@ -61,7 +61,8 @@ def test_a_query_that_runs_on_is_stopped_and_the_next_one_is_right(sandbox: Sand
     found = sandbox.run("SELECT count(*) FROM range(1000000000000)")
     assert isinstance(found, Failure)
     assert found.kind == "timeout"
-    assert time.monotonic() - start < 20
+    # Its own limit, and at worst the start of another process in its place.
+    assert time.monotonic() - start < _QUERY_LIMIT_S + _START_LIMIT_S
     assert still_answers(sandbox)
 
 

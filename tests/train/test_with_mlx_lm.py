@@ -19,7 +19,7 @@ from harness.models.load import LoadedModel
 from harness.train.finetune import finetune
 from harness.train.resume_state import checkpoints_in
 from harness.train.variant import Variant
-from tests.rounding import SAME_LOSS
+from tests.rounding import ADAM, SAME_LOSS
 
 Loader = Callable[[Variant], LoadedModel]
 Rows = list[TokenizedExample]
@@ -90,4 +90,6 @@ def test_two_ranks_train_the_same_adapter_as_one(tmp_path: Path) -> None:
         if one["iteration"]:
             assert two["train_loss"] == pytest.approx(one["train_loss"], rel=SAME_LOSS)
     for name, array in weights[0].items():
-        np.testing.assert_allclose(np.array(array), np.array(weights[1][name]), atol=1e-6)
+        apart = np.sqrt(np.mean((np.array(array) - np.array(weights[1][name])) ** 2))
+        # Six updates at a rate of 1e-5; Adam's largest step is (1 - b1) / sqrt(1 - b2) of it.
+        assert apart <= ADAM * 6 * 1e-5 * 0.1 / 0.001**0.5, name
