@@ -51,7 +51,7 @@ def sentence(comparison: Comparison) -> str:
     )
     start = f"On {metric.title}, {code(c.b)}"
     if c.verdict == "not distinguishable":
-        return f"{start} cannot be told from {code(c.a)} ({evidence}); {_smallest(c)}."
+        return f"{start} is not distinguishable from {code(c.a)} ({evidence}); {_smallest(c)}."
     return f"{start} is {c.verdict} than {code(c.a)} ({evidence})."
 
 

@@ -20,7 +20,8 @@ INTERVALS = {
     "seeds": "95% and p: Student's t over seeds, of the per-seed differences",
     "comparisons": (
         "sign-flip test over tables, 95% studentized interval over tables, for a rate that no "
-        "table changes the Clopper-Pearson bound over tables; smallest detectable at 80% power"
+        "table changes the Clopper-Pearson bound over tables; minimum detectable effect at 80% "
+        "power; the interval is not corrected for the number of metrics, the verdict is"
     ),
     "throughput": (
         "medians; 95% of a ratio: Student's t on logarithms of the trials, in pairs where "
@@ -28,7 +29,7 @@ INTERVALS = {
     ),
     "question speeds": (
         "one trial of 32 new tokens a question, the stop token ignored; ratios of means as the "
-        "article's, without an interval: what may be compared are the speed trials, taken in turns"
+        "article's, without an interval: what may be compared are the interleaved speed trials"
     ),
     "failures": "counts of answers",
     "groups": "in brackets 95% Wilson over the examples of the group, and their number",

@@ -112,7 +112,7 @@ def test_a_run_without_rows_of_checkpoints_still_has_its_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("p", "told"), [(0.01, "is worse beyond noise"), (0.2, "cannot be told from it")]
+    ("p", "told"), [(0.01, "is worse beyond noise"), (0.2, "is not distinguishable from it")]
 )
 def test_the_sentence_says_what_may_be_said(p: float, told: str) -> None:
     one = BestCheckpoint("ex", 20, 40, 3, 0.4, 0.3, -0.1, (-0.2, -0.01), p, p)

@@ -83,7 +83,9 @@ def checkpoint_sentence(label: str, one: BestCheckpoint, family: int) -> str:
             "best."
         )
     verdict = (
-        "is worse beyond noise" if one.worse else "cannot be told from it: no reason to go back"
+        "is worse beyond noise"
+        if one.worse
+        else "is not distinguishable from it: no reason to go back"
     )
     others = one.of - 1
     corrected = [f"the choice among {others} others"] if others > 1 else []

@@ -132,7 +132,7 @@ def comparisons(pairs: Sequence[PairComparison]) -> str:
         "p",
         "p Holm",
         "McNemar, exact",
-        "Smallest detectable",
+        "Minimum detectable effect",
         "n",
         "Verdict",
     ]
