@@ -1,11 +1,10 @@
-"""From a llama-type GGUF file to a Hugging Face / MLX model directory.
+"""From SmolLM2's GGUF file to a Hugging Face / MLX model directory.
 
-GGUF (weights, hyperparameters and tokenizer in one file, read by ``mx.load``) -> config.json,
-model.safetensors in float32, tokenizer.json and tokenizer_config.json. As a program:
-``python -m harness.models.gguf FILE FOLDER``. Covers what ``smollm2`` needs: the llama
-architecture, Q4_0, Q4_1, Q8_0 and unquantized tensors, a byte-level BPE of pre-tokenizer type
-``smollm``; not a general converter. Sources: llama.cpp's ``convert_hf_to_gguf.py``
-(``LlamaModel.permute``), ``gguf-py`` (tensor names) and ``llama-vocab.cpp`` (``smollm``).
+GGUF (weights and tokenizer in one file, read by ``mx.load``) -> config.json, model.safetensors in
+float32, tokenizer.json and tokenizer_config.json. As a program: ``python -m harness.models.gguf
+FILE FOLDER``. Covers the llama architecture with Q4_0, Q4_1, Q8_0 and unquantized tensors; not a
+general converter. Sources: llama.cpp's ``convert_hf_to_gguf.py`` (``LlamaModel.permute``),
+``gguf-py`` (tensor names) and ``llama-vocab.cpp`` (``smollm``).
 """
 
 from __future__ import annotations
@@ -20,7 +19,8 @@ from typing import Any
 
 from harness.backend import mx
 from harness.disk.files import write_json
-from harness.errors import UserError
+from harness.models.smollm2 import CONFIG
+from harness.models.tiny import byte_level_tokenizer
 
 _TENSORS = {
     "token_embd": "model.embed_tokens",
@@ -40,31 +40,25 @@ _CONTROL_TOKEN = 3  # llama.cpp: LLAMA_TOKEN_TYPE_CONTROL
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Write the model directory of ``gguf`` into ``folder``.
-
-    Raises:
-        UserError: the architecture or the tokenizer is not the kind this module reads.
-    """
+    """Write the model directory of SmolLM2's ``gguf`` into ``folder``."""
     loaded: Any = mx.load(str(gguf), return_metadata=True)
     tensors, metadata = loaded
-    kinds = (metadata["general.architecture"], metadata.get("tokenizer.ggml.pre"))
-    if kinds != ("llama", "smollm"):
-        raise UserError(
-            f"{gguf.name}: architecture {kinds[0]!r} with pre-tokenizer {kinds[1]!r} is not read "
-            "here. Allowed: 'llama' with 'smollm'. Convert the model with mlx_lm.convert."
-        )
-    config = _config(metadata, tied="output.weight" not in tensors)
-    weights = dict(_weights(tensors, config))
     folder.mkdir(parents=True, exist_ok=True)
+    weights = dict(_weights(tensors))
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
-    write_json(folder / "config.json", config)
-    write_json(folder / "tokenizer.json", _tokenizer(metadata))
+    types = metadata["tokenizer.ggml.token_type"].tolist()
+    tokenizer = byte_level_tokenizer(
+        metadata["tokenizer.ggml.tokens"],
+        [number for number, kind in enumerate(types) if kind == _CONTROL_TOKEN],
+        metadata["tokenizer.ggml.merges"],
+        words=True,
+    )
+    write_json(folder / "config.json", CONFIG)
+    write_json(folder / "tokenizer.json", tokenizer)
     write_json(folder / "tokenizer_config.json", _tokenizer_config(metadata))
 
 
-def _weights(
-    tensors: dict[str, mx.array], config: dict[str, Any]
-) -> Iterator[tuple[str, mx.array]]:
+def _weights(tensors: dict[str, mx.array]) -> Iterator[tuple[str, mx.array]]:
     """Each tensor by its Hugging Face name, dequantized, in float32."""
     for name in sorted(tensors):
         stem, _, leaf = name.rpartition(".")
@@ -73,20 +67,15 @@ def _weights(
         value = tensors[name]
         if f"{stem}.scales" in tensors:
             scales, biases = tensors[f"{stem}.scales"], tensors[f"{stem}.biases"]
-            group = 32  # GGUF's block length for Q4_0, Q4_1 and Q8_0
-            bits = value.shape[-1] * 32 // (scales.shape[-1] * group)
-            value = mx.dequantize(
-                value,
-                scales.astype(mx.float32),
-                biases.astype(mx.float32),
-                group_size=group,
-                bits=bits,
-            )
+            # GGUF's blocks are 32 weights long, and MLX packs the weights into words of 32 bits.
+            bits = value.shape[-1] // scales.shape[-1]
+            full = scales.astype(mx.float32), biases.astype(mx.float32)
+            value = mx.dequantize(value, *full, group_size=32, bits=bits)
         value = value.astype(mx.float32)
         if stem.endswith("attn_q"):
-            value = unpermute(value, config["num_attention_heads"])
+            value = unpermute(value, CONFIG["num_attention_heads"])
         elif stem.endswith("attn_k"):
-            value = unpermute(value, config["num_key_value_heads"])
+            value = unpermute(value, CONFIG["num_key_value_heads"])
         yield f"{_name(stem)}.weight", value
 
 
@@ -100,81 +89,6 @@ def unpermute(weight: mx.array, heads: int) -> mx.array:
     rows, columns = weight.shape
     half = rows // heads // 2
     return weight.reshape(heads, half, 2, columns).swapaxes(1, 2).reshape(rows, columns)
-
-
-def _config(metadata: dict[str, Any], tied: bool) -> dict[str, Any]:
-    def number(key: str) -> int:
-        return int(metadata[key].item())
-
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": number("llama.embedding_length"),
-        "intermediate_size": number("llama.feed_forward_length"),
-        "num_hidden_layers": number("llama.block_count"),
-        "num_attention_heads": number("llama.attention.head_count"),
-        "num_key_value_heads": number("llama.attention.head_count_kv"),
-        "vocab_size": number("llama.vocab_size"),
-        "max_position_embeddings": number("llama.context_length"),
-        "rope_theta": float(metadata["llama.rope.freq_base"].item()),
-        # The metadata holds it as a float32; 1e-05 is what was meant.
-        "rms_norm_eps": float(f"{metadata['llama.attention.layer_norm_rms_epsilon'].item():.6g}"),
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "mlp_bias": False,
-        "tie_word_embeddings": tied,
-        "bos_token_id": number("tokenizer.ggml.bos_token_id"),
-        "eos_token_id": number("tokenizer.ggml.eos_token_id"),
-        "pad_token_id": number("tokenizer.ggml.padding_token_id"),
-        "torch_dtype": "float32",
-    }
-
-
-def _tokenizer(metadata: dict[str, Any]) -> dict[str, Any]:
-    """``tokenizer.json``: byte-level BPE after splitting digits (pre-tokenizer ``smollm``)."""
-    tokens: list[str] = metadata["tokenizer.ggml.tokens"]
-    types = metadata["tokenizer.ggml.token_type"].tolist()
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {
-                "id": number,
-                "content": tokens[number],
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for number, kind in enumerate(types)
-            if kind == _CONTROL_TOKEN
-        ],
-        "normalizer": None,
-        "pre_tokenizer": {
-            "type": "Sequence",
-            "pretokenizers": [
-                {"type": "Digits", "individual_digits": True},
-                {**byte_level, "use_regex": True},
-            ],
-        },
-        "post_processor": None,
-        "decoder": {**byte_level, "use_regex": True},
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {token: number for number, token in enumerate(tokens)},
-            "merges": [merge.split(" ") for merge in metadata["tokenizer.ggml.merges"]],
-        },
-    }
 
 
 def _tokenizer_config(metadata: dict[str, Any]) -> dict[str, Any]:

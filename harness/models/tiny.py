@@ -5,12 +5,13 @@ bytes are the same on every machine: weights come from raw integers of a seeded 
 stream numpy guarantees. It has the shape of a real model (grouped-query attention, tied output,
 an end token, a chat template, context 2048), so that every shipped variant runs on it unchanged;
 its answers mean nothing. Needs no MLX. Vocabulary: the 256 bytes and two special tokens, so any
-text survives encoding and decoding.
+text survives encoding and decoding; :func:`byte_level_tokenizer` writes smollm2's as well.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,9 @@ def write(folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config())
-    write_json(folder / "tokenizer.json", tokenizer())
-    write_json(folder / "tokenizer_config.json", tokenizer_config())
+    tokens = [*_byte_alphabet(), START, END]
+    write_json(folder / "tokenizer.json", byte_level_tokenizer(tokens, (START_ID, END_ID)))
+    write_json(folder / "tokenizer_config.json", _tokenizer_config())
     save_file(weights(), folder / "model.safetensors", metadata={"format": "mlx"})
 
 
@@ -108,40 +110,43 @@ def weights(seed: int = 0) -> dict[str, NDArray[np.float32]]:
     return tensors
 
 
-def byte_alphabet() -> list[str]:
+def _byte_alphabet() -> list[str]:
     """GPT-2's printable stand-in character for each of the 256 bytes, by byte value."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     spare = iter(range(256, 512))
     return [chr(byte if byte in printable else next(spare)) for byte in range(256)]
 
 
-def tokenizer() -> dict[str, Any]:
-    """The model's ``tokenizer.json``: one token a byte, no merges, no BOS."""
-    vocabulary = {character: byte for byte, character in enumerate(byte_alphabet())}
+def byte_level_tokenizer(
+    tokens: Sequence[str], special: Sequence[int], merges: Sequence[str] = (), words: bool = False
+) -> dict[str, Any]:
+    """The ``tokenizer.json`` of a byte-level BPE without BOS.
+
+    Args:
+        tokens: by id.
+        special: ids of the special tokens.
+        merges: pairs of tokens, each pair joined by a space, the first to be merged first.
+        words: split words and single digits first (llama.cpp's pre-tokenizer type ``smollm``).
+    """
     byte_level = {
         "type": "ByteLevel",
         "add_prefix_space": False,
         "trim_offsets": True,
-        "use_regex": False,
+        "use_regex": words,
     }
+    digits = {"type": "Digits", "individual_digits": True}
+    split = {"type": "Sequence", "pretokenizers": [digits, byte_level]}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
         "added_tokens": [
-            {
-                "id": number,
-                "content": content,
-                "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
-                "special": True,
-            }
-            for number, content in ((START_ID, START), (END_ID, END))
+            {"id": number, "content": tokens[number], **flags, "special": True}
+            for number in special
         ],
         "normalizer": None,
-        "pre_tokenizer": byte_level,
+        "pre_tokenizer": split if words else byte_level,
         "post_processor": None,
         "decoder": byte_level,
         "model": {
@@ -153,14 +158,13 @@ def tokenizer() -> dict[str, Any]:
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": {**vocabulary, START: START_ID, END: END_ID},
-            "merges": [],
+            "vocab": {token: number for number, token in enumerate(tokens)},
+            "merges": [merge.split(" ") for merge in merges],
         },
     }
 
 
-def tokenizer_config() -> dict[str, Any]:
-    """The model's ``tokenizer_config.json``."""
+def _tokenizer_config() -> dict[str, Any]:
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "eos_token": END,
