@@ -18,14 +18,14 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
-from harness.disk.files import refusal, write_json
-from harness.disk.locks import AnnouncedLock
+from harness.disk.files import explaining, refusal, write_json
+from harness.disk.locks import AnnouncedLock, writing_cache
 from harness.disk.manifest import MANIFEST, damage_of, describe
 from harness.disk.scratch import Scratch
 from harness.errors import UserError
@@ -124,15 +124,11 @@ class Cache:
             UserError: the cache folder cannot be read.
         """
         folder = self.path(kind, key)
-        try:
+        with explaining(
+            f"cannot read the cache folder {folder.parent}",
+            "Set XDG_CACHE_HOME to a folder of your own, or use --no-cache.",
+        ):
             found, damage = _examine(folder)
-        except FileNotFoundError:
-            found, damage = None, "went away meanwhile"
-        except OSError as error:
-            raise UserError(
-                f"cannot read the cache folder {folder.parent}: {error.strerror}. "
-                "Set XDG_CACHE_HOME to a folder of your own, or use --no-cache."
-            ) from error
         if damage is None:
             return found
         # Another process may be building it: only the holder of the lock may move it.
@@ -155,14 +151,11 @@ class Cache:
         if damage is None:
             return found
         aside = folder.with_name(f"{folder.name}.damaged-{time.time_ns()}")
-        try:
+        with explaining(
+            f"cache entry {kind}/{key} {damage}, and it cannot be moved aside",
+            f"Remove {folder}, or set XDG_CACHE_HOME to a folder you can write.",
+        ):
             folder.rename(aside)
-        except OSError as error:
-            raise UserError(
-                f"cache entry {kind}/{key} {damage}, and it cannot be moved aside: "
-                f"{error.strerror or error}. Remove {folder}, or set XDG_CACHE_HOME to a folder "
-                "you can write."
-            ) from error
         self.notify(f"tunebench: cache entry {kind}/{key} {damage}; moved to {aside}")
         return None
 
@@ -227,15 +220,11 @@ class Cache:
         """Remove the work that was kept until entry ``key`` was made, unless another process is
         making it again."""
         work = self.work_folder(stage, key)
-        if not work.exists():
-            return
-        lock = self.lock(stage, key)
-        with contextlib.suppress(UserError):  # a cache that can only be read
-            if lock.take_if_free():
-                try:
+        if work.exists():
+            # A cache that can only be read keeps it.
+            with contextlib.suppress(UserError), self.held_if_free((stage,), key) as free:
+                if free:
                     shutil.rmtree(work, ignore_errors=True)
-                finally:
-                    lock.release()
 
     def lock(self, kind: str, key: str) -> AnnouncedLock:
         """The lock of one key, not taken yet.
@@ -244,16 +233,27 @@ class Cache:
             UserError: the cache folder cannot be written.
         """
         folder = self.root / kind
-        try:
+        with writing_cache(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot write the cache folder {folder}: {error.strerror}. "
-                "Set XDG_CACHE_HOME to a folder you can write, or use --no-cache."
-            ) from error
         lock = AnnouncedLock(str(folder / f".{key}.lock"))
         lock.notify = self.notify
         return lock
+
+    @contextlib.contextmanager
+    def held_if_free(self, kinds: Iterable[str], key: str) -> Iterator[bool]:
+        """Hold the locks of ``key`` of all ``kinds`` during the block without waiting for them; the
+        block gets False where another process holds one.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
+        with contextlib.ExitStack() as held:
+            for lock in [self.lock(kind, key) for kind in kinds]:
+                if not lock.take_if_free():
+                    yield False
+                    return
+                held.callback(lock.release)
+            yield True
 
     def entries(self) -> list[Entry]:
         """Every published entry, the least recently used first."""
@@ -275,15 +275,9 @@ def remove_whole(folder: Path) -> None:
     """
     # It gets the name of an unpublished folder, which the next builder or `cache prune` removes.
     doomed = folder.with_name(f".{folder.name}.{time.time_ns()}.{os.getpid()}.partial")
-    try:
+    remedy = "Remove it yourself, or set XDG_CACHE_HOME to a folder you can write."
+    with explaining(f"cannot remove {folder}", remedy), contextlib.suppress(FileNotFoundError):
         folder.rename(doomed)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UserError(
-            f"cannot remove {folder}: {error.strerror or error}. Remove it yourself, or set "
-            "XDG_CACHE_HOME to a folder you can write."
-        ) from error
     shutil.rmtree(doomed, ignore_errors=True)
 
 
@@ -291,11 +285,14 @@ def _examine(folder: Path) -> tuple[Path | None, str | None]:
     """(folder, None) of a whole entry, now marked as used; (None, damage); (None, None) if absent.
 
     Raises:
-        OSError: it cannot be read, or is removed meanwhile.
+        OSError: it cannot be read.
     """
     if not (folder / MANIFEST).is_file():
         return None, None
-    damage = damage_of(folder)
+    try:
+        damage = damage_of(folder)
+    except FileNotFoundError:
+        damage = "went away meanwhile"
     if damage is not None:
         return None, damage
     with contextlib.suppress(OSError):  # a cache that can only be read serves as well

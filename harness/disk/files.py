@@ -53,8 +53,8 @@ _STREAM_FOLDERS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write ``path`` into a message for the user.
+def explaining(problem: str, remedy: str = "") -> Iterator[None]:
+    """Turn the system's refusal in the block into the message "problem: reason. remedy".
 
     Raises:
         UserError: in the place of an OSError.
@@ -62,7 +62,13 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        advice = f". {remedy}" if remedy else ""
+        raise UserError(f"{problem}: {error.strerror or error}{advice}") from error
+
+
+def writing(path: Path) -> contextlib.AbstractContextManager[None]:
+    """:func:`explaining` that ``path`` cannot be written."""
+    return explaining(f"cannot write {path}")
 
 
 @contextlib.contextmanager
@@ -148,11 +154,21 @@ def remove_abandoned(folder: Path, name: str | None = None) -> None:
             continue
         process = found.name.rpartition(mark)[2].partition(".")[0]
         if process.isdigit() and not psutil.pid_exists(int(process)):
-            if found.is_dir():
-                shutil.rmtree(found, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):  # the write itself will report what is wrong
-                    found.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the write itself will report what is wrong
+                remove(found)
+
+
+def remove(path: Path) -> bool:
+    """Remove a file or a folder; whether it is gone.
+
+    Raises:
+        OSError: a file that the system does not let go.
+    """
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+    return not path.exists()
 
 
 def refusal(error: BaseException) -> str | None:

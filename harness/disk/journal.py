@@ -49,12 +49,11 @@ class Journal:
             UserError: the disk refuses.
         """
         self.rows.update(rows)
-        note = self._note()
+        batch: dict[str, Any] = {"rows": list(rows.items()), "note": self._note()}
         if self._path.exists():
-            self._write("a", [{"rows": list(rows.items()), "note": note}])
+            self._write("a", [batch])
         else:  # somebody removed it
-            whole = {"rows": list(self.rows.items()), "note": note}
-            self._write("w", [{"head": self._head}, whole])
+            self._write("w", [{"head": self._head}, batch | {"rows": list(self.rows.items())}])
 
     def _read(self) -> bool:
         """Read the rows of the file; False where there are none under this head."""
@@ -77,12 +76,9 @@ class Journal:
                 self.rows.update(content["rows"])
                 self.notes.append(content["note"])
         if damaged or torn:
-            self._rewrite(contents)
+            # Without the damaged lines, so that the next one starts at the beginning of a line.
+            write_text(self._path, "".join(_line(c) for c in contents if c is not None))
         return True
-
-    def _rewrite(self, contents: list[Any]) -> None:
-        """Leave out the damaged lines, so that the next one starts at the beginning of a line."""
-        write_text(self._path, "".join(_line(c) for c in contents if c is not None))
 
     def _write(self, mode: str, contents: list[Any]) -> None:
         with writing(self._path):

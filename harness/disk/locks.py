@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from harness.errors import UserError
+from harness.disk.files import explaining
 from harness.markdown import duration
 from harness.progress import print_message
 
@@ -44,16 +44,15 @@ class AnnouncedLock(FileLock):
         holder = Path(f"{self.lock_file}.holder")
         started = time.monotonic()
         wait_s = FIRST_NOTICE_S
-        while True:
-            try:
-                proxy = super().acquire(timeout=wait_s)
-                break
-            except Timeout:
-                waited = duration(time.monotonic() - started)
-                self.notify(f"tunebench: waiting {waited} for {_described(holder)}")
-                wait_s = min(60.0, wait_s * 2)
-            except OSError as error:
-                raise self._unwritable(error) from error
+        with writing_cache(holder.parent):
+            while True:
+                try:
+                    proxy = super().acquire(timeout=wait_s)
+                    break
+                except Timeout:
+                    waited = duration(time.monotonic() - started)
+                    self.notify(f"tunebench: waiting {waited} for {_described(holder)}")
+                    wait_s = min(60.0, wait_s * 2)
         with contextlib.suppress(OSError):  # a full disk; the lock holds all the same
             holder.write_text(_note(), encoding="utf-8")
         return proxy
@@ -64,20 +63,20 @@ class AnnouncedLock(FileLock):
         Raises:
             UserError: the folder cannot be written.
         """
-        try:
-            super().acquire(timeout=0)
-        except Timeout:
-            return False
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with writing_cache(Path(self.lock_file).parent):
+            try:
+                super().acquire(timeout=0)
+            except Timeout:
+                return False
         return True
 
-    def _unwritable(self, error: OSError) -> UserError:
-        return UserError(
-            f"cannot write the cache folder {Path(self.lock_file).parent}: "
-            f"{error.strerror or error}. Set XDG_CACHE_HOME to a folder you can write, or use "
-            "--no-cache."
-        )
+
+def writing_cache(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """:func:`explaining` that ``folder`` of the cache cannot be written, with the remedy."""
+    return explaining(
+        f"cannot write the cache folder {folder}",
+        "Set XDG_CACHE_HOME to a folder you can write, or use --no-cache.",
+    )
 
 
 def _note() -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from harness.disk.cache import (
     Entry,
     remove_whole,
 )
-from harness.disk.files import remove_abandoned
+from harness.disk.files import remove, remove_abandoned
 from harness.errors import UserError
 
 _PARTIAL = re.compile(r"\.(.+?)(?:\.\d+){0,2}\.partial")
@@ -64,8 +63,10 @@ def prune(cache: Cache, older_than_s: float | None = None) -> Pruned:
     Raises:
         UserError: the cache folder cannot be written.
     """
-    leftovers = len(scratch.sweep()) + sum(_remove(cache, path) for path in _abandoned(cache))
-    for folder in _kinds(cache):
+    # Folders that no process will use again, unless one is making or removing them now.
+    abandoned = [*cache.root.glob("*/*.damaged-*"), *cache.root.glob("*/.*.partial")]
+    leftovers = len(scratch.sweep()) + sum(_remove(cache, path) for path in abandoned)
+    for folder in cache.root.glob("*/"):
         remove_abandoned(folder)
     if older_than_s is None:
         return Pruned([], leftovers)
@@ -74,7 +75,7 @@ def prune(cache: Cache, older_than_s: float | None = None) -> Pruned:
     with _unused(cache, older_than_s):
         for entry in cache.entries():
             if entry.used <= limit:
-                with _taken(cache, (entry.kind,), entry.key) as free:
+                with cache.held_if_free((entry.kind,), entry.key) as free:
                     if free:
                         remove_whole(entry.path)
                         entries.append(entry)
@@ -84,35 +85,17 @@ def prune(cache: Cache, older_than_s: float | None = None) -> Pruned:
             # A lock's file stays: another one under its name would be another lock.
             lock = path.name.endswith((".lock", ".lock.holder"))
             if not lock and scratch.last_written(path) <= idle:
-                with _taken(cache, stages, path.name) as free:
-                    leftovers += free and _delete(path)
+                with cache.held_if_free(stages, path.name) as free:
+                    leftovers += free and remove(path)
     return Pruned(entries, leftovers)
-
-
-def _kinds(cache: Cache) -> list[Path]:
-    return [path for path in cache.root.glob("*") if path.is_dir()]
-
-
-def _abandoned(cache: Cache) -> Iterator[Path]:
-    """Folders that no process will use again, unless one is making or removing them now."""
-    yield from list(cache.root.glob("*/*.damaged-*"))
-    yield from list(cache.root.glob("*/.*.partial"))
 
 
 def _remove(cache: Cache, path: Path) -> bool:
     """Remove a damaged or half-made entry unless its key is being made; whether it was removed."""
     found = _PARTIAL.fullmatch(path.name)
     key = path.name.partition(".damaged-")[0] if found is None else found[1]
-    with _taken(cache, (path.parent.name,), key) as free:
-        return free and _delete(path)
-
-
-def _delete(path: Path) -> bool:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-    return not path.exists()
+    with cache.held_if_free((path.parent.name,), key) as free:
+        return free and remove(path)
 
 
 @contextmanager
@@ -136,19 +119,3 @@ def _unused(cache: Cache, older_than_s: float) -> Iterator[None]:
         ) from error
     finally:
         os.close(handle)
-
-
-@contextmanager
-def _taken(cache: Cache, kinds: tuple[str, ...], key: str) -> Iterator[bool]:
-    """Hold the locks of ``key`` during the block; False where another process holds one."""
-    locks = [cache.lock(kind, key) for kind in kinds]
-    held = []
-    try:
-        for lock in locks:
-            if not lock.take_if_free():
-                break
-            held.append(lock)
-        yield len(held) == len(locks)
-    finally:
-        for lock in held:
-            lock.release()

@@ -134,7 +134,6 @@ def test_the_command_makes_the_dataset_that_the_other_commands_read(
     mirror.body = official(few)
     root = tmp_path / "user"
     monkeypatch.setattr("harness.disk.cache.default_root", lambda: root)
-    monkeypatch.setattr("harness.data.sources.resolve.default_root", lambda: root)
     monkeypatch.setenv("TUNEBENCH_WIKISQL_URL", mirror.url)
     monkeypatch.setattr(archive, "SHA256", mirror.sha256)
     monkeypatch.setattr(archive, "BYTES", len(mirror.body))

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures.generate.corpus import example_to_json
 from harness.data.records import Condition, Example, LogicalForm, Table
 from harness.data.sources.resolve import MINI_FOLDER, resolve_dataset
 from harness.data.sources.wikisql import (
-    example_to_json,
     load_dataset,
     load_split,
     parse_example,
     parse_table,
-    table_to_json,
 )
 from harness.errors import UserError
 
@@ -237,7 +237,7 @@ def test_any_table_and_example_survive_a_round_trip(data: st.DataObject) -> None
         data.draw(columns), data.draw(st.integers(0, 5)), tuple(data.draw(st.lists(conds)))
     )
     example = Example(4, table.id, data.draw(st.text()), gold)
-    assert parse_table(json.loads(json.dumps(table_to_json(table)))) == table
+    assert parse_table(json.loads(json.dumps(asdict(table)))) == table
     again = json.loads(json.dumps(example_to_json(example)))
     assert parse_example(4, again, {table.id: table}) == example
 

@@ -161,7 +161,7 @@ def test_a_field_of_another_kind_is_named(row: dict[str, Any], error: str, tmp_p
 def test_a_missing_split_and_an_empty_one_are_named(tmp_path: Path) -> None:
     folder = write(tmp_path, ROWS["text"])
     (folder / "test.jsonl").write_text("\n")
-    with pytest.raises(UserError, match=r"test.jsonl is empty: a split needs at least one line"):
+    with pytest.raises(UserError, match=r"test.jsonl is empty: it needs at least one line"):
         resolve_dataset(str(folder))
     (folder / "test.jsonl").unlink()
     with pytest.raises(UserError, match=r"holds no test.jsonl. Splits present: train, valid"):

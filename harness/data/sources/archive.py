@@ -19,6 +19,7 @@ from pathlib import Path
 
 from harness.data.sources.download import Source, download
 from harness.data.sources.jsonlines import GZIP
+from harness.data.sources.resolve import WIKISQL_ENTRY
 from harness.data.sources.wikisql import load_split
 from harness.disk.cache import Cache
 from harness.disk.files import write_json, writing
@@ -42,7 +43,6 @@ MAX_TOTAL_BYTES = 1 << 30
 MAX_HEADER_BYTES = 1 << 20
 """Cap on what describes a file (its name and the like), which tarfile reads into memory at once."""
 
-_ENTRY = ("datasets", "wikisql")
 _LEVEL = 6
 _ORIGIN = "origin.json"
 _REMEDY = (
@@ -70,9 +70,9 @@ def fetch_wikisql(
             whole, or a folder that cannot be written. Nothing is published then.
     """
     wanted = (sha256 or SHA256).lower()
-    found = cache.find(*_ENTRY)
+    found = cache.find(*WIKISQL_ENTRY)
     if found is not None and _origin(found) != wanted:
-        cache.discard(*_ENTRY)
+        cache.discard(*WIKISQL_ENTRY)
 
     def make(folder: Path) -> None:
         source = Source(
@@ -88,7 +88,7 @@ def fetch_wikisql(
         _compress(folder, progress)
         write_json(folder / _ORIGIN, {"archive_sha256": wanted, "url": source.url})
 
-    return cache.build(*_ENTRY, make)
+    return cache.build(*WIKISQL_ENTRY, make)
 
 
 def unpack(archive: Path, folder: Path, progress: ProgressCallback = silent) -> None:

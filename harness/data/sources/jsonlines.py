@@ -8,15 +8,19 @@ file are reported together, each as `file:line: what is wrong`. A file may be co
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import math
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from harness.data.records import Dataset, Split
+from harness.disk.files import explaining
 from harness.errors import UserError
+from harness.schema.dataset import DatasetFormat
 
 T = TypeVar("T")
 
@@ -30,6 +34,30 @@ _SHOWN = 10
 
 class BadLine(ValueError):
     """What is wrong with one line of a dataset's file, without the place."""
+
+
+def read_dataset(
+    folder: Path, name: str, form: DatasetFormat, read: Callable[[str, Path], tuple[Split, str]]
+) -> Dataset:
+    """The three splits of ``folder`` (`valid` or `dev` validates) as dataset ``name``.
+
+    Args:
+        folder: holds the splits' files.
+        name: the dataset's.
+        form: of what kind the examples are.
+        read: `read(role, file)` gives a split and the SHA-256 of every file that it was read from.
+
+    Raises:
+        UserError: a split is missing, or whatever ``read`` raises.
+    """
+    digest = hashlib.sha256()
+    splits = []
+    for role, names in SPLIT_NAMES:
+        split, sha256 = read(role, first_existing(folder, names))
+        digest.update(f"{role} {sha256}\n".encode())
+        splits.append(split)
+    train, valid, test = splits
+    return Dataset(name, digest.hexdigest(), folder, train, valid, test, form)
 
 
 def first_existing(folder: Path, names: Sequence[str]) -> Path:
@@ -66,13 +94,12 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         UserError: the system refuses to read it, or a compressed file is damaged.
     """
-    try:
+    with explaining(f"cannot read {path}"):
         data = path.read_bytes()
+    try:
         return gzip.decompress(data) if path.suffix == GZIP else data
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is damaged: {error}. Write or download it again.") from error
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def parse_lines(path: Path, data: bytes, parse: Callable[[int, dict[str, Any]], T]) -> list[T]:
@@ -84,11 +111,13 @@ def parse_lines(path: Path, data: bytes, parse: Callable[[int, dict[str, Any]], 
         parse: raises :class:`BadLine` for an object that it does not accept.
 
     Raises:
-        UserError: lines that are no JSON object, or that ``parse`` does not accept.
+        UserError: no line, or lines that are no JSON object, or that ``parse`` does not accept.
     """
     lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     while lines and not lines[-1].strip():
         lines.pop()
+    if not lines:
+        raise UserError(f"{path} is empty: it needs at least one line.")
     parsed: list[T] = []
     problems: list[str] = []
     for number, line in enumerate(lines):
@@ -103,10 +132,26 @@ def parse_lines(path: Path, data: bytes, parse: Callable[[int, dict[str, Any]], 
     return parsed
 
 
+_KINDS = {bool: "true/false", type(None): "null", str: "text", dict: "an object", list: "a list"}
+
+
 def kind_of(value: Any) -> str:
     """What a JSON value is, in a user's words."""
-    names = {bool: "true/false", type(None): "null", str: "text", dict: "an object", list: "a list"}
-    return names.get(type(value), f"the number {value}")
+    return _KINDS.get(type(value), f"the number {value}")
+
+
+def member(value: Mapping[str, Any], key: str, kind: type[T]) -> T:
+    """``value[key]``, which must be of ``kind``: text, a list or an object; ``object`` is anything.
+
+    Raises:
+        BadLine: the key is missing, or its value is of another kind.
+    """
+    if key not in value:
+        raise BadLine(f"key {key!r} is missing (keys present: {', '.join(value) or 'none'})")
+    found = value[key]
+    if not isinstance(found, kind):
+        raise BadLine(f"{key} must be {_KINDS[kind]}, got {kind_of(found)}")
+    return found
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -17,16 +17,15 @@ from typing import Any
 
 from harness.data.records import Dataset, LogicalForm, Split, TextExample
 from harness.data.sources.jsonlines import (
-    SPLIT_NAMES,
     BadLine,
     existing,
-    first_existing,
     kind_of,
+    member,
     parse_lines,
     read_bytes,
+    read_dataset,
     split_of,
 )
-from harness.errors import UserError
 from harness.schema.dataset import DatasetFormat
 
 _KEYS: dict[DatasetFormat, tuple[str, ...]] = {
@@ -51,34 +50,19 @@ def format_of(folder: Path) -> DatasetFormat | None:
     return next((form for form, keys in _KEYS.items() if all(key in first for key in keys)), None)
 
 
-def load_texts(folder: Path, name: str) -> Dataset:
-    """Read the three splits of ``folder`` (`valid` or `dev` validates) as dataset ``name``.
+def load_texts(folder: Path, name: str, form: DatasetFormat) -> Dataset:
+    """Read the three splits of ``folder``, which is in format ``form``, as dataset ``name``.
 
     Raises:
         UserError: a split is missing or empty, or lines are damaged (all are listed).
     """
-    form = format_of(folder)
-    if form is None:
-        raise UserError(
-            f"{folder / 'train.jsonl'} is in none of mlx-lm's formats: its first line must be an "
-            "object with text, with prompt and completion, or with messages."
-        )
-    digest = hashlib.sha256()
-    splits = []
-    for role, names in SPLIT_NAMES:
-        path = first_existing(folder, names)
+
+    def read(role: str, path: Path) -> tuple[Split, str]:
         data = read_bytes(path)
-        digest.update(f"{role} {hashlib.sha256(data).hexdigest()}\n".encode())
-        splits.append(_split(path, data, form, role))
-    train, valid, test = splits
-    return Dataset(name, digest.hexdigest(), folder, train, valid, test, form)
+        rows = parse_lines(path, data, lambda line, value: _example(line, value, form, role))
+        return Split(split_of(path), tuple(rows), {}), hashlib.sha256(data).hexdigest()
 
-
-def _split(path: Path, data: bytes, form: DatasetFormat, role: str) -> Split:
-    rows = parse_lines(path, data, lambda line, value: _example(line, value, form, role))
-    if not rows:
-        raise UserError(f"{path} is empty: a split needs at least one line.")
-    return Split(split_of(path), tuple(rows), {})
+    return read_dataset(folder, name, form, read)
 
 
 def _example(line: int, value: Mapping[str, Any], form: DatasetFormat, role: str) -> TextExample:
@@ -115,9 +99,7 @@ def _example(line: int, value: Mapping[str, Any], form: DatasetFormat, role: str
 
 
 def _filled(value: Mapping[str, Any], key: str) -> str:
-    found = value[key]
-    if not isinstance(found, str):
-        raise BadLine(f"{key} must be text, got {kind_of(found)}")
+    found = member(value, key, str)
     if not found:
         raise BadLine(f"{key} is empty")
     return found

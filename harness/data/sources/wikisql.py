@@ -1,4 +1,4 @@
-"""WikiSQL's format: `<split>.jsonl` + `<split>.tables.jsonl` -> `Split`, `Dataset`, and back.
+"""WikiSQL's format: `<split>.jsonl` + `<split>.tables.jsonl` -> `Split`, `Dataset`.
 
 Every line is checked before anything is used, and all problems of a file are reported together,
 each as `file:line: what is wrong`. Read here are gold queries only: predictions, which may be
@@ -26,13 +26,14 @@ from harness.data.records import (
     Table,
 )
 from harness.data.sources.jsonlines import (
-    SPLIT_NAMES,
     BadLine,
     existing,
     first_existing,
     kind_of,
+    member,
     parse_lines,
     read_bytes,
+    read_dataset,
     split_of,
 )
 from harness.errors import UserError
@@ -54,14 +55,7 @@ def load_dataset(folder: Path, name: str) -> Dataset:
             f"dataset folder {folder} does not exist. Give a folder holding train.jsonl, "
             "train.tables.jsonl, valid.jsonl (or dev.jsonl), test.jsonl and their tables."
         )
-    digest = hashlib.sha256()
-    splits = []
-    for role, names in SPLIT_NAMES:
-        split, sha256 = _load(folder, names)
-        digest.update(f"{role} {sha256}\n".encode())
-        splits.append(split)
-    train, valid, test = splits
-    return Dataset(name, digest.hexdigest(), folder, train, valid, test)
+    return read_dataset(folder, name, "tables", lambda _, path: _load(path))
 
 
 def load_split(folder: Path, names: Sequence[str]) -> Split:
@@ -70,27 +64,23 @@ def load_split(folder: Path, names: Sequence[str]) -> Split:
     Raises:
         UserError: no such file, a damaged line (all are listed), or no example at all.
     """
-    split, _ = _load(folder, names)
-    return split
+    return _load(first_existing(folder, names))[0]
 
 
-def _load(folder: Path, names: Sequence[str]) -> tuple[Split, str]:
+def _load(examples_path: Path) -> tuple[Split, str]:
     """A split, and the SHA-256 of each of its two files."""
-    examples_path = first_existing(folder, names)
     name = split_of(examples_path)
-    tables_path = existing(folder, f"{name}.tables.jsonl")
+    tables_path = existing(examples_path.parent, f"{name}.tables.jsonl")
     if tables_path is None:
-        missing = folder / f"{name}.tables.jsonl"
-        text_only = " (text-only data has no tables to run queries on)"
-        raise UserError(f"{missing} is missing; {examples_path.name} needs it{text_only}.")
-    table_bytes = read_bytes(tables_path)
+        raise UserError(
+            f"{examples_path.parent / name}.tables.jsonl is missing; {examples_path.name} needs it "
+            "(text-only data has no tables to run queries on)."
+        )
+    table_bytes, example_bytes = read_bytes(tables_path), read_bytes(examples_path)
     tables = _tables(tables_path, table_bytes)
-    example_bytes = read_bytes(examples_path)
     examples = parse_lines(
         examples_path, example_bytes, lambda line, value: parse_example(line, value, tables)
     )
-    if not examples:
-        raise UserError(f"{examples_path} is empty: a split needs at least one example.")
     used = {example.table_id for example in examples}
     digests = (hashlib.sha256(data).hexdigest() for data in (example_bytes, table_bytes))
     kept = {key: table for key, table in tables.items() if key in used}
@@ -106,8 +96,6 @@ def _tables(path: Path, data: bytes) -> dict[str, Table]:
             raise BadLine(f"table id {table.id!r} appears twice with different contents")
 
     parse_lines(path, data, add)
-    if not tables:
-        raise UserError(f"{path} holds no table.")
     return tables
 
 
@@ -117,10 +105,8 @@ def parse_table(value: Mapping[str, Any]) -> Table:
     Raises:
         BadLine: what is wrong.
     """
-    name = _text(value, "id")
-    header = _list(value, "header")
-    types = _list(value, "types")
-    rows = _list(value, "rows")
+    name = member(value, "id", str)
+    header, types, rows = (member(value, key, list) for key in ("header", "types", "rows"))
     if not header:
         raise BadLine("header is empty: a table needs at least one column")
     for position, item in enumerate(header):
@@ -155,11 +141,9 @@ def parse_example(id: int, value: Mapping[str, Any], tables: Mapping[str, Table]
     Raises:
         BadLine: what is wrong.
     """
-    table_id = _text(value, "table_id")
-    question = _text(value, "question")
-    sql = _member(value, "sql")
-    if not isinstance(sql, dict):
-        raise BadLine(f"sql must be an object, got {kind_of(sql)}")
+    table_id = member(value, "table_id", str)
+    question = member(value, "question", str)
+    sql: dict[str, Any] = member(value, "sql", dict)
     table = tables.get(table_id)
     if table is None:
         raise BadLine(f"table_id {table_id!r} is not in the tables file")
@@ -172,10 +156,10 @@ def parse_logical_form(sql: Mapping[str, Any], columns: int) -> LogicalForm:
     Raises:
         BadLine: a missing key, a wrong type, or an index out of range.
     """
-    sel = _index(_member(sql, "sel"), columns, "sel", "columns")
-    agg = _index(_member(sql, "agg"), len(AGGREGATIONS), "agg", "aggregates")
+    sel = _index(member(sql, "sel", object), columns, "sel", "columns")
+    agg = _index(member(sql, "agg", object), len(AGGREGATIONS), "agg", "aggregates")
     conds = []
-    for position, cond in enumerate(_list(sql, "conds")):
+    for position, cond in enumerate(member(sql, "conds", list)):
         place = f"conds[{position}]"
         if not isinstance(cond, list) or len(cond) != 3:
             raise BadLine(f"{place} must be [column, operator, value], got {json.dumps(cond)}")
@@ -187,52 +171,9 @@ def parse_logical_form(sql: Mapping[str, Any], columns: int) -> LogicalForm:
     return LogicalForm(sel, agg, tuple(conds))
 
 
-def example_to_json(example: Example) -> dict[str, Any]:
-    """The official object of one example, keys in the official order."""
-    gold = example.gold
-    conds = [[c.column, c.operator, c.value] for c in gold.conds]
-    return {
-        "phase": 1,
-        "table_id": example.table_id,
-        "question": example.question,
-        "sql": {"sel": gold.sel, "conds": conds, "agg": gold.agg},
-    }
-
-
-def table_to_json(table: Table) -> dict[str, Any]:
-    """The official object of one table: id, header, types, rows."""
-    return {
-        "id": table.id,
-        "header": list(table.header),
-        "types": list(table.types),
-        "rows": [list(row) for row in table.rows],
-    }
-
-
 def _index(value: Any, size: int, what: str, of: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadLine(f"{what} must be a whole number, got {kind_of(value)}")
     if not 0 <= value < size:
         raise BadLine(f"{what} is {value}; there are {size} {of}, so 0 to {size - 1} is allowed")
     return value
-
-
-def _member(value: Mapping[str, Any], key: str) -> Any:
-    if key not in value:
-        present = ", ".join(value) or "none"
-        raise BadLine(f"key {key!r} is missing (keys present: {present})")
-    return value[key]
-
-
-def _text(value: Mapping[str, Any], key: str) -> str:
-    member = _member(value, key)
-    if not isinstance(member, str):
-        raise BadLine(f"{key} must be text, got {kind_of(member)}")
-    return member
-
-
-def _list(value: Mapping[str, Any], key: str) -> list[Any]:
-    member = _member(value, key)
-    if not isinstance(member, list):
-        raise BadLine(f"{key} must be a list, got {kind_of(member)}")
-    return member
