@@ -31,7 +31,7 @@ def describe(
     gold = {
         split.name: {
             "examples": split.examples,
-            "degenerate": (split.gold_empty or 0) + (split.gold_null or 0),
+            "degenerate": split.degenerate,
             "failing": len(split.gold_failing),
         }
         for split in found.splits

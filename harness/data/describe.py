@@ -10,7 +10,7 @@ import it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from pydantic import BaseModel
@@ -31,9 +31,6 @@ from harness.schema.dataset import DatasetFormat, Leakage
 GoldKinds = Mapping[str, Sequence[str | None]]
 """By split, what is wrong with each gold result: None, `"empty"`, `"null"`, or why it does not
 run."""
-
-DEGENERATE = ("empty", "null")
-"""Kinds of gold results that cannot tell a right answer from a wrong one: no row, or only NULL."""
 
 FORMATS: dict[DatasetFormat, str] = {
     "text": "Whole texts",
@@ -84,19 +81,17 @@ class SplitDescription(BaseModel):
     """Examples whose question on the same table was asked before, with equal gold."""
     conflicts: int
     """The same with another gold."""
-    gold_empty: int | None = None
-    """Gold queries that find no row; null when gold was not run."""
-    gold_null: int | None = None
+    gold_empty: int
+    """Gold queries that find no row."""
+    gold_null: int
     """Gold queries that find only NULL."""
-    gold_failing: list[str] = []
+    gold_failing: list[str]
     """Gold queries that do not run, `id: reason` each."""
 
     @property
-    def degenerate(self) -> float | None:
-        """Share of degenerate gold results, or None when gold was not run."""
-        if self.gold_empty is None or self.gold_null is None:
-            return None
-        return (self.gold_empty + self.gold_null) / self.examples
+    def degenerate(self) -> int:
+        """Gold results that cannot tell a right answer from a wrong one."""
+        return self.gold_empty + self.gold_null
 
 
 class Description(BaseModel):
@@ -133,30 +128,23 @@ class TextDescription(BaseModel):
     """Prompts (or whole texts) found in more than one split."""
 
 
-def describe(dataset: Dataset, gold: GoldKinds | None = None) -> Description:
-    """Count everything in ``dataset``.
-
-    Args:
-        dataset: one with tables.
-        gold: results of the gold queries by split; without them the gold counts are null.
-    """
+def describe(dataset: Dataset, gold: GoldKinds) -> Description:
+    """Count everything in ``dataset``, which has tables; ``gold``: results of its gold queries."""
     return Description(
         name=dataset.name,
         sha256=dataset.sha256,
-        splits=[
-            _describe_split(split, None if gold is None else gold[split.name])
-            for split in dataset.splits
-        ],
+        splits=[_describe_split(split, gold[split.name]) for split in dataset.splits],
         leakage=leakage(dataset),
     )
 
 
-def _describe_split(split: Split, gold: Sequence[str | None] | None) -> SplitDescription:
+def _describe_split(split: Split, gold: Sequence[str | None]) -> SplitDescription:
     examples, tables = split.examples, list(split.tables.values())
     columns = sum(len(t.header) for t in tables)
     lengths = Counter(len(e.gold.conds) for e in examples)
     found = repeats_within(examples)
-    described = SplitDescription(
+    results = [(e.id, kind) for e, kind in zip(examples, gold, strict=True)]
+    return SplitDescription(
         name=split.name,
         examples=len(examples),
         tables=len(tables),
@@ -169,14 +157,12 @@ def _describe_split(split: Split, gold: Sequence[str | None] | None) -> SplitDes
         other_case=sum(_other_case(e, split.tables[e.table_id]) for e in examples) / len(examples),
         duplicates=found.equal,
         conflicts=found.conflicting,
+        gold_empty=gold.count("empty"),
+        gold_null=gold.count("null"),
+        gold_failing=[
+            f"{id}: {kind}" for id, kind in results if kind not in (None, "empty", "null")
+        ],
     )
-    if gold is not None:
-        results = [(e.id, kind) for e, kind in zip(examples, gold, strict=True)]
-        described.gold_empty = sum(kind == "empty" for _, kind in results)
-        described.gold_null = sum(kind == "null" for _, kind in results)
-        failing = [(id, kind) for id, kind in results if kind and kind not in DEGENERATE]
-        described.gold_failing = [f"{id}: {kind}" for id, kind in failing]
-    return described
 
 
 def _counts(counter: Counter[int], size: int) -> tuple[int, ...]:
@@ -207,7 +193,13 @@ def describe_texts(dataset: Dataset) -> TextDescription:
 
 
 def _describe_texts(split: Split) -> TextSplit:
-    lengths = [_characters(e) for e in split.examples if isinstance(e, TextExample)]
+    lengths = [
+        sum(len(str(message.get("content") or "")) for message in e.messages)
+        if e.text is None
+        else len(e.text)
+        for e in split.examples
+        if isinstance(e, TextExample)
+    ]
     found = repeats_within(split.examples)
     return TextSplit(
         name=split.name,
@@ -219,18 +211,18 @@ def _describe_texts(split: Split) -> TextSplit:
     )
 
 
-def _characters(example: TextExample) -> int:
-    if example.text is not None:
-        return len(example.text)
-    return sum(len(str(message.get("content") or "")) for message in example.messages)
-
-
 def render(description: Description) -> str:
     """The description as Markdown, WikiSQL's published test split beside it."""
     splits, published = description.splits, description.published
+
+    def row(
+        label: str, show: Callable[[SplitDescription], object], known: object = ""
+    ) -> list[str]:
+        return [label, *(str(show(split)) for split in splits), str(known)]
+
     rows = [
-        ["examples", *(str(split.examples) for split in splits), str(published.examples)],
-        ["tables", *(str(split.tables) for split in splits), ""],
+        row("examples", lambda split: split.examples, published.examples),
+        row("tables", lambda split: split.tables),
     ]
     longest = max(len(published.conditions), *(len(split.conditions) for split in splits))
     groups = (
@@ -239,23 +231,26 @@ def render(description: Description) -> str:
         ("conditions", [f"{n} conditions" for n in range(longest)]),
     )
     for field, labels in groups:
-        columns = [getattr(split, field) for split in splits]
-        columns.append(getattr(published, field))
+        columns = [getattr(counted, field) for counted in (*splits, published)]
         for index, label in enumerate(labels):
             rows.append([label, *(_share(counts, index) for counts in columns)])
+    rows += [
+        row("value in another case", lambda split: f"{split.other_case:.1%}"),
+        row("repeated questions", lambda split: split.duplicates),
+        row("conflicting gold", lambda split: split.conflicts, "4"),
+        row("degenerate gold", lambda s: f"{s.degenerate / s.examples:.1%}", "about 8%"),
+        row("gold that fails", lambda split: len(split.gold_failing)),
+    ]
+    shared = description.leakage
     lines = [
-        *_heading(description.name, description.sha256),
-        table(
-            ["", *(split.name for split in splits), published.name], rows + _quality_rows(splits)
-        ),
+        table(["", *(split.name for split in splits), published.name], rows),
         "",
-        f"Shared between splits: {description.leakage.shared_tables} tables, "
-        f"{description.leakage.shared_questions} questions.",
+        f"Shared between splits: {shared.shared_tables} tables, "
+        f"{shared.shared_questions} questions.",
     ]
     for split in splits:
-        for failing in split.gold_failing:
-            lines.append(f"Gold that does not run: {split.name} {failing}")
-    return "\n".join(lines) + "\n"
+        lines += [f"Gold that does not run: {split.name} {each}" for each in split.gold_failing]
+    return _page(description, lines)
 
 
 def render_texts(description: TextDescription) -> str:
@@ -269,7 +264,6 @@ def render_texts(description: TextDescription) -> str:
         ["conflicting answers", *(str(split.conflicts) for split in splits)],
     ]
     lines = [
-        *_heading(description.name, description.sha256),
         f"{FORMATS[description.form]} in mlx-lm's format, without tables: loss, speed, "
         "memory, size and fusing can be measured, execution accuracy cannot.",
         "",
@@ -277,26 +271,12 @@ def render_texts(description: TextDescription) -> str:
         "",
         f"Shared between splits: {description.shared_questions} prompts or texts.",
     ]
-    return "\n".join(lines) + "\n"
+    return _page(description, lines)
 
 
-def _heading(name: str, sha256: str) -> list[str]:
-    return [f"# {name}", "", f"sha256 {sha256}", ""]
-
-
-def _quality_rows(splits: Sequence[SplitDescription]) -> list[list[str]]:
-    """Defects of the data; the last column is what is known of WikiSQL."""
-    rows = [
-        ["value in another case", *(f"{split.other_case:.1%}" for split in splits), ""],
-        ["repeated questions", *(str(split.duplicates) for split in splits), ""],
-        ["conflicting gold", *(str(split.conflicts) for split in splits), "4"],
-    ]
-    shares = [split.degenerate for split in splits if split.degenerate is not None]
-    if len(shares) == len(splits):
-        failing = [str(len(split.gold_failing)) for split in splits]
-        rows.append(["degenerate gold", *(f"{share:.1%}" for share in shares), "about 8%"])
-        rows.append(["gold that fails", *failing, ""])
-    return rows
+def _page(description: Description | TextDescription, lines: list[str]) -> str:
+    heading = [f"# {description.name}", "", f"sha256 {description.sha256}", ""]
+    return "\n".join(heading + lines) + "\n"
 
 
 def _share(counts: Sequence[int], index: int) -> str:

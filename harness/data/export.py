@@ -6,7 +6,6 @@ the printed settings computes what a run reports as `mlx_lm_compat`. Not covered
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +13,13 @@ from typing import Any
 
 from harness.data.prompts import PromptStyle
 from harness.data.records import Dataset
+from harness.data.sources.jsonlines import SPLIT_NAMES
 from harness.data.tokens import render_text
-from harness.disk.files import write_text
+from harness.disk.files import write_jsonl
 from harness.errors import UserError
 
-FILES = ("train", "valid", "test")
-"""File names that mlx-lm looks for."""
+_OPTIONS = ("adapter_path", "fine_tune_type", "num_layers", "batch_size")
+_OPTIONS += ("test_batches", "max_seq_length", "seed")
 
 
 def export(
@@ -48,21 +48,17 @@ def export(
             "name the model with --model, or export --prompt-style=dialect or sql."
         )
     paths = []
-    for name, split in zip(FILES, dataset.splits, strict=True):
-        lines = [
-            json.dumps(
-                {"text": render_text(tokenizer, style, example, split.tables[example.table_id])},
-                ensure_ascii=False,
-            )
+    for (name, _), split in zip(SPLIT_NAMES, dataset.splits, strict=True):
+        paths.append(out_dir / f"{name}.jsonl")
+        rows = [
+            {"text": render_text(tokenizer, style, example, split.tables[example.table_id])}
             for example in split.examples
         ]
-        path = out_dir / f"{name}.jsonl"
-        write_text(path, "".join(line + "\n" for line in lines))
-        paths.append(path)
+        write_jsonl(paths[-1], rows)
     return paths
 
 
-def reconcile_command(model: str, data: Path, settings: Mapping[str, Any] | None = None) -> str:
+def reconcile_command(model: str, data: Path, settings: Mapping[str, Any]) -> str:
     """The `mlx_lm.lora` command whose test loss equals our `mlx_lm_compat` on exported files.
 
     Args:
@@ -72,19 +68,11 @@ def reconcile_command(model: str, data: Path, settings: Mapping[str, Any] | None
             `test_batches`, `max_seq_length`, `num_layers`, `fine_tune_type` are used.
     """
     # With an empty adapter path mlx-lm tests the base itself.
-    given = {"adapter_path": "", **(settings or {})}
+    given = {"adapter_path": "", **settings}
     if given.get("fine_tune_type") == "base":
         del given["fine_tune_type"]  # ours; mlx-lm tests a base as any method without an adapter
     options: list[str] = ["--model", model, "--data", str(data), "--test"]
-    for field in (
-        "adapter_path",
-        "fine_tune_type",
-        "num_layers",
-        "batch_size",
-        "test_batches",
-        "max_seq_length",
-        "seed",
-    ):
+    for field in _OPTIONS:
         if given.get(field) is not None:
             options += [f"--{field.replace('_', '-')}", str(given[field])]
     return shlex.join(["mlx_lm.lora", *options])

@@ -35,7 +35,8 @@ class PromptStyle:
         """A hash of the template: of the text that it makes of a fixed example (32 digits)."""
         table = Table("1-1-1", ("A b", 'C"d'), ("text", "real"), ())
         gold = LogicalForm(0, 3, (Condition(0, 0, "x'y"), Condition(1, 1, 2.5)))
-        return content_key(self.name, self.version, self.text("q?", gold, table, hint="h"))
+        text = self.prompt("q?", table, hint="h") + self.completion(gold, table)
+        return content_key(self.name, self.version, text)
 
     def prompt(self, question: str, table: Table, hint: str | None = None) -> str:
         """The text before the answer; for `chat`, the user's message (see :func:`render_prompt`).
@@ -59,10 +60,6 @@ class PromptStyle:
         """
         query = dialect_query(gold, table) if self.name == "dialect" else sql_query(gold, table)
         return query if self.chat else f" {query}"
-
-    def text(self, question: str, gold: LogicalForm, table: Table, hint: str | None = None) -> str:
-        """Prompt and completion, as one training text without the stop token."""
-        return self.prompt(question, table, hint) + self.completion(gold, table)
 
 
 STYLES = {

@@ -103,7 +103,7 @@ class Handlers:
         loaded = self.state.model(None)
         rows, _valid = self.state.training_rows(loaded, keep=True)
         limit = min(self.variant.max_seq_length, self.state.context())
-        checked = row_facts(rows, loaded.tokenizer).sentence(limit)
+        checked = row_facts(rows, loaded.tokenizer, limit)
         found = estimate(
             self.variant,
             dict(self.state.base.config),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.describe import describe, render
+from harness.data.describe import GoldKinds, describe, render
 from harness.data.export import export, reconcile_command
 from harness.data.leakage import leakage
 from harness.data.prompts import style
@@ -22,6 +22,11 @@ def cells(markdown: str) -> list[list[str]]:
     """The rows of the tables in a text, without their padding."""
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def right(dataset: Dataset) -> GoldKinds:
+    """Every gold query gives what it should."""
+    return {split.name: [None] * len(split.examples) for split in dataset.splits}
 
 
 def ask(id: int, table: Table, question: str, agg: int = 0, *conds: Condition) -> Example:
@@ -46,7 +51,7 @@ DATASET = Dataset("hand", "0" * 64, Path("nowhere"), TRAIN, VALID, TEST)
 
 
 def test_counts_are_those_counted_by_hand() -> None:
-    train, valid, test = describe(DATASET).splits
+    train, valid, test = describe(DATASET, right(DATASET)).splits
     assert train.aggregates == (2, 1, 0, 1, 0, 0)
     assert train.operators == (3, 0, 0)
     assert train.conditions == (1, 3, 0, 0, 0)
@@ -57,12 +62,12 @@ def test_counts_are_those_counted_by_hand() -> None:
 
 
 def test_repeats_with_equal_and_with_other_gold_are_counted_apart() -> None:
-    train = describe(DATASET).splits[0]
+    train = describe(DATASET, right(DATASET)).splits[0]
     assert (train.duplicates, train.conflicts) == (1, 1)
 
 
 def test_a_value_in_another_case_than_its_cell_is_counted() -> None:
-    assert describe(DATASET).splits[0].other_case == 0.25
+    assert describe(DATASET, right(DATASET)).splits[0].other_case == 0.25
 
 
 def test_leakage_counts_tables_by_id_or_contents_and_questions_by_words() -> None:
@@ -74,9 +79,8 @@ def test_leakage_counts_tables_by_id_or_contents_and_questions_by_words() -> Non
 def test_gold_is_counted_by_what_running_it_gave() -> None:
     gold = {"train": [None, "empty", "null", "no such column"], "dev": [None], "test": [None]}
     train = describe(DATASET, gold).splits[0]
-    assert (train.gold_empty, train.gold_null, train.degenerate) == (1, 1, 0.5)
+    assert (train.gold_empty, train.gold_null, train.degenerate) == (1, 1, 2)
     assert train.gold_failing == ["3: no such column"]
-    assert describe(DATASET).splits[0].degenerate is None
 
 
 def test_markdown_sets_wikisql_beside_it_and_lists_gold_that_fails() -> None:
@@ -93,7 +97,7 @@ def test_markdown_sets_wikisql_beside_it_and_lists_gold_that_fails() -> None:
 
 
 def test_description_is_json() -> None:
-    again = json.loads(describe(DATASET).model_dump_json())
+    again = json.loads(describe(DATASET, right(DATASET)).model_dump_json())
     assert again["leakage"] == {"shared_tables": 1, "shared_questions": 1}
     assert again["splits"][1]["name"] == "dev"
 

@@ -28,7 +28,8 @@ GOLD = LogicalForm(
 @pytest.mark.parametrize("hint", [None, "Column No. is the shirt number."])
 def test_prompt_text_is_the_golden_one(name: str, hint: str | None) -> None:
     suffix = "-hint" if hint else ""
-    text = style(name).text("Which  school has ana o'bryant? ", GOLD, TABLE, hint)
+    prompt = style(name).prompt("Which  school has ana o'bryant? ", TABLE, hint)
+    text = prompt + style(name).completion(GOLD, TABLE)
     assert text == (GOLDEN / f"{name}{suffix}.txt").read_text(encoding="utf-8")
 
 
@@ -91,6 +92,7 @@ def test_dialect_reproduces_mlx_wikisql_text_byte_for_byte() -> None:
             expected = by_text.get((example.table_id, example.question))
             if expected is None:
                 continue
-            assert style("dialect").text(example.question, example.gold, table) in expected
+            prompt = style("dialect").prompt(example.question, table)
+            assert prompt + style("dialect").completion(example.gold, table) in expected
             matched += 1
     assert matched >= 100

@@ -23,25 +23,24 @@ def rows(*tokens: tuple[int, ...], prompt: int = 1, cut: int = 0) -> Tokenized:
 
 def test_the_tables_of_a_dataset_make_rows_as_they_should_be() -> None:
     found = tokenize(DATASET.train, DATASET.train.tables, style("sql"), TOKENIZER, 500)
-    facts = row_facts(found, TOKENIZER)
-    assert (facts.rows, facts.with_bos, facts.without_stop, facts.several_stops) == (4, 4, 0, 0)
-    assert facts.sentence(500).endswith(
+    text = row_facts(found, TOKENIZER, 500)
+    assert text.startswith("4 rows of ")
+    assert text.endswith(
         "one BOS each, one stop token each, every prompt a token prefix, 0 cut at 500 tokens"
     )
 
 
 def test_cut_rows_lose_their_stop_token_and_are_reported_with_the_remedy() -> None:
-    facts = row_facts(rows((BOS, 5, 6), (BOS, 5, EOS), cut=1), TOKENIZER)
-    assert (facts.shortest, facts.longest, facts.without_stop) == (3, 3, 1)
-    text = facts.sentence(3)
+    text = row_facts(rows((BOS, 5, 6), (BOS, 5, EOS), cut=1), TOKENIZER, 3)
+    assert text.startswith("2 rows of 3 to 3 tokens")
     assert "1 without a stop token" in text
     assert "1 cut at 3 tokens (raise it with --set max_seq_length=N)" in text
 
 
 def test_a_bos_in_some_rows_only_is_counted() -> None:
-    text = row_facts(rows((BOS, 5, EOS), (5, 6, EOS)), TOKENIZER).sentence(9)
+    text = row_facts(rows((BOS, 5, EOS), (5, 6, EOS)), TOKENIZER, 9)
     assert "a BOS in 1 of them" in text
-    none = row_facts(rows((5, 6, EOS)), TOKENIZER).sentence(9)
+    none = row_facts(rows((5, 6, EOS)), TOKENIZER, 9)
     assert ": no BOS, one stop token each" in none
 
 
@@ -54,14 +53,13 @@ def test_a_conversation_s_earlier_stop_tokens_are_not_its_answer_s() -> None:
     example = TextExample(0, "train:0", "a", blank, messages=asked)
     (row,) = (found := tokenize([example], {}, style("dialect"), tokenizer, 99)).examples
     assert row.tokens.count(end) == 2
-    facts = row_facts(found, tokenizer)
-    assert (facts.without_stop, facts.several_stops, facts.marked) == (0, 0, True)
+    assert "one stop token each, every prompt a token prefix" in row_facts(found, tokenizer, 99)
 
 
 def test_whole_texts_are_said_to_mark_no_answer() -> None:
     found = rows((5, EOS, 6, EOS))
     whole = Tokenized(tuple(replace(row, has_answer=False) for row in found.examples), 0)
-    text = row_facts(whole, TOKENIZER).sentence(9)
+    text = row_facts(whole, TOKENIZER, 9)
     assert "1 with more than one, answers not marked" in text
 
 
