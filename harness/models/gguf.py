@@ -1,7 +1,7 @@
 """From SmolLM2's GGUF file to a Hugging Face / MLX model directory.
 
-GGUF (weights and tokenizer in one file, read by ``mx.load``) -> config.json, model.safetensors in
-float32, tokenizer.json and tokenizer_config.json. As a program: ``python -m harness.models.gguf
+GGUF (weights and tokenizer in one file, read by ``mx.load``) and config.json -> model.safetensors
+in float32, tokenizer.json and tokenizer_config.json. As a program: ``python -m harness.models.gguf
 FILE FOLDER``. Covers the llama architecture with Q4_0, Q4_1, Q8_0 and unquantized tensors; not a
 general converter. Sources: llama.cpp's ``convert_hf_to_gguf.py`` (``LlamaModel.permute``),
 ``gguf-py`` (tensor names) and ``llama-vocab.cpp`` (``smollm``).
@@ -9,6 +9,7 @@ general converter. Sources: llama.cpp's ``convert_hf_to_gguf.py`` (``LlamaModel.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -19,7 +20,6 @@ from typing import Any
 
 from harness.backend import mx
 from harness.disk.files import write_json
-from harness.models.smollm2 import CONFIG
 from harness.models.tiny import byte_level_tokenizer
 
 _TENSORS = {
@@ -40,11 +40,11 @@ _CONTROL_TOKEN = 3  # llama.cpp: LLAMA_TOKEN_TYPE_CONTROL
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Write the model directory of SmolLM2's ``gguf`` into ``folder``."""
+    """Complete the model directory ``folder``, which holds the ``config.json`` of ``gguf``."""
     loaded: Any = mx.load(str(gguf), return_metadata=True)
     tensors, metadata = loaded
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = dict(_weights(tensors))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    weights = dict(_weights(tensors, config))
     mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
     types = metadata["tokenizer.ggml.token_type"].tolist()
     tokenizer = byte_level_tokenizer(
@@ -53,12 +53,13 @@ def convert(gguf: Path, folder: Path) -> None:
         metadata["tokenizer.ggml.merges"],
         words=True,
     )
-    write_json(folder / "config.json", CONFIG)
     write_json(folder / "tokenizer.json", tokenizer)
     write_json(folder / "tokenizer_config.json", _tokenizer_config(metadata))
 
 
-def _weights(tensors: dict[str, mx.array]) -> Iterator[tuple[str, mx.array]]:
+def _weights(
+    tensors: dict[str, mx.array], config: dict[str, Any]
+) -> Iterator[tuple[str, mx.array]]:
     """Each tensor by its Hugging Face name, dequantized, in float32."""
     for name in sorted(tensors):
         stem, _, leaf = name.rpartition(".")
@@ -73,9 +74,9 @@ def _weights(tensors: dict[str, mx.array]) -> Iterator[tuple[str, mx.array]]:
             value = mx.dequantize(value, *full, group_size=32, bits=bits)
         value = value.astype(mx.float32)
         if stem.endswith("attn_q"):
-            value = unpermute(value, CONFIG["num_attention_heads"])
+            value = unpermute(value, config["num_attention_heads"])
         elif stem.endswith("attn_k"):
-            value = unpermute(value, CONFIG["num_key_value_heads"])
+            value = unpermute(value, config["num_key_value_heads"])
         yield f"{_name(stem)}.weight", value
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from harness.bundled import PROJECT_ROOT
 from harness.disk.cache import DOWNLOADS, Cache
-from harness.disk.files import sha256_file
+from harness.disk.files import sha256_file, write_json
 from harness.errors import UserError
 from harness.progress import ProgressCallback, print_message, silent
 
@@ -76,6 +76,7 @@ def directory(cache: Cache, progress: ProgressCallback = silent) -> Path:
             gguf.open("wb") as target,
         ):
             shutil.copyfileobj(source, target, 1 << 20)
+        write_json(folder / "config.json", CONFIG)
         command = [sys.executable, "-m", "harness.models.gguf", str(gguf), str(folder)]
         path = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path}

@@ -73,7 +73,7 @@ def write(folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config())
-    tokens = [*_byte_alphabet(), START, END]
+    tokens = [*byte_alphabet(), START, END]
     write_json(folder / "tokenizer.json", byte_level_tokenizer(tokens, (START_ID, END_ID)))
     write_json(folder / "tokenizer_config.json", _tokenizer_config())
     save_file(weights(), folder / "model.safetensors", metadata={"format": "mlx"})
@@ -110,7 +110,7 @@ def weights(seed: int = 0) -> dict[str, NDArray[np.float32]]:
     return tensors
 
 
-def _byte_alphabet() -> list[str]:
+def byte_alphabet() -> list[str]:
     """GPT-2's printable stand-in character for each of the 256 bytes, by byte value."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     spare = iter(range(256, 512))

