@@ -18,8 +18,10 @@ from harness.data.tokens import render_text
 from harness.disk.files import write_jsonl
 from harness.errors import UserError
 
-_OPTIONS = ("adapter_path", "fine_tune_type", "num_layers", "batch_size")
-_OPTIONS += ("test_batches", "max_seq_length", "seed")
+_OPTIONS = (
+    *("adapter_path", "fine_tune_type", "num_layers", "batch_size"),
+    *("test_batches", "max_seq_length", "seed"),
+)
 
 
 def export(
