@@ -8,7 +8,7 @@ dependency on Linux x86-64).
 
 ``TUNEBENCH_BLAS=off`` leaves MLX alone; ``TUNEBENCH_BLAS=/path/to/lib.so`` names the library.
 On macOS nothing is done: Accelerate and Metal are already fast. Not covered: float16 and
-bfloat16 products, which MLX's CPU backend computes without BLAS (see ``accelerate.py``).
+bfloat16 products, which MLX's CPU backend computes without BLAS (see `models/cpu/accelerate.py`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import ctypes
 import math
 import os
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+import psutil
 
 from harness.errors import UserError
 
@@ -40,7 +42,7 @@ class BlasInfo:
     threads: int
     """Threads it may use."""
     gflops: float | None = None
-    """Measured float32 GFLOP/s; None until :func:`measured_blas` has run."""
+    """Measured float32 GFLOP/s; None where it was not measured."""
 
     @property
     def fast(self) -> bool:
@@ -54,45 +56,40 @@ def available_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:
         cores = os.cpu_count() or 1
-    quota = _cgroup_quota()
-    if quota is not None:
-        cores = min(cores, max(1, math.ceil(quota)))
-    import psutil
-
-    physical = psutil.cpu_count(logical=False)
-    return max(1, min(cores, physical) if physical else cores)
+    limits = (_cgroup_quota(), psutil.cpu_count(logical=False))
+    return max(1, min(cores, *(limit for limit in limits if limit is not None)))
 
 
-def _cgroup_quota() -> float | None:
-    """CPUs granted by the control group (containers), or None where there is no limit."""
+def _cgroup_quota() -> int | None:
+    """CPUs granted by the control group (containers), rounded up; None where there is no limit."""
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return None if quota == "max" else float(quota) / float(period)
-    except (OSError, ValueError):
+        return math.ceil(float(quota) / float(period))
+    except (OSError, ValueError):  # no such file, or "max"
         return None
 
 
 def _candidates() -> Iterator[tuple[str, str]]:
     """``(name, library)`` in order of preference. OpenBLAS first: it is the system's choice."""
-    for soname in ("libopenblas.so.0", "libopenblas.so"):
-        yield "openblas", soname
-    for folder in (Path(sys.prefix) / "lib", Path(sys.base_prefix) / "lib"):
-        for found in sorted(folder.glob("libopenblas.so*")):
-            yield "openblas", str(found)
-    for found in _mkl_libraries():
-        yield "mkl", str(found)
+    for library in ("libopenblas.so.0", "libopenblas.so", *_in_environment("libopenblas.so*")):
+        yield "openblas", str(library)
+    for library in _mkl_libraries():
+        yield "mkl", str(library)
+
+
+def _in_environment(pattern: str) -> list[Path]:
+    """Libraries in the ``lib`` folders of this environment and of the one that it is made from."""
+    folders = (Path(prefix) / "lib" for prefix in (sys.prefix, sys.base_prefix))
+    return [path for folder in folders for path in sorted(folder.glob(pattern))]
 
 
 def _mkl_libraries() -> list[Path]:
     """``libmkl_rt`` of the mkl wheel: where its metadata says, else the environment's ``lib``."""
     found: list[Path] = []
-    try:
+    with suppress(metadata.PackageNotFoundError):
         files = metadata.distribution("mkl").files or []
         found += [Path(str(f.locate())) for f in files if f.name.startswith("libmkl_rt.so")]
-    except metadata.PackageNotFoundError:
-        pass
-    for folder in (Path(sys.prefix) / "lib", Path(sys.base_prefix) / "lib"):
-        found += sorted(folder.glob("libmkl_rt.so*"))
+    found += _in_environment("libmkl_rt.so*")
     return [path.resolve() for path in found if path.exists()]
 
 
@@ -106,7 +103,7 @@ def _load(library: str) -> bool:
 
 
 def _preload() -> BlasInfo:
-    """Put a fast BLAS in front of MLX's and say which one it is.
+    """Load a fast BLAS, whose symbols then win over those of MLX's own.
 
     Raises:
         UserError: ``TUNEBENCH_BLAS`` names a library that cannot be loaded.
@@ -171,8 +168,6 @@ __all__ = [
     "available_cores",
     "backend_name",
     "blas",
-    "measure_gflops",
-    "measured_blas",
     "mx",
     "nn",
     "optim",
@@ -184,21 +179,3 @@ def backend_name() -> str:
     if mx.default_device() == mx.cpu:
         return "cpu"
     return "metal" if mx.metal.is_available() else "cuda"
-
-
-def measure_gflops(size: int = 1024, dtype: mx.Dtype = mx.float32, repeats: int = 3) -> float:
-    """Best GFLOP/s over ``repeats`` products of two ``size`` x ``size`` matrices."""
-    a = mx.random.normal((size, size)).astype(dtype)
-    b = mx.random.normal((size, size)).astype(dtype)
-    mx.eval(a @ b)
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        mx.eval(a @ b)
-        seconds.append(time.perf_counter() - start)
-    return 2 * size**3 / min(seconds) / 1e9
-
-
-def measured_blas() -> BlasInfo:
-    """``blas`` with its measured speed (about 0.05 s with a fast BLAS, 1.5 s without)."""
-    return replace(blas, gflops=round(measure_gflops(size=1024 if blas.fast else 512), 1))

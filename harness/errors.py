@@ -21,6 +21,13 @@ class RemoteError(RuntimeError):
     that process."""
 
 
+def one_line(error: Exception) -> str:
+    """An error's first line, and what follows a heading (`Validation error for field 'x':`)."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    shown = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return " ".join(shown.split()).rstrip(".")
+
+
 def unknown(kind: str, value: str, allowed: Iterable[str], hint: str = "") -> UserError:
     """The error for a name that is not one of ``allowed``, which it lists, nearest names first.
 

@@ -20,14 +20,14 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from harness.backend import BlasInfo, backend_name, measure_gflops, measured_blas, mx
+from harness.backend import BlasInfo, backend_name, mx
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models import smollm2
 from harness.models.cpu import blas_advice
 from harness.models.cpu.cross_entropy import choose_loss
 from harness.models.cpu.llama import choose_exponential
-from harness.models.device import device
+from harness.models.device import device, measure_gflops, measured_blas
 
 Status = Literal["ok", "warning", "problem"]
 

@@ -32,7 +32,8 @@ def params(
     json: JsonFlag = False,
 ) -> None:
     """Parameter counts and predicted sizes from the configuration alone, no weights."""
-    from harness.models.parameters import predict, read_config
+    from harness.models.parameters import predict
+    from harness.models.resolve import read_config
     from harness.train.variants import check_against, load_variants
 
     chosen = load_variants([variant])[0]

@@ -14,13 +14,13 @@ list of faults of an adapter that does not fit.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from harness.models.config import read_object
 from harness.models.resolve import BaseModel
 from harness.models.weights import (
     ADAPTER_CONFIG,
@@ -37,6 +37,8 @@ _PICKLES = (".npz", ".bin", ".pt", ".pth", ".pkl", ".ckpt")
 _FLOATS = ("F32", "F16", "BF16")
 _LORA_LEAVES = ("lora_a", "lora_b", "m")
 _LAYER = re.compile(r"\.(\d+)\.")
+
+_Shape = tuple[int | None, ...]
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:
@@ -56,12 +58,7 @@ def adapter_config(folder: Path) -> dict[str, Any]:
             f"adapter {folder} has no {ADAPTER_CONFIG}. mlx-lm writes it beside {ADAPTER_FILE}; "
             "copy it from the folder the adapter was trained into."
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is not a JSON object.")
+    config = read_object(path)
     method = config.get("fine_tune_type", "lora")
     if method not in ("lora", "dora", "full"):
         raise UserError(
@@ -71,9 +68,8 @@ def adapter_config(folder: Path) -> dict[str, Any]:
     needed = () if method == "full" else ("num_layers", "lora_parameters")
     missing = [key for key in needed if key not in config]
     if missing:
-        hint = " It looks like a PEFT adapter, which mlx-lm does not read." * (
-            "peft_type" in config
-        )
+        peft = " It looks like a PEFT adapter, which mlx-lm does not read."
+        hint = peft if "peft_type" in config else ""
         raise UserError(f"{path} lacks {', '.join(missing)}.{hint}")
     return config
 
@@ -89,7 +85,7 @@ def check_adapter(base: BaseModel, folder: Path) -> dict[str, Any]:
     held = read_header(adapter_weights(folder))
     weights = check_weights(base.id, base.path)
     layers = _too_many_layers(config, base)
-    faults = _mismatches(held, weights, base.quantization, _rank(config))
+    faults = _faults(held, _shapes_in_file(held, weights, base, config))
     if layers or faults:
         # Only the model itself shows every fault, and the command ends here: build it now.
         whole = _differences(base, folder, config)
@@ -126,10 +122,8 @@ def apply_adapter(
     try:
         model = load_adapters(model, str(folder))
     except UNFIT as error:
-        faults = _differences(base, folder, config)
-        if faults:
-            raise _unfit(base, folder, config, faults) from error
-        raise UserError(f"adapter {folder} does not fit model {base.id!r}: {error}") from error
+        faults = _differences(base, folder, config) or [str(error)]
+        raise _unfit(base, folder, config, faults) from error
     faults = _compare(model, config, folder)
     if faults:
         raise _unfit(base, folder, config, faults)
@@ -199,88 +193,70 @@ def _by_layer(faults: Sequence[str]) -> list[str]:
     return lines
 
 
-def _mismatches(
-    adapter: Mapping[str, Tensor],
+def _shapes_in_file(
+    held: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],
-    quantization: Mapping[str, Any] | None,
-    rank: int | None,
-) -> list[str]:
-    """One line for every adapter tensor that has no place, or another size, in the model."""
-    faults = []
-    for name, tensor in sorted(adapter.items()):
-        if tensor.dtype not in _FLOATS:
-            faults.append(f"{name}: {_wrong_type(tensor)}")
-            continue
+    base: BaseModel,
+    config: Mapping[str, Any],
+) -> dict[str, _Shape | None]:
+    """The shapes that ``weights``, the model's files, ask of the adapter's tensors ``held``.
+
+    None where the model has no place for a tensor; its own shape where the files do not say. Some
+    architectures rename their weights on loading (``sanitize``); then a name that is absent from
+    the files proves nothing, and mlx-lm's own check decides.
+    """
+    plain = any(re.match(r"model\.layers\.\d+\.", weight) for weight in weights)
+    settings, packing = config.get("lora_parameters"), base.quantization or {}
+    rank = settings.get("rank") if isinstance(settings, Mapping) else None
+    rank = rank if isinstance(rank, int) else None
+    wanted: dict[str, _Shape | None] = {}
+    for name, tensor in held.items():
         module, _, leaf = name.rpartition(".")
-        if leaf not in _LORA_LEAVES:
-            target = weights.get(name)
-            if target is not None and target.shape != tensor.shape:
-                faults.append(f"{name}: {_other_shape(tensor.shape, target.shape)}")
-            elif target is None and _named_alike(name, weights):
-                faults.append(f"{name}: the model has no such weight")
+        weight = weights.get(f"{module}.weight" if leaf in _LORA_LEAVES else name)
+        if weight is None:
+            absent = plain and name.startswith("model.layers.")
+            wanted[name] = None if absent else tensor.shape
             continue
-        base = weights.get(f"{module}.weight")
-        if base is None:
-            if _named_alike(module, weights):
-                faults.append(f"{name}: the model has no {module}")
-            continue
-        outputs, inputs = base.shape[-2:]
-        if base.dtype == "U32":
-            inputs = inputs * 32 // _bits(module, quantization)
-        expected = _expected(leaf, tensor, outputs, inputs, "embed" in module, rank)
-        if expected is not None:
-            faults.append(f"{name}: {expected}")
+        wanted[name] = weight.shape
+        if leaf in _LORA_LEAVES:
+            outputs, inputs = weight.shape[-2:]
+            if weight.dtype == "U32":
+                own = packing.get(module)
+                bits = (own if isinstance(own, Mapping) else packing).get("bits") or 4
+                inputs = inputs * 32 // int(bits)
+            first, last = (outputs, inputs) if "embed" in module else (inputs, outputs)
+            shape = {"lora_a": (first, rank), "lora_b": (rank, last), "m": (outputs,)}[leaf]
+            # Layers of experts have one more axis, and are not checked here.
+            wanted[name] = shape if len(shape) == len(tensor.shape) else tensor.shape
+    return wanted
+
+
+def _faults(held: Mapping[str, Tensor], wanted: Mapping[str, _Shape | None]) -> list[str]:
+    """One line for each tensor that an adapter lacks, or that is not as the model wants it.
+
+    Args:
+        held: the adapter's tensors.
+        wanted: shapes by name; None where the model has no place for the tensor.
+    """
+    faults = []
+    for name in sorted(wanted.keys() | held.keys()):
+        shape, tensor = wanted.get(name), held.get(name)
+        if tensor is None:
+            faults.append(f"{name}: missing in {ADAPTER_FILE}")
+        elif shape is None:
+            faults.append(f"{name}: the model has no place for it")
+        elif len(shape) != len(tensor.shape) or any(
+            size not in (None, own) for size, own in zip(shape, tensor.shape, strict=True)
+        ):
+            faults.append(f"{name}: {_shape_text(tensor.shape)}, model {_shape_text(shape)}")
+        elif tensor.dtype not in _FLOATS:
+            faults.append(f"{name}: {tensor.dtype}, allowed are {', '.join(_FLOATS)}")
     return faults
 
 
-def _expected(
-    leaf: str, tensor: Tensor, outputs: int, inputs: int, embedding: bool, rank: int | None
-) -> str | None:
-    """What is wrong with a LoRA or DoRA tensor's size, or None. Expert layers are not checked."""
-    if len(tensor.shape) != (1 if leaf == "m" else 2):
-        return None
-    first, last = (outputs, inputs) if embedding else (inputs, outputs)
-    wanted = {"lora_a": (first, rank), "lora_b": (rank, last), "m": (outputs,)}[leaf]
-    fits = all(w in (None, got) for got, w in zip(tensor.shape, wanted, strict=True))
-    return None if fits else _other_shape(tensor.shape, wanted)
-
-
-def _rank(config: Mapping[str, Any]) -> int | None:
-    """The rank that the configuration promises, if it is a number."""
-    settings = config.get("lora_parameters")
-    rank = settings.get("rank") if isinstance(settings, Mapping) else None
-    return rank if isinstance(rank, int) else None
-
-
-def _bits(module: str, quantization: Mapping[str, Any] | None) -> int:
-    own = (quantization or {}).get(module)
-    bits = own.get("bits") if isinstance(own, Mapping) else (quantization or {}).get("bits", 4)
-    return int(bits or 4)
-
-
-def _named_alike(name: str, weights: Mapping[str, Tensor]) -> bool:
-    """Whether ``name`` would stand in the file under the same name if the model had it.
-
-    Some architectures rename their weights on loading (``sanitize``); then a name that is absent
-    from the file proves nothing, and mlx-lm's own check decides.
-    """
-    plain = any(re.match(r"model\.layers\.\d+\.", weight) for weight in weights)
-    return plain and name.startswith("model.layers.")
-
-
-def _other_shape(found: Sequence[int], wanted: Sequence[int | None]) -> str:
-    """The fault of a tensor of another shape than the model's."""
-    return f"{_shape_text(found)}, model {_shape_text(wanted)}"
-
-
-def _shape_text(shape: Sequence[int | None]) -> str:
+def _shape_text(shape: _Shape) -> str:
     """A shape as people write it: `64x8`; `r` where the rank is not known."""
     return "x".join("r" if size is None else str(size) for size in shape)
-
-
-def _wrong_type(tensor: Tensor) -> str:
-    """The fault of a tensor that is no number with a fraction."""
-    return f"{tensor.dtype}, allowed are {', '.join(_FLOATS)}"
 
 
 def _differences(base: BaseModel, folder: Path, config: Mapping[str, Any]) -> list[str] | None:
@@ -299,7 +275,7 @@ def _differences(base: BaseModel, folder: Path, config: Mapping[str, Any]) -> li
         return None
 
 
-def _required(model: nn.Module, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _required(model: nn.Module, config: Mapping[str, Any]) -> dict[str, _Shape]:
     """Shapes of the tensors that an adapter for ``model``, already converted, must hold."""
     if config.get("fine_tune_type", "lora") != "full":
         shapes = _shapes(model.parameters())
@@ -314,23 +290,14 @@ def _required(model: nn.Module, config: Mapping[str, Any]) -> dict[str, tuple[in
 def _compare(model: nn.Module, config: Mapping[str, Any], folder: Path) -> list[str]:
     """One line a difference between a model, already converted, and an adapter's file."""
     held, required = read_header(folder / ADAPTER_FILE), _required(model, config)
+    if config.get("fine_tune_type") != "full":
+        return _faults(held, required)
     # A fully tuned model may keep more than its last blocks, e.g. its embedding.
-    allowed = _shapes(model.parameters()) if config.get("fine_tune_type") == "full" else required
-    faults = []
-    for name in sorted(required.keys() | held.keys()):
-        wanted, got = allowed.get(name), held.get(name)
-        if got is None:
-            faults.append(f"{name}: missing in {ADAPTER_FILE}")
-        elif wanted is None:
-            faults.append(f"{name}: the model has no place for it")
-        elif got.shape != wanted:
-            faults.append(f"{name}: {_other_shape(got.shape, wanted)}")
-        elif got.dtype not in _FLOATS:
-            faults.append(f"{name}: {_wrong_type(got)}")
-    return faults
+    possible = _shapes(model.parameters())
+    return _faults(held, required | {n: s for n, s in possible.items() if n in held})
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+def _shapes(tree: Any) -> dict[str, _Shape]:
     from mlx.utils import tree_flatten
 
     return {name: tuple(array.shape) for name, array in tree_flatten(tree)}

@@ -7,9 +7,28 @@ property is None where the file does not say. Never imports mlx.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from harness.errors import UserError
+
+
+def read_object(path: Path, prefix: str = "") -> dict[str, Any]:
+    """The JSON object in the file ``path``.
+
+    Raises:
+        UserError: it cannot be read, or is something else; the message begins with ``prefix``.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{prefix}{path} is not readable JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{prefix}{path} is not a JSON object.")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """Models from the hub: `owner/name` or `owner/name@revision` -> a folder in the hub's own cache.
 
 Everything that can go wrong ends in one message with the remedy: no such model, gated, no such
-revision or file, offline, no network, no room. Resuming a connection that broke, and checksums,
-are `huggingface_hub`'s.
-Never imports mlx.
+revision or file, offline, no network, a full disk. `huggingface_hub` resumes connections that broke
+and compares checksums. Never imports mlx.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.errors import UserError
+from harness.errors import UserError, one_line
 
 FILES = (
     *("*.json", "model*.safetensors", "*.py", "*.txt", "*.jsonl", "*.jinja", "*.model"),
@@ -21,25 +20,17 @@ FILES = (
 )
 """What mlx-lm reads of a model."""
 
-_NO_ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
+_DISK_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
-def snapshot(name: str, files: Sequence[str] = FILES) -> Path:
-    """Download a hub model, or find it in the hub's own cache when offline.
+def snapshot(name: str, files: Sequence[str]) -> Path:
+    """Download ``files`` of a hub model, or find them in the hub's own cache when offline.
 
     Raises:
         UserError: it cannot be had; one message, with what to do.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import EntryNotFoundError
     from huggingface_hub.errors import HTTPError as Dropped  # type: ignore[attr-defined]
 
     repository, _, revision = name.partition("@")
@@ -47,45 +38,44 @@ def snapshot(name: str, files: Sequence[str] = FILES) -> Path:
         return Path(
             snapshot_download(repository, revision=revision or None, allow_patterns=list(files))
         )
-    except GatedRepoError as error:
-        why = "is gated. Accept its terms on its page, then run: hf auth login"
-        cause: Exception = error
-    except RevisionNotFoundError as error:
-        why, cause = f"has no revision {revision!r}", error
-    except RepositoryNotFoundError as error:
-        why = "does not exist on the hub, or is private (then run: hf auth login)"
-        cause = error
-    except HFValidationError as error:
-        why, cause = f"is no name of the hub ({error})", error
-    except LocalEntryNotFoundError as error:  # no connection, and not in the cache either
-        why, cause = _answered(error.__cause__) or _offline(), error
-    except EntryNotFoundError as error:
-        why = f"lacks a file that it lists ({_one_line(error)}). Try again, or another revision"
-        cause = error
-    except HfHubHTTPError as error:
-        why, cause = _answered(error) or _offline(), error
-    except Dropped as error:  # a connection that broke again and again during the download
-        why, cause = _cut_off(error), error
-    except OSError as error:
-        inconsistent = error.errno is None and "Consistency check failed" in str(error)
-        why, cause = _cut_off(error) if inconsistent else _refused(error), error
-    except (RuntimeError, ValueError) as error:  # hf_xet's, and a file beyond the hub's own limit
-        why, cause = _cut_off(error), error
-    raise UserError(f"model {repository!r} {why}. Or use smollm2 or tiny.") from cause
+    except (Dropped, EntryNotFoundError, OSError, RuntimeError, ValueError) as error:
+        reason = _reason(error, revision)
+        raise UserError(f"model {repository!r} {reason}. Or use smollm2 or tiny.") from error
+
+
+def _reason(error: Exception, revision: str) -> str:
+    """Why the hub's library failed, the narrower kinds of its errors first, and the remedy."""
+    from huggingface_hub import errors
+
+    match error:
+        case errors.GatedRepoError():
+            return "is gated. Accept its terms on its page, then run: hf auth login"
+        case errors.RevisionNotFoundError():
+            return f"has no revision {revision!r}"
+        case errors.RepositoryNotFoundError():
+            return "does not exist on the hub, or is private (then run: hf auth login)"
+        case errors.HFValidationError():
+            return f"is no name of the hub ({error})"
+        case errors.LocalEntryNotFoundError():  # no connection, and not in the cache either
+            return _answered(error.__cause__) or _offline()
+        case errors.EntryNotFoundError():
+            return f"lacks a file that it lists ({one_line(error)}). Try again, or another revision"
+        case errors.HfHubHTTPError():
+            return _answered(error) or _offline()
+        case OSError() if error.errno is not None or "Consistency check failed" not in str(error):
+            return _refused(error)
+    # A connection that broke again and again, hf_xet's errors, a file beyond the hub's own limit.
+    # huggingface_hub 2.4 keeps no part of a file for a later call.
+    return (
+        f"was cut off during the download ({one_line(error)}). Run it again: files that are whole "
+        "are kept, the one that was cut off starts over"
+    )
 
 
 def _answered(error: BaseException | None) -> str | None:
     """What the hub said instead of the model; None where it said nothing."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return None if status is None else f"cannot be had: the hub answered {status}. Try again later"
-
-
-def _cut_off(error: Exception) -> str:
-    # huggingface_hub 2.4 keeps no part of a file for a later call.
-    return (
-        f"was cut off during the download ({_one_line(error)}). Run it again: files that are whole "
-        "are kept, the one that was cut off starts over"
-    )
 
 
 def _offline() -> str:
@@ -99,11 +89,7 @@ def _offline() -> str:
 
 def _refused(error: OSError) -> str:
     """The system's refusal: of the disk, else of the network."""
-    if error.errno in _NO_ROOM or error.filename is not None:
-        what = _NO_ROOM.get(error.errno or 0, f"{error.strerror} ({error.filename})")
+    if error.errno in _DISK_FULL or error.filename is not None:
+        what = _DISK_FULL.get(error.errno or 0, f"{error.strerror} ({error.filename})")
         return f"cannot be written to the hub's cache: {what}. Free space, or set HF_HOME"
     return _offline()
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.backend import mx, nn
-from harness.errors import UserError
+from harness.errors import UserError, one_line
 from harness.models.adapter import adapter_weights, apply_adapter, check_adapter
 from harness.models.cpu.accelerate import Acceleration, Answering, accelerate
 from harness.models.cpu.decode_batches import DecodeBatches
-from harness.models.reading import one_line, read_model, readable, weights_readable
+from harness.models.reading import read_model, readable, weights_readable
 from harness.models.resolve import BaseModel
 from harness.out_of_memory import is_out_of_memory
 

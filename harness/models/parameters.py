@@ -11,17 +11,14 @@ Not covered: models whose architecture is their own Python code. mlx is imported
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, unknown
-from harness.models import smollm2, tiny
 from harness.models.adapter import make_trainable
 from harness.models.config import ModelConfig
 from harness.models.quantize import QuantizeSpec, quantizable
-from harness.models.resolve import architecture_of, find_config
+from harness.models.resolve import architecture_of
 from harness.schema.variant_result import Parameters, Record
 
 METHODS = ("base", "lora", "dora", "full")
@@ -35,34 +32,14 @@ class Sizes(Record):
     fused_bytes: int
 
 
-def read_config(name: str) -> dict[str, Any]:
-    """The ``config.json`` of a model's name, without its weights; the hub is asked for one file.
-
-    Raises:
-        UserError: there is no such model, or its configuration cannot be read.
-    """
-    if name == "tiny":
-        return tiny.config()
-    if name == "smollm2":
-        return dict(smollm2.CONFIG)
-    path = find_config(name)
-    try:
-        config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"model {name!r}: {path} is not readable JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"model {name!r}: {path} is not a JSON object.")
-    return config
-
-
-def count(
+def predict(
     config: Mapping[str, Any],
     fine_tune_type: str = "base",
     num_layers: int = 16,
     lora_parameters: Mapping[str, Any] | None = None,
     quantize: QuantizeSpec | None = None,
-) -> Parameters:
-    """Parameters of a variant of the model that ``config`` describes.
+) -> tuple[Parameters, Sizes]:
+    """Parameters and predicted sizes of a variant of the model that ``config`` describes.
 
     Args:
         config: the model's ``config.json``; a quantization in it is honoured.
@@ -75,24 +52,13 @@ def count(
     Raises:
         UserError: the architecture or the method is not known, or the combination is impossible.
     """
-    return predict(config, fine_tune_type, num_layers, lora_parameters, quantize)[0]
-
-
-def predict(
-    config: Mapping[str, Any],
-    fine_tune_type: str = "base",
-    num_layers: int = 16,
-    lora_parameters: Mapping[str, Any] | None = None,
-    quantize: QuantizeSpec | None = None,
-) -> tuple[Parameters, Sizes]:
-    """Parameters and predicted sizes; arguments as in :func:`count`."""
     if fine_tune_type not in METHODS:
         raise unknown("fine_tune_type", fine_tune_type, METHODS)
     from harness.backend import nn
 
     model = _build(config)
     _quantize(model, config, quantize)
-    base_bytes = _bytes(model.parameters())
+    base_bytes, _ = _size(model.parameters())
     quantized = quantize is not None or ModelConfig(config).mlx_quantization
     if fine_tune_type == "full" and quantized:
         raise UserError(
@@ -100,15 +66,14 @@ def predict(
             "Allowed with quantize: base, lora, dora."
         )
     make_trainable(model, fine_tune_type, num_layers, lora_parameters)
-    trainable = sum(array.size for array in _arrays(model.trainable_parameters()))
-    packed = sum(array.size for array in _arrays(model.parameters()))
+    adapter_bytes, trainable = _size(model.trainable_parameters())
+    _, packed = _size(model.parameters())
     total = packed - sum(
-        sum(array.size for array in _arrays(m.parameters()))
+        _size(m.parameters())[1]
         - (m.weight.size * 32 // m.bits + (m.bias.size if "bias" in m else 0))
         for _, m in model.named_modules()
         if isinstance(m, nn.QuantizedLinear | nn.QuantizedEmbedding)
     )
-    adapter_bytes = _bytes(model.trainable_parameters())
     widened = _fused_growth(model) if fine_tune_type == "dora" else 0
     return (
         Parameters(
@@ -118,11 +83,7 @@ def predict(
             per_ten_thousand=1e4 * trainable / total,
             packed_per_ten_thousand=1e4 * trainable / packed,
         ),
-        Sizes(
-            base_bytes=base_bytes,
-            adapter_bytes=adapter_bytes,
-            fused_bytes=base_bytes + widened,
-        ),
+        Sizes(base_bytes=base_bytes, adapter_bytes=adapter_bytes, fused_bytes=base_bytes + widened),
     )
 
 
@@ -152,13 +113,10 @@ def _quantize(model: Any, config: Mapping[str, Any], spec: QuantizeSpec | None) 
 
     stored = ModelConfig(config).mlx_quantization
     if stored is not None:
-        form = {
-            "mode": "affine",
-            **{k: stored[k] for k in ("bits", "group_size", "mode") if k in stored},
-        }
-        embeddings = True
+        given = {key: stored[key] for key in ("bits", "group_size", "mode") if key in stored}
+        form, embeddings = {"mode": "affine"} | given, True
     elif spec is not None:
-        form = {"bits": spec.bits, "group_size": spec.group_size, "mode": spec.mode}
+        form = spec.model_dump(include={"bits", "group_size", "mode"})
         embeddings, stored = spec.embeddings, {}
     else:
         return
@@ -190,11 +148,9 @@ def _fused_growth(model: Any) -> int:
     return growth
 
 
-def _arrays(tree: Any) -> list[Any]:
+def _size(tree: Any) -> tuple[int, int]:
+    """Bytes and elements of all arrays in ``tree``."""
     from mlx.utils import tree_flatten
 
-    return [array for _, array in tree_flatten(tree)]
-
-
-def _bytes(tree: Any) -> int:
-    return sum(int(array.nbytes) for array in _arrays(tree))
+    arrays = [array for _, array in tree_flatten(tree)]
+    return sum(array.nbytes for array in arrays), sum(array.size for array in arrays)

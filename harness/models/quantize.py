@@ -27,13 +27,12 @@ from harness.progress import ProgressCallback, silent
 Mode = Literal["affine", "mxfp4", "nvfp4", "mxfp8"]
 
 _ALLOWED: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
-    "affine": ((2, 3, 4, 5, 6, 8), (32, 64, 128)),
+    "affine": ((4, 2, 3, 5, 6, 8), (64, 32, 128)),
     "mxfp4": ((4,), (32,)),
     "nvfp4": ((4,), (16,)),
     "mxfp8": ((8,), (32,)),
 }
-_DEFAULTS = {"affine": (4, 64), "mxfp4": (4, 32), "nvfp4": (4, 16), "mxfp8": (8, 32)}
-"""Bits and group size by mode: what mlx-lm's conversion takes when none are given."""
+"""Bits and group sizes by mode; mlx-lm's conversion takes the first where none are given."""
 
 
 class QuantizeSpec(Record):
@@ -55,21 +54,16 @@ class QuantizeSpec(Record):
     def _defaults(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
-        bits, group_size = _DEFAULTS.get(str(given.get("mode", "affine")), (4, 64))
-        filled = dict(given)
-        filled["bits"] = filled.get("bits") or bits
-        filled["group_size"] = filled.get("group_size") or group_size
-        return filled
+        allowed = _ALLOWED.get(str(given.get("mode")), _ALLOWED["affine"])
+        fields = zip(("bits", "group_size"), allowed, strict=True)
+        return {**given, **{field: given.get(field) or first for field, (first, *_) in fields}}
 
     @model_validator(mode="after")
     def _allowed(self) -> Self:
-        bits, groups = _ALLOWED[self.mode]
-        if self.bits not in bits:
-            raise ValueError(f"bits is {self.bits}. Allowed for {self.mode}: {_list(bits)}")
-        if self.group_size not in groups:
-            raise ValueError(
-                f"group_size is {self.group_size}. Allowed for {self.mode}: {_list(groups)}"
-            )
+        for field, allowed in zip(("bits", "group_size"), _ALLOWED[self.mode], strict=True):
+            value = getattr(self, field)
+            if value not in allowed:
+                raise ValueError(f"{field} is {value}. Allowed for {self.mode}: {_list(allowed)}")
         return self
 
 
@@ -121,8 +115,8 @@ def _convert(base: BaseModel, spec: QuantizeSpec, folder: Path) -> None:
     model, config = read_model(base)
     refused = _indivisible(model, spec)
     if refused:
-        widths = sorted(set(refused.values()))
-        fitting = [g for g in _ALLOWED[spec.mode][1] if all(w % g == 0 for w in widths)]
+        widths = set(refused.values())
+        fitting = [g for g in _ALLOWED[spec.mode][1] if not any(w % g for w in widths)]
         fault = (
             f"model {base.id!r}: {len(refused)} layers of width {_list(widths)} cannot be "
             f"quantized in groups of {spec.group_size} (the first is {next(iter(refused))})"
@@ -150,7 +144,7 @@ def _convert(base: BaseModel, spec: QuantizeSpec, folder: Path) -> None:
 
 
 def quantizable(model: Any, embeddings: bool) -> Callable[[str, Any], bool | dict[str, Any]]:
-    """Which modules of ``model`` are quantized, as mlx-lm's ``quant_predicate`` says it: all, or
+    """Which modules of ``model`` are quantized, as mlx-lm's ``quant_predicate`` answers: all, or
     those the architecture names, with or without its embeddings."""
     from harness.backend import nn
 
@@ -179,4 +173,4 @@ def _indivisible(model: Any, spec: QuantizeSpec) -> dict[str, int]:
 
 
 def _list(numbers: Any) -> str:
-    return ", ".join(map(str, numbers))
+    return ", ".join(map(str, sorted(numbers)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.backend import mx, nn
-from harness.errors import UserError
+from harness.errors import UserError, one_line
 from harness.models.resolve import BaseModel
 from harness.out_of_memory import is_out_of_memory
 
@@ -39,9 +39,12 @@ def read_model(base: BaseModel) -> tuple[nn.Module, dict[str, Any]]:
                 base.path, lazy=True, trust_remote_code=base.trusted
             )
     except UNFIT as error:
+        # The text of other errors says little: `KeyError: 'rope'`.
+        plain = isinstance(error, ValueError) and str(error)
+        reason = str(error) if plain else f"{type(error).__name__}: {error}"
         raise UserError(
             f"model {base.id!r}: its weights do not fit architecture {base.architecture!r}: "
-            f"{_description(error)}"
+            f"{reason}"
         ) from error
     return read
 
@@ -78,16 +81,3 @@ def _refused(file: Path) -> bool:
     except RuntimeError:
         return True
     return False
-
-
-def one_line(error: Exception) -> str:
-    """An error's first line, and what follows a heading (`Validation error for field 'x':`)."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    shown = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return " ".join(shown.split()).rstrip(".")
-
-
-def _description(error: Exception) -> str:
-    """An error's text, with its kind where the text alone says little: `KeyError: 'rope'`."""
-    plain = isinstance(error, ValueError) and str(error)
-    return str(error) if plain else f"{type(error).__name__}: {error}"

@@ -8,9 +8,11 @@ that holds only GGUF. Does not load weights (``load.py``) and never imports mlx.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,8 +23,8 @@ from harness.disk.files import content_key, sha256_file, user_path, write_json
 from harness.disk.manifest import ALWAYS_HASHED_BYTES
 from harness.errors import UserError, unknown
 from harness.models import smollm2, tiny
-from harness.models.config import ModelConfig
-from harness.models.hub import snapshot
+from harness.models.config import ModelConfig, read_object
+from harness.models.hub import FILES, snapshot
 from harness.models.weights import ADAPTER_CONFIG, Tensor, check_weights
 from harness.progress import ProgressCallback, print_message, silent
 
@@ -42,7 +44,7 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """A model directory that exists and is whole, as far as can be told without loading it."""
+    """A model directory that exists and is whole, as far as its files show without loading it."""
 
     id: str
     """The name the user gave."""
@@ -82,36 +84,56 @@ def resolve(
         name: ``smollm2``, ``tiny``, a directory, or a hub id ``owner/name`` with an optional
             ``@revision``. A directory wins over a hub id of the same spelling.
         cache: where embedded models and their checksums are kept.
-        progress: told of downloads and conversions.
+        progress: called with the steps of downloads and conversions.
         trust_remote_code: allow a model whose architecture is Python code of its own.
 
     Raises:
         UserError: there is no such model, or it is damaged, or cannot be fetched.
     """
+    revision: str | None
     if name == "tiny":
-        folder = cache.build("models", f"tiny-{tiny.VERSION}", tiny.write)
-        return inspect(name, folder, cache, f"tiny-{tiny.VERSION}", trust_remote_code)
-    if name == "smollm2":
-        folder = smollm2.directory(cache, progress)
+        revision = f"tiny-{tiny.VERSION}"
+        folder = cache.build("models", revision, tiny.write)
+    elif name == "smollm2":
         revision = f"{smollm2.PACKAGE}=={smollm2.VERSION}"
-        return inspect(name, folder, cache, revision, trust_remote_code)
-    folder = user_path(name)
+        folder = smollm2.directory(cache, progress)
+    else:
+        folder, revision = _found(name, FILES)
+    return inspect(name, folder, cache, revision, trust_remote_code)
+
+
+def _found(name: str, files: Sequence[str]) -> tuple[Path, str | None]:
+    """An existing directory, or the ``files`` of a hub model and its commit."""
+    folder, embedded = user_path(name), ", ".join(EMBEDDED)
     if folder.is_dir():
-        return inspect(name, folder, cache, None, trust_remote_code)
+        return folder, None
     if folder.is_file():
         raise UserError(
             f"model {name!r} is a file. Allowed: a directory with config.json and "
-            f"model*.safetensors, a hub id, {', '.join(EMBEDDED)}."
+            f"model*.safetensors, a hub id, {embedded}."
         )
-    if _HUB_ID.fullmatch(name) and not name.startswith((".", "/")):
-        folder = snapshot(name)
-        return inspect(name, folder, cache, folder.name, trust_remote_code)
+    if _HUB_ID.fullmatch(name):
+        folder = snapshot(name, files)
+        return folder, folder.name
     if "/" in name or name.startswith("."):
         raise UserError(
             f"model directory {name!r} does not exist. Allowed: an existing directory, a hub id "
-            f"such as mlx-community/Mistral-7B-v0.1-4bit-mlx, {', '.join(EMBEDDED)}."
+            f"such as mlx-community/Mistral-7B-v0.1-4bit-mlx, {embedded}."
         )
     raise unknown("model", name, EMBEDDED, "Or give a directory or a hub id (owner/name).")
+
+
+def read_config(name: str) -> dict[str, Any]:
+    """The ``config.json`` of a model's name, without its weights; the hub is asked for one file.
+
+    Raises:
+        UserError: there is no such model, or its configuration cannot be read.
+    """
+    if name == "tiny":
+        return tiny.config()
+    if name == "smollm2":
+        return dict(smollm2.CONFIG)
+    return _config(name, _found(name, ("config.json",))[0])
 
 
 def inspect(
@@ -140,16 +162,18 @@ def _refuse_tokenizer_code(name: str, folder: Path, trust_remote_code: bool) -> 
 
     ``transformers`` would ask on standard input, which in the model process is the pipe of calls.
     """
-    try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return  # absent, or its reader says what is wrong
-    own = settings.get("auto_map") if isinstance(settings, dict) else None
+    own = None
+    with suppress(UserError):  # absent, or its reader says what is wrong
+        own = read_object(folder / "tokenizer_config.json").get("auto_map")
     if own and not trust_remote_code:
-        raise UserError(
-            f"model {name!r} brings a tokenizer of its own code ({own}), which would be run here. "
-            "If you trust its author, add --trust-remote-code."
-        )
+        raise _not_trusted(name, f"a tokenizer of its own code ({own})")
+
+
+def _not_trusted(name: str, code: str) -> UserError:
+    return UserError(
+        f"model {name!r} brings {code}, which would be run here. If you trust its author, add "
+        "--trust-remote-code."
+    )
 
 
 def _config(name: str, folder: Path) -> dict[str, Any]:
@@ -163,11 +187,8 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
         adapter = (folder / ADAPTER_CONFIG).is_file()
         hint = " It holds an adapter: give it as --adapter-path." if adapter else ""
         raise UserError(f"model {name!r}: {path} does not exist.{hint}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"model {name!r}: {path} is not readable JSON: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+    config = read_object(path, f"model {name!r}: ")
+    if not isinstance(config.get("model_type"), str):
         raise UserError(f"model {name!r}: {path} has no model_type. Is it a model's config?")
     return config
 
@@ -215,31 +236,11 @@ def architecture_of(name: str, config: Mapping[str, Any], trust_remote_code: boo
     architecture = str(config["model_type"])
     code = config.get("model_file")
     if code is not None and not trust_remote_code:
-        raise UserError(
-            f"model {name!r} brings its own architecture code ({code}), which would be run here. "
-            "If you trust its author, add --trust-remote-code."
-        )
+        raise _not_trusted(name, f"its own architecture code ({code})")
     known = known_architectures()
     if code is None and architecture not in known:
-        error = unknown("architecture", architecture, known)
-        raise UserError(f"model {name!r}: {error}")
+        raise UserError(f"model {name!r}: {unknown('architecture', architecture, known)}")
     return architecture
-
-
-def find_config(name: str) -> Path:
-    """The ``config.json`` of a directory or hub id; of a hub model only that file is fetched.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    folder = user_path(name)
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            _config(name, folder)
-        return folder / "config.json"
-    if _HUB_ID.fullmatch(name) and not name.startswith((".", "/")):
-        return snapshot(name, ("config.json",)) / "config.json"
-    raise unknown("model", name, EMBEDDED, "Or give an existing directory or a hub id.")
 
 
 def files_in(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
@@ -281,7 +282,5 @@ def _kept_hashes(folder: Path, files: Mapping[str, Path], cache: Cache) -> dict[
 
 def _listing_sha256(files: Mapping[str, str]) -> str:
     """SHA-256 of the sorted ``name hash`` lines, as ``sha256sum`` would list them."""
-    import hashlib
-
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(files.items()))
     return hashlib.sha256(lines.encode("utf-8")).hexdigest()

@@ -65,7 +65,7 @@ def estimate(
         counts: its parameters with this variant's adapter (``models/parameters.py``).
         base_bytes: of the base in memory.
         lengths: tokens of each training row.
-        gflops: measured speed of a large product (``backend.measure_gflops``).
+        gflops: measured speed of a large product (`models/device.py`).
         valid_rows: rows of the validation split; counts where ``val_batches`` is -1.
     """
     model = ModelConfig(config)

@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import harness.backend as backend
 from harness.data.token_stats import data_facts, row_facts
 from harness.measure import generate, loss, speed
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
-from harness.models.device import device, measured_at
+from harness.models.device import device, measured_at, measured_blas
 from harness.models.load import LoadedModel, load
 from harness.models.weights import weight_bytes
 from harness.protocols import BATCH_ROWS
@@ -110,7 +109,7 @@ class Handlers:
             self.state.counts(),
             weight_bytes(self.state.base.path),
             [len(row.tokens) for row in rows.examples],
-            backend.measured_blas().gflops or 1.0,
+            measured_blas().gflops or 1.0,
             len(self.state.dataset.valid.examples),
         )
         return calls.Estimate(

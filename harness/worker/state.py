@@ -25,7 +25,7 @@ from harness.measure.decode import batchable
 from harness.models.config import ModelConfig
 from harness.models.cpu.accelerate import Acceleration
 from harness.models.load import LoadedModel, load
-from harness.models.parameters import count
+from harness.models.parameters import predict
 from harness.models.quantize import quantized
 from harness.models.resolve import BaseModel, resolve
 from harness.models.weights import weight_bytes
@@ -158,12 +158,12 @@ class ModelState:
 
     def counts(self) -> Parameters:
         """Counts of the base as it is on disk, quantized or not, with the variant's adapter."""
-        return count(
+        return predict(
             dict(self.base.config),
             fine_tune_type=self.variant.fine_tune_type,
             num_layers=self.variant.num_layers,
             lora_parameters=self.variant.lora_parameters.model_dump(exclude_none=True),
-        )
+        )[0]
 
     def tokenized(self, examples: Sequence[Example], loaded: LoadedModel) -> Tokenized:
         """Token rows of test examples, and how many were cut."""

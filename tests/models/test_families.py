@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from family_models import FAMILIES, OTHERS, Family
+from mlx.utils import tree_flatten
 
 import harness.backend  # noqa: F401  (the BLAS before mlx)
 from harness.backend import mx
@@ -104,8 +105,8 @@ def check_measures(base: BaseModel) -> None:
     prompts = [row.tokens[: row.prompt_length] for row in rows]
     answers = [answer.text for answer in generate(fast, prompts, SHORT)]
     assert answers == [stock_answer(stock, prompt) for prompt in prompts]
-    counted = parameters.count(dict(base.config)).total
-    assert counted == sum(array.size for array in parameters._arrays(stock.model.parameters()))
+    counted = parameters.predict(dict(base.config))[0].total
+    assert counted == sum(array.size for _, array in tree_flatten(stock.model.parameters()))
 
 
 def check_trains(base: BaseModel, name: str, cache: Cache, out: Path) -> None:
@@ -124,12 +125,12 @@ def check_trains(base: BaseModel, name: str, cache: Cache, out: Path) -> None:
     again = load(packed, result.adapter)
     accelerate(again.model)
     assert full_text(evaluate(again.model, rows)).loss == pytest.approx(tuned, rel=SAME_LOSS)
-    counted = parameters.count(
+    counted = parameters.predict(
         dict(packed.config),
         variant.fine_tune_type,
         2,
         variant.lora_parameters.model_dump(exclude_none=True),
-    )
+    )[0]
     weights: Any = mx.load(str(result.adapter / "adapters.safetensors"))
     assert counted.trainable == sum(array.size for array in weights.values())
     fuse(load(packed, result.adapter), out / "fused", dequantize=variant.quantize is not None)

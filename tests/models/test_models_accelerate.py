@@ -99,7 +99,7 @@ def test_bytewise_unpacking_equals_mlx_to_the_bit(bits: int) -> None:
     packed, scales, biases = mx.quantize(mx.random.normal((32, 128)), 64, bits)
     form = Format(bits, 64, "affine")
     assert mx.array_equal(
-        dequantize_bytes(packed, scales, biases, form),
+        dequantize_bytes(form, packed, scales, biases),
         mx.dequantize(packed, scales, biases, 64, bits),
     )
 
@@ -117,7 +117,7 @@ def test_a_product_in_blocks_is_the_whole_one(monkeypatch: pytest.MonkeyPatch) -
     weight = mx.random.normal((50, 64), key=mx.random.key(7))
     packed = mx.quantize(weight, 64, 4)
     x = mx.random.normal((3, 5, 64), key=mx.random.key(8))
-    multiply = product(Format(4, 64, "affine"), "bytes", True)
+    multiply = product(Format(4, 64, "affine"), "bytes")
 
     def both() -> list[mx.array]:
         gradient = mx.grad(lambda x: (multiply(x, *packed) ** 2).sum())(x)
@@ -142,7 +142,7 @@ def test_the_gradient_of_a_packed_product_is_that_of_the_dense_one() -> None:
     packed, scales, biases = mx.quantize(weight, 64, 8)
     dense = mx.dequantize(packed, scales, biases, 64, 8)
     x = mx.random.normal((5, 64), key=mx.random.key(6))
-    multiply = product(Format(8, 64, "affine"), "bytes", True)
+    multiply = product(Format(8, 64, "affine"), "bytes")
     got = mx.grad(lambda x: (multiply(x, packed, scales, biases) ** 2).sum())(x)
     wide, plain = x.astype(mx.float64), dense.astype(mx.float64)
     exact = 2 * (wide @ plain.T) @ plain

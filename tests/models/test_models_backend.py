@@ -17,8 +17,8 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="macOS has Accelerate
 
 def _blas(**environment: str) -> dict[str, object]:
     code = (
-        "import json; from dataclasses import asdict; from harness import backend as b; "
-        "print(json.dumps(asdict(b.measured_blas())))"
+        "import json; from dataclasses import asdict; from harness.models import device as d; "
+        "print(json.dumps(asdict(d.measured_blas())))"
     )
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("TUNEBENCH_", "OMP_"))}
     done = subprocess.run(

@@ -11,9 +11,9 @@ from harness.cli.machine import render_params
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models.load import load
-from harness.models.parameters import count, predict, read_config
+from harness.models.parameters import predict
 from harness.models.quantize import QuantizeSpec, quantized
-from harness.models.resolve import BaseModel
+from harness.models.resolve import BaseModel, read_config
 
 MISTRAL_7B = {
     "architectures": ["MistralForCausalLM"],
@@ -50,7 +50,7 @@ def test_the_articles_lora_is_1_703936_of_7243_436032_million() -> None:
 
 def test_the_articles_qlora_is_of_1244_041216_million_packed() -> None:
     spec = QuantizeSpec(bits=4, group_size=64, embeddings=False)
-    counts = count(MISTRAL_7B, "lora", 16, ARTICLE, spec)
+    counts = predict(MISTRAL_7B, "lora", 16, ARTICLE, spec)[0]
     assert (counts.trainable, counts.packed_total) == (1_703_936, 1_244_041_216)
     assert counts.total == 7_243_436_032
     assert round(counts.packed_per_ten_thousand, 2) == 13.70
@@ -64,15 +64,15 @@ def test_tiny_by_hand() -> None:
     assert (counts.trainable, counts.total, counts.packed_total) == (0, total, total)
     assert (sizes.base_bytes, sizes.adapter_bytes) == (4 * total, 0)
     # Rank 8 on q and v of the last two blocks: 8*(64+64) + 8*(64+32) each.
-    lora = count(read_config("tiny"), "lora", 2, ARTICLE)
+    lora = predict(read_config("tiny"), "lora", 2, ARTICLE)[0]
     assert lora.trainable == 2 * (8 * 128 + 8 * 96)
-    full = count(read_config("tiny"), "full", 3)
+    full = predict(read_config("tiny"), "full", 3)[0]
     assert (full.trainable, full.total) == (3 * block, total)
 
 
 def test_minus_one_is_every_layer() -> None:
     config = read_config("tiny")
-    assert count(config, "lora", -1, ARTICLE) == count(config, "lora", 16, ARTICLE)
+    assert predict(config, "lora", -1, ARTICLE)[0] == predict(config, "lora", 16, ARTICLE)[0]
 
 
 @pytest.mark.parametrize("method", ["lora", "dora"])
@@ -103,17 +103,17 @@ def test_fused_dora_of_a_half_precision_base_grows() -> None:
 
 def test_impossible_variants_are_refused() -> None:
     with pytest.raises(UserError, match="packed weights have no gradient"):
-        count(read_config("tiny"), "full", quantize=QuantizeSpec())
+        predict(read_config("tiny"), "full", quantize=QuantizeSpec())
     with pytest.raises(UserError, match="Did you mean 'lora'"):
-        count(read_config("tiny"), "lorra")
+        predict(read_config("tiny"), "lorra")
     with pytest.raises(UserError, match="unknown architecture 'mistrall'"):
-        count({**MISTRAL_7B, "model_type": "mistrall"})
+        predict({**MISTRAL_7B, "model_type": "mistrall"})
     with pytest.raises(UserError, match="does not describe a llama model"):
-        count({"model_type": "llama"})
+        predict({"model_type": "llama"})
 
 
 def test_the_default_model_is_counted_without_downloading_it() -> None:
-    assert count(read_config("smollm2")).total == 134_515_008
+    assert predict(read_config("smollm2"))[0].total == 134_515_008
 
 
 def test_the_table_is_in_millions_and_gigabytes() -> None:

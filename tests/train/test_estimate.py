@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from training_rows import make_variant
 
-from harness.models.parameters import count, predict, read_config
+from harness.models.parameters import predict
+from harness.models.resolve import read_config
 from harness.schema.variant_result import Parameters
 from harness.train.estimate import estimate
 
@@ -60,9 +61,9 @@ def test_smollm2_is_estimated_as_measured() -> None:
         counts, sizes = predict(config, "lora", 16, lora, variant.quantize)
         told = estimate(variant, config, counts, sizes.base_bytes, [83] * 4, gflops=80)
         assert measured_s / 1.5 < told.train_s < measured_s * 1.5
-    base = 4 * count(config).total
+    base = 4 * predict(config)[0].total
     variant = make_variant("lora", num_layers=16)
-    counts = count(config, "lora", 16, variant.lora_parameters.model_dump(exclude_none=True))
+    counts = predict(config, "lora", 16, variant.lora_parameters.model_dump(exclude_none=True))[0]
     told = estimate(variant, config, counts, base, [116] * 4, gflops=80)
     assert told.peak_bytes == pytest.approx(1.302e9, rel=0.15)
 

@@ -3,22 +3,18 @@
 Model (changed in place) -> :class:`Acceleration`, a JSON-able record of what was chosen and the
 timings behind it; the same record applies the same choice again (a resumed run, another rank).
 
-- Half-precision parameters become float32: MLX's CPU backend multiplies float16 at 3-4 GFLOP/s.
-- Layers with quantized weights dequantize before multiplying from the number of rows on at which
-  that is faster (`quantized.py`); outside training their float32 copies are kept where that is
-  faster and they fit (``generation``).
-- SiLU and softmax take a vectorized exponential (`llama.py`), and so does training's loss
-  (`cross_entropy.py`).
-- Answers are decoded several batches at a time (`decode_batches.py`), with adapters merged into the
-  weights (`merged_adapters.py`). Neither touches training, nor the speeds that are reported.
-
-Never changes a number beyond rounding. Does nothing on Metal and CUDA.
+Half-precision parameters become float32: MLX's CPU backend multiplies float16 at 3-4 GFLOP/s. What
+else is faster lies in the other files of this folder: quantized layers, outside training perhaps
+with float32 copies of their weights; SiLU, attention and training's loss; answers, by ways that
+touch neither training nor the speeds that are reported. Never changes a number beyond rounding.
+Does nothing on Metal and CUDA.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -32,11 +28,11 @@ from harness.models.cpu.llama import VectorExp, use_vector_exp
 from harness.models.cpu.merged_adapters import merged_bytes
 from harness.models.cpu.probes import memory_shortfall
 from harness.models.cpu.quantized import (
-    DequantizingEmbedding,
     DequantizingLinear,
     Format,
     ProductChoice,
     choose_product,
+    dequantize,
     layer_key,
 )
 from harness.protocols import BATCH_ROWS
@@ -117,10 +113,9 @@ def accelerate(
     exponential = use_vector_exp(model, known.exponential if known else None)
     loss = (known.loss or MLX_LOSS) if known else choose_loss()
     products, generation, held, reason = _products(model, known, hold)
-    if known is not None:
-        answering = known.answering
-    else:
-        answering = None if hold is False or model.training else _choose_answering(model)
+    answering = known.answering if known else None
+    if known is None and hold is not False and not model.training:
+        answering = _choose_answering(model)
     return Acceleration(
         backend, widened, products, generation, held, reason, exponential, loss, answering
     )
@@ -153,22 +148,13 @@ def _products(
     for key, members in groups.items():
         product = recorded.get(key) or choose_product(members[0], len(members))
         chosen.append(product)
-        for layer in members:
-            _replace(layer, product)
+        for layer in members:  # in place: a LoRA layer or a tied head that holds one keeps it
+            dequantize(layer, product)
     wanted = known.generation == HELD if hold is None and known else hold
     generation, held, reason = _generation(model, chosen, wanted)
-    if generation == HELD:
-        for members in groups.values():
-            for layer in members:
-                layer.hold()
+    for layer in chain(*groups.values()) if generation == HELD else ():
+        layer.hold()
     return tuple(chosen), generation, held, reason
-
-
-def _replace(layer: Any, product: ProductChoice) -> None:
-    """Change the layer's class in place: a LoRA layer or a tied head that holds it keeps it."""
-    embedding = isinstance(layer, nn.QuantizedEmbedding)
-    layer.__class__ = DequantizingEmbedding if embedding else DequantizingLinear
-    layer.use(product.unpacker, product.min_rows)
 
 
 def _generation(
@@ -176,26 +162,29 @@ def _generation(
 ) -> tuple[str, int, str]:
     """Whether float32 copies are kept: ``(generation, their bytes, the reason)``."""
     needed = sum(4 * product.rows * product.columns * product.layers for product in chosen)
-    if wanted is False or model.training:
-        reason = "the model is being trained" if model.training else "asked for"
-        return PACKED, 0, reason
-    if (shortfall := memory_shortfall(needed)) is not None:
-        return PACKED, 0, shortfall
     packed = sum(k.layers * min(k.unpack_s, BATCH_ROWS * k.packed_row_s) for k in chosen)
     dense = sum(k.layers * k.dense_s for k in chosen)
-    if wanted or dense < packed:
+    if model.training:
+        reason = "the model is being trained"
+    elif wanted is False:
+        reason = "asked for"
+    elif (shortfall := memory_shortfall(needed)) is not None:
+        reason = shortfall
+    elif not wanted and dense >= packed:
+        reason = "packed weights are as fast"
+    else:
         reason = (
             f"{BATCH_ROWS} rows take {dense * 1e3:.0f} ms with float32 copies, "
             f"{packed * 1e3:.0f} ms with packed weights"
         )
         return HELD, needed, reason
-    return PACKED, 0, "packed weights are as fast"
+    return PACKED, 0, reason
 
 
 def _choose_answering(model: nn.Module) -> Answering:
     """Measure how ``model``, its quantized layers replaced, answers fastest."""
     joined = choose_batches(model)
-    layers = [m for _, m in model.named_modules() if isinstance(m, DequantizingLinear)]
+    layers = (m for _, m in model.named_modules() if isinstance(m, DequantizingLinear))
     if any(layer.dense is None for layer in layers):
         return Answering(joined, False, "the weights stay packed")
     shortfall = memory_shortfall(merged_bytes(model))

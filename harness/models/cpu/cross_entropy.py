@@ -18,7 +18,7 @@ from typing import Any, cast
 from harness.backend import mx, nn  # isort: skip  (the BLAS first)
 from mlx.utils import tree_flatten
 
-from harness.models.cpu.probes import shortest_s
+from harness.models.cpu.probes import shortest_s, slices
 from harness.models.cpu.vector_exp import elementwise, exponential
 from harness.models.lm_head import SplitModel, split_model
 
@@ -110,17 +110,15 @@ def _chunks(head: Head, states: mx.array) -> list[slice]:
     vocabulary = int(head(states[:1]).shape[-1])
     rows = states.shape[0]
     count = max(1, -(-rows * vocabulary * 4 // CHUNK_BYTES))
-    size = -(-rows // count)
-    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+    return slices(rows, -(-rows // count))
 
 
 def _cross_entropy(logits: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
     """Nats ``(rows)`` and their gradient in ``logits`` ``(rows, vocabulary)``, computed for a few
     rows at a time, to stay in the processor's cache."""
     rows, vocabulary = logits.shape
-    step = max(1, BLOCK_ELEMENTS // vocabulary)
     ones = mx.ones((vocabulary, 1))
-    parts = [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+    parts = slices(rows, max(1, BLOCK_ELEMENTS // vocabulary))
     blocks = [_block(logits[part], targets[part], ones) for part in parts]
     losses, gradients = zip(*blocks, strict=True)
     return mx.concatenate(list(losses)), mx.concatenate(list(gradients))

@@ -15,7 +15,7 @@ from harness.backend import mx, nn
 from harness.models.cpu.probes import memory_shortfall, shortest_s
 from harness.protocols import BATCH_ROWS
 
-_MOST = 4  # batches
+_CANDIDATES = (1, 2, 4)  # batches
 _ALLOCATED = 256  # positions that mlx-lm's caches take at once
 _GAIN = 1.1  # a row must be as much faster: more rows take more memory
 
@@ -60,8 +60,8 @@ def choose_batches(model: nn.Module) -> DecodeBatches:
     if not all(hasattr(layer, "merge") for layer in make_prompt_cache(model)):
         return DecodeBatches()
     timings: list[StepTiming] = []
-    best, batches = 1, 1
-    while batches <= _MOST:
+    best = 1
+    for batches in _CANDIDATES:
         rows = batches * BATCH_ROWS
         tokens = mx.zeros((rows, 1), mx.int32)
         timings.append(StepTiming(rows, shortest_s(partial(_step, model, tokens))))
@@ -70,7 +70,6 @@ def choose_batches(model: nn.Module) -> DecodeBatches:
             if more * _GAIN > fewer:
                 break
             best = batches
-        batches *= 2
     return DecodeBatches(best, tuple(timings))
 
 

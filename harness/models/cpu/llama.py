@@ -14,7 +14,7 @@ import hashlib
 import inspect
 import math
 import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
@@ -56,40 +56,34 @@ def choose_exponential() -> VectorExp:
     """Time MLX's functions and ours, once a process."""
     from mlx_lm.models.activations import swiglu as stock_swiglu
 
-    def stock_softmax(scores: mx.array) -> mx.array:
-        return mx.softmax(scores, axis=-1, precise=True)
-
     def times(stock: Any, ours: Any, *shapes: Sequence[tuple[int, ...]]) -> tuple[Timing, Timing]:
-        found: list[Timing] = []
-        for inputs in shapes:
+        def timing(elements: int, inputs: Sequence[tuple[int, ...]]) -> Timing:
             arrays = [mx.random.normal(s, key=mx.random.key(i)) for i, s in enumerate(inputs)]
-            seconds = [
-                shortest_s(partial(function, *arrays), repeats=5) for function in (stock, ours)
-            ]
-            found.append(Timing(_ELEMENTS[len(found)], *seconds))
-        return found[0], found[1]
+            seconds = [shortest_s(partial(f, *arrays), repeats=5) for f in (stock, ours)]
+            return Timing(elements, *seconds)
+
+        few, many = map(timing, _ELEMENTS, shapes)
+        return few, many
 
     rows = [(elements // 128, 128) for elements in _ELEMENTS]
-    softmaxes = times(stock_softmax, softmax, *([shape] for shape in rows))
+    softmaxes = times(
+        partial(mx.softmax, axis=-1, precise=True), softmax, *([shape] for shape in rows)
+    )
     softmax_min = _crossing(*softmaxes)
 
-    def stock_attention(queries: mx.array, keys: mx.array) -> mx.array:
-        mask = None if queries.shape[2] == 1 else "causal"
-        result: mx.array = mx.fast.scaled_dot_product_attention(
-            queries, keys, keys, scale=0.125, mask=mask
-        )
-        return result
+    def attending(attend: Callable[..., Any]) -> Callable[..., Any]:
+        def attended(queries: mx.array, keys: mx.array) -> Any:
+            mask = None if queries.shape[2] == 1 else "causal"
+            return attend(queries, keys, keys, scale=0.125, mask=mask)
 
-    def our_attention(queries: mx.array, keys: mx.array) -> mx.array:
-        mask = None if queries.shape[2] == 1 else "causal"
-        return attention(queries, keys, keys, 0.125, mask, softmax_min)
+        return attended
 
     timings = {
         "swiglu": times(stock_swiglu, swiglu, *([shape] * 2 for shape in rows)),
         "softmax": softmaxes,
         "attention": times(
-            stock_attention,
-            our_attention,
+            attending(mx.fast.scaled_dot_product_attention),
+            attending(partial(attention, softmax_min=softmax_min)),
             # A token decoded, and a prompt: 8 heads over 2.
             [(1, 8, 1, 64), (1, 2, 128, 64)],
             [(1, 8, 128, 64), (1, 2, 128, 64)],
@@ -192,10 +186,8 @@ def _subclass(kind: type, stock: type) -> type:
 
 def _kind(module: Any) -> type | None:
     """Which of the known modules this is, by its code: that of another version may differ."""
-    for kind in (_Mlp, _Attention):
-        if isinstance(module, kind):
-            return kind
-    return _known_code(cast(Hashable, type(module)))
+    ours = next((kind for kind in (_Mlp, _Attention) if isinstance(module, kind)), None)
+    return ours or _known_code(cast(Hashable, type(module)))
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""What a choice of CPU kernels is made by: seconds of a computation, memory for copies."""
+"""What the CPU kernels share: the time of a computation, memory for copies, parts of an array."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ def shortest_s(compute: Callable[[], Any], repeats: int = 3) -> float:
         mx.eval(compute())
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def slices(length: int, step: int) -> list[slice]:
+    """``length`` positions in parts of ``step``, the last perhaps shorter."""
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
 
 
 def memory_shortfall(needed: int) -> str | None:

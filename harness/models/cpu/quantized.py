@@ -15,11 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 from harness.backend import mx, nn
-from harness.models.cpu.probes import shortest_s
+from harness.models.cpu.probes import shortest_s, slices
 from harness.protocols import BATCH_ROWS
 
 
@@ -31,8 +31,9 @@ class Format(NamedTuple):
     mode: str
 
 
-Dequantizer = Callable[[mx.array, mx.array, mx.array | None, Format], mx.array]
-"""Packed weight ``(rows, words)``, scales and biases ``(rows, groups)`` -> ``(rows, columns)``."""
+Dequantizer = Callable[..., mx.array]
+"""Format, packed weight ``(rows, words)``, scales and perhaps biases ``(rows, groups)`` -> float32
+``(rows, columns)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,7 @@ class ProductChoice:
 class LayerProduct:
     """How one layer multiplies."""
 
-    dequantizer: str
-    min_rows: int
-    """Rows of input from which on it dequantizes."""
+    choice: ProductChoice
     dense: mx.array | None = None
     """A float32 copy of its weight."""
 
@@ -85,11 +84,15 @@ def layer_key(layer: Any) -> tuple[int, int, Format]:
     return rows, words * 32 // layer.bits, format_of(layer)
 
 
+def packed_arrays(layer: Any) -> list[mx.array]:
+    """The packed weight of ``layer``, its scales and, where its format has them, its biases."""
+    return [layer[name] for name in ("weight", "scales", "biases") if name in layer]
+
+
 def dequantize_bytes(
-    weight: mx.array, scales: mx.array, biases: mx.array | None, form: Format
+    form: Format, weight: mx.array, scales: mx.array, biases: mx.array
 ) -> mx.array:
     """Dequantize 2-, 4- or 8-bit affine weights bytewise; equal to ``mx.dequantize``'s result."""
-    assert biases is not None
     values = weight.view(mx.uint8)
     if form.bits < 8:
         mask = 2**form.bits - 1
@@ -101,18 +104,11 @@ def dequantize_bytes(
 
 
 def dequantize_mlx(
-    weight: mx.array, scales: mx.array, biases: mx.array | None, form: Format
+    form: Format, weight: mx.array, scales: mx.array, biases: mx.array | None = None
 ) -> mx.array:
     """``mx.dequantize``, for the formats that are not whole bits of a byte."""
-    dense: mx.array = mx.dequantize(
-        weight,
-        scales,
-        biases,
-        group_size=form.group_size,
-        bits=form.bits,
-        mode=form.mode,
-        dtype=None if biases is not None else mx.float32,
-    )
+    dtype = None if biases is not None else mx.float32
+    dense: mx.array = mx.dequantize(weight, scales, biases, **form._asdict(), dtype=dtype)
     return dense
 
 
@@ -135,19 +131,17 @@ def blocks(rows: int, columns: int) -> list[slice]:
     """
     if rows * columns <= 4 * BLOCK_WEIGHTS:
         return [slice(0, rows)]
-    step = max(1, BLOCK_WEIGHTS // columns)
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
+    return slices(rows, max(1, BLOCK_WEIGHTS // columns))
 
 
 @lru_cache(maxsize=64)
-def product(form: Format, dequantizer: str, has_biases: bool) -> Callable[..., mx.array]:
+def product(form: Format, dequantizer: str) -> Callable[..., mx.array]:
     """``f(x, weight, scales[, biases])``: x ``(…, columns)`` times the transposed weight, that is
     ``(…, rows)``, differentiable in x."""
     dequantize = DEQUANTIZERS[dequantizer]
 
     def dense(packed: Sequence[mx.array], part: slice) -> mx.array:
-        weight, scales, *biases = (array[part] for array in packed)
-        return dequantize(weight, scales, biases[0] if has_biases else None, form)
+        return dequantize(form, *(array[part] for array in packed))
 
     def parts(packed: Sequence[mx.array]) -> list[slice]:
         rows, words = packed[0].shape
@@ -173,38 +167,21 @@ def product(form: Format, dequantizer: str, has_biases: bool) -> Callable[..., m
 def choose_product(layer: Any, count: int) -> ProductChoice:
     """Time the ways to multiply with the weight of ``layer``, one of ``count`` alike."""
     rows, columns, form = layer_key(layer)
-    weight, scales, biases = layer["weight"], layer["scales"], layer.get("biases")
-    packed = [weight, scales] + ([] if biases is None else [biases])
+    packed: Any = packed_arrays(layer)
     one = mx.random.normal((1, columns), key=mx.random.key(0))
     batch = mx.random.normal((BATCH_ROWS, columns), key=mx.random.key(1))
-
-    def quantized_product() -> mx.array:
-        result: mx.array = mx.quantized_matmul(
-            one,
-            weight,
-            scales=scales,
-            biases=biases,
-            transpose=True,
-            group_size=form.group_size,
-            bits=form.bits,
-            mode=form.mode,
-        )
-        return result
-
-    packed_row_s = shortest_s(quantized_product)
+    packed_row_s = shortest_s(lambda: mx.quantized_matmul(one, *packed, **form._asdict()))
     timed = {
-        name: shortest_s(lambda name=name: product(form, name, biases is not None)(batch, *packed))  # type: ignore[misc]
+        name: shortest_s(partial(product(form, name), batch, *packed))
         for name in dequantizers(form)
     }
     fastest = min(timed, key=lambda name: timed[name])
-    dense = DEQUANTIZERS[fastest](weight, scales, biases, form)
+    dense = DEQUANTIZERS[fastest](form, *packed)
     dense_s = shortest_s(lambda: batch @ dense.T)
     return ProductChoice(
         rows=rows,
         columns=columns,
-        bits=form.bits,
-        group_size=form.group_size,
-        mode=form.mode,
+        **form._asdict(),
         layers=count,
         unpacker=fastest,
         # The quantized product's time is proportional to its rows, dequantizing's hardly grows.
@@ -220,14 +197,10 @@ class _Dequantizing(nn.Module):  # type: ignore[misc]  # untyped in mlx
 
     _product: LayerProduct
 
-    def use(self, dequantizer: str, min_rows: int) -> None:
-        """Dequantize from ``min_rows`` rows on; below, MLX's quantized product is used."""
-        self._product = LayerProduct(dequantizer, min_rows)
-
     def hold(self) -> None:
         """Keep the weight in float32 beside the packed one until training begins."""
-        dequantize = DEQUANTIZERS[self._product.dequantizer]
-        dense = dequantize(self["weight"], self["scales"], self.get("biases"), format_of(self))
+        dequantizer = DEQUANTIZERS[self._product.choice.unpacker]
+        dense = dequantizer(format_of(self), *packed_arrays(self))
         mx.eval(dense)
         self._product.dense = dense
 
@@ -246,13 +219,9 @@ class _Dequantizing(nn.Module):  # type: ignore[misc]  # untyped in mlx
         chosen = self._product
         if chosen.dense is not None:
             return x @ chosen.dense.T
-        if x.size // x.shape[-1] < chosen.min_rows:
+        if x.size // x.shape[-1] < chosen.choice.min_rows:
             return None
-        packed = [self["weight"], self["scales"]]
-        biases = self.get("biases")
-        if biases is not None:
-            packed.append(biases)
-        return product(format_of(self), chosen.dequantizer, biases is not None)(x, *packed)
+        return product(format_of(self), chosen.choice.unpacker)(x, *packed_arrays(self))
 
 
 class DequantizingLinear(_Dequantizing, nn.QuantizedLinear):  # type: ignore[misc]
@@ -271,3 +240,10 @@ class DequantizingEmbedding(_Dequantizing, nn.QuantizedEmbedding):  # type: igno
     def as_linear(self, x: mx.array) -> mx.array:
         y = self._times(x)
         return cast(mx.array, super().as_linear(x)) if y is None else y
+
+
+def dequantize(layer: Any, choice: ProductChoice) -> None:
+    """Have a quantized linear layer or embedding of MLX multiply as was chosen, in place."""
+    embedding = isinstance(layer, nn.QuantizedEmbedding)
+    layer.__class__ = DequantizingEmbedding if embedding else DequantizingLinear
+    layer._product = LayerProduct(choice)

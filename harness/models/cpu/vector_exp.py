@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from harness.backend import mx
+from harness.models.cpu.probes import slices
 
 _BLOCK, _BLOCKS = 64, 6  # of causal queries: least positions in one, most of them in a row
 _MASKED = -3.4028234663852886e38  # float32's least, as MLX fills masked scores
@@ -113,13 +114,11 @@ def attention(
     length, span = queries.shape[2], keys.shape[2]
     block = max(_BLOCK, -(-length // _BLOCKS))
     if isinstance(mask, str) and length > block:
-        before = span - length
         parts = []
-        for start in range(0, length, block):
-            end = min(start + block, length)
-            seen = before + end
-            part = queries[:, :, start:end], keys[:, :, :seen], values[:, :, :seen]
-            parts.append(_attention(*part, scale, mask, softmax_min))
+        for part in slices(length, block):
+            seen = slice(span - length + part.stop)
+            states = queries[:, :, part], keys[:, :, seen], values[:, :, seen]
+            parts.append(_attention(*states, scale, mask, softmax_min))
         return mx.concatenate(parts, axis=2)
     return _attention(queries, keys, values, scale, mask, softmax_min)
 
