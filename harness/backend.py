@@ -84,7 +84,7 @@ def _in_environment(pattern: str) -> list[Path]:
 
 
 def _mkl_libraries() -> list[Path]:
-    """``libmkl_rt`` of the mkl wheel: where its metadata says, else the environment's ``lib``."""
+    """``libmkl_rt`` of the mkl wheel: where its metadata is, else in the environment's ``lib``."""
     found: list[Path] = []
     with suppress(metadata.PackageNotFoundError):
         files = metadata.distribution("mkl").files or []

@@ -1,8 +1,8 @@
-"""Telling want of memory from other errors: an exception or a process's end -> yes or no.
+"""Whether memory ran out: an exception, or the end of a process -> yes or no.
 
-MLX says it in words on Metal and CUDA. Its CPU backend does not look whether the system gave it
-memory (0.32.4) and dies of a segmentation fault; where Linux promises more than there is, the
-kernel kills the process instead. Imports nothing.
+MLX raises an error that names memory on Metal and CUDA. Its CPU backend does not check whether the
+system gave it memory (0.32.4) and ends by a segmentation fault; where Linux grants more than there
+is, the kernel kills the process instead. Imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that memory ran out."""
+    """Whether ``error`` means that memory ran out."""
     if isinstance(error, MemoryError):
         return True
     text = str(error).lower()

@@ -1,4 +1,4 @@
-"""Work shared out over the ranks of MLX's group: whole units in turn, results brought together.
+"""Work shared among the ranks of MLX's group: whole units by turns, results gathered.
 
 A unit is computed by one rank exactly as a single process would compute it, and its result comes
 to all of them bit for bit, so that sharing changes no number. :data:`SINGLE_RANK` is a plain run.

@@ -5,12 +5,12 @@
 - `smollm2.py`, `tiny.py` - the two embedded models
 - `gguf.py` - GGUF file to model folder
 - `weights.py` - names, sizes, headers of weight files
-- `config.py` - what config.json says
+- `config.py` - what config.json holds
 - `quantize.py` - a base quantized, kept by content
 - `reading.py` - weights through mlx-lm, failures named
 - `adapter.py` - an adapter checked, applied, made
 - `load.py` - base and adapter into memory
-- `lm_head.py` - backbone and output layer apart
+- `lm_head.py` - backbone and output layer separated
 - `parameters.py` - counts and predicted sizes
 - `device.py` - the machine under MLX
 - `cpu/` - what makes a CPU fast

@@ -199,11 +199,11 @@ def _shapes_in_file(
     base: BaseModel,
     config: Mapping[str, Any],
 ) -> dict[str, _Shape | None]:
-    """The shapes that ``weights``, the model's files, ask of the adapter's tensors ``held``.
+    """The shapes that the adapter's tensors ``held`` must have by ``weights``, the model's files.
 
-    None where the model has no place for a tensor; its own shape where the files do not say. Some
-    architectures rename their weights on loading (``sanitize``); then a name that is absent from
-    the files proves nothing, and mlx-lm's own check decides.
+    None where the model has no place for a tensor; its own shape where the files do not show one.
+    Some architectures rename their weights on loading (``sanitize``); then a name that is absent
+    from the files proves nothing, and mlx-lm's own check decides.
     """
     plain = any(re.match(r"model\.layers\.\d+\.", weight) for weight in weights)
     settings, packing = config.get("lora_parameters"), base.quantization or {}
@@ -232,7 +232,7 @@ def _shapes_in_file(
 
 
 def _faults(held: Mapping[str, Tensor], wanted: Mapping[str, _Shape | None]) -> list[str]:
-    """One line for each tensor that an adapter lacks, or that is not as the model wants it.
+    """One line for each tensor that an adapter lacks, or that does not fit the model.
 
     Args:
         held: the adapter's tensors.

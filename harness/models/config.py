@@ -1,8 +1,8 @@
-"""What a model's ``config.json`` says of its architecture, each key looked up in one place.
+"""What a model's ``config.json`` holds on its architecture, each key looked up in one place.
 
 Architectures name the same thing differently (``num_hidden_layers``, ``n_layer``), and a model
 that also sees images keeps its language part under ``text_config``, which is read first. A
-property is None where the file does not say. Never imports mlx.
+property is None where the file has no such key. Never imports mlx.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ModelConfig:
 
     @property
     def vocabulary(self) -> int | None:
-        """Number of tokens that the output layer tells apart."""
+        """Number of tokens in the vocabulary of the output layer."""
         return self._number("vocab_size")
 
     @property

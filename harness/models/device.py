@@ -32,7 +32,7 @@ def device() -> dict[str, Any]:
 
 
 def measured_at() -> str:
-    """When (UTC) and where: what stands beside a timing."""
+    """When (UTC) and where something was timed."""
     now = datetime.datetime.now(datetime.UTC)
     return f"{now:%Y-%m-%dT%H:%M:%SZ} on {chip(backend_name())} ({platform.node()})"
 

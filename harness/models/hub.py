@@ -73,7 +73,7 @@ def _reason(error: Exception, revision: str) -> str:
 
 
 def _answered(error: BaseException | None) -> str | None:
-    """What the hub said instead of the model; None where it said nothing."""
+    """The hub's answer instead of the model; None where it did not answer."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return None if status is None else f"cannot be had: the hub answered {status}. Try again later"
 

@@ -48,7 +48,7 @@ def split_model(model: Any) -> SplitModel | None:
 
 
 def _of_tokens_alone(backbone: Any) -> Callable[[mx.array], Any]:
-    """``backbone`` without a cache; phi, stablelm and others insist on the argument."""
+    """``backbone`` without a cache; phi, stablelm and others require the argument."""
     cache = inspect.signature(backbone).parameters.get("cache")
     if cache is not None and cache.default is inspect.Parameter.empty:
         return partial(backbone, cache=None)

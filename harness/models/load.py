@@ -75,7 +75,7 @@ def load_tokenizer(base: BaseModel) -> Any:
     try:
         # mlx-lm's reader: generation_config.json may name more stop tokens than config.json.
         stops = load_config(base.path).get("eos_token_id")
-        # Said outright, for transformers asks on standard input when it is left open.
+        # Always given: without it transformers asks on standard input.
         return from_folder(base.path, {"trust_remote_code": base.trusted}, eos_token_ids=stops)
     except Exception as error:  # the package `tokenizers` raises no narrower kind
         if is_out_of_memory(error):

@@ -25,7 +25,7 @@ METHODS = ("base", "lora", "dora", "full")
 
 
 class Sizes(Record):
-    """Predicted bytes of tensors on disk, file headers apart."""
+    """Predicted bytes of tensors on disk, without the files' headers."""
 
     base_bytes: int
     adapter_bytes: int
@@ -108,7 +108,7 @@ def _build(config: Mapping[str, Any]) -> Any:
 
 
 def _quantize(model: Any, config: Mapping[str, Any], spec: QuantizeSpec | None) -> None:
-    """Quantize lazily: as the configuration says the weights are, else as ``spec`` says."""
+    """Quantize lazily: as the weights are by the configuration, else by ``spec``."""
     from harness.backend import nn
 
     stored = ModelConfig(config).mlx_quantization

@@ -70,10 +70,10 @@ class QuantizeSpec(Record):
 def quantized(
     base: BaseModel, spec: QuantizeSpec | None, cache: Cache, progress: ProgressCallback = silent
 ) -> BaseModel:
-    """``base`` quantized as ``spec`` says, from the cache or converted now.
+    """``base`` quantized by ``spec``, from the cache or converted now.
 
     Without a ``spec`` the base itself is returned, and so it is where it already is quantized as
-    ``spec`` says (a 4-bit model from the hub).
+    ``spec`` demands (a 4-bit model from the hub).
 
     Raises:
         UserError: the base is quantized otherwise, or a layer's width is no multiple of the group
@@ -95,7 +95,7 @@ def quantized(
 
 
 def _already(base: BaseModel, spec: QuantizeSpec) -> BaseModel:
-    """``base`` itself if it is quantized as ``spec`` says."""
+    """``base`` itself if it is quantized as ``spec`` demands."""
     found = base.quantization or {}
     got = (found.get("bits"), found.get("group_size"), found.get("mode", "affine"))
     if got == (spec.bits, spec.group_size, spec.mode):

@@ -1,7 +1,7 @@
 """A base model's weights through mlx-lm's loader, every failure named.
 
 :class:`~harness.models.resolve.BaseModel` -> the model with lazy parameters. What mlx-lm and MLX
-raise becomes a :class:`UserError` that names the file and says what to do. The adapter and the
+raise becomes a :class:`UserError` that names the file and the remedy. The adapter and the
 evaluation of the parameters are `load.py`'s.
 """
 
@@ -39,7 +39,7 @@ def read_model(base: BaseModel) -> tuple[nn.Module, dict[str, Any]]:
                 base.path, lazy=True, trust_remote_code=base.trusted
             )
     except UNFIT as error:
-        # The text of other errors says little: `KeyError: 'rope'`.
+        # The text of other errors means little: `KeyError: 'rope'`.
         plain = isinstance(error, ValueError) and str(error)
         reason = str(error) if plain else f"{type(error).__name__}: {error}"
         raise UserError(

@@ -9,7 +9,6 @@ that holds only GGUF. Does not load weights (``load.py``) and never imports mlx.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -63,7 +62,7 @@ class BaseModel:
 
     @property
     def layers(self) -> int:
-        """Number of transformer blocks; 0 where the configuration does not say."""
+        """Number of transformer blocks; 0 where the configuration has no such key."""
         return ModelConfig(self.config).layers or 0
 
     @property
@@ -124,7 +123,7 @@ def _found(name: str, files: Sequence[str]) -> tuple[Path, str | None]:
 
 
 def read_config(name: str) -> dict[str, Any]:
-    """The ``config.json`` of a model's name, without its weights; the hub is asked for one file.
+    """The ``config.json`` of a model's name, without its weights; the hub sends that one file.
 
     Raises:
         UserError: there is no such model, or its configuration cannot be read.
@@ -163,7 +162,7 @@ def _refuse_tokenizer_code(name: str, folder: Path, trust_remote_code: bool) -> 
     ``transformers`` would ask on standard input, which in the model process is the pipe of calls.
     """
     own = None
-    with suppress(UserError):  # absent, or its reader says what is wrong
+    with suppress(UserError):  # absent, or its reader names the fault
         own = read_object(folder / "tokenizer_config.json").get("auto_map")
     if own and not trust_remote_code:
         raise _not_trusted(name, f"a tokenizer of its own code ({own})")
@@ -265,13 +264,10 @@ def _kept_hashes(folder: Path, files: Mapping[str, Path], cache: Cache) -> dict[
     """The files' own SHA-256 by name, from the cache where size and time are as they were."""
     stats = [(name, p.stat().st_size, p.stat().st_mtime_ns) for name, p in files.items()]
     store = cache.root / FINGERPRINTS / f"{content_key(str(folder.resolve()), stats)}.json"
-    try:
-        known = json.loads(store.read_text(encoding="utf-8"))
+    with suppress(UserError, KeyError, TypeError, AttributeError):
+        known = read_object(store)
         if known["sha256"] == _listing_sha256(known["files"]):  # else the record is damaged
-            kept: dict[str, str] = known["files"]
-            return kept
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
+            return dict(known["files"])
     found = {name: sha256_file(path) for name, path in files.items()}
     try:
         write_json(store, {"sha256": _listing_sha256(found), "files": found})

@@ -45,7 +45,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
     """Every tensor of a safetensors file by name.
 
     Raises:
-        UserError: the file is absent, unreadable, not safetensors, or shorter than it says.
+        UserError: the file is absent, unreadable, not safetensors, or cut short.
     """
     try:
         size = path.stat().st_size

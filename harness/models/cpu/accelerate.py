@@ -5,8 +5,8 @@ timings behind it; the same record applies the same choice again (a resumed run,
 
 Half-precision parameters become float32: MLX's CPU backend multiplies float16 at 3-4 GFLOP/s. What
 else is faster lies in the other files of this folder: quantized layers, outside training perhaps
-with float32 copies of their weights; SiLU, attention and training's loss; answers, by ways that
-touch neither training nor the speeds that are reported. Never changes a number beyond rounding.
+with float32 copies of their weights; SiLU, attention and training's loss; answers, in ways that
+change neither training nor the speeds that are reported. Never changes a number beyond rounding.
 Does nothing on Metal and CUDA.
 """
 

@@ -15,6 +15,6 @@ SLOW = (
 
 @lru_cache(maxsize=8)
 def warn(blas: str | None, notify: Callable[[str], None]) -> None:
-    """Tell whoever runs on MLX's own BLAS without having asked for it, once a process."""
+    """Notify the user, once a process, that MLX's own BLAS is in use, unless it was chosen."""
     if blas == "reference" and os.environ.get("TUNEBENCH_BLAS") != "off":
         notify(f"MLX's own BLAS is in use: {SLOW}")

@@ -40,7 +40,7 @@ def _weight_count(layer: Any) -> int:
 def merged(model: nn.Module, enabled: bool = True) -> Iterator[int]:
     """``model`` with its LoRA and DoRA layers replaced inside of the block, if ``enabled``.
 
-    Adapters of layers that have no float32 weight at hand, or are not linear, stay; all of them
+    Adapters of layers that have no float32 weight, or are not linear, stay; all of them
     stay where the copies lack memory.
 
     Yields:

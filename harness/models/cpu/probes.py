@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import timeit
 from collections.abc import Callable
 from typing import Any
 
@@ -19,13 +19,12 @@ def shortest_s(compute: Callable[[], Any], repeats: int = 3) -> float:
 
     One evaluation, not timed, goes before them: it compiles and first writes to the memory.
     """
-    mx.eval(compute())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
+
+    def evaluate() -> None:
         mx.eval(compute())
-        times.append(time.perf_counter() - start)
-    return min(times)
+
+    evaluate()
+    return min(timeit.repeat(evaluate, number=1, repeat=repeats))
 
 
 def slices(length: int, step: int) -> list[slice]:

@@ -47,7 +47,7 @@ def _swiglu_gradient(gate: mx.array, up: mx.array, cotangent: mx.array) -> tuple
 
 @lru_cache(maxsize=256)
 def _compiled(function: Callable[..., Any], size: int) -> Callable[..., Any]:
-    """``function`` compiled for flat arrays of ``size``: one trace a size, forgotten in turn.
+    """``function`` compiled for flat arrays of ``size``: one trace a size, the least used dropped.
 
     Reading a float's bits rules out ``shapeless``, and decoding has a new size every step.
     """
@@ -149,7 +149,7 @@ def _attention(
 
 
 def _bias(mask: mx.array | str, length: int, span: int) -> mx.array:
-    """What is added to the scores, with 4 axes: a masked score is lost beside float32's least."""
+    """What is added to the scores, with 4 axes: float32's least absorbs a masked score."""
     if isinstance(mask, str):
         last = mx.arange(span - length, span).reshape(-1, 1)
         mask = mx.greater_equal(last, mx.arange(span))
