@@ -54,11 +54,10 @@ def predict(
     """
     if fine_tune_type not in METHODS:
         raise unknown("fine_tune_type", fine_tune_type, METHODS)
-    from harness.backend import nn
-
     model = _build(config)
+    _, logical = _size(model.parameters())
     _quantize(model, config, quantize)
-    base_bytes, _ = _size(model.parameters())
+    base_bytes, base_packed = _size(model.parameters())
     quantized = quantize is not None or ModelConfig(config).mlx_quantization
     if fine_tune_type == "full" and quantized:
         raise UserError(
@@ -68,23 +67,17 @@ def predict(
     make_trainable(model, fine_tune_type, num_layers, lora_parameters)
     adapter_bytes, trainable = _size(model.trainable_parameters())
     _, packed = _size(model.parameters())
-    total = packed - sum(
-        _size(m.parameters())[1]
-        - (m.weight.size * 32 // m.bits + (m.bias.size if "bias" in m else 0))
-        for _, m in model.named_modules()
-        if isinstance(m, nn.QuantizedLinear | nn.QuantizedEmbedding)
+    total = logical + packed - base_packed
+    counts = Parameters(
+        trainable=trainable,
+        total=total,
+        packed_total=packed,
+        per_ten_thousand=1e4 * trainable / total,
+        packed_per_ten_thousand=1e4 * trainable / packed,
     )
-    widened = _fused_growth(model) if fine_tune_type == "dora" else 0
-    return (
-        Parameters(
-            trainable=trainable,
-            total=total,
-            packed_total=packed,
-            per_ten_thousand=1e4 * trainable / total,
-            packed_per_ten_thousand=1e4 * trainable / packed,
-        ),
-        Sizes(base_bytes=base_bytes, adapter_bytes=adapter_bytes, fused_bytes=base_bytes + widened),
-    )
+    fused_bytes = base_bytes + _fused_growth(model)
+    sizes = Sizes(base_bytes=base_bytes, adapter_bytes=adapter_bytes, fused_bytes=fused_bytes)
+    return counts, sizes
 
 
 def _build(config: Mapping[str, Any]) -> Any:
