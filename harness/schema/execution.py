@@ -31,7 +31,7 @@ FailureKind = Literal[
     "memory",
     "crash",
 ]
-"""Why an answer was not graded; `harness/sql/failures.py` explains each kind."""
+"""Why an answer was not graded; `docs/protocols.md` explains each kind."""
 
 
 class GroupRate(Record):

@@ -9,6 +9,8 @@ zero-based). A step that fits two columns is an ambiguity, never a choice.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Callable
 from functools import cached_property
 
 from harness.data.records import Table
@@ -62,62 +64,45 @@ class Names:
         return {plain(name), slugged, f"table_{slugged}", f"table_{rest}"}
 
     @cached_property
-    def _exact(self) -> dict[str, tuple[int, ...]]:
-        return _by_key(list(self.table.header))
-
-    @cached_property
-    def _plain(self) -> dict[str, tuple[int, ...]]:
-        return _by_key(self.plain)
-
-    @cached_property
-    def _slugs(self) -> dict[str, tuple[int, ...]]:
-        return _by_key([slug(name) for name in self.table.header])
+    def _steps(self) -> list[tuple[Callable[[str], str], dict[str, list[int]]]]:
+        """The steps in which a name is matched: a form of names -> the columns of each form."""
+        slugs = [slug(name) for name in self.table.header]
+        forms = ((str, self.table.header), (plain, self.plain), (str, self.sql), (slug, slugs))
+        steps: list[tuple[Callable[[str], str], dict[str, list[int]]]] = []
+        for form, keys in forms:
+            columns: dict[str, list[int]] = {}
+            for index, key in enumerate(keys):
+                columns.setdefault(key, []).append(index)
+            steps.append((form, columns))
+        # A name without letters and digits has no slug.
+        steps[-1][1].pop("", None)
+        return steps
 
     def column(self, name: str) -> int | Failure:
         """The column that ``name`` means."""
-        for found in (self._exact.get(name), self._plain.get(plain(name))):
+        for form, columns in self._steps:
+            found = columns.get(form(name))
+            if found is not None and len(found) > 1:
+                return Failure("ambiguous_column", f"{name!r} fits {len(found)} columns")
             if found is not None:
-                return self._one(found, name)
-        if name in self.sql:
-            return self.sql.index(name)
-        key = slug(name)
-        if key and key in self._slugs:
-            return self._one(self._slugs[key], name)
+                return found[0]
         numbered = _COL.fullmatch(name)
         if numbered and int(numbered[1]) < len(self.table.header):
             return int(numbered[1])
         return Failure("unknown_column", f"{name!r} is no column of {self.table.id}")
-
-    def _one(self, found: tuple[int, ...], name: str) -> int | Failure:
-        if len(found) == 1:
-            return found[0]
-        return Failure("ambiguous_column", f"{name!r} fits {len(found)} columns")
 
     def is_table(self, name: str) -> bool:
         """Whether ``name`` means this table."""
         return plain(name) in self.table_names
 
 
-def _by_key(keys: list[str]) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
-    for index, key in enumerate(keys):
-        found[key] = (*found.get(key, ()), index)
-    return found
-
-
 def _sql_names(plains: list[str], header: tuple[str, ...]) -> list[str]:
     """DuckDB's names: the header, or ``colN`` where it is empty, repeated or unusable."""
-    if len(set(plains)) == len(plains) and all(plains) and not any("\0" in n for n in header):
-        return list(header)
-    counts: dict[str, int] = {}
-    for name in plains:
-        counts[name] = counts.get(name, 0) + 1
+    counts = Counter(plains)
     taken = {name for name in plains if counts[name] == 1}
     names = []
-    for index, name in enumerate(header):
-        key = plains[index]
-        usable = key and counts[key] == 1 and "\0" not in name
-        if not usable:
+    for index, (name, key) in enumerate(zip(header, plains, strict=True)):
+        if not key or counts[key] > 1 or "\0" in name:
             name = f"col{index}"
             while name in taken:
                 name += "_"

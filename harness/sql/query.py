@@ -10,7 +10,7 @@ the five aggregates are not covered: they are failures of kind ``unsupported``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.data.records import AGGREGATIONS, OPERATORS, Condition, LogicalForm
 
@@ -109,22 +109,17 @@ class Query:
     limit: int | None = None
 
 
+def joined(kind: type[And | Or], parts: list[Where]) -> Where:
+    """``parts``, at least one, joined by AND or OR, with nested ones of that kind flattened."""
+    flat: list[Where] = []
+    for part in parts:
+        flat.extend(part.parts if isinstance(part, kind) else (part,))
+    return flat[0] if len(flat) == 1 else kind(tuple(flat))
+
+
 def conjunction(parts: list[Where]) -> Where | None:
-    """``parts`` joined by AND, with nested ANDs flattened; None when there are no parts."""
-    flat: list[Where] = []
-    for part in parts:
-        flat.extend(part.parts if isinstance(part, And) else (part,))
-    if not flat:
-        return None
-    return flat[0] if len(flat) == 1 else And(tuple(flat))
-
-
-def disjunction(parts: list[Where]) -> Where:
-    """``parts``, at least one, joined by OR, with nested ORs flattened."""
-    flat: list[Where] = []
-    for part in parts:
-        flat.extend(part.parts if isinstance(part, Or) else (part,))
-    return flat[0] if len(flat) == 1 else Or(tuple(flat))
+    """``parts`` joined by AND; None when there are no parts."""
+    return joined(And, parts) if parts else None
 
 
 _OPPOSITE = {"=": "<>", "<>": "=", ">": "<=", "<=": ">", "<": ">=", ">=": "<"}
@@ -135,20 +130,12 @@ def negation(where: Where) -> Where:
     match where:
         case Comparison(column, operator, value):
             return Comparison(column, _OPPOSITE[operator], value)
-        case Like(column, pattern, negated):
-            return Like(column, pattern, not negated)
-        case In(column, values, negated):
-            return In(column, values, not negated)
-        case Between(column, low, high, negated):
-            return Between(column, low, high, not negated)
-        case IsNull(column, negated):
-            return IsNull(column, not negated)
         case And(parts):
-            return disjunction([negation(part) for part in parts])
+            return joined(Or, [negation(part) for part in parts])
         case Or(parts):
-            both = conjunction([negation(part) for part in parts])
-            assert both is not None
-            return both
+            return joined(And, [negation(part) for part in parts])
+        case _:
+            return replace(where, negated=not where.negated)
 
 
 def leaves(where: Where | None) -> Iterator[Comparison | Like | In | Between | IsNull]:
@@ -163,7 +150,7 @@ def leaves(where: Where | None) -> Iterator[Comparison | Like | In | Between | I
 def from_logical_form(form: LogicalForm) -> Query:
     """The typed query of a WikiSQL logical form."""
     conditions: list[Where] = [
-        Comparison(condition.column, OPERATORS[condition.operator], _written(condition.value))
+        Comparison(condition.column, OPERATORS[condition.operator], str(condition.value))
         for condition in form.conds
     ]
     return Query((Item(form.sel, AGGREGATIONS[form.agg]),), conjunction(conditions))
@@ -196,7 +183,3 @@ def to_logical_form(query: Query) -> LogicalForm | None:
         Condition(part.column, OPERATORS.index(part.operator), part.value) for part in comparisons
     )
     return LogicalForm(item.column, AGGREGATIONS.index(item.aggregate), conditions)
-
-
-def _written(value: str | float | int) -> str:
-    return value if isinstance(value, str) else str(value)

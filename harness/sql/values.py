@@ -12,7 +12,6 @@ import decimal
 import math
 import re
 import sqlite3
-from collections.abc import Iterable
 from typing import Literal
 
 from harness.data.records import Cell
@@ -87,49 +86,36 @@ def is_plain_number(text: str) -> bool:
     return _PLAIN_NUMBER.fullmatch(text) is not None
 
 
-def affine_columns(
-    columns: Iterable[tuple[str, Iterable[Cell]]], connection: sqlite3.Connection
-) -> list[list[Stored]]:
-    """Store columns as WikiSQL's SQLite database does: lower-cased, then the column's affinity.
+def affine_text(cell: Cell, connection: sqlite3.Connection) -> Stored:
+    """A cell as WikiSQL's SQLite database stores it in a text column.
 
     Args:
-        columns: ``(type, cells)`` pairs; type is ``"text"`` or ``"real"``.
+        cell: as the file holds it.
         connection: any SQLite connection; used where only SQLite knows its own conversion.
     """
-    return [
-        [float(cell) if type(cell) is int else _real(cell, connection) for cell in cells]
-        if column_type == "real"
-        else [cell.lower() if type(cell) is str else _text(cell, connection) for cell in cells]
-        for column_type, cells in columns
-    ]
-
-
-def _text(cell: Cell, connection: sqlite3.Connection) -> Stored:
     if isinstance(cell, str):
         return cell.lower()
     if cell is None:
         return None
     if isinstance(cell, int):
         return str(int(cell))
-    return _ask(connection, "SELECT CAST(? AS TEXT)", cell)
+    return _cast(connection, cell, "TEXT")
 
 
-def _real(cell: Cell, connection: sqlite3.Connection) -> Stored:
-    if isinstance(cell, str):
-        return _text_in_real(cell.lower(), connection)
+def affine_real(cell: Cell, connection: sqlite3.Connection) -> Stored:
+    """A cell as WikiSQL's SQLite database stores it in a real column (see :func:`affine_text`)."""
     if cell is None:
         return None
+    if isinstance(cell, str):
+        text = cell.lower()
+        # Only text that is a number as a whole is converted; SQLite's parser decides the digits.
+        if text.isascii() and _PLAIN_NUMBER.fullmatch(text.strip(" \t\n\v\f\r")):
+            return _cast(connection, text, "REAL")
+        return text
     value = float(cell)
     return None if math.isnan(value) else value
 
 
-def _text_in_real(cell: str, connection: sqlite3.Connection) -> Stored:
-    # Only text that is a number as a whole is converted; SQLite's own parser decides the digits.
-    if not cell.isascii() or not _PLAIN_NUMBER.fullmatch(cell.strip(" \t\n\v\f\r")):
-        return cell
-    return _ask(connection, "SELECT CAST(? AS REAL)", cell)
-
-
-def _ask(connection: sqlite3.Connection, sql: str, value: Cell) -> Stored:
-    result: Stored = connection.execute(sql, (value,)).fetchone()[0]
+def _cast(connection: sqlite3.Connection, value: Cell, sqlite_type: str) -> Stored:
+    result: Stored = connection.execute(f"SELECT CAST(? AS {sqlite_type})", (value,)).fetchone()[0]
     return result

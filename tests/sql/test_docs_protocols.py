@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -10,21 +11,17 @@ import pytest
 from harness.data.records import Table
 from harness.protocols import EXECUTION
 from harness.schema.execution import FailureKind
-from harness.sql.failures import KINDS
 from harness.sql.read.reader import Reader
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
 TABLE = Table("1-1", ("Player", "No."), ("text", "real"), ())
+EXAMPLES = dict(re.findall(r"^\| `(\w+)` \| \S.* \| `(.+)` \|$", PAGE, re.MULTILINE))
+"""Failure kind -> the example in the page's table, where every kind has a meaning too."""
 
 
-def test_every_published_failure_kind_is_explained() -> None:
-    assert list(KINDS) == list(get_args(FailureKind))
-
-
-def test_the_page_lists_every_failure_kind_with_its_example() -> None:
-    for kind, entry in KINDS.items():
-        assert f"| `{kind}` | {entry.meaning} | `{entry.example}` |" in PAGE
-    assert sum(line.startswith("| `") for line in PAGE.splitlines()) == len(KINDS)
+def test_the_page_lists_every_failure_kind_with_its_meaning_and_example() -> None:
+    assert list(EXAMPLES) == list(get_args(FailureKind))
+    assert sum(line.startswith("| `") for line in PAGE.splitlines()) == len(EXAMPLES)
 
 
 def test_the_page_has_a_section_for_every_protocol_and_its_version() -> None:
@@ -38,6 +35,6 @@ def test_the_page_has_a_section_for_every_protocol_and_its_version() -> None:
     ["no_query", "not_select", "syntax", "unknown_table", "unknown_column", "unsupported"],
 )
 def test_the_examples_fail_as_they_say(kind: str) -> None:
-    failure = Reader().read(KINDS[kind].example, TABLE).failure
+    failure = Reader().read(EXAMPLES[kind], TABLE).failure
     assert failure is not None
     assert failure.kind == kind

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.cli.scoring import run_score
-from harness.data.records import Table
+from harness.data.records import LogicalForm, Table
 from harness.sql.run.sandbox import _QUERY_LIMIT_S, _START_LIMIT_S
 
 HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "hostile" / "hostile.jsonl"
@@ -101,4 +101,4 @@ def test_the_shared_hostile_statements_pass_through_score(tmp_path: Path) -> Non
 
 def test_the_tables_are_unchanged_after_hostile_answers(grade, squad: Table) -> None:
     texts = [*OWN, "SELECT COUNT(*) FROM 1-1"]
-    assert grade(texts)[-1].rows == ((4,),)
+    assert grade(texts, LogicalForm(0, 3, ()))[-1].ex is True

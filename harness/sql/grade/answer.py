@@ -8,6 +8,7 @@ the sandbox are those of the scores.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,20 +45,14 @@ def execute_all(questions: Sequence[tuple[Table, str]]) -> list[Outcome]:
         return []
     tables = list({id(table): table for table, _ in questions}.values())
     number_of = {id(table): index for index, table in enumerate(tables)}
-    scratch = Scratch("sql")
-    try:
+    with ExitStack() as stack:
+        scratch = Scratch("sql")
+        stack.callback(scratch.remove)
         file = scratch.path / "tables.duckdb"
         database.build(tables, file)
         reader = Reader()
-        executor = Executor(tables, file, reader)
-        try:
-            return [
-                _answer(executor, reader, number_of[id(table)], text) for table, text in questions
-            ]
-        finally:
-            executor.close()
-    finally:
-        scratch.remove()
+        executor = stack.enter_context(closing(Executor(tables, file, reader)))
+        return [_answer(executor, reader, number_of[id(table)], text) for table, text in questions]
 
 
 def correct(outcome: Outcome, gold: Outcome) -> bool:

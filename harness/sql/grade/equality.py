@@ -62,20 +62,12 @@ def _key(row: Row) -> list[tuple[int, Any]]:
 
 
 def _match(left: Sequence[Row], right: Sequence[Row]) -> bool:
-    """Whether a perfect matching of equal rows exists (augmenting paths)."""
-    owner: dict[int, int] = {}
+    """Whether a perfect matching of equal rows exists."""
+    from scipy.sparse import csr_array  # slow to import
+    from scipy.sparse.csgraph import maximum_bipartite_matching
 
-    def place(index: int, seen: set[int]) -> bool:
-        for other, row in enumerate(right):
-            if other in seen or not equal_rows(left[index], row):
-                continue
-            seen.add(other)
-            if other not in owner or place(owner[other], seen):
-                owner[other] = index
-                return True
-        return False
-
-    return all(place(index, set()) for index in range(len(left)))
+    equal = csr_array([[equal_rows(one, other) for other in right] for one in left])
+    return bool((maximum_bipartite_matching(equal) >= 0).all())
 
 
 def same_query(left: Query, right: Query, storage: Sequence[Storage]) -> bool:

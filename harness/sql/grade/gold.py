@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import astuple, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -132,12 +133,9 @@ def open_gold(
 
     def make(target: Path) -> None:
         database.build(used, target / "tables.duckdb")
-        made = GoldSet(used, target)
-        try:
+        with closing(GoldSet(used, target)) as made:
             made._compute(examples)
             made._save(target / "gold.json")
-        finally:
-            made.close()
 
     folder = cache.build("gold", key, make)
     found = GoldSet(used, folder)
@@ -150,12 +148,8 @@ def _key(tables: Sequence[Table], examples: Sequence[Example], source_key: str |
     if source_key is not None:
         return content_key("gold", versions, source_key, [example.id for example in examples])
     contents = [[table.id, table.header, table.types, table.rows] for table in tables]
-    golds = [[example.id, example.table_id, _form(example)] for example in examples]
+    golds = [[example.id, example.table_id, astuple(example.gold)] for example in examples]
     return content_key("gold", versions, contents, golds)
-
-
-def _form(example: Example) -> list[Any]:
-    return [example.gold.sel, example.gold.agg, [list(cond) for cond in example.gold.conds]]
 
 
 def _duckdb_version() -> str:
@@ -174,11 +168,8 @@ def gold_kinds(split: Split) -> list[str | None]:
     """Run every gold query of a split in DuckDB: None, `empty`, `null`, or why it does not run."""
     if not split.examples:
         return []
-    gold = open_gold(split.tables, split.examples)
-    try:
+    with closing(open_gold(split.tables, split.examples)) as gold:
         return [_kind(found) for found in gold.golds]
-    finally:
-        gold.close()
 
 
 def _kind(gold: Gold) -> str | None:

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from harness.data.records import Example, Table
@@ -29,9 +30,8 @@ from harness.sql.grade.perturb import Copies
 from harness.sql.query import Query, from_logical_form, leaves
 from harness.sql.run import batch
 from harness.sql.run.batch import Rows, WikiSQLQuery
-from harness.sql.run.database import CellValue, cell_value, database_row
+from harness.sql.run.database import cell_value, database_row
 from harness.sql.run.executor import MAX_ROWS, Executor, typed_rows
-from harness.sql.run.render import identifier
 
 _EXAMPLES_PER_STATEMENT = 100
 _FIRST = 2
@@ -77,23 +77,16 @@ def _copy(executor: Executor, passed: Passed, numbers: Sequence[int]) -> _Copied
     used = _used(passed, table)
     maker = Copies(table, passed.example.gold)
     types = [table.types[column] for column in used]
-    made = []
-    # 1 and 1.0 are the same key but not the same text.
-    known: dict[tuple[Any, type, str], CellValue] = {}
-    for copy in numbers:
-        columns = maker.columns(copy, used)
-        rows = []
-        for index, cells in enumerate(zip(*columns, strict=True)):
-            values = []
-            for cell, column_type in zip(cells, types, strict=True):
-                key = (cell, type(cell), column_type)
-                value = known.get(key)
-                if value is None:
-                    value = known[key] = cell_value(cell, column_type)
-                values.append(value)
-            rows.append(database_row(index, values))
-        made.append(rows)
-    return _Copied(passed, used, made)
+    # Typed, because 1 and 1.0 are the same key but not the same text.
+    value = lru_cache(maxsize=None, typed=True)(cell_value)
+    copies = [
+        [
+            database_row(index, list(map(value, cells, types)))
+            for index, cells in enumerate(zip(*maker.columns(copy, used), strict=True))
+        ]
+        for copy in numbers
+    ]
+    return _Copied(passed, used, copies)
 
 
 def _used(passed: Passed, table: Table) -> tuple[int, ...]:
@@ -112,12 +105,12 @@ def _used(passed: Passed, table: Table) -> tuple[int, ...]:
 def _agree(executor: Executor, copied: Sequence[_Copied]) -> list[bool]:
     jobs = []
     for one in copied:
-        gold, own = _as_data(executor, one, True), _as_data(executor, one, False)
-        assert gold is not None
-        jobs.append((one, [gold] if own is None else [gold, own]))
+        gold, own = from_logical_form(one.passed.example.gold), one.passed.query
+        shaped = [_as_data(executor, one, query) for query in (gold, own)]
+        jobs.append((one, [query for query in shaped if query is not None]))
     verdicts = []
-    for one, results in zip(copied, _run_together(executor, jobs), strict=True):
-        golds, *others = results
+    # Gold always has WikiSQL's shape, so its results come first.
+    for (one, _), (golds, *others) in zip(jobs, _run_together(executor, jobs), strict=True):
         found = others[0] if others else _run_united(executor, one)
         verdicts.append(_agrees(golds, found))
     return verdicts
@@ -132,9 +125,8 @@ def _agrees(golds: Sequence[Rows | Failure], results: Sequence[Rows | Failure]) 
     return True
 
 
-def _as_data(executor: Executor, one: _Copied, gold: bool) -> WikiSQLQuery | None:
-    """Gold's query or the prediction's own as data, its columns renumbered to the used ones."""
-    query = from_logical_form(one.passed.example.gold) if gold else one.passed.query
+def _as_data(executor: Executor, one: _Copied, query: Query) -> WikiSQLQuery | None:
+    """``query`` as data, its columns renumbered to the used ones."""
     found = batch.wikisql_query(query, one.passed.table, executor.storage(one.passed.table))
     if found is None:
         return None
@@ -152,10 +144,7 @@ def _run_together(
     number = 0
     for one, shaped in jobs:
         for query in shaped:
-            queries.extend(
-                WikiSQLQuery(number + copy, query.column, query.aggregate, query.conditions)
-                for copy in range(len(one.copies))
-            )
+            queries.extend(replace(query, table=number + copy) for copy in range(len(one.copies)))
         for copy in one.copies:
             rows.extend({"t": number, **row} for row in copy)
             number += 1
@@ -172,22 +161,15 @@ def _run_together(
 
 def _run_united(executor: Executor, one: _Copied) -> list[Rows | Failure]:
     """The results of a query of another shape: its rendering for each copy, all united."""
-    task_table = executor.tables[one.passed.table]
-    storage = executor.storage(one.passed.table)
-    names = executor.names(one.passed.table)
+    table = one.passed.table
     rows = [{"t": copy, **row} for copy, given in enumerate(one.copies) for row in given]
-    columns = ", ".join(
-        f"{'n' if storage[column] == 'number' else 'v'}[{place + 1}] AS {identifier(names[column])}"
-        for place, column in enumerate(one.used)
-    )
     tables, parts = [], []
     for copy in range(len(one.copies)):
-        name = f"{task_table.id} copy {copy}"
-        sql = executor.renderer(one.passed.table).render(one.passed.query, name)
+        name = f"{executor.tables[table].id} copy {copy}"
+        sql = executor.renderer(table).render(one.passed.query, name)
         if isinstance(sql, Failure):
             return [sql] * len(one.copies)
-        source = f"SELECT {columns} FROM cells WHERE t = {copy} ORDER BY r"
-        tables.append(f"{identifier(name)} AS MATERIALIZED ({source})")
+        tables.append(executor.table_clause(table, name, f"cells WHERE t = {copy}", one.used))
         parts.append(f"SELECT {copy}, * FROM ({sql})")
     sql = batch.GIVEN_CELLS.replace("$12", "$1") + ", " + ", ".join(tables)
     sql += " " + " UNION ALL ".join(parts)
@@ -197,4 +179,5 @@ def _run_united(executor: Executor, one: _Copied) -> list[Rows | Failure]:
     by_copy: list[list[list[Any]]] = [[] for _ in one.copies]
     for row in answer:
         by_copy[row[0]].append(row[1:])
+    storage = executor.storage(table)
     return [Rows(typed_rows(one.passed.query, storage, found), None) for found in by_copy]

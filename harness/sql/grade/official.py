@@ -20,13 +20,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.data.records import AGGREGATIONS, LogicalForm, Table
-from harness.sql.values import Stored, affine_columns, official_number
+from harness.sql.values import Stored, affine_real, affine_text, official_number
 
 Result = list[Any]
 
 _OPERATORS = ("=", ">", "<", "OP")
 _INT64 = 2**63
-_MAX_PARAMETERS = 200
 
 
 class EvaluationError(Exception):
@@ -38,6 +37,7 @@ class OfficialEvaluator:
 
     def __init__(self) -> None:
         self._sqlite = sqlite3.connect(":memory:", check_same_thread=False)
+        self._sqlite.execute("CREATE TEMP TABLE v (x)")
         self._stored: dict[int, tuple[Table, list[list[Stored] | None]]] = {}
 
     def execute(self, table: Table, query: Any) -> Result:
@@ -46,12 +46,8 @@ class OfficialEvaluator:
         Raises:
             EvaluationError: the official evaluator would have raised an error.
         """
-        if isinstance(query, LogicalForm):
-            parts: tuple[Any, Any, Any] = (query.sel, query.agg, query.conds)
-        else:
-            parts = _parts(query)
-        sel, agg, conds = parts
-        select = _column(sel, table, strict=False)
+        sel, agg, conds = _parts(query)
+        select = _column(sel, table, "selection")
         aggregate = _indexed(AGGREGATIONS, agg)
         tests = self._tests(table, conds)
         rows: Sequence[int] = range(len(table.rows))
@@ -71,7 +67,7 @@ class OfficialEvaluator:
         for cond in conds:
             if not isinstance(cond, tuple | list) or len(cond) != 3:
                 raise EvaluationError("a condition is [column, operator, value]")
-            column = _column(cond[0], table, strict=True)
+            column = _column(cond[0], table, "condition")
             operator = _indexed(_OPERATORS, cond[1])
             if operator == "OP":
                 raise EvaluationError("operator 3 is a syntax error")
@@ -79,20 +75,33 @@ class OfficialEvaluator:
             tests.append((column, operator))
         # Only the last value for a column is bound, so only that one must be bindable.
         values = {
-            column: _parameter(value, table.types[column] == "real")
+            column: self._parameter(value, table.types[column] == "real")
             for column, value in bound.items()
         }
         return [(column, operator, values[column]) for column, operator in tests]
 
+    def _parameter(self, value: Any, real: bool) -> Stored:
+        """The bound parameter: text or None for a text column, number or None for a real one."""
+        if isinstance(value, str):
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError as error:
+                raise EvaluationError("the value is not valid Unicode") from error
+            return value
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            return None
+        if not isinstance(value, int | float):
+            raise EvaluationError(f"SQLite cannot bind {type(value).__name__}")
+        if isinstance(value, int) and not -_INT64 <= value < _INT64:
+            raise EvaluationError("the integer is too large for SQLite")
+        return value if real else affine_text(value, self._sqlite)
+
     def _column(self, table: Table, index: int) -> list[Stored]:
-        entry = self._stored.get(id(table))
-        if entry is None:
-            entry = (table, [None] * len(table.header))
-            self._stored[id(table)] = entry
+        entry = self._stored.setdefault(id(table), (table, [None] * len(table.header)))
         column = entry[1][index]
         if column is None:
-            cells = [row[index] for row in table.rows]
-            column = affine_columns([(table.types[index], cells)], self._sqlite)[0]
+            stored = affine_real if table.types[index] == "real" else affine_text
+            column = [stored(row[index], self._sqlite) for row in table.rows]
             entry[1][index] = column
         return column
 
@@ -113,16 +122,10 @@ class OfficialEvaluator:
         return [self._sqlite_aggregate(name, present)]
 
     def _sqlite_aggregate(self, name: str, values: Sequence[Stored]) -> Any:
-        if len(values) <= _MAX_PARAMETERS:
-            places = ",".join(["(?)"] * len(values))
-            sql, params = f"SELECT {name}(column1) FROM (VALUES {places})", list(values)
-        else:
-            self._sqlite.execute("CREATE TEMP TABLE IF NOT EXISTS v (x)")
-            self._sqlite.execute("DELETE FROM v")
-            self._sqlite.executemany("INSERT INTO v VALUES (?)", [(value,) for value in values])
-            sql, params = f"SELECT {name}(x) FROM v", []
+        self._sqlite.execute("DELETE FROM v")
+        self._sqlite.executemany("INSERT INTO v VALUES (?)", [(value,) for value in values])
         try:
-            return self._sqlite.execute(sql, params).fetchone()[0]
+            return self._sqlite.execute(f"SELECT {name}(x) FROM v").fetchone()[0]
         except sqlite3.Error as error:
             raise EvaluationError(str(error)) from error
 
@@ -133,16 +136,16 @@ def same_to_the_evaluator(query: LogicalForm, gold: LogicalForm) -> bool:
     if query.sel != gold.sel or query.agg != gold.agg or len(query.conds) != len(gold.conds):
         return False
     for left, right in zip(query.conds, gold.conds, strict=True):
-        if left[0] != right[0] or left[1] != right[1]:
-            return False
-        first, second = left[2], right[2]
-        if type(second) is int and abs(second) < 2**53:
-            second = str(second)
-        if type(first) is int and abs(first) < 2**53:
-            first = str(first)
-        if type(first) is not str or type(second) is not str or first.lower() != second.lower():
+        first, second = _spelling(left.value), _spelling(right.value)
+        if left[:2] != right[:2] or first is None or first != second:
             return False
     return True
+
+
+def _spelling(value: str | float | int) -> str | None:
+    if type(value) is int and abs(value) < 2**53:
+        return str(value)
+    return value.lower() if type(value) is str else None
 
 
 def logical_form_match(query: Any, gold: LogicalForm) -> bool:
@@ -157,6 +160,8 @@ def logical_form_match(query: Any, gold: LogicalForm) -> bool:
 
 
 def _parts(query: Any) -> tuple[Any, Any, list[Any]]:
+    if isinstance(query, LogicalForm):
+        return query.sel, query.agg, list(query.conds)
     if not isinstance(query, dict):
         raise EvaluationError("the query is not an object")
     missing = [key for key in ("sel", "agg", "conds") if key not in query]
@@ -168,14 +173,13 @@ def _parts(query: Any) -> tuple[Any, Any, list[Any]]:
         raise EvaluationError("conds is not a list") from error
 
 
-def _column(index: Any, table: Table, strict: bool) -> int:
+def _column(index: Any, table: Table, where: str) -> int:
     # The official code formats "col{index}": True and 3.0 name no column, "3" does.
     if isinstance(index, str) and index.isascii() and index.isdigit() and str(int(index)) == index:
         index = int(index)
     if isinstance(index, bool) or not isinstance(index, int):
         raise EvaluationError(f"{index!r} is no column index")
     if not 0 <= index < len(table.header):
-        where = "condition" if strict else "selection"
         raise EvaluationError(f"{where} column {index} of {len(table.header)}")
     return index
 
@@ -198,47 +202,13 @@ def _converted(value: Any, real: bool) -> Any:
     return value
 
 
-def _parameter(value: Any, real: bool) -> Any:
-    """The bound parameter: text or None for a text column, number or None for a real one."""
-    if isinstance(value, str):
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise EvaluationError("the value is not valid Unicode") from error
-        return value
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        value = int(value)
-    if isinstance(value, int) and not -_INT64 <= value < _INT64:
-        raise EvaluationError("the integer is too large for SQLite")
-    if isinstance(value, int | float):
-        if isinstance(value, float) and math.isnan(value):
-            return None
-        return value if real else _number_as_text(value)
-    raise EvaluationError(f"SQLite cannot bind {type(value).__name__}")
-
-
-def _number_as_text(value: int | float) -> str:
-    if isinstance(value, int):
-        return str(value)
-    connection = sqlite3.connect(":memory:")
-    try:
-        text: str = connection.execute("SELECT CAST(? AS TEXT)", (value,)).fetchone()[0]
-    finally:
-        connection.close()
-    return text
-
-
 def _comparison(operator: str, value: Any, real: bool) -> Callable[[Stored], bool]:
     if value is None:
         return lambda cell: False
     if operator == "=":
         return lambda cell: cell == value
-    if real:
-        if operator == ">":
-            return lambda cell: cell is not None and (isinstance(cell, str) or cell > value)
-        return lambda cell: cell is not None and not isinstance(cell, str) and cell < value
+    # In a real column a text sorts above every number.
+    above = str if real else ()
     if operator == ">":
-        return lambda cell: cell is not None and cell > value
-    return lambda cell: cell is not None and cell < value
+        return lambda cell: cell is not None and (isinstance(cell, above) or cell > value)
+    return lambda cell: cell is not None and not isinstance(cell, above) and cell < value

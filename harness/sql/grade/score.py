@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.data.records import Example, LogicalForm, Table
@@ -34,19 +35,12 @@ from harness.sql.read.reader import Reading
 from harness.sql.run.batch import Rows
 from harness.sql.run.executor import Task
 
-_STORED = (
-    *("id", "ex_official", "lf", "ex", "ex_strict", "ex_hardened"),
-    *("valid", "failure", "query", "sql"),
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Score:
     """The verdicts on one prediction. None where a protocol does not apply.
 
-    ``query`` is the logical form that was read, ``sql`` its DuckDB rendering; ``detail`` explains
-    ``failure`` to people, or says that only the first of several statements was read, and is not
-    stored; ``rows`` are the prediction's rows when it ran.
+    ``query`` is the logical form that was read, ``sql`` its DuckDB rendering.
     """
 
     id: int
@@ -59,12 +53,10 @@ class Score:
     failure: FailureKind | None
     query: dict[str, Any] | None
     sql: str | None
-    detail: str = ""
-    rows: tuple[tuple[Any, ...], ...] | None = None
 
     def row(self) -> dict[str, Any]:
         """The object of a ``score --out`` line."""
-        return {name: getattr(self, name) for name in _STORED}
+        return asdict(self)
 
 
 def score(
@@ -92,11 +84,8 @@ def score(
             raise ValueError(f"prediction {prediction.id} stands where {example.id} should")
     if not examples:
         return []
-    gold = open_gold(tables, examples, cache, source_key)
-    try:
+    with closing(open_gold(tables, examples, cache, source_key)) as gold:
         return _Grading(gold, examples, predictions, progress).scores(hardened)
-    finally:
-        gold.close()
 
 
 class _Grading:
@@ -131,29 +120,23 @@ class _Grading:
         ex = [self.ex(index, result) for index, result in enumerate(results)]
         strict = self.strict(ex)
         tough = self.hardened(readings, ex, hardened) if hardened else [None] * len(ex)
-        found = []
-        for index, (example, reading, result) in enumerate(
-            zip(self.examples, readings, results, strict=True)
-        ):
-            failure = result if isinstance(result, Failure) else None
-            form = forms[index]
-            found.append(
-                Score(
-                    id=example.id,
-                    ex_official=official[index][0],
-                    lf=official[index][1],
-                    ex=ex[index],
-                    ex_strict=strict[index],
-                    ex_hardened=tough[index],
-                    valid=failure is None,
-                    failure=failure.kind if failure else None,
-                    query=None if form is None else form_json(form),
-                    sql=self.sql(index, reading),
-                    detail=failure.detail if failure else reading.note,
-                    rows=None if isinstance(result, Failure) else result.rows,
-                )
+        return [
+            Score(
+                id=example.id,
+                ex_official=official[index][0],
+                lf=official[index][1],
+                ex=ex[index],
+                ex_strict=strict[index],
+                ex_hardened=tough[index],
+                valid=not isinstance(result, Failure),
+                failure=result.kind if isinstance(result, Failure) else None,
+                query=None if form is None else form_json(form),
+                sql=self.sql(index, readings[index]),
             )
-        return found
+            for index, (example, form, result) in enumerate(
+                zip(self.examples, forms, results, strict=True)
+            )
+        ]
 
     def read(self, index: int) -> Reading:
         prediction = self.predictions[index]
@@ -178,10 +161,7 @@ class _Grading:
         query = prediction.query if prediction.structured else form
         if query is None:
             return False, False
-        if isinstance(query, LogicalForm):
-            lf = logical_form_match(form_json(query), example.gold)
-        else:
-            lf = logical_form_match(query, example.gold)
+        lf = logical_form_match(query, example.gold)
         if wanted is None:
             return False, lf
         try:
@@ -197,16 +177,14 @@ class _Grading:
         for index, reading in enumerate(readings):
             known: Rows | Failure | None = reading.failure
             same = self.identical[index]
-            if same:
-                known = self.gold.golds[index].result
-            elif reading.query is not None:
+            if reading.query is not None and not same:
                 storage = self.gold.executor.storage(self.numbers[index])
                 wanted = from_logical_form(self.examples[index].gold)
                 same = same_query(reading.query, wanted, storage)
-                if same:
-                    known = self.gold.golds[index].result
-                else:
+                if not same:
                     tasks.setdefault(Task(self.numbers[index], reading.query), []).append(index)
+            if same:
+                known = self.gold.golds[index].result
             self.same.append(same)
             results.append(known)
         found = self.gold.executor.run(list(tasks), self.progress)

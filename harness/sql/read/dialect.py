@@ -23,6 +23,7 @@ from harness.sql.read.dialect_where import conditions
 from harness.sql.read.scanner import Scanner, TooComplex
 
 _COUNT = re.compile(r"\(?([0-9]{1,9})\)?(?=\s)")
+_LIMIT = re.compile(r"[0-9]{1,9}(?![0-9])")
 _UNSUPPORTED = ("having", "offset", "union", "intersect", "except", "join", "inner", "left")
 _AGGREGATES = tuple((name.lower(), name) for name in AGGREGATIONS if name)
 _MAX_ITEMS = 32
@@ -111,7 +112,7 @@ def _table(s: Scanner, at: int) -> int:
         name = s.text[at:after]
         for known in s.names.table_names:
             # An id with a space in it, or a name that punctuation follows.
-            end = s._match(known, at)
+            end = s.header_end(known, at)
             if end > after:
                 name, after = known, end
     if s.names.is_table(name):
@@ -151,13 +152,11 @@ def _clauses(s: Scanner, at: int) -> _Clauses | None:
         inner = s.skip(at + 1) if s.text.startswith(",", at) else -1
     inner = s.keyword(at, "limit")
     if inner >= 0:
-        digits = inner
-        while digits < s.end and s.text[digits] in "0123456789":
-            digits += 1
-        if digits == inner or digits - inner > 9:
+        digits = _LIMIT.match(s.text, inner)
+        if digits is None:
             return _unread(s, inner)
-        limit = int(s.text[inner:digits])
-        at = s.skip(digits)
+        limit = int(digits[0])
+        at = s.skip(digits.end())
     if at < s.end and s.text[at] != ";":
         return _unread(s, at)
     return tuple(group_by), tuple(order_by), limit
@@ -206,17 +205,11 @@ def select_items(s: Scanner, at: int) -> Iterator[tuple[int, Item, int]]:
                 after = s.skip(after)
                 if after < s.end and s.text[after] == ")":
                     yield exact + _exactness(s, item, at), item, after + 1
-        for column, after in s.columns(inner):
-            if isinstance(column, int):
-                item = Item(column, name)
-                yield exact + _exactness(s, item, at), item, after
-            else:
-                s.fail(after, column)
-    for column, after in s.columns(at):
-        if isinstance(column, int):
-            yield 2 * _exactness(s, Item(column), at), Item(column), after
-        else:
-            s.fail(after, column)
+        for column, after in s.known_columns(inner):
+            item = Item(column, name)
+            yield exact + _exactness(s, item, at), item, after
+    for column, after in s.known_columns(at):
+        yield 2 * _exactness(s, Item(column), at), Item(column), after
 
 
 def _argument(s: Scanner, at: int, name: str) -> Iterator[tuple[Item, int]]:
@@ -227,11 +220,8 @@ def _argument(s: Scanner, at: int, name: str) -> Iterator[tuple[Item, int]]:
         for column, after in s.columns(s.skip(distinct)):
             if isinstance(column, int):
                 yield Item(column, name, True), after
-    for column, after in s.columns(at):
-        if isinstance(column, int):
-            yield Item(column, name), after
-        else:
-            s.fail(after, column)
+    for column, after in s.known_columns(at):
+        yield Item(column, name), after
 
 
 def _exactness(s: Scanner, item: Item, at: int) -> int:

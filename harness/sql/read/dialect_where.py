@@ -10,14 +10,15 @@ from collections.abc import Iterator
 
 from harness.sql.failures import Failure
 from harness.sql.query import (
+    And,
     Between,
     Comparison,
     In,
     IsNull,
     Like,
+    Or,
     Where,
-    conjunction,
-    disjunction,
+    joined,
     negation,
 )
 from harness.sql.read.literals import value_ends
@@ -29,8 +30,7 @@ MAX_NESTING = 20
 def conditions(s: Scanner, at: int, depth: int) -> Iterator[tuple[Where, int]]:
     """Readings of an OR of ANDs from ``at``, the shortest last."""
     for groups, end in _chain(s, at, depth):
-        parts = [conjunction(group) for group in groups]
-        yield disjunction([part for part in parts if part is not None]), end
+        yield joined(Or, [joined(And, group) for group in groups]), end
 
 
 def _chain(s: Scanner, at: int, depth: int) -> Iterator[tuple[list[list[Where]], int]]:
@@ -52,13 +52,8 @@ def _term(s: Scanner, at: int, depth: int) -> Iterator[tuple[Where, int]]:
     s.step()
     if depth > MAX_NESTING:
         raise TooComplex
-    nothing = True
-    for column, after in s.columns(at):
-        nothing = False
-        if isinstance(column, int):
-            yield from _predicate(s, column, s.skip(after), depth)
-        else:
-            s.fail(after, column)
+    for column, after in s.known_columns(at):
+        yield from _predicate(s, column, s.skip(after), depth)
     if s.text.startswith("(", at):
         for where, end in conditions(s, s.skip(at + 1), depth + 1):
             close = s.skip(end)
@@ -68,7 +63,7 @@ def _term(s: Scanner, at: int, depth: int) -> Iterator[tuple[Where, int]]:
     if inner >= 0:
         for where, end in _term(s, inner, depth + 1):
             yield negation(where), end
-    if nothing:
+    if not s.columns(at):
         s.fail(at, Failure("unknown_column", f"no column starts at {s.text[at : at + 30]!r}"))
 
 

@@ -70,7 +70,7 @@ def value_ends(
             s.fail(at, Failure("ambiguous", "a column or a text in double quotes"))
             return
         closed = False
-        for end in s.quote_ends(at):
+        for end in s.ends(at, quote):
             if _goes_on(s, end + 1, depth, listed, between):
                 content = s.text[at + 1 : end]
                 if not _swallows(s, at + 1, end):
@@ -89,9 +89,8 @@ def value_ends(
             plain = _APOSTROPHE.sub("", value)
             if _SQL.search(plain) or value.lower() in _WORDS_NOT_VALUES:
                 s.fail(end, Failure("unsupported", f"{value[:60]!r} is no value"))
-            else:
-                if plain.count("(") == plain.count(")") and not _means_more(s, value):
-                    yield value, end
+            elif plain.count("(") == plain.count(")") and not _means_more(s, value):
+                yield value, end
 
 
 def _quoted_column(s: Scanner, at: int) -> bool:
@@ -121,9 +120,7 @@ def _goes_on(s: Scanner, at: int, depth: int, listed: bool, between: bool) -> bo
         return character in ",)"
     if character == ";" or (character == ")" and depth > 0):
         return True
-    if s.keyword(at, "and") >= 0 or s.keyword(at, "or") >= 0:
-        return True
-    return any(s.keyword(at, *words) >= 0 for words in _CLAUSES)
+    return any(s.keyword(at, *words) >= 0 for words in (("and",), ("or",), *_CLAUSES))
 
 
 def _swallows(s: Scanner, start: int, end: int) -> bool:

@@ -11,7 +11,7 @@ counts. A text that cannot be read is a failure; nothing is guessed.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from harness.data.records import Table
 from harness.sql.column_names import Names
@@ -41,14 +41,10 @@ _RISKY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read from one prediction; exactly one of ``query`` and ``failure`` is None.
-
-    ``note`` says so where further statements were left out.
-    """
+    """What was read from one prediction; exactly one of ``query`` and ``failure`` is None."""
 
     query: Query | None
     failure: Failure | None
-    note: str = ""
 
 
 class Reader:
@@ -81,15 +77,12 @@ class Reader:
         found = statement.statements(block)
         if not found:
             return _failed(Failure("no_query", "no SELECT in the text"))
-        first: Reading | None = None
+        readings = []
         for candidate in found:
-            reading = self._statement(candidate.statement, table)
-            if reading.query is not None and statement.has_more_statements(block):
-                return replace(reading, note="the first of several statements")
-            if reading.query is not None or candidate.certain:
-                return reading
-            first = first or reading
-        assert first is not None
+            readings.append(self._statement(candidate.statement, table))
+            if readings[-1].query is not None or candidate.certain:
+                return readings[-1]
+        first = readings[0]
         if first.failure is not None and first.failure.kind in ("syntax", "unknown_column"):
             return _failed(Failure("no_query", "only the word in a sentence"))
         return first

@@ -93,17 +93,24 @@ class Scanner:
             known = self._columns[position] = self._read_columns(position)
         return known
 
+    def known_columns(self, position: int) -> Iterator[tuple[int, int]]:
+        """The :meth:`columns` that are known; of the others the failures are remembered."""
+        for column, after in self.columns(position):
+            if isinstance(column, int):
+                yield column, after
+            else:
+                self.fail(after, column)
+
     def _read_columns(self, position: int) -> list[tuple[int | Failure, int]]:
         if position >= self.end:
             return []
         found: dict[int, int | Failure] = {}
         for index, name in enumerate(self.names.plain):
-            after = self._match(name, position)
-            if after >= 0:
-                if after in found:
-                    found[after] = Failure("ambiguous_column", f"{name!r} fits several columns")
-                else:
-                    found[after] = index
+            after = self.header_end(name, position)
+            if after in found:
+                found[after] = Failure("ambiguous_column", f"{name!r} fits several columns")
+            elif after >= 0:
+                found[after] = index
         closing = _CLOSING.get(self.text[position])
         if closing:
             for number, (name, after) in enumerate(self._quoted_names(position, closing)):
@@ -127,52 +134,36 @@ class Scanner:
             return Failure("unknown_column", f"{word!r} is no column of {self.names.table.id}")
         return column
 
-    def _match(self, name: str, position: int) -> int:
+    def header_end(self, name: str, position: int) -> int:
         """The position after the header ``name`` (plain form) at ``position``, or -1."""
         if not name:
             return -1
-        if " " not in name:
-            if not self.low.startswith(name, position):
+        for number, word in enumerate(name.split(" ")):
+            start = self.skip(position) if number else position
+            if not self.low.startswith(word, start) or (number and start == position):
                 return -1
-            position += len(name)
-        else:
-            for number, word in enumerate(name.split(" ")):
-                if number:
-                    start = position
-                    position = self.skip(position)
-                    if position == start:
-                        return -1
-                if not self.low.startswith(word, position):
-                    return -1
-                position += len(word)
+            position = start + len(word)
         if position < self.end and _wordlike(name[-1]) and _wordlike(self.text[position]):
             return -1
         return position
 
     def _quoted_names(self, position: int, closing: str) -> Iterator[tuple[str, int]]:
         """Names in identifier quotes; a doubled closing quote may stand for one."""
-        start = position + 1
-        at = self.text.find(closing, start)
-        while at >= 0:
-            self.step()
-            inner = self.text[start:at].replace(closing * 2, closing)
+        for at in self.ends(position, closing):
+            inner = self.text[position + 1 : at].replace(closing * 2, closing)
             yield inner, at + 1
             if self.text[at + 1 : at + 2] != closing and not self._inside_header(inner):
                 return
-            at = self.text.find(closing, at + 1)
 
     def _inside_header(self, inner: str) -> bool:
         key = plain(inner)
         return any(name.startswith(key) and name != key for name in self.names.plain)
 
-    def quote_ends(self, position: int) -> Iterator[int]:
-        """Positions of the quotes that could close the literal opened at ``position``."""
-        quote = self.text[position]
-        at = self.text.find(quote, position + 1)
-        while at >= 0:
+    def ends(self, position: int, quote: str) -> Iterator[int]:
+        """Positions of the quotes that could close what is opened at ``position``."""
+        while (position := self.text.find(quote, position + 1)) >= 0:
             self.step()
-            yield at
-            at = self.text.find(quote, at + 1)
+            yield position
 
     def number(self, position: int, listed: bool) -> int:
         """The position after a number, or -1; in a list a comma is not part of a number."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from itertools import accumulate
 
 import sqlglot
 from sqlglot import exp
@@ -18,7 +19,7 @@ from sqlglot.errors import SqlglotError
 
 from harness.sql.column_names import Names
 from harness.sql.failures import Failure
-from harness.sql.query import Item, Order, Query, Where
+from harness.sql.query import Item, Order, Query
 from harness.sql.read.sqlglot_where import (
     Refused,
     Scope,
@@ -57,14 +58,9 @@ def read_sql(statement: str, names: Names) -> Query | Failure:
 
 
 def _depth(text: str) -> int:
-    depth = deepest = 0
-    for character in text:
-        if character in "([{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif character in ")]}":
-            depth -= 1
-    return deepest
+    """How deep brackets are nested."""
+    steps = ((character in "([{") - (character in ")]}") for character in text)
+    return max(accumulate(steps, initial=0))
 
 
 def _dialects(text: str) -> list[str]:
@@ -97,12 +93,10 @@ def _query(tree: exp.Expression, names: Names) -> Query:
     check_nodes(tree)
     scope = Scope(names, _qualifiers(tree, names))
     items = tuple(_items(tree, scope))
-    where: Where | None = None
-    if tree.args.get("where"):
-        where = read_where(tree.args["where"].this, scope)
+    where = tree.args.get("where")
     return Query(
         select=items,
-        where=where,
+        where=read_where(where.this, scope) if where else None,
         distinct=bool(tree.args.get("distinct")),
         group_by=tuple(_group(tree, scope, items)),
         order_by=tuple(_order(tree, scope, items)),
@@ -122,17 +116,13 @@ def _qualifiers(tree: exp.Select, names: Names) -> frozenset[str]:
         raise Refused(Failure("unknown_table", f"{table.db}.{table.name}"))
     if not names.is_table(table.name):
         raise Refused(Failure("unknown_table", f"{table.name[:60]!r} is not {names.table.id}"))
-    alias = table.args.get("alias")
-    found = {table.name.lower()} if alias is None else {alias.name.lower()}
-    return frozenset(found)
+    return frozenset((table.alias_or_name.lower(),))
 
 
 def _items(tree: exp.Select, scope: Scope) -> Iterator[Item]:
     for expression in tree.expressions:
-        inner = expression
-        if isinstance(expression, exp.Alias):
-            inner = expression.this
-        item = _item(inner, scope)
+        # Of an alias, unalias() is what it names; of anything else, the thing itself.
+        item = _item(expression.unalias(), scope)
         if isinstance(expression, exp.Alias):
             scope.aliases.setdefault(expression.alias.lower(), item)
         yield item
@@ -173,10 +163,7 @@ def _aggregate(node: exp.Expression, name: str, scope: Scope) -> Item:
 
 
 def _group(tree: exp.Select, scope: Scope, items: tuple[Item, ...]) -> Iterator[int]:
-    group = tree.args.get("group")
-    if group is None:
-        return
-    for node in group.expressions:
+    for node in _listed(tree, "group"):
         item = _key(node, scope, items)
         if item.column is None or item.aggregate:
             raise Refused(Failure("unsupported", "GROUP BY an aggregate"))
@@ -184,16 +171,19 @@ def _group(tree: exp.Select, scope: Scope, items: tuple[Item, ...]) -> Iterator[
 
 
 def _order(tree: exp.Select, scope: Scope, items: tuple[Item, ...]) -> Iterator[Order]:
-    order = tree.args.get("order")
-    if order is None:
-        return
-    for node in order.expressions:
+    for node in _listed(tree, "order"):
         if not isinstance(node, exp.Ordered):
             raise unsupported(node)
         item = _key(node.this, scope, items)
         if item.column is None and not item.aggregate:
             raise Refused(Failure("unsupported", "ORDER BY *"))
         yield Order(item, bool(node.args.get("desc")))
+
+
+def _listed(tree: exp.Select, clause: str) -> list[exp.Expression]:
+    """The keys of a clause; none where the statement does not have it."""
+    found = tree.args.get(clause)
+    return [] if found is None else found.expressions
 
 
 def _key(node: exp.Expression, scope: Scope, items: tuple[Item, ...]) -> Item:

@@ -20,15 +20,16 @@ from sqlglot import exp
 from harness.sql.column_names import Names
 from harness.sql.failures import Failure
 from harness.sql.query import (
+    And,
     Between,
     Comparison,
     In,
     IsNull,
     Item,
     Like,
+    Or,
     Where,
-    conjunction,
-    disjunction,
+    joined,
     negation,
 )
 
@@ -144,11 +145,7 @@ def read_where(node: exp.Expression, scope: Scope) -> Where:
     node = unwrap(node)
     if isinstance(node, exp.And | exp.Or):
         parts: list[Where] = [read_where(part, scope) for part in node.flatten()]  # type: ignore[arg-type]
-        if isinstance(node, exp.Or):
-            return disjunction(parts)
-        both = conjunction(parts)
-        assert both is not None
-        return both
+        return joined(Or if isinstance(node, exp.Or) else And, parts)
     if isinstance(node, exp.Not):
         return negation(read_where(node.this, scope))
     for node_type, operator in _OPERATORS.items():

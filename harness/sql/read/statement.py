@@ -10,16 +10,18 @@ is left as it is. Reading the statement is the work of reader.py.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass
 
 MAX_TEXT = 200_000
 MAX_STATEMENT = 8_000
+_MAX_FOUND = 8
 
 _SELECT = re.compile(r"\bselect\b", re.IGNORECASE)
 _FENCE = re.compile(r"```[ \t]*([A-Za-z0-9_+-]*)[ \t]*\r?\n?(.*?)(?:```|\Z)", re.DOTALL)
-_LEADING_COMMENT = re.compile(r"\s*/\*.*?\*/", re.DOTALL)
+_LEADING_COMMENT = re.compile(r"\A\s*/\*.*?\*/", re.DOTALL)
 _COMMENT_LINE = re.compile(r"^[ \t]*--.*$\n?", re.MULTILINE)
 _KEYS = ("sql", "query", "SQL", "answer")
 _END_TOKEN = re.compile(
@@ -30,10 +32,6 @@ _CLAUSES = frozenset(("from", "where", "group", "order", "having", "limit", "and
 _COMMENT = re.compile(r"\s--[^\n'\"]*\Z")
 # What may stand around a statement: bold type, the quotes of a string in a program.
 _WRAPPING = re.compile(r"(?:\*{1,3}|\"{3}|'{3}|\"|')\Z")
-_MORE = re.compile(
-    r";\s*(?:select|insert|update|delete|drop|create|alter|with|copy|attach|set|pragma)\b",
-    re.IGNORECASE,
-)
 _STATEMENT = re.compile(r"\bfrom\b|[;(]", re.IGNORECASE)
 _CTE = re.compile(
     r"with\s+(?:recursive\s+)?[\w\".`]+\s*(?:\([^)]*\)\s*)?as\b[^;]{0,40}?\(", re.IGNORECASE
@@ -71,10 +69,7 @@ def answer_block(text: str) -> str:
         text = with_select[0]
     elif fences and not _SELECT.search(text):
         text = fences[0]
-    text = _COMMENT_LINE.sub("", text)
-    leading = _LEADING_COMMENT.match(text)
-    if leading:
-        text = text[leading.end() :]
+    text = _LEADING_COMMENT.sub("", _COMMENT_LINE.sub("", text), count=1)
     return text.replace("\\_", "_")
 
 
@@ -115,7 +110,12 @@ def statements(block: str) -> list[Found]:
     first = _SELECT.search(block)
     if inline and first and not _certain(block, first):
         return [Found(inline[1].strip(), True)]
-    return _in_block(block)
+    found: list[Found] = []
+    for match in itertools.islice(_SELECT.finditer(block), _MAX_FOUND):
+        found.append(Found(_cut(block, match.start()), _certain(block, match)))
+        if found[-1].certain:
+            break
+    return found
 
 
 def other_statement(block: str) -> str | None:
@@ -136,28 +136,6 @@ def other_statement(block: str) -> str | None:
     if keyword == "WITH":
         return keyword if _CTE.match(body) else None
     return keyword if match[1].isupper() or ";" in before else None
-
-
-def has_more_statements(block: str) -> bool:
-    """Whether a semicolon with another statement after it follows the first SELECT."""
-    first = _SELECT.search(block)
-    return first is not None and _MORE.search(block, first.end()) is not None
-
-
-def _in_block(text: str) -> list[Found]:
-    found: list[Found] = []
-    position = 0
-    while len(found) < 8:
-        match = _SELECT.search(text, position)
-        if match is None:
-            break
-        certain = _certain(text, match)
-        statement = _cut(text, match.start())
-        found.append(Found(statement, certain))
-        if certain:
-            break
-        position = match.end()
-    return found
 
 
 def _certain(text: str, match: re.Match[str]) -> bool:

@@ -100,9 +100,8 @@ def wikisql_query(query: Query, table: int, storage: Sequence[Storage]) -> WikiS
         if storage[part.column] != "text" and value is None and part.operator not in ("=", "<>"):
             text = None
         conditions.append((part.column, operator, text, value))
-    if item.column is None:
-        return WikiSQLQuery(table, 0, _ROWS, tuple(conditions))
-    return WikiSQLQuery(table, item.column, item.aggregate, tuple(conditions))
+    column, aggregate = (0, _ROWS) if item.column is None else (item.column, item.aggregate)
+    return WikiSQLQuery(table, column, aggregate, tuple(conditions))
 
 
 def literal(value: str, storage: Storage) -> tuple[str | None, float | None]:
@@ -131,28 +130,24 @@ def parameters(queries: Sequence[WikiSQLQuery]) -> list[list[Any]]:
 
 def results(queries: Sequence[WikiSQLQuery], answer: Sequence[Sequence[Any]]) -> list[Rows]:
     """The result of every query, taken from the rows that the statement returned."""
-    found: list[Rows | None] = [None] * len(queries)
-    for row in answer:
-        query = queries[row[0]]
-        found[row[0]] = Rows(_rows(query.aggregate, row), row[1])
     nothing: dict[str, tuple[tuple[Any, ...], ...]] = {"": (), "COUNT": ((0,),), _ROWS: ((0,),)}
-    return [
-        rows if rows is not None else Rows(nothing.get(query.aggregate, ((None,),)), 0)
-        for query, rows in zip(queries, found, strict=True)
-    ]
+    found = [Rows(nothing.get(query.aggregate, ((None,),)), 0) for query in queries]
+    for row in answer:
+        found[row[0]] = Rows(_rows(queries[row[0]].aggregate, row), row[1])
+    return found
 
 
 def _rows(aggregate: str, row: Sequence[Any]) -> tuple[tuple[Any, ...], ...]:
-    _, _, count, max_n, min_n, max_v, min_v, total, mean, texts, numbers = row
+    _, matched, count, max_n, min_n, max_v, min_v, total, mean, texts, numbers = row
     if not aggregate:
         pairs = zip(texts, numbers, strict=True)
         return tuple((text if value is None else value,) for text, value in pairs)
-    if aggregate == _ROWS:
-        return ((row[1],),)
-    if aggregate == "COUNT":
-        return ((count,),)
-    if aggregate == "MAX":
-        return ((max_v if max_n is None else max_n,),)
-    if aggregate == "MIN":
-        return ((min_v if min_n is None else min_n,),)
-    return ((total if aggregate == "SUM" else mean,),)
+    values = {
+        _ROWS: matched,
+        "COUNT": count,
+        "MAX": max_v if max_n is None else max_n,
+        "MIN": min_v if min_n is None else min_n,
+        "SUM": total,
+        "AVG": mean,
+    }
+    return ((values[aggregate],),)

@@ -51,10 +51,9 @@ class Executor:
 
     def storage(self, table: int) -> tuple[Storage, ...]:
         """How each column of a table is stored (database.py)."""
-        found = self._storage.get(table)
-        if found is None:
-            found = self._storage[table] = column_storage(self.tables[table])
-        return found
+        if table not in self._storage:
+            self._storage[table] = column_storage(self.tables[table])
+        return self._storage[table]
 
     def know_storage(self, table: int, storage: tuple[Storage, ...]) -> None:
         """Set how the columns of a table are stored, which a cache knows."""
@@ -70,21 +69,20 @@ class Executor:
 
     def renderer(self, table: int) -> Renderer:
         """The renderer for one table."""
-        found = self._renderers.get(table)
-        if found is None:
-            found = self._renderers[table] = Renderer(self.names(table), self.storage(table))
-        return found
+        if table not in self._renderers:
+            self._renderers[table] = Renderer(self.names(table), self.storage(table))
+        return self._renderers[table]
 
     def run(
         self, tasks: Sequence[Task], progress: ProgressCallback = silent
     ) -> list[Rows | Failure]:
         """The result of every task."""
         results: list[Rows | Failure | None] = [None] * len(tasks)
-        shaped: list[tuple[int, WikiSQLQuery]] = []
-        for index, task in enumerate(tasks):
-            data = batch.wikisql_query(task.query, task.table, self.storage(task.table))
-            if data is not None:
-                shaped.append((index, data))
+        shaped = [
+            (index, data)
+            for index, task in enumerate(tasks)
+            if (data := batch.wikisql_query(task.query, task.table, self.storage(task.table)))
+        ]
         for start in range(0, len(shaped), batch.CHUNK):
             chunk = shaped[start : start + batch.CHUNK]
             found = self._run_batch([query for _, query in chunk])
@@ -112,20 +110,31 @@ class Executor:
         sql = self.sql(task)
         if isinstance(sql, Failure):
             return sql
-        rows = self.sandbox.run(self.table_clause(task.table) + sql, None, MAX_ROWS)
+        table = self.tables[task.table]
+        every = range(len(table.header))
+        source = f"main.cells WHERE t = {task.table}"
+        clause = self.table_clause(task.table, table.id, source, every)
+        rows = self.sandbox.run(f"WITH {clause} {sql}", None, MAX_ROWS)
         if isinstance(rows, Failure):
             return rows
         return Rows(typed_rows(task.query, self.storage(task.table), rows), None)
 
-    def table_clause(self, table: int) -> str:
-        """The WITH clause that defines the table on which the rendering runs."""
-        names = self.names(table)
+    def table_clause(self, table: int, name: str, source: str, used: Sequence[int]) -> str:
+        """The part of a WITH clause that defines the table on which a rendering runs.
+
+        Args:
+            table: the table's number.
+            name: what the rendering calls it.
+            source: where its rows are, as FROM and WHERE say it.
+            used: the columns whose cells the lists of those rows hold, in their order.
+        """
+        names, storage = self.names(table), self.storage(table)
         columns = ", ".join(
-            f"{'n' if stored == 'number' else 'v'}[{index + 1}] AS {identifier(name)}"
-            for index, (name, stored) in enumerate(zip(names, self.storage(table), strict=True))
+            f"{'n' if storage[column] == 'number' else 'v'}[{place}] AS {identifier(names[column])}"
+            for place, column in enumerate(used, 1)
         )
-        source = f"SELECT {columns} FROM main.cells WHERE t = {table} ORDER BY r"
-        return f"WITH {identifier(self.tables[table].id)} AS MATERIALIZED ({source}) "
+        source = f"SELECT {columns} FROM {source} ORDER BY r"
+        return f"{identifier(name)} AS MATERIALIZED ({source})"
 
 
 def typed_rows(

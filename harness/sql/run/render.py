@@ -11,14 +11,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.sql.failures import Failure
-from harness.sql.query import And, Between, Comparison, In, IsNull, Item, Like, Or, Query, Where
+from harness.sql.query import (
+    And,
+    Between,
+    Comparison,
+    In,
+    IsNull,
+    Item,
+    Like,
+    Or,
+    Query,
+    Where,
+    leaves,
+)
 from harness.sql.run.batch import literal
 from harness.sql.run.database import LEADING_NUMBER, number_text
 from harness.sql.values import Storage, fold, number
-
-
-class _Mismatch(Exception):
-    pass
 
 
 def identifier(name: str) -> str:
@@ -49,15 +57,13 @@ class Renderer:
 
     def render(self, query: Query, table: str) -> str | Failure:
         """The SQL of ``query`` on the table called ``table``, or a ``type_mismatch``."""
-        try:
-            return self.query(query, table)
-        except _Mismatch as mismatch:
-            return Failure("type_mismatch", str(mismatch))
-
-    def query(self, query: Query, table: str) -> str:
         folded = query.distinct or bool(query.group_by)
         items = ", ".join(self.item(item, folded) for item in query.select)
         sql = f"SELECT {'DISTINCT ' if query.distinct else ''}{items} FROM {identifier(table)}"
+        for leaf in leaves(query.where):
+            if isinstance(leaf, Like) and self.storage[leaf.column] == "number":
+                reason = f"LIKE on the number column {self._name[leaf.column]}"
+                return Failure("type_mismatch", reason)
         if query.where is not None:
             sql += f" WHERE {self.where(query.where)}"
         if query.group_by:
@@ -128,8 +134,6 @@ class Renderer:
                 not_ = " NOT" if negated else ""
                 return f"{self._name[column]} IS{not_} NULL"
             case Like(column, pattern, negated):
-                if self.storage[column] == "number":
-                    raise _Mismatch(f"LIKE on the number column {self._name[column]}")
                 not_ = "NOT " if negated else ""
                 return f"{self.folded(column)} {not_}LIKE {text_literal(pattern)}"
             case In(column, values, negated):
@@ -159,17 +163,13 @@ class Renderer:
         if not texts:
             listed = ", ".join(number_text(value) for value in numbers)
             return f"{self.numeric(column)} {not_}IN ({listed})"
-        parts = []
+        name = self._name[column]
+        listed = ", ".join(text_literal(value) for value in texts)
+        either = f"coalesce(lower(CAST({name} AS VARCHAR)) IN ({listed}), FALSE)"
         if numbers:
             listed = ", ".join(number_text(value) for value in numbers)
-            parts.append(f"coalesce({self.numeric(column)} IN ({listed}), FALSE)")
-        if texts:
-            listed = ", ".join(text_literal(value) for value in texts)
-            name = self._name[column]
-            parts.append(f"coalesce(lower(CAST({name} AS VARCHAR)) IN ({listed}), FALSE)")
-        joined = "(" + " OR ".join(parts) + ")"
-        present = f"{self._name[column]} IS NOT NULL"
-        return f"({present} AND {not_}{joined})"
+            either = f"coalesce({self.numeric(column)} IN ({listed}), FALSE) OR {either}"
+        return f"({name} IS NOT NULL AND {not_}({either}))"
 
     def between(self, column: int, low: str, high: str, negated: bool) -> str:
         not_ = "NOT " if negated else ""
