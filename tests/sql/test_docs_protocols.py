@@ -11,6 +11,7 @@ import pytest
 from harness.data.records import Table
 from harness.protocols import EXECUTION
 from harness.schema.execution import FailureKind
+from harness.sql.failures import Failure
 from harness.sql.read.reader import Reader
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "protocols.md").read_text(encoding="utf-8")
@@ -35,6 +36,6 @@ def test_the_page_has_a_section_for_every_protocol_and_its_version() -> None:
     ["no_query", "not_select", "syntax", "unknown_table", "unknown_column", "unsupported"],
 )
 def test_the_examples_fail_as_they_say(kind: str) -> None:
-    failure = Reader().read(EXAMPLES[kind], TABLE).failure
-    assert failure is not None
+    failure = Reader().read(EXAMPLES[kind], TABLE)
+    assert isinstance(failure, Failure)
     assert failure.kind == kind

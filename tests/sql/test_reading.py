@@ -10,6 +10,7 @@ import pytest
 
 from harness.data.records import Table
 from harness.data.sources.wikisql import load_split
+from harness.sql.failures import Failure
 from harness.sql.query import Comparison, Item, Query, conjunction, to_logical_form
 from harness.sql.read.reader import Reader
 
@@ -26,14 +27,14 @@ TABLE = Table(
 
 def read(text: str, table: Table = TABLE) -> Query:
     reading = Reader().read(text, table)
-    assert reading.query is not None, reading
-    return reading.query
+    assert isinstance(reading, Query), reading
+    return reading
 
 
 def kind(text: str, table: Table = TABLE) -> str:
     reading = Reader().read(text, table)
-    assert reading.failure is not None, reading
-    return reading.failure.kind
+    assert isinstance(reading, Failure), reading
+    return reading.kind
 
 
 def query(sel: int, agg: str = "", *conds: tuple[int, str, str]) -> Query:
@@ -175,8 +176,7 @@ def test_what_cannot_be_read_is_a_named_failure(text: str, expected: str) -> Non
 
 def test_the_first_of_several_statements_counts() -> None:
     text = "SELECT Player FROM 1-10015132-11 WHERE Pts > 3; SELECT Pts FROM 1-10015132-11"
-    reading = Reader().read(text, TABLE)
-    assert reading.query == PLAYER_OVER_3
+    assert Reader().read(text, TABLE) == PLAYER_OVER_3
 
 
 def test_a_literal_that_swallows_a_condition_is_refused() -> None:
@@ -226,7 +226,7 @@ def read_back(step: int) -> tuple[Counter, Counter]:
         if aside or number % step:
             continue
         table = split.tables[split.examples[row["i"]].table_id]
-        found = reader.read(row["text"], table).query
+        found = reader.read(row["text"], table)
         wanted = row.get("query", preds[row["i"]]["query"])
         good = found is None if row["expect"] == "error" else same_structure(found, wanted)
         total[row["kind"]] += 1

@@ -15,11 +15,12 @@ from harness.sql.query import (
     IsNull,
     Item,
     Like,
+    Or,
     Order,
     Query,
     Where,
     conjunction,
-    disjunction,
+    joined,
 )
 from harness.sql.read.dialect import read_dialect
 from harness.sql.read.reader import Reader, read_quickly
@@ -69,7 +70,7 @@ def comparisons(values: st.SearchStrategy[str]) -> st.SearchStrategy[Where]:
 def conditions(values: st.SearchStrategy[str]) -> st.SearchStrategy[Where | None]:
     leaf = comparisons(values)
     flat = st.lists(leaf, min_size=2, max_size=3)
-    either = flat.map(disjunction)
+    either = flat.map(lambda parts: joined(Or, parts))
     both = st.lists(st.one_of(leaf, either), min_size=1, max_size=3).map(conjunction)
     return st.one_of(st.none(), leaf, either, both)
 
@@ -103,14 +104,14 @@ def wikisql(values: st.SearchStrategy[str]) -> st.SearchStrategy[Query]:
 
 def either_empty(left: int, right: int) -> Query:
     """``left IN ('') OR right IN ('')``: what stands between the outer quotes is no literal."""
-    where = disjunction([In(left, ("",)), In(right, ("",))])
+    where = joined(Or, [In(left, ("",)), In(right, ("",))])
     return Query((Item(None, "COUNT"),), where)
 
 
 def check(spelling: str, query: Query) -> None:
     text = SPELLINGS[spelling](query, TABLE)
     reading = Reader().read(text, TABLE)
-    assert reading.query == query, (text, reading)
+    assert reading == query, (text, reading)
 
 
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,7 +8,6 @@
 - `strict.py` - whether a text needs repair
 - `hardened.py` - test-suite accuracy on perturbed tables
 - `perturb.py` - the perturbed copies of a table
-- `column_values.py` - new values for a column
 - `summary.py` - rates of a split
 - `answer.py` - one text on one table
 - `selftest.py` - known answers, graded

@@ -64,17 +64,16 @@ def correct(outcome: Outcome, gold: Outcome) -> bool:
 
 def _answer(executor: Executor, reader: Reader, number: int, text: str) -> Outcome:
     reading = reader.read(text, executor.tables[number])
-    if reading.query is None:
-        failure = reading.failure or Failure("syntax")
-        return Outcome(None, None, failure.kind, failure.detail)
-    task = Task(number, reading.query)
+    if isinstance(reading, Failure):
+        return Outcome(None, None, reading.kind, reading.detail)
+    task = Task(number, reading)
     sql = executor.sql(task)
     if isinstance(sql, Failure):
         return Outcome(None, None, sql.kind, sql.detail)
     result = executor.run_alone(task)
     if isinstance(result, Failure):
         return Outcome(sql, None, result.kind, result.detail)
-    return Outcome(sql, _respelled(result.rows, reading.query, executor.tables[number]), None)
+    return Outcome(sql, _respelled(result.rows, reading, executor.tables[number]), None)
 
 
 def _respelled(

@@ -2,8 +2,8 @@
 
 Queries that agree on the original table -> whether they agree on all K copies. The definition:
 
-- :class:`harness.sql.grade.perturb.Copies` (perturb.py) makes copy number 0..K-1 of the table,
-  seeded by table and gold, with new values from column_values.py.
+- :class:`harness.sql.grade.perturb.Copies` makes copy number 0..K-1 of the table, seeded by table
+  and gold.
 - Gold and the prediction run on each copy; their results are compared by ``equal_results``
   (equality.py), as on the original table.
 - The prediction passes when the results are equal on every copy. A copy on which gold is

@@ -121,34 +121,23 @@ def read_structured(query: Any, table: Table) -> LogicalForm | Failure:
     Stricter than the official evaluator, which takes Python's negative indices and booleans;
     its own verdict on such a query is official.py's.
     """
-    if not isinstance(query, dict):
-        return _malformed(f"expected an object, got {query!r:.60}")
-    sel, agg, conds = query.get("sel"), query.get("agg"), query.get("conds")
     width = len(table.header)
-    if not _index(sel, width):
-        return _malformed(f"sel must be a column 0..{width - 1}, got {sel!r:.60}")
-    if not _index(agg, len(AGGREGATIONS)):
-        return _malformed(f"agg must be 0..{len(AGGREGATIONS) - 1}, got {agg!r:.60}")
-    if not isinstance(conds, list) or len(conds) > _MAX_CONDITIONS:
-        return _malformed(f"conds must be a list, got {conds!r:.60}")
-    found = []
-    for cond in conds:
-        if not isinstance(cond, list) or len(cond) != 3:
-            return _malformed(f"a condition is [column, operator, value], got {cond!r:.60}")
-        column, operator, value = cond
-        if not _index(column, width):
-            return _malformed(f"condition column must be 0..{width - 1}, got {column!r:.60}")
-        if not _index(operator, len(OPERATORS)):
-            return _malformed(f"operator must be 0..{len(OPERATORS) - 1}, got {operator!r:.60}")
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            return _malformed(f"value must be a text or a number, got {value!r:.60}")
-        found.append(Condition(column, operator, value))
-    return LogicalForm(sel, agg, tuple(found))  # type: ignore[arg-type]
+    match query:
+        case {"sel": int() as sel, "agg": int() as agg, "conds": list() as conds} if (
+            _index(sel, width) and _index(agg, len(AGGREGATIONS)) and len(conds) <= _MAX_CONDITIONS
+        ):
+            if all(_is_condition(cond, width) for cond in conds):
+                return LogicalForm(sel, agg, tuple(Condition(*cond) for cond in conds))
+    return Failure("malformed_query", f"{query!r:.60} is no query of {table.id}")
+
+
+def _is_condition(cond: Any, width: int) -> bool:
+    if not isinstance(cond, list) or len(cond) != 3:
+        return False
+    column, operator, value = cond
+    typed = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return typed and _index(column, width) and _index(operator, len(OPERATORS))
 
 
 def _index(value: Any, size: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < size
-
-
-def _malformed(detail: str) -> Failure:
-    return Failure("malformed_query", detail)

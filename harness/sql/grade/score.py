@@ -30,8 +30,7 @@ from harness.sql.grade.official import (
 )
 from harness.sql.grade.predictions import Prediction, read_structured
 from harness.sql.grade.strict import strict
-from harness.sql.query import from_logical_form, to_logical_form
-from harness.sql.read.reader import Reading
+from harness.sql.query import Query, from_logical_form, to_logical_form
 from harness.sql.run.batch import Rows
 from harness.sql.run.executor import Task
 
@@ -101,13 +100,13 @@ class _Grading:
         self.predictions = predictions
         self.progress = progress
         self.numbers = [gold.number_of[example.table_id] for example in examples]
-        # Per example: gold as it stands but for case; and the same query in another spelling.
+        # Which answers are gold as it stands but for case, and which the same query as gold.
         self.identical: list[bool] = []
-        self.same: list[bool] = []
+        self.same: set[int] = set()
 
     def scores(self, hardened: int) -> list[Score]:
         readings = [self.read(index) for index in range(len(self.examples))]
-        forms = [None if r.query is None else to_logical_form(r.query) for r in readings]
+        forms = [None if isinstance(r, Failure) else to_logical_form(r) for r in readings]
         self.identical = [
             form is not None and same_to_the_evaluator(form, example.gold)
             for form, example in zip(forms, self.examples, strict=True)
@@ -138,16 +137,14 @@ class _Grading:
             )
         ]
 
-    def read(self, index: int) -> Reading:
+    def read(self, index: int) -> Query | Failure:
         prediction = self.predictions[index]
         table = self.gold.tables[self.numbers[index]]
         if prediction.error:
-            return Reading(None, Failure("prediction_error", prediction.error[:200]))
+            return Failure("prediction_error", prediction.error[:200])
         if prediction.structured:
             found = read_structured(prediction.query, table)
-            if isinstance(found, Failure):
-                return Reading(None, found)
-            return Reading(from_logical_form(found), None)
+            return found if isinstance(found, Failure) else from_logical_form(found)
         return self.gold.reader.read(prediction.text or "", table)
 
     def official(self, index: int, form: LogicalForm | None) -> tuple[bool, bool]:
@@ -170,23 +167,21 @@ class _Grading:
             return False, lf
         return got == wanted, lf
 
-    def execute(self, readings: Sequence[Reading]) -> list[Rows | Failure]:
+    def execute(self, readings: Sequence[Query | Failure]) -> list[Rows | Failure]:
         results: list[Rows | Failure | None] = []
         tasks: dict[Task, list[int]] = {}
-        self.same = []
         for index, reading in enumerate(readings):
-            known: Rows | Failure | None = reading.failure
-            same = self.identical[index]
-            if reading.query is not None and not same:
-                storage = self.gold.executor.storage(self.numbers[index])
-                wanted = from_logical_form(self.examples[index].gold)
-                same = same_query(reading.query, wanted, storage)
-                if not same:
-                    tasks.setdefault(Task(self.numbers[index], reading.query), []).append(index)
-            if same:
-                known = self.gold.golds[index].result
-            self.same.append(same)
-            results.append(known)
+            if isinstance(reading, Failure):
+                results.append(reading)
+                continue
+            wanted = from_logical_form(self.examples[index].gold)
+            storage = self.gold.executor.storage(self.numbers[index])
+            if self.identical[index] or same_query(reading, wanted, storage):
+                self.same.add(index)
+                results.append(self.gold.golds[index].result)
+            else:
+                tasks.setdefault(Task(self.numbers[index], reading), []).append(index)
+                results.append(None)
         found = self.gold.executor.run(list(tasks), self.progress)
         for indices, result in zip(tasks.values(), found, strict=True):
             for index in indices:
@@ -222,25 +217,24 @@ class _Grading:
         return result
 
     def hardened(
-        self, readings: Sequence[Reading], ex: Sequence[bool | None], copies: int
+        self, readings: Sequence[Query | Failure], ex: Sequence[bool | None], copies: int
     ) -> list[bool | None]:
         """``ex`` on ``copies`` perturbed tables as well; what equals gold needs no run."""
         result = list(ex)
-        checked = [index for index, passed in enumerate(ex) if passed and not self.same[index]]
-        passes = []
-        for index in checked:
-            query = readings[index].query
-            assert query is not None
-            passes.append(Passed(self.examples[index], self.numbers[index], query))
-        agreed = agree_on_copies(self.gold.executor, passes, copies, self.progress)
-        for index, passed in zip(checked, agreed, strict=True):
+        passes = {
+            index: Passed(self.examples[index], self.numbers[index], query)
+            for index, query in enumerate(readings)
+            if ex[index] and index not in self.same and isinstance(query, Query)
+        }
+        agreed = agree_on_copies(self.gold.executor, list(passes.values()), copies, self.progress)
+        for index, passed in zip(passes, agreed, strict=True):
             result[index] = passed
         return result
 
-    def sql(self, index: int, reading: Reading) -> str | None:
-        if reading.query is None:
+    def sql(self, index: int, reading: Query | Failure) -> str | None:
+        if isinstance(reading, Failure):
             return None
-        sql = self.gold.executor.sql(Task(self.numbers[index], reading.query))
+        sql = self.gold.executor.sql(Task(self.numbers[index], reading))
         return None if isinstance(sql, Failure) else sql
 
 

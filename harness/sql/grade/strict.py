@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from harness.data.records import Table
@@ -79,11 +80,13 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
             yield from _nodes(part)
 
 
+@dataclass
 class _Scope:
-    def __init__(self, types: dict[str, str], aliases: set[str], table: str) -> None:
-        self.types = types
-        self.aliases = aliases
-        self.table = table
+    """What names mean in one statement: columns with their types, aliases, the table."""
+
+    types: dict[str, str]
+    aliases: set[str]
+    table: str
 
     def kind(self, node: dict[str, Any]) -> str | None:
         """The type of a column reference; None for anything else."""
@@ -113,17 +116,12 @@ class _Scope:
 
     def compared(self, operands: Sequence[dict[str, Any]]) -> bool:
         """Whether literals have the type of the column with which they are compared."""
-        kinds = {kind for operand in operands if (kind := self.kind(operand)) is not None}
-        for operand in operands:
-            literal = operand.get("literal")
-            if literal is None:
-                continue
-            is_text = literal["kind"] == "STRING"
-            if "text" in kinds and not is_text:
-                return False
-            if "real" in kinds and is_text and not is_plain_number(literal["text"]):
-                return False
-        return True
+        kinds = {self.kind(operand) for operand in operands}
+        literals = [found for operand in operands if (found := operand.get("literal")) is not None]
+        texts = [literal["text"] for literal in literals if literal["kind"] == "STRING"]
+        if "text" in kinds and len(texts) < len(literals):
+            return False
+        return "real" not in kinds or all(map(is_plain_number, texts))
 
     def called(self, node: dict[str, Any]) -> bool:
         """Whether a function has the argument type that DuckDB wants."""

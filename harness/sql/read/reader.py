@@ -11,7 +11,6 @@ counts. A text that cannot be read is a failure; nothing is guessed.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from harness.data.records import Table
 from harness.sql.column_names import Names
@@ -23,7 +22,6 @@ from harness.sql.read.statement import answer_block
 
 # A table id that is not quoted starts with a digit and is never an SQL name.
 _DIALECT_ONLY = re.compile(r"\bfrom\s+\d[\w.]*-", re.IGNORECASE)
-_FINAL = ("ambiguous",)
 # The one spelling that read_quickly takes, and headers that it must leave to the other readers.
 _HEAD = re.compile(
     r"\s{0,4}SELECT (?:(MAX|MIN|COUNT|SUM|AVG) )?([^\n'\"`]+?) FROM (\S+)"
@@ -39,14 +37,6 @@ _RISKY = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What was read from one prediction; exactly one of ``query`` and ``failure`` is None."""
-
-    query: Query | None
-    failure: Failure | None
-
-
 class Reader:
     """Reads texts; keeps the names of each table."""
 
@@ -60,53 +50,47 @@ class Reader:
             found = self._names[id(table)] = Names(table)
         return found
 
-    def read(self, text: str, table: Table) -> Reading:
+    def read(self, text: str, table: Table) -> Query | Failure:
         """The typed query of a model's answer about ``table``."""
         quick = len(text) <= statement.MAX_STATEMENT
         query = read_quickly(text, self.names(table)) if quick else None
         if query is not None:
-            return Reading(query, None)
+            return query
         # A lone surrogate can be neither stored nor sent, and no cell holds one.
         text = text.encode("utf-8", "replace").decode("utf-8")
         block = answer_block(text)
         other = statement.other_statement(block)
         if other == "WITH":
-            return _failed(Failure("unsupported", "WITH"))
+            return Failure("unsupported", "WITH")
         if other:
-            return _failed(Failure("not_select", f"a {other} statement"))
+            return Failure("not_select", f"a {other} statement")
         found = statement.statements(block)
         if not found:
-            return _failed(Failure("no_query", "no SELECT in the text"))
-        readings = []
+            return Failure("no_query", "no SELECT in the text")
+        failures = []
         for candidate in found:
-            readings.append(self._statement(candidate.statement, table))
-            if readings[-1].query is not None or candidate.certain:
-                return readings[-1]
-        first = readings[0]
-        if first.failure is not None and first.failure.kind in ("syntax", "unknown_column"):
-            return _failed(Failure("no_query", "only the word in a sentence"))
-        return first
-
-    def _statement(self, text: str, table: Table) -> Reading:
-        if len(text) > statement.MAX_STATEMENT:
-            return _failed(Failure("too_long", f"{len(text)} characters"))
-        names = self.names(table)
-        result = read_dialect(text, names)
-        if isinstance(result, Query):
-            return Reading(result, None)
-        if _DIALECT_ONLY.search(text) or result.kind in _FINAL:
-            return _failed(result)
-        # Imported on need: sqlglot takes longer to load than most files take to read.
-        from harness.sql.read.sqlglot_reader import read_sql
-
-        second = read_sql(text, names)
-        if isinstance(second, Query):
-            return Reading(second, None)
-        return _failed(result if second.kind == "syntax" else second)
+            reading = _read_statement(candidate.statement, self.names(table))
+            if isinstance(reading, Query) or candidate.certain:
+                return reading
+            failures.append(reading)
+        if failures[0].kind in ("syntax", "unknown_column"):
+            return Failure("no_query", "only the word in a sentence")
+        return failures[0]
 
 
-def _failed(failure: Failure) -> Reading:
-    return Reading(None, failure)
+def _read_statement(text: str, names: Names) -> Query | Failure:
+    if len(text) > statement.MAX_STATEMENT:
+        return Failure("too_long", f"{len(text)} characters")
+    result = read_dialect(text, names)
+    if isinstance(result, Query) or result.kind == "ambiguous" or _DIALECT_ONLY.search(text):
+        return result
+    # Imported on need: sqlglot takes longer to load than most files take to read.
+    from harness.sql.read.sqlglot_reader import read_sql
+
+    second = read_sql(text, names)
+    if isinstance(second, Failure) and second.kind == "syntax":
+        return result
+    return second
 
 
 def read_quickly(text: str, names: Names) -> Query | None:

@@ -75,12 +75,8 @@ def answer_block(text: str) -> str:
 
 def _without_reasoning(text: str) -> str:
     """The text after reasoning; where reasoning never ends, the text before it."""
-    low = text.lower()
-    end = low.rfind("</think>")
-    if end >= 0:
-        return text[end + len("</think>") :]
-    start = low.find("<think>")
-    return text if start < 0 else text[:start]
+    parts = re.split("</think>", text, flags=re.IGNORECASE)
+    return parts[-1] if len(parts) > 1 else re.split("<think>", text, flags=re.IGNORECASE)[0]
 
 
 def _json_answer(text: str) -> str:
@@ -146,13 +142,9 @@ def _certain(text: str, match: re.Match[str]) -> bool:
     if following and not _STATEMENT.search(text, match.end(), following.start()):
         # "the SELECT statement: SELECT …"
         return False
-    return match[0].isupper() or _starts_statement(text[: match.start()])
-
-
-def _starts_statement(before: str) -> bool:
-    """Whether a SELECT can start a statement after the text ``before`` it."""
-    line = before.rsplit("\n", 1)[-1].strip()
-    return not line or line[-1] in ":;`(>*-" or re.fullmatch(r"[\W\d]*", line) is not None
+    before = text[: match.start()].rsplit("\n", 1)[-1].strip()
+    starts = before[-1:] in ":;`(>*-" or re.fullmatch(r"[\W\d]*", before) is not None
+    return match[0].isupper() or starts
 
 
 def _cut(text: str, start: int) -> str:
@@ -191,7 +183,8 @@ def _continues(done: str, line: str, gap: bool) -> bool:
     """
     if done.endswith(";"):
         return False
-    if _UNFINISHED.search(done[-40:]) is not None or ("\n" in done and _open(done)):
+    opened = "\n" in done and done.count("(") > done.count(")")
+    if opened or _UNFINISHED.search(done[-40:]) is not None:
         return True
     if _QUESTION.match(line):
         return False
@@ -204,7 +197,3 @@ def _continues(done: str, line: str, gap: bool) -> bool:
     if not word.istitle() or done[:6].istitle():
         return not gap or word.isupper() or done[:6].islower() or word in _CLAUSES
     return word.lower() in _CLAUSES and re.search(r"[<>=]", line) is not None
-
-
-def _open(text: str) -> bool:
-    return text.count("(") > text.count(")")
