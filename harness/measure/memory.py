@@ -1,6 +1,6 @@
-"""Memory of one phase: a ``with`` block -> MLX's peak and the process's resident set.
+"""Memory of one phase: ``with`` blocks -> MLX's peak and the process's resident set.
 
-MLX's own peak is per process and cumulative, so it is reset when the block begins; what was
+MLX's own peak is per process and cumulative, so it is reset when a block begins; what was
 already allocated then counts, as it takes memory during the phase too. The resident set is
 sampled every 50 ms by a thread, with its value at the start. Each variant has a process of its
 own, so that no phase of another variant is in these numbers. Bytes throughout.
@@ -9,8 +9,7 @@ own, so that no phase of another variant is in these numbers. Bytes throughout.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from types import TracebackType
+from typing import Any
 
 import psutil
 
@@ -20,84 +19,66 @@ from harness.schema.variant_result import PhaseMemory
 SAMPLE_S = 0.05
 
 
-def joined(parts: Iterable[PhaseMemory | None]) -> PhaseMemory | None:
-    """The memory of a phase that came in several parts: the first start, the largest peaks.
-
-    Args:
-        parts: in the order of time, those of processes that were killed included; None is a part
-            that did not run.
-    """
-    ran = [part for part in parts if part is not None]
-    if not ran:
-        return None
-    peaks = {
-        name: max(getattr(part, name) for part in ran)
-        for name in ("mlx_peak_bytes", "rss_peak_bytes")
-    }
-    return ran[0].model_copy(update=peaks)
-
-
 class MemoryPhase:
-    """Measures the block it wraps; read ``measured`` afterwards.
+    """Measures the blocks that it wraps, one after the other, as one phase; see ``measured``."""
 
-    ::
-
-        with MemoryPhase() as phase:
-            train(...)
-        record(phase.measured)
-    """
-
-    def __init__(self, sample_s: float = SAMPLE_S) -> None:
-        self._sample_s = sample_s
+    def __init__(self) -> None:
         self._process = psutil.Process()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="memory-phase", daemon=True)
-        self._start = self._peak = self._active = 0
-        self._measured: PhaseMemory | None = None
+        self._running = False
+        self._ended: PhaseMemory | None = None
+
+    def go_on_from(self, earlier: Any) -> None:
+        """Count in what killed processes measured: the JSON of their ``so_far``, None for none."""
+        self._ended = None if earlier is None else PhaseMemory.model_validate(earlier)
 
     @property
     def measured(self) -> PhaseMemory:
-        """The phase's memory, also when the block raised.
+        """The phase's memory up to now, also when a block raised.
 
         Raises:
-            RuntimeError: the block has not ended.
+            RuntimeError: no block has begun.
         """
-        if self._measured is None:
-            raise RuntimeError("the phase has not ended; read `measured` after the with block")
-        return self._measured
+        if (memory := self.so_far) is None:
+            raise RuntimeError("the phase has not begun; read `measured` after the with block")
+        return memory
 
     @property
-    def so_far(self) -> PhaseMemory:
-        """The phase's memory up to now; once it has ended, all of it."""
-        if self._measured is not None:
-            return self._measured
-        return PhaseMemory(
+    def so_far(self) -> PhaseMemory | None:
+        """The first block's start and the largest peaks up to now; None if no block has begun."""
+        if not self._running:
+            return self._ended
+        now = PhaseMemory(
             mlx_peak_bytes=max(self._active, int(mx.get_peak_memory())),
             rss_start_bytes=self._start,
             rss_peak_bytes=max(self._peak, self._rss()),
             shared_process=False,
         )
+        if self._ended is None:
+            return now
+        peaks = {
+            name: max(getattr(self._ended, name), getattr(now, name))
+            for name in ("mlx_peak_bytes", "rss_peak_bytes")
+        }
+        return self._ended.model_copy(update=peaks)
 
     def __enter__(self) -> MemoryPhase:
         self._active = int(mx.get_active_memory())
         mx.reset_peak_memory()
         self._start = self._peak = self._rss()
+        self._running = True
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="memory-phase", daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._done.set()
         self._thread.join()
-        self._measured = self.so_far
+        self._ended, self._running = self.so_far, False
 
     def _rss(self) -> int:
         return int(self._process.memory_info().rss)
 
     def _watch(self) -> None:
-        while not self._done.wait(self._sample_s):
+        while not self._done.wait(SAMPLE_S):
             self._peak = max(self._peak, self._rss())

@@ -22,6 +22,7 @@ from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.disk.files import content_key, sha256_file, write_json
 from harness.errors import UserError
+from harness.measure.memory import MemoryPhase
 from harness.models.cpu.accelerate import Acceleration
 from harness.models.cpu.cross_entropy import split_for_loss
 from harness.models.load import LoadedModel
@@ -30,7 +31,7 @@ from harness.progress import ProgressCallback, silent
 from harness.schema.stage_results import Training
 from harness.sharding import Shard
 from harness.train.curve import Curve
-from harness.train.loop import PhaseMemories, TrainingHooks, TrainingJob, TrainingLoop
+from harness.train.loop import TrainingJob, TrainingLoop
 from harness.train.resume_state import StateStore, checkpoints_in, damaged_files
 from harness.train.trainable import apply_variant, remove_temporaries, save_adapter
 from harness.train.validate import mean_loss, validation_rows
@@ -60,8 +61,8 @@ def finetune(
     train: Sequence[TokenizedExample],
     valid: Sequence[TokenizedExample],
     out: Path,
-    seed: int,
-    progress: ProgressCallback | TrainingHooks = silent,
+    progress: ProgressCallback = silent,
+    kernels: Any = None,
 ) -> FinetuneResult:
     """Train ``variant`` on ``train`` and leave the tuned model in ``loaded.model``.
 
@@ -72,48 +73,47 @@ def finetune(
         valid: rows to choose the validation subset from.
         out: a folder for adapter, checkpoints and resume state. A finished training found there
             is loaded, an unfinished one is continued, if settings and data are the same.
-        seed: of adapter values, batch order, dropout and the validation subset.
-        progress: called after every iteration; :class:`TrainingHooks` bring the kernels as well.
+        progress: called after every iteration and every validation batch.
+        kernels: the kernel choice to compute with, as JSON; None, or what it does not know, is
+            chosen by measuring.
 
     Raises:
         UserError: an empty split, a loss that became NaN, no memory, a folder that cannot be
             written.
     """
     _require_rows(variant, train, valid)
-    hooks = progress if isinstance(progress, TrainingHooks) else TrainingHooks(progress)
     count = -1 if variant.val_batches == -1 else variant.val_batches * variant.batch_size
-    subset = validation_rows(valid, count, seed)
+    subset = validation_rows(valid, count, variant.seed)
     if not variant.trains:
-        return _base_only(loaded, variant, subset, hooks)
-    fingerprint = _fingerprint(loaded, variant, train, subset, seed)
+        return _base_only(loaded, variant, subset, progress, kernels)
+    fingerprint = _fingerprint(loaded, variant, train, subset)
     share = Shard.of_the_group()
     if share.rank == 0:
         remove_temporaries(out)
-    finished = read_result(out, fingerprint)
+    finished, damage = read_result(out, fingerprint)
     store, begun = _begun(out, fingerprint, finished is not None, share)
     if begun == _FINISHED and finished is None:
-        return _NOTHING_LEFT
-    if finished is None:
-        store.notes += _damage(out)
+        return _UNTRAINED
+    store.notes += damage
     earlier = finished or store.newest
     # What was chosen by measuring is kept: other kernels round otherwise.
-    chosen = earlier.acceleration if earlier is not None else hooks.kernels
+    chosen = earlier.acceleration if earlier is not None else kernels
     # Of a training that was finished already, the other ranks have gone by now.
     acceleration = _same_kernels(loaded, chosen, Shard() if begun == _FINISHED else share)
-    apply_variant(loaded.model, variant, seed)
+    apply_variant(loaded.model, variant)
     if finished is not None:
         loaded.model.load_weights(str(out / ADAPTER_FILE), strict=False)
         loaded.model.eval()
         return finished
-    job = TrainingJob(loaded.model, variant, loaded.base.id, out, train, subset, seed)
-    loop = TrainingLoop(job, store, hooks.progress, acceleration)
+    job = TrainingJob(loaded.model, variant, loaded.base.id, out, train, subset)
+    loop = TrainingLoop(job, store, progress, acceleration)
     loop.run()
     result = FinetuneResult(
         curve=loop.curve.points,
         wall_s=loop.elapsed_s(),
         checkpoints=[checkpoint.iteration for checkpoint in checkpoints_in(out)],
-        train=loop.memory.of("train"),
-        validation=loop.memory.of("validate"),
+        train=loop.memory["train"].so_far,
+        validation=loop.memory["validate"].so_far,
         adapter=out,
         resumed_from=loop.resumed_from,
         overhead_s=loop.overhead_s,
@@ -129,7 +129,7 @@ def finetune(
 
 
 _FINISHED = -1
-_NOTHING_LEFT = FinetuneResult(
+_UNTRAINED = FinetuneResult(
     curve=[],
     wall_s=0.0,
     resumed_from=None,
@@ -139,7 +139,7 @@ _NOTHING_LEFT = FinetuneResult(
     notes=[],
     adapter=None,
 )
-"""What a rank returns where the first one finds its training finished."""
+"""Of a rank where the first one finds its training finished, and of `base` before validation."""
 
 
 def _begun(out: Path, fingerprint: str, finished: bool, share: Shard) -> tuple[StateStore, int]:
@@ -171,9 +171,9 @@ def _same_kernels(loaded: LoadedModel, chosen: Any, share: Shard) -> Any:
     """Accelerate as the first rank does, which alone measures."""
     if share.rank > 0:
         chosen = share.gather(None)[0]
-        return loaded.accelerate(chosen, hold=False).to_json()
     acceleration = loaded.accelerate(chosen, hold=False).to_json()
-    share.gather(acceleration)
+    if share.rank == 0:
+        share.gather(acceleration)
     return acceleration
 
 
@@ -189,27 +189,27 @@ def _require_rows(
 
 
 def _base_only(
-    loaded: LoadedModel, variant: Variant, subset: Sequence[TokenizedExample], hooks: TrainingHooks
+    loaded: LoadedModel,
+    variant: Variant,
+    subset: Sequence[TokenizedExample],
+    progress: ProgressCallback,
+    kernels: Any,
 ) -> FinetuneResult:
     started = time.perf_counter()
-    acceleration = _same_kernels(loaded, hooks.kernels, Shard.of_the_group())
-    apply_variant(loaded.model, variant, seed=0)
-    label, curve, memory = f"validate {variant.name}", Curve(), PhaseMemories()
-    with memory.phase("validate"):
+    acceleration = _same_kernels(loaded, kernels, Shard.of_the_group())
+    apply_variant(loaded.model, variant)
+    label, curve = f"validate {variant.name}", Curve()
+    with MemoryPhase() as memory:
         split = split_for_loss(loaded.model, Acceleration.from_json(acceleration).loss)
-        loss = mean_loss(loaded.model, subset, variant.batch_size, hooks.progress, label, split)
+        loss = mean_loss(loaded.model, subset, variant.batch_size, progress, label, split)
     curve.close(0, loss)
-    return FinetuneResult(
-        curve=curve.points,
-        wall_s=time.perf_counter() - started,
-        resumed_from=None,
-        checkpoints=[],
-        train=None,
-        validation=memory.of("validate"),
-        notes=[],
-        adapter=None,
-        acceleration=acceleration,
-    )
+    measured = {
+        "curve": curve.points,
+        "wall_s": time.perf_counter() - started,
+        "validation": memory.measured,
+        "acceleration": acceleration,
+    }
+    return _UNTRAINED.model_copy(update=measured)
 
 
 def _fingerprint(
@@ -217,13 +217,12 @@ def _fingerprint(
     variant: Variant,
     train: Sequence[TokenizedExample],
     subset: Sequence[TokenizedExample],
-    seed: int,
 ) -> str:
     """Equal for two trainings only if they would leave the same bytes."""
     return content_key(
         "finetune-1",
         loaded.base.sha256,
-        variant.training_config() | {"seed": seed},
+        variant.training_config(),
         [(row.tokens, row.prompt_length) for row in train],
         [row.tokens for row in subset],
         mx.distributed.init().size(),
@@ -241,32 +240,24 @@ def _write_result(
     write_json(out / RESULT, {"fingerprint": fingerprint, "files": files} | record)
 
 
-def _damage(out: Path) -> list[str]:
-    """What is wrong with the result of a finished training in ``out``, in words."""
-    try:
-        checksums = json.loads((out / RESULT).read_text(encoding="utf-8"))["files"]
-        damaged = damaged_files(out, checksums)
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return [f"{out / RESULT} is damaged: trained again"]
-    return [f"{out / name} is damaged (checksum): trained again" for name in damaged]
-
-
-def read_result(out: Path, fingerprint: str | None = None) -> FinetuneResult | None:
-    """The result of a finished training in ``out`` (wherever it lies now), else None.
+def read_result(
+    out: Path, fingerprint: str | None = None
+) -> tuple[FinetuneResult | None, list[str]]:
+    """The result of a finished training in ``out``, if it is whole, and what is damaged, in words.
 
     Args:
-        out: the adapter folder, or a copy of it.
+        out: the adapter folder, wherever it lies now.
         fingerprint: if given, a result of other settings or data counts as none.
     """
     try:
         record = json.loads((out / RESULT).read_text(encoding="utf-8"))
+        if damaged := damaged_files(out, record.pop("files")):
+            return None, [f"{out / name} is damaged (checksum): trained again" for name in damaged]
         if fingerprint not in (None, record.pop("fingerprint")):
-            return None
-        if not (out / ADAPTER_FILE).is_file() or damaged_files(out, record.pop("files", {})):
-            return None
+            return None, []
         checkpoints = [checkpoint.iteration for checkpoint in checkpoints_in(out)]
-        return FinetuneResult(checkpoints=checkpoints, adapter=out, **record)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return FinetuneResult(checkpoints=checkpoints, adapter=out, **record), []
+    except FileNotFoundError:
+        return None, []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, [f"{out / RESULT} is damaged: trained again"]

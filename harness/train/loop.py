@@ -20,11 +20,10 @@ from typing import Any
 from harness.backend import mx, nn
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
-from harness.measure.memory import MemoryPhase, joined
+from harness.measure.memory import MemoryPhase
 from harness.models.cpu.accelerate import Acceleration
 from harness.models.cpu.cross_entropy import split_for_loss
 from harness.progress import ProgressCallback, silent
-from harness.schema.variant_result import PhaseMemory
 from harness.train.batches import BatchIterator, Schedule
 from harness.train.curve import Curve, reports_at, validates_at
 from harness.train.mlx_lm_trainer import errors_explained, train_with_mlx_lm
@@ -40,46 +39,6 @@ _STATE_SHARE = 50
 
 
 @dataclass(frozen=True)
-class TrainingHooks:
-    """What surrounds a training: who is notified, and what was decided before it."""
-
-    progress: ProgressCallback = silent
-    """Called after every iteration and every validation batch."""
-    kernels: Any = None
-    """The kernel choice to compute with; None, or what it does not know, is chosen by measuring."""
-
-
-class PhaseMemories:
-    """Memory of the phases ``train`` and ``validate``, which alternate."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, list[MemoryPhase]] = {"train": [], "validate": []}
-        self._earlier: dict[str, PhaseMemory | None] = {}
-
-    def phase(self, name: str) -> MemoryPhase:
-        """The next part of a phase; enter it."""
-        part = MemoryPhase()
-        self._parts[name].append(part)
-        return part
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take over what :meth:`state` said of the processes that were killed."""
-        self._earlier = {
-            name: None if memory is None else PhaseMemory.model_validate(memory)
-            for name, memory in state.items()
-        }
-
-    def of(self, name: str) -> PhaseMemory | None:
-        """The memory of a phase so far; None where it did not run."""
-        return joined([self._earlier.get(name), *(part.so_far for part in self._parts[name])])
-
-    def state(self) -> dict[str, Any]:
-        """JSON to keep with a resume state."""
-        found = {name: self.of(name) for name in self._parts}
-        return {name: memory and memory.model_dump() for name, memory in found.items()}
-
-
-@dataclass(frozen=True)
 class TrainingJob:
     """What is trained, on which rows, and where it is saved."""
 
@@ -91,7 +50,6 @@ class TrainingJob:
     train: Sequence[TokenizedExample]
     subset: Sequence[TokenizedExample]
     """The rows to validate on."""
-    seed: int
 
 
 class TrainingLoop:
@@ -109,7 +67,8 @@ class TrainingLoop:
             acceleration: JSON of the kernel choice that the model computes with.
         """
         variant = job.variant
-        self.memory = PhaseMemories()
+        self.memory = {"train": MemoryPhase(), "validate": MemoryPhase()}
+        """Memory of the two phases, which alternate."""
         self.overhead_s = 0.0
         self.step_s = 0.0
         self._job = job
@@ -128,7 +87,7 @@ class TrainingLoop:
         self._lengths = tuple(len(row.tokens) for row in job.train)
         self._batches = BatchIterator(
             job.train,
-            Schedule(self._lengths, variant.batch_size, job.seed),
+            Schedule(self._lengths, variant.batch_size, variant.seed),
             variant.grad_accumulation_steps,
             variant.mask_prompt,
             variant.max_seq_length,
@@ -168,7 +127,7 @@ class TrainingLoop:
         """Note that a batch is ready and mlx-lm's step begins."""
         if not self._trains:
             self._trains = True
-            self._training.enter_context(self.memory.phase("train"))
+            self._training.enter_context(self.memory["train"])
         now = time.perf_counter()
         self.overhead_s += now - self._mark
         self._mark = now
@@ -221,7 +180,7 @@ class TrainingLoop:
             size = self._variant.batch_size
             self._training.close()
             self._trains = False
-            with self.memory.phase("validate"):
+            with self.memory["validate"]:
                 loss = mean_loss(
                     self._model, self._job.subset, size, self._progress, label, self._split
                 )
@@ -231,10 +190,8 @@ class TrainingLoop:
         self.curve.close(done, loss)
 
     def _state_is_due(self, done: int) -> bool:
-        if done == 0:
-            return False
         pause = max(STATE_EVERY_S, _STATE_SHARE * self._save_cost_s)
-        return time.perf_counter() - self._saved >= pause
+        return done > 0 and time.perf_counter() - self._saved >= pause
 
     def _save_state(self, done: int) -> None:
         """Save a resume state, if this is a boundary of gradient accumulation.
@@ -245,9 +202,9 @@ class TrainingLoop:
         if not boundary or done == self._variant.iters:
             return
         begun = time.perf_counter()
-        state = ResumeState(
-            done, self.curve.state(), self.elapsed_s(), self._acceleration, self.memory.state()
-        )
+        parts = {name: phase.so_far for name, phase in self.memory.items()}
+        memory = {name: part and part.model_dump() for name, part in parts.items()}
+        state = ResumeState(done, self.curve.state(), self.elapsed_s(), self._acceleration, memory)
         self._store.save(self._model, self._optimizer, state)
         self._saved = time.perf_counter()
         self._save_cost_s = self._saved - begun
@@ -256,7 +213,8 @@ class TrainingLoop:
         self._store.restore(self._model, self._optimizer)
         self.curve = Curve.restored(state.curve, self._variant.grad_accumulation_steps)
         self._earlier_s = state.elapsed_s
-        self.memory.restore(state.memory)
+        for name, phase in self.memory.items():
+            phase.go_on_from(state.memory[name])
         self.resumed_from = self._batches.start = state.iteration
 
     def _diverged(self, loss: float, iteration: int) -> UserError:

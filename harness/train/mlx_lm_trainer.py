@@ -8,7 +8,7 @@ where that costs time) is held off for the length of the call. Written against m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,16 @@ def train_with_mlx_lm(
         clear_cache_threshold=variant.clear_cache_threshold,
     )
     with ExitStack() as during, ExitStack() as until_first_batch:
-        during.enter_context(_without_display(trainer))
-        during.enter_context(_block_class_restored(model))
+        during.enter_context(_replaced(trainer, "TrainUI", _NoDisplay))
+        # mlx-lm's `grad_checkpoint` patches the class of the blocks for good.
+        block = type(model.layers[0])
+        during.enter_context(_replaced(block, "__call__", block.__call__))
         if backend_name() == "cpu":
-            until_first_batch.enter_context(_compiling_nothing())
+            # A step compiled anew for every width of batch took 4 to 20% more processor time than
+            # one never compiled (SmolLM2-135M, batch 4), and the same time where the width repeats.
+            # Functions that are compiled already, such as mlx-lm's swiglu, stay so.
+            plain = _replaced(mx, "compile", lambda function, **_: function)
+            until_first_batch.enter_context(plain)
 
         def iterate_batches(**settings: Any) -> Iterator[tuple[mx.array, ...]]:
             until_first_batch.close()  # by now the step function exists
@@ -97,17 +103,11 @@ def errors_explained(variant: Variant, longest: int) -> Iterator[None]:
         ) from error
 
 
-class _NoDisplay:
+class _NoDisplay(nullcontext[Any]):
     """Takes the place of mlx-lm's TrainUI, which prints on standard output."""
 
     def __init__(self, total_iters: int, rank: int = 0) -> None:
-        pass
-
-    def __enter__(self) -> _NoDisplay:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        pass
+        super().__init__(self)
 
     def advance(self) -> None:
         """One iteration is done."""
@@ -117,39 +117,11 @@ class _NoDisplay:
 
 
 @contextmanager
-def _without_display(trainer: Any) -> Iterator[None]:
-    display = trainer.TrainUI
-    trainer.TrainUI = _NoDisplay
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Give an attribute of a module or class another value for the length of the block."""
+    original = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        trainer.TrainUI = display
-
-
-@contextmanager
-def _block_class_restored(model: nn.Module) -> Iterator[None]:
-    """Undo mlx-lm's ``grad_checkpoint``: it patches the class of the blocks for good."""
-    kind = type(model.layers[0])
-    original = kind.__call__
-    try:
-        yield
-    finally:
-        if kind.__call__ is not original:
-            kind.__call__ = original
-
-
-@contextmanager
-def _compiling_nothing() -> Iterator[None]:
-    """Keep ``train`` from compiling its step.
-
-    On the CPU a step compiled anew for every width of batch took 4 to 20% more processor time than
-    one never compiled (SmolLM2-135M, batch 4), and the same time where the width repeats. Functions
-    that are compiled already, such as mlx-lm's swiglu, stay so.
-    """
-    module: Any = mx
-    original = module.compile
-    module.compile = lambda function, **_: function
-    try:
-        yield
-    finally:
-        module.compile = original
+        setattr(owner, name, original)

@@ -27,7 +27,7 @@ _OPTIMIZERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def apply_variant(model: nn.Module, variant: Variant, seed: int) -> None:
+def apply_variant(model: nn.Module, variant: Variant) -> None:
     """Freeze the base and add what the variant trains; a ``base`` variant only freezes.
 
     Seeds MLX's generator first, so that adapters start from the same values in every run.
@@ -35,7 +35,7 @@ def apply_variant(model: nn.Module, variant: Variant, seed: int) -> None:
     Raises:
         UserError: ``lora_parameters.keys`` match no layer, or ``resume_adapter_file`` does not fit.
     """
-    mx.random.seed(seed)
+    mx.random.seed(variant.seed)
     parameters = variant.lora_parameters.model_dump()
     try:
         make_trainable(model, variant.fine_tune_type, variant.num_layers, parameters)

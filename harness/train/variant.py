@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
 
 from harness.errors import unknown
 from harness.models.quantize import QuantizeSpec
@@ -119,7 +119,8 @@ class Variant(BaseModel):
     max_seq_length: Annotated[int, Field(ge=2)] = 2048
     grad_accumulation_steps: Positive = 1
     grad_checkpoint: bool = False
-    clear_cache_threshold: Annotated[int, Field(ge=0)] = 0
+    clear_cache_threshold: ByteSize = ByteSize(0)
+    """Bytes, or mlx-lm's notation: ``8GB``, ``512M`` (powers of 1000)."""
     mask_prompt: bool = False
     """Train on SQL + stop token only; evaluation reports both losses whatever this says."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -136,20 +137,6 @@ class Variant(BaseModel):
         # mlx-lm slices layers[-max(n, 0):], so that 0 would silently mean all of them.
         if value == 0:
             raise ValueError("must be 1 or more, or -1 for all")
-        return value
-
-    @field_validator("clear_cache_threshold", mode="before")
-    @classmethod
-    def _size(cls, value: Any) -> Any:
-        """mlx-lm's size notation: ``8GB``, ``512M`` (powers of 1000)."""
-        if isinstance(value, str):
-            digits = value.strip().upper().removesuffix("B")
-            scale = {"K": 10**3, "M": 10**6, "G": 10**9}.get(digits[-1:], 1)
-            number = digits[:-1] if scale > 1 else digits
-            try:
-                return int(float(number) * scale)
-            except ValueError:
-                raise ValueError("must be bytes, or a number with K, M or G") from None
         return value
 
     @field_validator("optimizer_config")

@@ -30,8 +30,6 @@ from harness.train.variant import (
     refuse_dora_bits,
 )
 
-__all__ = ["FOLDER", "Variant", "check_against", "load_variants", "shipped"]
-
 FOLDER = FIXTURES / "variants"
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -66,11 +64,11 @@ _Loader.add_implicit_resolver(
 
 def shipped() -> list[str]:
     """Names of the variants in fixtures/variants, in alphabetical order."""
-    return sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in _files())
+    return sorted(map(_shipped_name, FOLDER.rglob("*.yaml")))
 
 
-def _files() -> list[Path]:
-    return [path for path in FOLDER.rglob("*.yaml") if path.is_file()]
+def _shipped_name(path: Path) -> str:
+    return path.relative_to(FOLDER).with_suffix("").as_posix()
 
 
 def load_variants(
@@ -129,7 +127,7 @@ def _user_file(word: str, known: Sequence[str]) -> tuple[str, Path]:
         raise UserError(f"variant file {word} does not exist. Shipped: {', '.join(known)}.")
     path = path.resolve()
     if path.is_relative_to(FOLDER):
-        return path.relative_to(FOLDER).with_suffix("").as_posix(), path
+        return _shipped_name(path), path
     if path.stem in known or path.stem == "all":
         raise UserError(
             f"variant file {word} is named {path.stem!r} by its stem, as is a shipped variant. "
@@ -140,13 +138,11 @@ def _user_file(word: str, known: Sequence[str]) -> tuple[str, Path]:
 
 def _typed(key: str, text: str) -> Any:
     """The YAML value of ``--set KEY=TEXT``, once the key is known to exist."""
-    section, _, rest = key.partition(".")
+    section = key.partition(".")[0]
     if section in IGNORED_KEYS:
         instead = f" Use {_COMMAND_LINE[section]}." if section in _COMMAND_LINE else ""
         raise UserError(f"--set {key}: tunebench decides this itself.{instead}")
-    if rest and section not in _SECTIONS and section != "optimizer_config":
-        raise unknown("--set key", key, _settable())
-    if section in _OURS or (section != "optimizer_config" and key not in _settable()):
+    if section != "optimizer_config" and key not in _settable():
         raise unknown("--set key", key, _settable())
     try:
         return yaml.load(text, _Loader)
@@ -231,6 +227,8 @@ def _mistake(detail: Any) -> str:
         error = unknown("key", where if not section else last, set(allowed) - set(_OURS))
         return str(error).rstrip(".")
     text = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    if detail["type"].startswith("byte_size"):
+        text = "must be bytes, or a number with K, M or G"
     got = "" if isinstance(detail["input"], Mapping) else f"={detail['input']!r}"
     return f"{where}{got}: {text}" if where else text
 

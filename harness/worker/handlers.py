@@ -27,10 +27,9 @@ from harness.schema.variant_result import Record
 from harness.sharding import SINGLE_RANK, Shard
 from harness.train.estimate import estimate
 from harness.train.finetune import finetune
-from harness.train.loop import TrainingHooks
 from harness.worker import memory_advice
 from harness.worker.fused import measure_forms
-from harness.worker.resumable import KeptRows
+from harness.worker.resumable import kept_rows
 from harness.worker.state import ModelState, Parent
 
 
@@ -129,8 +128,8 @@ class Handlers:
                 train.examples,
                 valid.examples,
                 Path(request.work),
-                self.variant.seed,
-                TrainingHooks(self._parent.progress, self.state.kernels),
+                self._parent.progress,
+                self.state.kernels,
             )
         if result.adapter is not None:
             shutil.copytree(result.adapter, request.out, dirs_exist_ok=True)
@@ -148,13 +147,13 @@ class Handlers:
         loaded = self.state.model(request.adapter)
         rows = self.state.tokenized(self.state.examples(request.ids), loaded)
         with MemoryPhase() as phase:
-            kept = KeptRows(Path(request.work), self.state.kernels, phase)
+            kept = kept_rows(Path(request.work), self.state.kernels, phase)
             found = loss.evaluate(
                 loaded.model,
                 rows.examples,
                 BATCH_ROWS,
                 self._parent.progress,
-                kept.journal,
+                kept,
                 self._shard,
             )
         compat = loss.mlx_lm_compat(
@@ -168,7 +167,7 @@ class Handlers:
         )
         # Of each row its record's fields are sent: those of `mlx_lm_compat` stay here.
         return calls.Losses(
-            rows=found, truncated=rows.truncated, mlx_lm_compat=compat, memory=kept.memory()
+            rows=found, truncated=rows.truncated, mlx_lm_compat=compat, memory=phase.measured
         )
 
     def answers(self, request: calls.EvaluateRequest) -> calls.Answers:
@@ -192,15 +191,13 @@ class Handlers:
         shard: Shard,
     ) -> calls.Answers:
         with MemoryPhase() as phase:
-            kept = KeptRows(Path(work), self.state.kernels, phase)
-            found = generate.generate(
-                loaded, prompts, None, self._parent.progress, kept.journal, shard
-            )
+            kept = kept_rows(Path(work), self.state.kernels, phase)
+            found = generate.generate(loaded, prompts, None, self._parent.progress, kept, shard)
         rows = [
             calls.Answer(id=id, text=answer.text, tokens=answer.tokens)
             for id, answer in zip(ids, found, strict=True)
         ]
-        return calls.Answers(rows=rows, memory=kept.memory())
+        return calls.Answers(rows=rows, memory=phase.measured)
 
     def fuse(self, request: calls.FuseRequest) -> calls.Fused:
         """The tuned model in its forms, each measured on the parity subset."""

@@ -25,7 +25,7 @@ from harness.pipeline.preflight import check_writable
 from harness.pipeline.session import Session
 from harness.runs.checksums import write_checksums
 from harness.runs.store import read_run
-from harness.train.finetune import RESULT, _damage
+from harness.train.finetune import RESULT, read_result
 from harness.train.resume_state import StateStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +92,7 @@ def of_a_training(folder: Path) -> list[str]:
     assert not store._checkpoints_intact(
         {"checkpoints/0000001/adapters.safetensors": "0"}, state.name
     )
-    return [*store.notes, *_damage(folder / "work")]
+    return [*store.notes, *read_result(folder / "work")[1]]
 
 
 def of_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:

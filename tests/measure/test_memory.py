@@ -53,5 +53,5 @@ def test_a_phase_that_raises_is_measured_and_its_thread_ends() -> None:
 
 
 def test_asking_too_early_is_a_bug() -> None:
-    with pytest.raises(RuntimeError, match="has not ended"):
+    with pytest.raises(RuntimeError, match="has not begun"):
         _ = MemoryPhase().measured

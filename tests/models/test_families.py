@@ -117,7 +117,7 @@ def check_trains(base: BaseModel, name: str, cache: Cache, out: Path) -> None:
     loaded = load(packed)
     rows = rows_of(loaded)
     before = full_text(evaluate(loaded.model, rows)).loss
-    result = finetune(loaded, variant, rows, rows[:3], out, 0)
+    result = finetune(loaded, variant, rows, rows[:3], out)
     assert result.adapter is not None
     assert result.curve[-1].val_loss is not None
     tuned = full_text(evaluate(loaded.model, rows)).loss

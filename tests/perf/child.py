@@ -55,7 +55,7 @@ def _train_ours(variant: Any, loaded: Any, rows: Any, valid: Any) -> dict[str, A
     from harness.train.finetune import finetune
 
     with tempfile.TemporaryDirectory() as folder:
-        found = finetune(loaded, variant, rows, valid, Path(folder), 0)
+        found = finetune(loaded, variant, rows, valid, Path(folder))
     # The last row's window begins after the first iteration, which compiles.
     rate = found.curve[-1].tokens_per_s
     assert rate is not None
@@ -133,7 +133,7 @@ def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
     rows = [row.tokens[:TOKENS] for row in train.examples if len(row.tokens) >= TOKENS][:ROWS]
     if side == "ours":
         loaded.accelerate(hold=False)
-    apply_variant(loaded.model, held.variant, seed=0)
+    apply_variant(loaded.model, held.variant)
     chosen = None if loaded.acceleration is None else loaded.acceleration.loss
     split = split_for_loss(loaded.model, chosen)
     loaded.model.train()

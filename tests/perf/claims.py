@@ -57,7 +57,7 @@ def step(accelerated: bool) -> dict[str, Any]:
     batch = mx.array(rows)
     if accelerated:
         accelerate(loaded.model, hold=False)
-    apply_variant(loaded.model, holdings.variant, seed=0)
+    apply_variant(loaded.model, holdings.variant)
     loaded.model.train()
 
     def mean_loss(model: Any, tokens: Any) -> Any:

@@ -15,13 +15,13 @@ def adapter(folder: str) -> dict[str, Any]:
     from harness.train.finetune import finetune, read_result
 
     out = Path(folder)
-    if read_result(out) is None:
+    if read_result(out)[0] is None:
         held = holdings("lora")
         from harness.models.load import load
 
         loaded = load(held.base)
         rows, valid = held.training_rows(loaded)
-        finetune(loaded, held.variant, rows.examples, valid.examples, out, 0)
+        finetune(loaded, held.variant, rows.examples, valid.examples, out)
     return {"adapter": folder}
 
 

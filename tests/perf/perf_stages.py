@@ -31,7 +31,7 @@ def training(variant: str) -> dict[str, Any]:
     rows = [row.tokens[:TOKENS] for row in train.examples if len(row.tokens) >= TOKENS][:ROWS]
     batch = mx.array(rows)
     accelerate(model, hold=False)
-    apply_variant(model, held.variant, seed=0)
+    apply_variant(model, held.variant)
     model.train()
     inputs, targets = batch[:, :-1], batch[:, 1:].reshape(-1)
     backbone, head = model.model, model.model.embed_tokens.as_linear

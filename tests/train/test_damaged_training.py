@@ -43,8 +43,7 @@ def train(loader: Loader, short: Variant, rows: Rows, valid: Rows) -> Callable[.
             if label.startswith("fine-tune") and done == stop:
                 raise CutOffError
 
-        watch = training_loop.TrainingHooks(progress, kernels)
-        return finetune(loader(short), short, rows, valid, out, 0, watch)
+        return finetune(loader(short), short, rows, valid, out, progress, kernels)
 
     return run
 

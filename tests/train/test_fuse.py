@@ -45,7 +45,7 @@ def tuned(
             )
             out = tmp_path_factory.mktemp(variant.file_name)
             loaded = loader(variant)
-            finetune(loaded, variant, rows, valid, out, seed=0)
+            finetune(loaded, variant, rows, valid, out)
             found[name] = load(loaded.base, out)
             folders[name] = out
         return found[name]
@@ -111,6 +111,6 @@ def test_dora_on_a_half_precision_base_is_wider_than_the_base(
     keys = {"lora_parameters.keys": "[self_attn.q_proj]", "num_layers": 2}
     variant = make_variant("dora", iters=1, steps_per_eval=50, val_batches=1, **keys)
     base = load(resolve(str(half), cache))
-    finetune(base, variant, rows, valid, tmp_path / "adapter", seed=0)
+    finetune(base, variant, rows, valid, tmp_path / "adapter")
     size = fuse(load(base.base, tmp_path / "adapter"), tmp_path / "fused", dequantize=False)
     assert size.by_dtype["float32"] == 2 * 64 * 64 * 4

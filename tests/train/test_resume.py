@@ -77,11 +77,11 @@ def test_a_cut_off_run_ends_in_the_same_bytes(
 ) -> None:
     variant = make_variant("article/lora", iters=6, save_every=4, batch_size=4, **changes)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    expected = finetune(loader(variant), variant, rows, valid, whole, seed=0)
+    expected = finetune(loader(variant), variant, rows, valid, whole)
     for iteration in (2, 5):
         with pytest.raises(CutOffError):
-            finetune(loader(variant), variant, rows, valid, cut, 0, stop_at(iteration))
-    result = finetune(loader(variant), variant, rows, valid, cut, seed=0)
+            finetune(loader(variant), variant, rows, valid, cut, stop_at(iteration))
+    result = finetune(loader(variant), variant, rows, valid, cut)
     assert result.resumed_from == 4
     assert adapter(cut) == adapter(whole)
     assert without_times(result) == without_times(expected)
@@ -95,10 +95,10 @@ def test_a_cut_off_full_and_quantized_run_ends_in_the_same_bytes(
     for name in ("full", "article/qlora"):
         variant = make_variant(name, iters=3)
         whole, cut = tmp_path / f"{variant.file_name}-whole", tmp_path / variant.file_name
-        finetune(loader(variant), variant, rows, valid, whole, seed=0)
+        finetune(loader(variant), variant, rows, valid, whole)
         with pytest.raises(CutOffError):
-            finetune(loader(variant), variant, rows, valid, cut, 0, stop_at(2))
-        result = finetune(loader(variant), variant, rows, valid, cut, seed=0)
+            finetune(loader(variant), variant, rows, valid, cut, stop_at(2))
+        result = finetune(loader(variant), variant, rows, valid, cut)
         assert result.resumed_from == 1
         assert adapter(cut) == adapter(whole)
 
@@ -106,7 +106,7 @@ def test_a_cut_off_full_and_quantized_run_ends_in_the_same_bytes(
 def cut_after_two(loader: Loader, rows: Rows, valid: Rows, out: Path) -> Variant:
     variant = make_variant("article/lora", iters=4)
     with pytest.raises(CutOffError):
-        finetune(loader(variant), variant, rows, valid, out, 0, stop_at(3))
+        finetune(loader(variant), variant, rows, valid, out, stop_at(3))
     assert [f.name for f in sorted((out / "state").glob("*.safetensors"))] == [
         "state-0000001.safetensors",
         "state-0000002.safetensors",
@@ -138,10 +138,10 @@ def test_a_damaged_state_is_named_moved_aside_and_the_older_one_used(
     state.write_bytes(content)
     if damage == "gone":
         state.unlink()
-    result = finetune(loader(variant), variant, rows, valid, tmp_path / "cut", seed=0)
+    result = finetune(loader(variant), variant, rows, valid, tmp_path / "cut")
     assert result.resumed_from == 1
     assert "state-0000002.safetensors is damaged" in result.notes[0]
-    finetune(loader(variant), variant, rows, valid, tmp_path / "whole", seed=0)
+    finetune(loader(variant), variant, rows, valid, tmp_path / "whole")
     assert adapter(tmp_path / "cut") == adapter(tmp_path / "whole")
 
 
@@ -150,10 +150,10 @@ def test_a_state_of_other_settings_is_not_used(
 ) -> None:
     variant = cut_after_two(loader, rows, valid, tmp_path / "cut")
     other = variant.model_copy(update={"learning_rate": 2e-3})
-    result = finetune(loader(other), other, rows, valid, tmp_path / "cut", seed=0)
+    result = finetune(loader(other), other, rows, valid, tmp_path / "cut")
     assert result.resumed_from is None
     assert "other settings" in result.notes[0]
-    shorter = finetune(loader(variant), variant, rows[:-1], valid, tmp_path / "cut", seed=0)
+    shorter = finetune(loader(variant), variant, rows[:-1], valid, tmp_path / "cut")
     assert shorter.resumed_from is None
 
 
@@ -173,7 +173,7 @@ from harness.train.finetune import finetune
 variant = make_variant("article/lora", iters=60, steps_per_eval=20, save_every=5)
 loaded = load(resolve("tiny", Cache(Path(sys.argv[2]))))
 rows, valid = make_rows(21, 0), make_rows(9, 1)
-result = finetune(loaded, variant, rows, valid, Path(sys.argv[3]), 0)
+result = finetune(loaded, variant, rows, valid, Path(sys.argv[3]))
 print("resumed from", result.resumed_from)
 """
 

@@ -33,7 +33,7 @@ def test_mlx_lm_generate_loads_the_adapter_and_every_checkpoint(
 ) -> None:
     variant = make_variant(name, iters=2, save_every=1, steps_per_eval=50, val_batches=1)
     loaded = loader(variant)
-    finetune(loaded, variant, rows, valid, out, seed=0)
+    finetune(loaded, variant, rows, valid, out)
     for folder in (out, checkpoints_in(out)[0].path):
         command = [str(BIN / "mlx_lm.generate"), "--model", str(loaded.base.path)]
         command += ["--adapter-path", str(folder), "--prompt", "table: x", "--max-tokens", "3"]
@@ -53,7 +53,7 @@ from harness.models.resolve import resolve
 from harness.train.finetune import finetune
 variant = make_variant("article/lora", iters=6, batch_size=4)
 loaded = load(resolve("tiny", Cache(Path(sys.argv[3]))))
-finetune(loaded, variant, make_rows(21, 0), make_rows(9, 1), Path(sys.argv[4]), 0)
+finetune(loaded, variant, make_rows(21, 0), make_rows(9, 1), Path(sys.argv[4]))
 """
 
 
