@@ -12,6 +12,7 @@ gives plain batches in length order. Nothing is computed here.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -47,12 +48,12 @@ def length_batches(
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def pad(rows: Rows, fill: int = 0) -> NDArray[np.int32]:
-    """Rows as one matrix ``(rows, longest)``, filled with ``fill`` on the right.
+def pad(rows: Rows) -> NDArray[np.int32]:
+    """Rows as one matrix ``(rows, longest)``, filled with 0 on the right.
 
     Causal attention keeps what is filled in out of every real position.
     """
-    matrix = np.full((len(rows), max(map(len, rows), default=0)), fill, np.int32)
+    matrix = np.zeros((len(rows), max(map(len, rows), default=0)), np.int32)
     for position, row in enumerate(rows):
         matrix[position, : len(row)] = row
     return matrix
@@ -97,23 +98,18 @@ def shared_prefixes(rows: Rows, minimum: int = MIN_SHARED) -> list[SharedPrefix]
         length, longest first; equals keep input order.
     """
     order = sorted(range(len(rows)), key=lambda row: tuple(rows[row]))
-    groups: list[SharedPrefix] = []
-    members: list[int] = []
-    length = 0
+    groups: list[tuple[list[int], int]] = []
     for row in order:
-        joined = min(length, _common(rows[members[-1]], rows[row])) if members else 0
-        joined = min(joined, len(rows[row]) - 1)
-        saved = (len(members) - 1) * length
-        if members and joined >= minimum and len(members) * joined > saved:
+        own = len(rows[row]) - 1
+        members, length = groups[-1] if groups else ([], 0)
+        joined = min(length, own, _common(rows[members[-1]], rows[row])) if members else 0
+        if members and joined >= minimum and len(members) * joined > (len(members) - 1) * length:
             members.append(row)
-            length = joined
+            groups[-1] = (members, joined)
         else:
-            if members:
-                groups.append(_group(rows, members, length))
-            members, length = [row], len(rows[row]) - 1
-    if members:
-        groups.append(_group(rows, members, length))
-    return sorted(groups, key=lambda group: (-len(rows[group.rows[0]]), min(group.rows)))
+            groups.append(([row], own))
+    found = [_group(rows, members, length) for members, length in groups]
+    return sorted(found, key=lambda group: (-len(rows[group.rows[0]]), min(group.rows)))
 
 
 def plan(rows: Rows, batch_size: int, window_batches: int = WINDOW_BATCHES) -> list[PrefixWindow]:
@@ -170,7 +166,5 @@ def _group(rows: Rows, members: list[int], length: int) -> SharedPrefix:
 
 def _common(one: Sequence[int], two: Sequence[int]) -> int:
     """How many tokens the two start with in common."""
-    for position, (left, right) in enumerate(zip(one, two, strict=False)):
-        if left != right:
-            return position
-    return min(len(one), len(two))
+    pairs = zip(one, two, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -8,9 +8,9 @@ section 5). GPU use by others is not seen.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from types import TracebackType
 
 import psutil
 
@@ -27,59 +27,42 @@ COUNTED_TWICE = ("guest", "guest_nice")
 
 
 class Contention:
-    """Watches the block it wraps; ``contended``, ``others_share`` and ``wall_s`` hold afterwards,
-    also when the block raised.
+    """Watches the block it wraps; the properties hold afterwards, also when the block raised.
 
     Args:
         root: process whose descendants are our own; this process by default. A worker names the
             process that started it, so that its siblings are not taken for strangers.
-        threshold: share of the machine above which the block is contended.
     """
 
-    def __init__(self, root: int | None = None, threshold: float = THRESHOLD) -> None:
+    def __init__(self, root: int | None = None) -> None:
         self._root = os.getpid() if root is None else root
-        self._threshold = threshold
-        self._start = self._busy = self._own = 0.0
-        self._measured: tuple[float, float] | None = None
+        self._share: float | None = None
 
     @property
     def contended(self) -> bool:
         """Whether others took more than the threshold."""
-        return self.others_share > self._threshold
+        return self.others_share > THRESHOLD
 
     @property
     def others_share(self) -> float:
         """0..1 of the machine's CPU time; 0 where the clock's resolution shows nothing."""
-        return self._result()[0]
-
-    @property
-    def wall_s(self) -> float:
-        """How long the block took."""
-        return self._result()[1]
-
-    def _result(self) -> tuple[float, float]:
-        if self._measured is None:
+        if self._share is None:
             raise RuntimeError("the block has not ended; ask for its contention after it")
-        return self._measured
+        return self._share
 
     def __enter__(self) -> Contention:
         self._start = time.perf_counter()
         self._busy, self._own = _machine_busy_s(), _tree_busy_s(self._root)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         wall = time.perf_counter() - self._start
         own = max(0.0, _tree_busy_s(self._root) - self._own)
         others = max(0.0, _machine_busy_s() - self._busy - own)
         capacity = wall * (psutil.cpu_count() or 1)
         # The kernel counts in ticks of 10 ms: what amounts to a few of them proves nothing.
         share = others / capacity if others > RESOLUTION_S and capacity > 0 else 0.0
-        self._measured = (min(share, 1.0), wall)
+        self._share = min(share, 1.0)
 
 
 def _machine_busy_s() -> float:
@@ -103,10 +86,8 @@ def _tree_busy_s(root: int) -> float:
         return 0.0
     total = 0.0
     for one in tree:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             times = one.cpu_times()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        ended = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
-        total += times.user + times.system + ended
+            ended = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+            total += times.user + times.system + ended
     return total

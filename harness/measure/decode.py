@@ -1,10 +1,9 @@
 """Greedy decoding of several prompts at once: token rows -> one token a row a step.
 
 Runs on mlx-lm's models and batch caches, as ``mlx_lm.generate.BatchGenerator`` does, but computes
-beginnings that prompts share once (``prefixes.py``), never touches the log-probabilities that
-nobody asked for, and drops a row the moment its caller is done with it. Prompt positions get no
-vocabulary logits, nor does the last block run for them: MLX is lazy, and only the caches are
-evaluated.
+beginnings that prompts share once (``batch_plan.py``), takes no log-probabilities, and drops a row
+the moment its caller is done with it. Prompt positions get no vocabulary logits, nor does the last
+block run for them: MLX is lazy, and only the caches are evaluated.
 
 Stopping, text and order are the caller's (``generate.py``, ``speed.py``).
 """
@@ -20,14 +19,14 @@ import numpy as np
 
 from harness.backend import mx
 from harness.errors import UserError
-from harness.measure.batch_plan import PrefixWindow, Rows, pad, plan
+from harness.measure.batch_plan import Rows, pad, plan
 from harness.sharding import SINGLE_RANK, Shard
 
 PREFILL_TOKENS = 2048
 """Positions of each row in one forward pass of a long prompt."""
 
 _WINDOWS_A_RANK = 4
-# With fewer windows a rank, single batches are shared out: else one has a window more to do.
+"""With fewer windows a rank, single batches are shared out: else one rank has a window more."""
 
 CACHE_STEP = 64
 """Columns by which caches grow; mlx-lm's 256 would be mostly empty at the length of our prompts."""
@@ -42,20 +41,14 @@ class BatchDecoder:
     """The rows still decoding, their caches and the token each was fed last."""
 
     def __init__(self, model: Any, cache: list[Any], last: Sequence[int]) -> None:
-        """Go on from caches that hold all but the last token of every prompt.
-
-        Args:
-            model: an mlx-lm model in evaluation mode.
-            cache: one a layer, as :func:`decoders` fills them.
-            last: the last token of each prompt.
-        """
+        """Go on from a ``cache`` a layer of all but the ``last`` token of every prompt."""
         self._model = model
         self._cache = cache
-        self._inputs = mx.array(list(last))
+        self._inputs = mx.array(list(last))  # (rows,)
 
     def step(self) -> list[int]:
         """The most likely next token of each row, which is fed to it next time."""
-        logits = self._model(self._inputs[:, None], cache=self._cache)
+        logits = self._model(self._inputs[:, None], cache=self._cache)  # (rows, 1, vocabulary)
         self._inputs = mx.argmax(logits[:, -1, :], axis=-1)
         return [int(token) for token in np.array(self._inputs)]
 
@@ -71,7 +64,7 @@ class BatchDecoder:
         self._inputs = mx.concatenate([self._inputs, other._inputs])
         for layer, more in zip(self._cache, other._cache, strict=True):
             layer.extend(more)
-        other._cache.clear()  # its maker may still hold a reference
+        other._cache.clear()  # whatever refers to `other` still holds no arrays then
 
 
 def decoders(
@@ -95,29 +88,27 @@ def decoders(
     """
     heads = [prompt[:-1] for prompt in prompts]
     if not batchable(model):
-        for row, head in enumerate(heads):
-            if row in done or not share.takes(row):
-                continue
-            yield (row,), BatchDecoder(model, _single_cache(model, head), [prompts[row][-1]])
-            mx.clear_cache()
+        for row, prompt in enumerate(prompts):
+            if row not in done and share.takes(row):
+                yield (row,), _single(model, prompt)
+                mx.clear_cache()
         return
     windows = plan(heads, batch_size)
     by_window = len(windows) >= _WINDOWS_A_RANK * share.size
     numbers = itertools.count()
     for position, window in enumerate(windows):
-        ours = [
+        wanted = [
             batch
             for batch, number in zip(window.batches, numbers, strict=False)
             if share.takes(position if by_window else number)
+            and not all(row in done for row in batch)
         ]
-        wanted = [b for b in ours if not all(row in done for row in b)]
         if not wanted:
             continue
-        ahead = _prefix_cache(model, heads, window)
+        ahead = _cache_of(model, [heads[row][:length] for row, length in window.prefixes])
         for batch in wanted:
-            cache = _copy(ahead, [window.starts[row].place for row in batch])
-            if cache is None:
-                cache = _empty_cache(model, len(batch))
+            places = [window.starts[row].place for row in batch]
+            cache = _copy(ahead, places) if ahead else _empty_cache(model, len(batch))
             _extend(model, cache, [heads[row][window.starts[row].length :] for row in batch])
             yield batch, BatchDecoder(model, cache, [prompts[row][-1] for row in batch])
             mx.clear_cache()
@@ -135,28 +126,21 @@ def decoder_of(model: Any, prompts: Rows) -> BatchDecoder:
                 f"mlx-lm cannot decode several prompts at once with {type(model).__module__}: its "
                 "caches hold one row. Time a single prompt instead."
             )
-        return BatchDecoder(model, _single_cache(model, prompts[0][:-1]), [prompts[0][-1]])
-    cache = _empty_cache(model, len(prompts))
-    _extend(model, cache, [prompt[:-1] for prompt in prompts])
+        return _single(model, prompts[0])
+    cache = _cache_of(model, [prompt[:-1] for prompt in prompts])
     return BatchDecoder(model, cache, [prompt[-1] for prompt in prompts])
 
 
-def _prefix_cache(model: Any, rows: Rows, window: PrefixWindow) -> list[Any] | None:
-    if not window.prefixes:
-        return None
-    cache = _empty_cache(model, len(window.prefixes))
-    _extend(model, cache, [rows[row][:length] for row, length in window.prefixes])
-    return cache
-
-
-def _copy(ahead: list[Any] | None, places: list[int]) -> list[Any] | None:
+def _copy(ahead: list[Any], places: list[int]) -> list[Any]:
     """A cache whose rows are those of ``ahead`` at ``places``, which may repeat."""
-    if ahead is None:
-        return None
     chosen, cache = mx.array(places), copy.deepcopy(ahead)
     for layer in cache:
         layer.filter(chosen)
     return cache
+
+
+def _single(model: Any, prompt: Sequence[int]) -> BatchDecoder:
+    return BatchDecoder(model, _single_cache(model, prompt[:-1]), prompt[-1:])
 
 
 def _extend(model: Any, cache: list[Any], rows: Rows) -> None:
@@ -199,8 +183,7 @@ def _rows_are_independent(model: Any) -> bool:
     """
     prompts = [row[-length:] for row, length in zip([_PROBE] * 3, _PROBE_LENGTHS, strict=True)]
     try:
-        batch = _empty_cache(model, len(prompts))
-        _extend(model, batch, [row[:-1] for row in prompts])
+        batch = _cache_of(model, [row[:-1] for row in prompts])
         last = mx.array([row[-1:] for row in prompts])
         together = np.array(model(last, cache=batch)[:, -1, :].astype(mx.float32))
     except ValueError:  # shapes that do not broadcast
@@ -218,6 +201,13 @@ def _single_cache(model: Any, row: Sequence[int]) -> list[Any]:
 
     cache: list[Any] = make_prompt_cache(model)
     _extend(model, cache, [row])
+    return cache
+
+
+def _cache_of(model: Any, rows: Rows) -> list[Any]:
+    """A batch's cache of each layer, holding ``rows``; no layers where there are no rows."""
+    cache = _empty_cache(model, len(rows))
+    _extend(model, cache, rows)
     return cache
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from harness import protocols
 from harness.disk.journal import Journal
@@ -22,11 +22,9 @@ from harness.measure.decode import BatchDecoder, batchable, decoders
 from harness.models.config import ModelConfig
 from harness.models.cpu.decode_batches import fitting_batches
 from harness.models.cpu.merged_adapters import merged
+from harness.models.load import LoadedModel
 from harness.progress import ProgressCallback, silent
 from harness.sharding import SINGLE_RANK, Shard
-
-if TYPE_CHECKING:
-    from harness.models.load import LoadedModel
 
 Finish = Literal["stop", "newline", "length"]
 """Why a row ended: a stop token, the first newline, or the limit on new tokens."""
@@ -79,10 +77,8 @@ def generate(
     """
     protocol = protocol or GenerationProtocol()
     limits = _max_new_tokens(loaded, prompts, protocol.max_new_tokens)
-    stops = _Stops(loaded.tokenizer, protocol.stop_at_newline)
     found = {row: Generation(**fields) for row, fields in kept.rows.items()} if kept else {}
-
-    answering = _Answering(stops, limits)
+    answering = _Answering(loaded.tokenizer, protocol.stop_at_newline, limits)
 
     def take(position: int, token: int) -> bool:
         answer = answering.take(position, token)
@@ -108,36 +104,6 @@ def generate(
     for ours in share.gather([[row, asdict(answer)] for row, answer in found.items()]):
         found.update({row: Generation(**fields) for row, fields in ours})
     return [found[position] for position in range(len(prompts))]
-
-
-class _Stops:
-    """Which tokens end an answer."""
-
-    def __init__(self, tokenizer: Any, at_newline: bool) -> None:
-        self._tokenizer = tokenizer
-        self._stop_tokens = frozenset(tokenizer.eos_token_ids)
-        self._at_newline = at_newline
-        self._newlines: dict[int, bool] = {}
-
-    def reason(self, token: int) -> Finish | None:
-        """Why ``token`` ends its row, or None if it does not."""
-        if token in self._stop_tokens:
-            return "stop"
-        if self._at_newline and token not in self._newlines:
-            # A newline is one byte, so no tokenizer splits it: looking at one token is enough.
-            self._newlines[token] = "\n" in self.text([token])
-        return "newline" if self._newlines.get(token) else None
-
-    def text(self, tokens: list[int]) -> str:
-        """The text of ``tokens`` exactly; HF's clean-up would take spaces out of SQL values."""
-        return str(self._tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
-
-    def generation(self, tokens: list[int], finish: Finish) -> Generation:
-        """The answer of a row that ended with the last of ``tokens``."""
-        text = self.text(tokens[:-1] if finish == "stop" else tokens)
-        if self._at_newline:
-            text = text.split("\n", 1)[0]
-        return Generation(text, len(tokens), finish)
 
 
 ReadyBatch = tuple[tuple[int, ...], BatchDecoder]
@@ -189,11 +155,14 @@ def decode_continuously(
 
 
 class _Answering:
-    """The rows that are being answered, and the batches they belong to."""
+    """The rows that are being answered, the batches they belong to, and what ends an answer."""
 
-    def __init__(self, stops: _Stops, limits: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Any, at_newline: bool, limits: Sequence[int]) -> None:
         """``limits`` are the most new tokens of each row, by position."""
-        self._stops = stops
+        self._tokenizer = tokenizer
+        self._stop_tokens = frozenset(tokenizer.eos_token_ids)
+        self._at_newline = at_newline
+        self._newlines: dict[int, bool] = {}
         self._limits = limits
         self._tokens: dict[int, list[int]] = {}
         self._batch: dict[int, tuple[int, ...]] = {}
@@ -209,16 +178,32 @@ class _Answering:
         """Add a token to a row; returns the answer if that token was the last."""
         tokens = self._tokens[row]
         tokens.append(token)
-        reason = self._stops.reason(token)
-        if reason is None and len(tokens) < self._limits[row]:
+        finish = self._finish(token)
+        if finish is None and len(tokens) < self._limits[row]:
             return None
         del self._tokens[row]
-        return self._stops.generation(tokens, reason or "length")
+        text = self._text(tokens[:-1] if finish == "stop" else tokens)
+        if self._at_newline:
+            text = text.split("\n", 1)[0]
+        return Generation(text, len(tokens), finish or "length")
 
     def ended(self, row: int) -> tuple[int, ...]:
         """The rows of ``row``'s batch if all of them are answered, else none."""
         batch = self._batch[row]
         return () if any(other in self._tokens for other in batch) else batch
+
+    def _finish(self, token: int) -> Finish | None:
+        """Why ``token`` ends its row, or None if it does not."""
+        if token in self._stop_tokens:
+            return "stop"
+        if self._at_newline and token not in self._newlines:
+            # A newline is one byte, so no tokenizer splits it: looking at one token is enough.
+            self._newlines[token] = "\n" in self._text([token])
+        return "newline" if self._newlines.get(token) else None
+
+    def _text(self, tokens: list[int]) -> str:
+        """The text of ``tokens`` exactly; HF's clean-up would take spaces out of SQL values."""
+        return str(self._tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
 
 
 def _decoded_together(

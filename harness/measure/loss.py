@@ -3,7 +3,7 @@
 ``full_text`` scores every target token of prompt, SQL and stop token, ``completion`` those of SQL
 and stop token, ``mlx_lm_compat`` what ``mlx_lm.lora --test`` computes on the same texts
 (DESIGN.md section 5). All three come from one forward pass and are kept per example, so that
-variants can be compared pairwise. Intervals are not here (results/statistics).
+variants can be compared pairwise. Intervals are in ``stats``.
 
 Source of the third: mlx-lm 0.32.2, ``tuner/trainer.py`` (``default_loss``, ``iterate_batches``,
 ``evaluate``) and ``lora.py`` (``run``, ``evaluate_model``).
@@ -14,24 +14,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from harness.backend import mx
+from harness.data.tokens import TokenizedExample
 from harness.disk.journal import Journal
 from harness.errors import UserError
 from harness.measure.batch_plan import length_batches
-from harness.measure.token_nll import TargetNll, split_model, target_nll
+from harness.measure.token_nll import TargetNll, target_nll
+from harness.models.lm_head import split_model
 from harness.progress import ProgressCallback, silent
 from harness.protocols import BATCH_ROWS
 from harness.schema.rows import LossRow
 from harness.schema.variant_result import LossValue
 from harness.sharding import SINGLE_RANK, Shard
-
-if TYPE_CHECKING:
-    from harness.data.tokens import TokenizedExample
 
 _MLX_LM_PAD = 0
 """mlx-lm pads with token 0 and, its mask being one too wide, scores it after each row's end."""
@@ -107,9 +106,7 @@ def evaluate(
 
 def full_text(losses: Sequence[ExampleLoss]) -> LossValue:
     """The ``full_text`` loss: mean over every target token of all examples."""
-    return _mean(
-        math.fsum(loss.full_nll for loss in losses), sum(loss.full_tokens for loss in losses)
-    )
+    return _mean([loss.full_nll for loss in losses], [loss.full_tokens for loss in losses])
 
 
 def completion(losses: Sequence[ExampleLoss]) -> LossValue:
@@ -118,10 +115,8 @@ def completion(losses: Sequence[ExampleLoss]) -> LossValue:
     Raises:
         UserError: no answer is marked in any of them.
     """
-    return _mean(
-        math.fsum(loss.completion_nll for loss in losses),
-        sum(loss.completion_tokens for loss in losses),
-    )
+    nll = [loss.completion_nll for loss in losses]
+    return _mean(nll, [loss.completion_tokens for loss in losses])
 
 
 def mlx_lm_compat(losses: Sequence[ExampleLoss], settings: CompatSettings) -> LossValue | None:
@@ -148,7 +143,7 @@ def mlx_lm_compat(losses: Sequence[ExampleLoss], settings: CompatSettings) -> Lo
     order = np.random.RandomState(settings.seed).permutation(len(losses) // size)
     if settings.test_batches != -1:
         order = order[: settings.test_batches]
-    nll, tokens = [], 0
+    nll, tokens = [], []
     for batch in order.tolist():
         for loss in losses[batch * size : (batch + 1) * size]:
             length = loss.full_tokens + 1
@@ -160,8 +155,8 @@ def mlx_lm_compat(losses: Sequence[ExampleLoss], settings: CompatSettings) -> Lo
             # A row as long as the limit leaves no slot for the pad token.
             padded = length < settings.max_seq_length
             nll.append(loss.mlx_lm_nll + (loss.after_end_nll if padded else 0.0))
-            tokens += loss.full_tokens + padded
-    return _mean(math.fsum(nll), tokens)
+            tokens.append(loss.full_tokens + padded)
+    return _mean(nll, tokens)
 
 
 def _example_loss(example: TokenizedExample, nll: TargetNll) -> ExampleLoss:
@@ -188,7 +183,7 @@ def _example_loss(example: TokenizedExample, nll: TargetNll) -> ExampleLoss:
     )
 
 
-def _mean(nll: float, tokens: int) -> LossValue:
-    if tokens == 0:
+def _mean(nll: Sequence[float], tokens: Sequence[int]) -> LossValue:
+    if not any(tokens):
         raise UserError("no token to score: the split is empty or its texts are one token long")
-    return LossValue.of_sum(nll, tokens)
+    return LossValue.of_sum(math.fsum(nll), sum(tokens))

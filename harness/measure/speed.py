@@ -3,8 +3,8 @@
 A trial ignores the stop token and generates a fixed number of tokens, so that every variant does
 the same work. Rate is ``(n - 1) / (t_last - t_first)``: mlx-lm's own figure counts the first
 token but not its time (5% at 20 tokens). Time to first token stands apart and gives the prompt
-rate. Warm-up, turns between variants and medians are the
-pipeline's; whether the machine was busy meanwhile is ``contention.py``'s question.
+rate. Warm-up, turns between variants and medians are the pipeline's; whether the machine was
+busy meanwhile is ``contention.py``'s question.
 """
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from harness.backend import mx
 from harness.errors import UserError
 from harness.measure.decode import batchable, decoder_of
 from harness.models.config import ModelConfig
+from harness.models.load import LoadedModel
 from harness.schema.stage_results import Trial
-
-if TYPE_CHECKING:
-    from harness.models.load import LoadedModel
 
 
 def trial(loaded: LoadedModel, prompt: Sequence[int], new_tokens: int) -> Trial:

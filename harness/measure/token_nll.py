@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 
 from harness.backend import backend_name, mx
 from harness.measure.batch_plan import pad
-from harness.models.lm_head import SplitModel, split_model
-
-__all__ = ["SplitModel", "TargetNll", "cross_entropy", "split_model", "target_nll"]
+from harness.models.lm_head import SplitModel
 
 CHUNK_BYTES = 64 * 2**20
 """Float32 logits alive at once; where MLX takes their log-sum-exp, twice that for a moment."""
@@ -54,7 +52,7 @@ def target_nll(
 
     Args:
         model: an mlx-lm model in evaluation mode.
-        split: its backbone and head from :func:`split_model`, or None to call it whole.
+        split: its backbone and head, or None to call it whole.
         rows: token ids, each at least one long.
         after: the token scored after the end of each row (mlx-lm's pad token).
 
@@ -80,7 +78,9 @@ def _chunked(states: mx.array, split: SplitModel | None, targets: NDArray[np.int
 
     ``states`` is ``(targets, width)``; without ``split`` its width is the vocabulary's.
     """
-    rows = _chunk_rows(states, split)
+    # The vocabulary's width is read off one row, unevaluated.
+    vocabulary = states.shape[-1] if split is None else split.head(states[:1]).shape[-1]
+    rows = max(1, CHUNK_BYTES // (4 * int(vocabulary)))
     chunks = []
     for start in range(0, targets.size, rows):
         part = states[start : start + rows]
@@ -92,22 +92,16 @@ def _chunked(states: mx.array, split: SplitModel | None, targets: NDArray[np.int
     )
 
 
-def _chunk_rows(states: mx.array, split: SplitModel | None) -> int:
-    """Rows whose logits fit the budget; the vocabulary's width is read off one row, unevaluated."""
-    vocabulary = states.shape[-1] if split is None else split.head(states[:1]).shape[-1]
-    return max(1, CHUNK_BYTES // (4 * int(vocabulary)))
-
-
 def cross_entropy(logits: mx.array, targets: NDArray[np.int32]) -> TargetNll:
     """``logsumexp(row) - row[target]`` of each row of ``logits``, ``(targets, vocabulary)``."""
     if backend_name() != "cpu":
         theirs = _by_mlx(logits, targets)
-        nll = theirs if logits.dtype == mx.float32 else _by_mlx(_float32(logits), targets)
+        nll = theirs if logits.dtype == mx.float32 else _by_mlx(logits.astype(mx.float32), targets)
         return TargetNll(nll, theirs)
     # MLX takes exp one scalar at a time there: a row of 49,152 logits costs 1 ms, twice the
     # product that makes it. numpy takes 0.05 ms, and 0.15 ms more for MLX's order of summation.
     in_order = logits.dtype == mx.float32 and mlx_sums_in_order()
-    both = _by_numpy(np.array(_float32(logits), copy=False), targets, in_order)
+    both = _by_numpy(np.array(logits.astype(mx.float32), copy=False), targets, in_order)
     return both if in_order else TargetNll(both.nll, _by_mlx(logits, targets))
 
 
@@ -128,7 +122,7 @@ def mlx_sums_in_order() -> bool:
 def _by_mlx(logits: mx.array, targets: NDArray[np.int32]) -> Nll:
     score = mx.take_along_axis(logits, mx.array(targets)[:, None], axis=-1).squeeze(-1)
     nll = mx.logsumexp(logits, axis=-1) - score
-    return np.array(_float32(nll), dtype=np.float64)
+    return np.array(nll.astype(mx.float32), dtype=np.float64)
 
 
 def _by_numpy(logits: NDArray[np.float32], targets: NDArray[np.int32], in_order: bool) -> TargetNll:
@@ -148,7 +142,3 @@ def _by_numpy(logits: NDArray[np.float32], targets: NDArray[np.int32], in_order:
             total = np.cumsum(shifted, axis=1, out=shifted)[:, -1]
         mlx_lm_nll[block] = np.log(total.astype(np.float64)) - score
     return TargetNll(nll, mlx_lm_nll)
-
-
-def _float32(values: mx.array) -> mx.array:
-    return values if values.dtype == mx.float32 else values.astype(mx.float32)

@@ -7,9 +7,8 @@
 - ``mlx_lm_trainer.py`` - mlx-lm's trainer called as library
 - ``trainable.py`` - adapter layers, optimizer, saved adapter
 - ``batches.py`` - seeded batches in length order
-- ``loss_function.py`` - the loss that is differentiated
+- ``loss_function.py`` - loss of training and validation
 - ``curve.py`` - rows of the training curve
-- ``validate.py`` - loss on the validation subset
 - ``resume_state.py`` - checkpoints and resume states
 - ``estimate.py`` - time and memory before training
 - ``fuse.py`` - adapter merged into its base

@@ -63,6 +63,7 @@ class TargetCounts:
     """What :func:`~harness.train.loss_function.training_loss` divides by."""
 
 
+@dataclass
 class BatchIterator:
     """mlx-lm's ``iterate_batches`` over a :class:`Schedule`, with a hook between iterations.
 
@@ -71,49 +72,35 @@ class BatchIterator:
     step timer.
     """
 
-    def __init__(
-        self,
-        rows: Sequence[TokenizedExample],
-        schedule: Schedule,
-        accumulate: int = 1,
-        mask_prompt: bool = False,
-        max_length: int = 2048,
-    ) -> None:
-        self._rows = rows
-        self._schedule = schedule
-        self._accumulate = accumulate
-        self._mask_prompt = mask_prompt
-        self._max_length = max_length
-        self.start = 0
-        """Iterations already done; a resumed run sets it (a multiple of ``accumulate``)."""
-        self.counts = TargetCounts(0, 0, 1.0)
-        """Of the batch that was yielded last."""
-        self.on_iteration_end: Callable[[int], None] = lambda done: None
-        """Called with the number of iterations done before each further batch is made."""
-        self.on_batch_ready: Callable[[], None] = lambda: None
-        """Called when a batch is ready, just before mlx-lm's step begins."""
+    rows: Sequence[TokenizedExample]
+    schedule: Schedule
+    accumulate: int = 1
+    mask_prompt: bool = False
+    max_length: int = 2048
+    start: int = 0
+    """Iterations already done; a resumed run sets it (a multiple of ``accumulate``)."""
+    counts: TargetCounts = TargetCounts(0, 0, 1.0)
+    """Of the batch that was yielded last."""
+    on_iteration_end: Callable[[int], None] = lambda done: None
+    """Called with the number of iterations done before each further batch is made."""
+    on_batch_ready: Callable[[], None] = lambda: None
+    """Called when a batch is ready, just before mlx-lm's step begins."""
 
     def __call__(
-        self,
-        dataset: Any,
-        batch_size: int,
-        max_seq_length: int,
-        loop: bool = False,
-        seed: int | None = None,
-        comm_group: Any = None,
+        self, comm_group: Any = None, **_: Any
     ) -> Iterator[tuple[mx.array, mx.array, mx.array]]:
         """Yield ``(tokens, spans, denominator)`` of each batch.
 
-        ``tokens`` is ``(rows, longest)``, ``spans`` is ``(rows, 2)``, ``denominator`` a scalar. The
-        arguments are mlx-lm's; of them only ``comm_group`` is used.
+        ``tokens`` is ``(rows, longest)``, ``spans`` is ``(rows, 2)``, ``denominator`` a scalar. Of
+        mlx-lm's keyword arguments only ``comm_group`` is used.
         """
         rank, size = (comm_group.rank(), comm_group.size()) if comm_group else (0, 1)
-        batches = self._schedule.iterate(self.start)
+        batches = self.schedule.iterate(self.start)
         done = self.start
         while True:
-            group = [next(batches) for _ in range(self._accumulate)]
+            group = [next(batches) for _ in range(self.accumulate)]
             targets = sum(span_targets(*self.span(row)) for batch in group for row in batch)
-            denominator = max(1, targets) / (self._accumulate * size)
+            denominator = max(1, targets) / (self.accumulate * size)
             for batch in group:
                 self.on_iteration_end(done)
                 spans = [self.span(row) for row in batch]
@@ -129,15 +116,15 @@ class BatchIterator:
 
     def span(self, row: int) -> tuple[int, int]:
         """``(start, length)`` of the scored part of a row."""
-        example = self._rows[row]
-        length = min(len(example.tokens), self._max_length)
-        return (example.prompt_length if self._mask_prompt else 0), length
+        example = self.rows[row]
+        length = min(len(example.tokens), self.max_length)
+        return (example.prompt_length if self.mask_prompt else 0), length
 
     def _arrays(
         self, rows: Sequence[int], denominator: float
     ) -> tuple[mx.array, mx.array, mx.array]:
         spans = [self.span(row) for row in rows]
-        tokens = pad([self._rows[row].tokens[: self._max_length] for row in rows])
+        tokens = pad([self.rows[row].tokens[: self.max_length] for row in rows])
         if not rows:  # a partial batch with fewer rows than ranks: nothing is scored here
             tokens, spans = np.zeros((1, 2), np.int32), [(0, 0)]
         return mx.array(tokens), mx.array(spans), mx.array(denominator, mx.float32)

@@ -8,16 +8,15 @@ two rows can be stored, so that a resumed run writes the rows an uninterrupted o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from pydantic import BaseModel, Field
 
 from harness.schema.variant_result import CurvePoint
 from harness.train.variant import Variant
 
 
-@dataclass
-class CurveWindow:
+class CurveWindow(BaseModel):
     """Sums since the previous row."""
 
     nats: float = 0.0
@@ -27,13 +26,12 @@ class CurveWindow:
     timed_s: float = 0.0
 
 
-@dataclass
-class Curve:
+class Curve(BaseModel):
     """Rows so far and the window being filled."""
 
     accumulate: int = 1
-    points: list[CurvePoint] = field(default_factory=list)
-    window: CurveWindow = field(default_factory=CurveWindow)
+    points: list[CurvePoint] = []
+    window: CurveWindow = Field(default_factory=CurveWindow)
 
     def add(self, nats: float, targets: int, tokens: int, seconds: float | None) -> None:
         """One iteration. ``seconds`` is None where compilation is in it."""
@@ -60,17 +58,8 @@ class Curve:
         return point
 
     def state(self) -> dict[str, Any]:
-        """JSON-able; :meth:`restored` gives the curve back, floats to the last bit."""
-        return {
-            "points": [point.model_dump() for point in self.points],
-            "window": asdict(self.window),
-        }
-
-    @classmethod
-    def restored(cls, state: Mapping[str, Any], accumulate: int) -> Curve:
-        """The curve that :meth:`state` described."""
-        points = [CurvePoint.model_validate(point) for point in state["points"]]
-        return cls(accumulate, points, CurveWindow(**state["window"]))
+        """JSON-able arguments that make this curve again, floats to the last bit."""
+        return self.model_dump(include={"points", "window"})
 
 
 def reports_at(variant: Variant, iteration: int) -> bool:

@@ -37,13 +37,8 @@ class Estimate:
     peak_bytes: int
     """Largest sum of live arrays."""
 
-    @property
-    def total_s(self) -> float:
-        """Training and validation."""
-        return self.train_s + self.validate_s
-
     def __str__(self) -> str:
-        minutes, seconds = divmod(round(self.total_s), 60)
+        minutes, seconds = divmod(round(self.train_s + self.validate_s), 60)
         spent = f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
         return f"about {spent} and {self.peak_bytes / 1e9:.1f} GB"
 
@@ -90,15 +85,10 @@ def estimate(
         train_s=variant.iters * (forward_s + backward_s) if variant.trains else 0.0,
         validate_s=(validations if variant.trains else 1) * validation_batches * forward_s,
         peak_bytes=base_bytes
-        + _optimizer_bytes(counts)
+        + 4 * counts.trainable * _FLOAT  # their values, gradient and Adam's two moments
         + max(lengths) * variant.batch_size * _token_bytes(model, adapted, variant)
         + (2 * head * _FLOAT if quantized else 0),
     )
-
-
-def _optimizer_bytes(counts: Parameters) -> int:
-    """The trainable numbers, their gradient and Adam's two moments."""
-    return counts.trainable * 4 * _FLOAT
 
 
 def _token_bytes(model: ModelConfig, adapted: int, variant: Variant) -> int:

@@ -32,9 +32,9 @@ from harness.schema.stage_results import Training
 from harness.sharding import Shard
 from harness.train.curve import Curve
 from harness.train.loop import TrainingJob, TrainingLoop
+from harness.train.loss_function import mean_loss, validation_rows
 from harness.train.resume_state import StateStore, checkpoints_in, damaged_files
 from harness.train.trainable import apply_variant, remove_temporaries, save_adapter
-from harness.train.validate import mean_loss, validation_rows
 from harness.train.variant import Variant
 
 RESULT = "finetune.json"
@@ -49,10 +49,6 @@ class FinetuneResult(Training):
     )
     step_s: float = Field(default=0.0, description="Time in mlx-lm's steps.")
     acceleration: Any = Field(default=None, description="How the CPU kernels were chosen.")
-
-    def record(self) -> dict[str, Any]:
-        """The fields of the stored record alone, by name."""
-        return {name: getattr(self, name) for name in Training.model_fields}
 
 
 def finetune(
@@ -105,13 +101,13 @@ def finetune(
         loaded.model.load_weights(str(out / ADAPTER_FILE), strict=False)
         loaded.model.eval()
         return finished
-    job = TrainingJob(loaded.model, variant, loaded.base.id, out, train, subset)
+    job = TrainingJob(loaded, variant, out, train, subset)
     loop = TrainingLoop(job, store, progress, acceleration)
     loop.run()
     result = FinetuneResult(
         curve=loop.curve.points,
         wall_s=loop.elapsed_s(),
-        checkpoints=[checkpoint.iteration for checkpoint in checkpoints_in(out)],
+        checkpoints=list(checkpoints_in(out)),
         train=loop.memory["train"].so_far,
         validation=loop.memory["validate"].so_far,
         adapter=out,
@@ -149,8 +145,7 @@ def _begun(out: Path, fingerprint: str, finished: bool, share: Shard) -> tuple[S
         UserError: another rank lacks that state, or its data differ.
     """
     store = StateStore(out / "state", fingerprint) if share.rank == 0 else None
-    start = _start(store) if not finished else _FINISHED
-    start = share.gather(start)[0]
+    start = share.gather(_FINISHED if finished else _start(store))[0]
     if store is None:
         store = StateStore(out / "state", fingerprint, at=start)
     if start != _FINISHED:
@@ -255,8 +250,7 @@ def read_result(
             return None, [f"{out / name} is damaged (checksum): trained again" for name in damaged]
         if fingerprint not in (None, record.pop("fingerprint")):
             return None, []
-        checkpoints = [checkpoint.iteration for checkpoint in checkpoints_in(out)]
-        return FinetuneResult(checkpoints=checkpoints, adapter=out, **record), []
+        return FinetuneResult(checkpoints=list(checkpoints_in(out)), adapter=out, **record), []
     except FileNotFoundError:
         return None, []
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

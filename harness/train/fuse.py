@@ -48,7 +48,7 @@ def fuse(loaded: LoadedModel, out: Path, dequantize: bool) -> FusedSize:
     from mlx_lm.utils import dequantize_model, save
 
     model = loaded.model
-    replaced = _will_be_replaced(model, dequantize)
+    replaced = _replaceable(model)
     config = deepcopy(dict(loaded.base.config))
     try:
         fused = [(name, module.fuse(dequantize=dequantize)) for name, module in _adapted(model)]
@@ -80,11 +80,9 @@ def _adapted(model: nn.Module) -> list[tuple[str, Any]]:
     return [(name, module) for name, module in model.named_modules() if hasattr(module, "fuse")]
 
 
-def _will_be_replaced(model: nn.Module, dequantize: bool) -> list[tuple[str, Any]]:
-    """The modules that fusing puts others in place of, to be put back."""
+def _replaceable(model: nn.Module) -> list[tuple[str, Any]]:
+    """The modules that fusing or dequantizing may put others in place of, to be put back."""
     adapted = _adapted(model)
-    if not dequantize:
-        return adapted
     inside = tuple(f"{name}." for name, _ in adapted)
     quantized = [
         (name, module)

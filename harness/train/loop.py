@@ -17,19 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.backend import mx, nn
+from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
 from harness.measure.memory import MemoryPhase
 from harness.models.cpu.accelerate import Acceleration
 from harness.models.cpu.cross_entropy import split_for_loss
+from harness.models.load import LoadedModel
 from harness.progress import ProgressCallback, silent
 from harness.train.batches import BatchIterator, Schedule
 from harness.train.curve import Curve, reports_at, validates_at
+from harness.train.loss_function import mean_loss
 from harness.train.mlx_lm_trainer import errors_explained, train_with_mlx_lm
-from harness.train.resume_state import ResumeState, StateStore, write_checkpoint
+from harness.train.resume_state import ResumeState, StateStore
 from harness.train.trainable import build_optimizer
-from harness.train.validate import mean_loss
 from harness.train.variant import Variant
 
 STATE_EVERY_S = 5.0
@@ -42,10 +43,8 @@ _STATE_SHARE = 50
 class TrainingJob:
     """What is trained, on which rows, and where it is saved."""
 
-    model: nn.Module
+    loaded: LoadedModel
     variant: Variant
-    base: str
-    """Name of the base model, for the adapter's configuration."""
     out: Path
     train: Sequence[TokenizedExample]
     subset: Sequence[TokenizedExample]
@@ -60,11 +59,7 @@ class TrainingLoop:
     ) -> None:
         """Prepare to train from the newest resume state of ``store``, if there is one.
 
-        Args:
-            job: what to train.
-            store: the resume states of this training.
-            progress: called after every iteration and every validation batch.
-            acceleration: JSON of the kernel choice that the model computes with.
+        ``acceleration`` is the JSON of the kernel choice that the model computes with.
         """
         variant = job.variant
         self.memory = {"train": MemoryPhase(), "validate": MemoryPhase()}
@@ -72,7 +67,7 @@ class TrainingLoop:
         self.overhead_s = 0.0
         self.step_s = 0.0
         self._job = job
-        self._model = job.model
+        self._model = job.loaded.model
         self._variant = variant
         self._store = store
         self._acceleration = acceleration
@@ -83,7 +78,7 @@ class TrainingLoop:
         self._trains = False
         self._started = self._mark = self._saved = time.perf_counter()
         self._earlier_s = self._save_cost_s = 0.0
-        self._optimizer = build_optimizer(variant, job.model)
+        self._optimizer = build_optimizer(variant, self._model)
         self._lengths = tuple(len(row.tokens) for row in job.train)
         self._batches = BatchIterator(
             job.train,
@@ -91,13 +86,18 @@ class TrainingLoop:
             variant.grad_accumulation_steps,
             variant.mask_prompt,
             variant.max_seq_length,
+            on_iteration_end=self._on_iteration_end,
+            on_batch_ready=self._on_batch_ready,
         )
-        self._batches.on_iteration_end = self._on_iteration_end
-        self._batches.on_batch_ready = self._on_batch_ready
-        self.curve = Curve(variant.grad_accumulation_steps)
+        self.curve = Curve(accumulate=variant.grad_accumulation_steps)
         self.resumed_from: int | None = None
-        if store.newest is not None:
-            self._resume(store.newest)
+        if (state := store.newest) is not None:
+            store.restore(self._model, self._optimizer)
+            self.curve = Curve(accumulate=variant.grad_accumulation_steps, **state.curve)
+            self._earlier_s = state.elapsed_s
+            for name, phase in self.memory.items():
+                phase.go_on_from(state.memory[name])
+            self.resumed_from = self._batches.start = state.iteration
 
     def elapsed_s(self) -> float:
         """Wall time so far, that of a cut-off run included."""
@@ -148,9 +148,6 @@ class TrainingLoop:
         self.curve.add(nats, counts.targets, counts.tokens, timed)
         self._progress(f"fine-tune {self._variant.name}", iteration, self._variant.iters)
 
-    def on_val_loss_report(self, info: dict[str, Any]) -> None:
-        """mlx-lm's callback; its validation is off."""
-
     def _on_iteration_end(self, done: int) -> None:
         """Do all that needs the weights after ``done`` iterations: report, validate, save."""
         begun = time.perf_counter()
@@ -160,15 +157,11 @@ class TrainingLoop:
             return  # it was all done before the state was saved
         if reports_at(self._variant, done):
             self._row(done)
-        if done and (done % self._variant.save_every == 0 or done == self._variant.iters):
-            if self._world.rank() == 0:
-                self._store.add_checkpoint(
-                    write_checkpoint(
-                        self._model, self._variant, self._job.base, self._job.out, done
-                    )
-                )
-            self._save_state(done)
-        elif self._state_is_due(done):
+        is_checkpoint = done % self._variant.save_every == 0 or done == self._variant.iters
+        if done and is_checkpoint:
+            base = self._job.loaded.base.id
+            self._store.write_checkpoint(self._model, self._variant, base, done)
+        if done and (is_checkpoint or self._state_is_due()):
             self._save_state(done)
         # Validation and saving are work of their own, not overhead of the loop.
         self._mark += time.perf_counter() - begun
@@ -189,9 +182,9 @@ class TrainingLoop:
                 raise self._diverged(loss, done)
         self.curve.close(done, loss)
 
-    def _state_is_due(self, done: int) -> bool:
+    def _state_is_due(self) -> bool:
         pause = max(STATE_EVERY_S, _STATE_SHARE * self._save_cost_s)
-        return done > 0 and time.perf_counter() - self._saved >= pause
+        return time.perf_counter() - self._saved >= pause
 
     def _save_state(self, done: int) -> None:
         """Save a resume state, if this is a boundary of gradient accumulation.
@@ -208,14 +201,6 @@ class TrainingLoop:
         self._store.save(self._model, self._optimizer, state)
         self._saved = time.perf_counter()
         self._save_cost_s = self._saved - begun
-
-    def _resume(self, state: ResumeState) -> None:
-        self._store.restore(self._model, self._optimizer)
-        self.curve = Curve.restored(state.curve, self._variant.grad_accumulation_steps)
-        self._earlier_s = state.elapsed_s
-        for name, phase in self.memory.items():
-            phase.go_on_from(state.memory[name])
-        self.resumed_from = self._batches.start = state.iteration
 
     def _diverged(self, loss: float, iteration: int) -> UserError:
         """The error for a loss that is not finite; removes all that the training has saved."""

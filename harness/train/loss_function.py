@@ -1,22 +1,32 @@
 """The loss of training and validation: negative log-likelihood of real tokens, never of a pad.
 
 Input: a padded token matrix ``(rows, longest)`` and one ``[start, length]`` span a row,
-``(rows, 2)``. Output: nats per target, masks and sums. The evaluation after training is
-``measure/loss.py``. A target is the token
-at position ``j`` with ``max(1, start) <= j < length``: ``start`` 0 scores the whole text
-(``full_text``), the prompt's length scores SQL and stop token (``completion``). mlx-lm's own loss
-also scores the pad at position ``length`` (``mlx_lm/tuner/trainer.py: default_loss``, 0.32.2).
+``(rows, 2)``. Output: nats per target, masks and sums; validation's one mean, token-weighted, the
+same at any batch size. The evaluation proper, with a loss for each example, is ``measure/loss.py``.
+
+A target is the token at position ``j`` with ``max(1, start) <= j < length``:
+``start`` 0 scores the whole text (``full_text``), the prompt's length scores SQL and stop token
+(``completion``). mlx-lm's own loss also scores the pad at position ``length``
+(``mlx_lm/tuner/trainer.py: default_loss``, 0.32.2).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from harness.backend import mx, nn
+from harness.data.records import Example, LogicalForm, Split
+from harness.data.sampling import stratified
+from harness.data.tokens import TokenizedExample
+from harness.measure.batch_plan import length_batches, pad
 from harness.models.cpu.cross_entropy import token_losses, trained_losses
 from harness.models.lm_head import SplitModel
+from harness.progress import ProgressCallback, silent
+from harness.sharding import Shard
 
 
 def token_nll(model: Any, tokens: mx.array) -> mx.array:
@@ -53,30 +63,26 @@ def training_loss(
     Returns:
         The sum of scored nats over ``denominator``, and the number of scored targets.
     """
-    if split is not None:
-        total, count = _scored_sum(split, tokens, spans, trained_losses)
-        return total / denominator, count
-    nll = token_nll(model, tokens)
-    mask = target_mask(spans, nll.shape[1])
-    # where(), not a product: an overflowed pad position must not turn 0 * inf into NaN.
-    total = mx.where(mask, nll, 0.0).sum()
-    return total / denominator, mask.sum()
+    total, count = _scored_sum(model, tokens, spans, split, trained_losses)
+    return total / denominator, count
 
 
 def scored_nats(
     model: Any, tokens: mx.array, spans: mx.array, split: SplitModel | None = None
 ) -> float:
     """The sum of scored nats, without a gradient; ``split`` as in :func:`training_loss`."""
-    if split is not None:
-        return float(_scored_sum(split, tokens, spans, token_losses)[0])
-    nll = token_nll(model, tokens)
-    return float(mx.where(target_mask(spans, nll.shape[1]), nll, 0.0).sum())
+    return float(_scored_sum(model, tokens, spans, split, token_losses)[0])
 
 
 def _scored_sum(
-    split: SplitModel, tokens: mx.array, spans: mx.array, losses: Any
+    model: Any, tokens: mx.array, spans: mx.array, split: SplitModel | None, losses: Any
 ) -> tuple[mx.array, mx.array]:
-    """Sum and number of the scored targets; no other position gets vocabulary logits."""
+    """Sum and number of the scored targets, by ``losses`` of the head where ``split`` is given."""
+    if split is None:
+        nll = token_nll(model, tokens)
+        mask = target_mask(spans, nll.shape[1])
+        # where(), not a product: an overflowed pad position must not turn 0 * inf into NaN.
+        return mx.where(mask, nll, 0.0).sum(), mask.sum()
     states = split.backbone(tokens[:, :-1])
     states = states.reshape(-1, states.shape[-1])
     # Tokens and spans are data: their values are known while a gradient is traced.
@@ -86,3 +92,42 @@ def _scored_sum(
     at = mx.array(scored.astype(np.int32))
     nats = losses(split.head, states[at], tokens[:, 1:].reshape(-1)[at])
     return nats.sum(), mx.array(scored.size)
+
+
+def validation_rows(
+    rows: Sequence[TokenizedExample], count: int, seed: int
+) -> list[TokenizedExample]:
+    """The first ``count`` rows (-1: all) of the seeded order in which tables take turns."""
+    blank = LogicalForm(0, 0, ())
+    stand_ins = tuple(Example(at, row.table_id, "", blank) for at, row in enumerate(rows))
+    chosen = stratified(Split("valid", stand_ins, {}), count, seed)
+    return [rows[stand_in.id] for stand_in in chosen]
+
+
+def mean_loss(
+    model: nn.Module,
+    rows: Sequence[TokenizedExample],
+    batch_size: int,
+    progress: ProgressCallback = silent,
+    label: str = "validate",
+    split: SplitModel | None = None,
+) -> float:
+    """Mean nats a target over ``rows``; leaves the model in evaluation mode.
+
+    With ``split``, the model cut before its output layer, only scored targets get logits.
+    Whole batches go to the ranks in turn; every rank gets the same number back.
+    """
+    model.eval()
+    batches = length_batches([len(row.tokens) for row in rows], batch_size, longest_first=False)
+    share = Shard.of_the_group()
+    nats, targets = 0.0, 0
+    for number, batch in enumerate(batches):
+        if share.takes(number):
+            chosen = [rows[at] for at in batch]
+            tokens = mx.array(pad([row.tokens for row in chosen]))
+            spans = mx.array([(0, len(row.tokens)) for row in chosen])
+            nats += scored_nats(model, tokens, spans, split)
+            targets += sum(span_targets(0, len(row.tokens)) for row in chosen)
+        progress(label, number + 1, len(batches))
+    sums = share.gather([nats, targets])
+    return math.fsum(part[0] for part in sums) / max(1, sum(int(part[1]) for part in sums))

@@ -8,7 +8,7 @@ where that costs time) is held off for the length of the call. Written against m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,10 @@ def train_with_mlx_lm(
         clear_cache_threshold=variant.clear_cache_threshold,
     )
     with ExitStack() as during, ExitStack() as until_first_batch:
-        during.enter_context(_replaced(trainer, "TrainUI", _NoDisplay))
+        # mlx-lm shows its table on standard output on the first rank only.
+        shown: Any = trainer.TrainUI
+        silent = _replaced(trainer, "TrainUI", lambda iterations, rank: shown(iterations, rank=1))
+        during.enter_context(silent)
         # mlx-lm's `grad_checkpoint` patches the class of the blocks for good.
         block = type(model.layers[0])
         during.enter_context(_replaced(block, "__call__", block.__call__))
@@ -101,19 +104,6 @@ def errors_explained(variant: Variant, longest: int) -> Iterator[None]:
             "grad_accumulation_steps to keep the updates), lower max_seq_length or num_layers, "
             "set grad_checkpoint=true, or quantize the base."
         ) from error
-
-
-class _NoDisplay(nullcontext[Any]):
-    """Takes the place of mlx-lm's TrainUI, which prints on standard output."""
-
-    def __init__(self, total_iters: int, rank: int = 0) -> None:
-        super().__init__(self)
-
-    def advance(self) -> None:
-        """One iteration is done."""
-
-    def report_train(self, *values: object) -> None:
-        """A training loss is known."""
 
 
 @contextmanager

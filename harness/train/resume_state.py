@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,32 +32,10 @@ from harness.train.variant import Variant
 _KEPT = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The adapter after ``iteration`` micro-batches; ``path`` is its folder."""
-
-    iteration: int
-    path: Path
-
-
-def write_checkpoint(
-    model: nn.Module, variant: Variant, base: str, out: Path, iteration: int
-) -> Checkpoint:
-    """Save the adapter as it is now as ``out/checkpoints/<iteration>``."""
-    folder = save_adapter(model, variant, base, out / "checkpoints" / f"{iteration:07d}")
-    alias = out / f"{iteration:07d}_{ADAPTER_FILE}"
-    alias.unlink(missing_ok=True)
-    try:
-        os.link(folder / ADAPTER_FILE, alias)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(folder / ADAPTER_FILE, alias)
-    return Checkpoint(iteration, folder)
-
-
-def checkpoints_in(out: Path) -> list[Checkpoint]:
-    """The checkpoints that ``out`` holds, in order of iteration."""
+def checkpoints_in(out: Path) -> dict[int, Path]:
+    """The folders of the checkpoints that ``out`` holds, by iteration, in its order."""
     folders = sorted((out / "checkpoints").glob("[0-9]*"))
-    return [Checkpoint(int(f.name), f) for f in folders if (f / ADAPTER_FILE).is_file()]
+    return {int(folder.name): folder for folder in folders if (folder / ADAPTER_FILE).is_file()}
 
 
 def damaged_files(folder: Path, checksums: dict[str, str]) -> list[str]:
@@ -111,18 +90,31 @@ class StateStore:
             return
         arrays = {f"weights.{name}": array for name, array in trainable(model).items()}
         arrays |= {f"optimizer.{name}": array for name, array in tree_flatten(optimizer.state)}
-        arrays["random"] = _random_key()
+        generator: Any = mx.random.state
+        arrays["random"] = generator[0]  # the global generator's key: two 32-bit words
         meta = {"fingerprint": self.fingerprint, "checkpoints": self.checksums, **asdict(state)}
         path = self.folder / f"state-{state.iteration:07d}.safetensors"
         save_arrays(path, arrays, {"tunebench": json.dumps(meta)})
         write_json(path.with_suffix(".json"), {"sha256": sha256_file(path)})
         self._forget(self._manifests()[_KEPT:])
 
-    def add_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Put the checksums of ``checkpoint`` into the states that are saved from now on."""
-        for file in (checkpoint.path / ADAPTER_FILE, checkpoint.path / ADAPTER_CONFIG):
-            name = file.relative_to(self.folder.parent).as_posix()
-            self.checksums[name] = sha256_file(file)
+    def write_checkpoint(
+        self, model: nn.Module, variant: Variant, base: str, iteration: int
+    ) -> None:
+        """Save the adapter as it is now; its checksums go into the states saved from now on."""
+        if not self._saves:
+            return
+        out = self.folder.parent
+        folder = out / "checkpoints" / f"{iteration:07d}"
+        save_adapter(model, variant, base, folder)
+        alias = out / f"{iteration:07d}_{ADAPTER_FILE}"
+        alias.unlink(missing_ok=True)
+        try:
+            os.link(folder / ADAPTER_FILE, alias)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(folder / ADAPTER_FILE, alias)
+        for file in (folder / ADAPTER_FILE, folder / ADAPTER_CONFIG):
+            self.checksums[file.relative_to(out).as_posix()] = sha256_file(file)
 
     def restore(self, model: nn.Module, optimizer: Any) -> None:
         """Put weights, optimizer state and random state of :attr:`newest` in place."""
@@ -180,14 +172,12 @@ class StateStore:
 
     def _checked(self, path: Path, manifest: Path) -> dict[str, Any] | None:
         """A state's metadata if its checksum is the manifest's; else None, moved aside."""
-        try:
+        with suppress(OSError, ValueError, KeyError, TypeError):
             expected = json.loads(manifest.read_text(encoding="utf-8"))["sha256"]
             if sha256_file(path) == expected:
                 loaded: Any = mx.load(str(path), return_metadata=True)
                 meta: dict[str, Any] = json.loads(loaded[1]["tunebench"])
                 return meta
-        except (OSError, ValueError, KeyError, TypeError):
-            pass
         for file in (path, manifest):
             if file.exists():
                 file.replace(file.with_name(f"{file.name}.damaged"))
@@ -198,13 +188,6 @@ class StateStore:
         for manifest in manifests:
             manifest.unlink(missing_ok=True)
             manifest.with_suffix(".safetensors").unlink(missing_ok=True)
-
-
-def _random_key() -> mx.array:
-    """The key of MLX's global generator: two 32-bit words."""
-    state: Any = mx.random.state
-    key: mx.array = state[0]
-    return key
 
 
 def _under(prefix: str, arrays: dict[str, mx.array]) -> list[tuple[str, mx.array]]:

@@ -47,8 +47,9 @@ def apply_variant(model: nn.Module, variant: Variant) -> None:
     if not variant.trains:
         return
     if not trainable(model):
+        keys = ", ".join(variant.lora_parameters.keys or ("(all linear layers)",))
         raise UserError(
-            f"variant {variant.name!r}: lora_parameters.keys {_listed(variant)} match no layer of "
+            f"variant {variant.name!r}: lora_parameters.keys {keys} match no layer of "
             f"this model. Its blocks hold: {_linear(model)}."
         )
     if variant.resume_adapter_file is not None:
@@ -61,10 +62,6 @@ def trainable(model: nn.Module) -> dict[str, mx.array]:
     from mlx.utils import tree_flatten
 
     return dict(tree_flatten(model.trainable_parameters()))
-
-
-def _listed(variant: Variant) -> str:
-    return ", ".join(variant.lora_parameters.keys or ("(all linear layers)",))
 
 
 def _linear(model: nn.Module) -> str:
@@ -113,19 +110,15 @@ def build_optimizer(variant: Variant, model: nn.Module) -> Any:
     return optimizer
 
 
-def save_adapter(model: nn.Module, variant: Variant, base: str, folder: Path) -> Path:
+def save_adapter(model: nn.Module, variant: Variant, base: str, folder: Path) -> None:
     """Write the adapter files into ``folder`` (atomically each, the configuration last)."""
     save_arrays(folder / ADAPTER_FILE, trainable(model))
-    spec = variant.quantize
     # `quantize` is ours: which base the adapter fits, since mlx-lm writes only the model's name.
-    config = variant.mlx_lm_config() | {
-        "model": base,
-        "quantize": None if spec is None else spec.model_dump(),
-    }
+    quantize = variant.config()["quantize"]
+    config = variant.mlx_lm_config() | {"model": base, "quantize": quantize}
     if variant.fine_tune_type == "full":
         config["lora_parameters"] = None
     write_json(folder / ADAPTER_CONFIG, config)
-    return folder
 
 
 def remove_temporaries(folder: Path) -> None:

@@ -170,27 +170,19 @@ class Variant(BaseModel):
         """Whether there is anything to fine-tune."""
         return self.fine_tune_type != "base"
 
-    @property
-    def updates(self) -> int:
-        """Optimizer updates of the whole training; 0 for ``base``."""
-        return self.iters // self.grad_accumulation_steps if self.trains else 0
-
     def config(self) -> dict[str, Any]:
         """The effective variant file: JSON-able, every default filled in."""
         return self.model_dump(mode="json")
 
     def training_config(self) -> dict[str, Any]:
         """What decides the adapter's weights and curve: a part of the cache key."""
-        config = self.config()
-        for key in ("name", "description", "test_batches", "resume_adapter_file"):
-            del config[key]
-        return config
+        left_out = {"name", "description", "test_batches", "resume_adapter_file"}
+        return self.model_dump(mode="json", exclude=left_out)
 
     def mlx_lm_config(self) -> dict[str, Any]:
         """The same variant in the keys of ``mlx_lm.lora --config``, without model and data."""
-        config = self.config()
-        for key in ("name", "description", "quantize", "validate_at", "resume_adapter_sha256"):
-            del config[key]
+        ours = {"name", "description", "quantize", "validate_at", "resume_adapter_sha256"}
+        config = self.model_dump(mode="json", exclude=ours)
         if config["lora_parameters"]["keys"] is None:
             del config["lora_parameters"]["keys"]
         config["optimizer_config"] = {self.optimizer: self.optimizer_config.get(self.optimizer, {})}

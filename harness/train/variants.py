@@ -205,7 +205,10 @@ def _apply(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
 
 
 def _resume_file(text: str, path: Path) -> tuple[str, str]:
-    """The adapter file to start from (beside the variant file, or as mlx-lm: from here)."""
+    """Path and SHA-256 of the adapter file to start from.
+
+    It lies in the working folder, where mlx-lm looks for it, or beside the variant file ``path``.
+    """
     for candidate in (user_path(text), path.parent / text):
         if candidate.is_file():
             if candidate.suffix != ".safetensors":

@@ -134,7 +134,7 @@ class Handlers:
         if result.adapter is not None:
             shutil.copytree(result.adapter, request.out, dirs_exist_ok=True)
         return calls.Finetuned(
-            **result.record(),
+            **result.model_dump(include=set(calls.Training.model_fields)),
             iterations=self.variant.iters if self.variant.trains else 0,
             truncated=train.truncated,
             contended=contention.contended,

@@ -13,7 +13,8 @@ from harness.backend import mx
 from harness.errors import UserError
 from harness.measure import loss as measure
 from harness.measure.batch_plan import length_batches
-from harness.measure.token_nll import cross_entropy, split_model
+from harness.measure.token_nll import cross_entropy
+from harness.models.lm_head import split_model
 from harness.schema.variant_result import perplexity
 from tests.rounding import SAME_LOSS, U, gamma
 

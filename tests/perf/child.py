@@ -74,7 +74,7 @@ def _train_mlx_lm(variant: Any, loaded: Any, rows: Any, valid: Any) -> dict[str,
     from mlx_lm.tuner import trainer
     from mlx_lm.tuner.utils import linear_to_lora_layers
 
-    from harness.train.validate import mean_loss, validation_rows
+    from harness.train.loss_function import mean_loss, validation_rows
 
     model = loaded.model
     model.freeze()

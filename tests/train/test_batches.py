@@ -33,7 +33,7 @@ class Group:
 
 
 def made(iterator: BatchIterator, count: int, group: Group | None = None) -> list:
-    batches = islice(iterator((), 0, 0, comm_group=group), count)
+    batches = islice(iterator(comm_group=group), count)
     return [[np.array(array) for array in batch] for batch in batches]
 
 

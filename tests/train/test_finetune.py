@@ -18,9 +18,9 @@ from harness.models.cpu.accelerate import Acceleration, accelerate
 from harness.models.load import LoadedModel, load
 from harness.models.tiny import VOCABULARY
 from harness.train.finetune import FinetuneResult, finetune, read_result
+from harness.train.loss_function import mean_loss, validation_rows
 from harness.train.resume_state import checkpoints_in
 from harness.train.trainable import apply_variant, build_optimizer, trainable
-from harness.train.validate import mean_loss, validation_rows
 from harness.train.variant import OPTIMIZER_OPTIONS, Variant
 from harness.train.variants import shipped
 from tests.rounding import SAME_LOSS, gamma, in_float64, names_of, reordered
@@ -55,7 +55,7 @@ def test_every_shipped_variant_trains_and_reloads(
     again = load(loaded.base, result.adapter)
     subset = validation_rows(valid, 8, seed=0)
     assert mean_loss(again.model, subset, 4) == pytest.approx(losses[-1], rel=SAME_LOSS)
-    halfway = load(loaded.base, checkpoints_in(out)[0].path)
+    halfway = load(loaded.base, checkpoints_in(out)[2])
     assert mean_loss(halfway.model, subset, 4) == pytest.approx(
         result.curve[2].val_loss, rel=SAME_LOSS
     )
@@ -191,9 +191,9 @@ def test_checkpoints_carry_mlx_lm_s_file_names_too(
 ) -> None:
     _, result = run(loader, make_variant("article/lora"), rows, valid, out)
     assert result.checkpoints == [2, 4]
-    for checkpoint in checkpoints_in(out):
-        alias = out / f"{checkpoint.path.name}_adapters.safetensors"
-        assert alias.read_bytes() == (checkpoint.path / "adapters.safetensors").read_bytes()
+    for folder in checkpoints_in(out).values():
+        alias = out / f"{folder.name}_adapters.safetensors"
+        assert alias.read_bytes() == (folder / "adapters.safetensors").read_bytes()
     config = json.loads((out / "adapter_config.json").read_text())
     assert config["lora_parameters"]["keys"] == ["self_attn.q_proj", "self_attn.v_proj"]
     assert (config["fine_tune_type"], config["num_layers"], config["model"]) == (

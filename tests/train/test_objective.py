@@ -10,8 +10,14 @@ import pytest
 from training_rows import make_rows
 
 from harness.backend import mx
-from harness.train.loss_function import span_targets, target_mask, token_nll, training_loss
-from harness.train.validate import mean_loss, validation_rows
+from harness.train.loss_function import (
+    mean_loss,
+    span_targets,
+    target_mask,
+    token_nll,
+    training_loss,
+    validation_rows,
+)
 from tests.rounding import gamma, rounded
 
 # A closed form in float32: exponentials of seven logits, their sum, its logarithm, a difference,
