@@ -29,14 +29,8 @@ def one_line(error: Exception) -> str:
 
 
 def unknown(kind: str, value: str, allowed: Iterable[str], hint: str = "") -> UserError:
-    """The error for a name that is not one of ``allowed``, which it lists, nearest names first.
-
-    Args:
-        kind: what the name should be of, e.g. ``"variant"``.
-        value: what the user wrote.
-        allowed: every accepted name.
-        hint: the next step, e.g. a command to run.
-    """
+    """The error for ``value``, which is not one of the ``allowed`` names of a ``kind``, e.g.
+    ``"variant"``: it lists them, the nearest first, and ends with ``hint``, the next step."""
     names = sorted(allowed)
     near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
     listed = ", ".join(near + [name for name in names if name not in near])

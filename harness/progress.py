@@ -9,7 +9,10 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 ProgressCallback = Callable[[str, float, float], None]
 """``(label, done, total)``: ``done`` of ``total`` units of the step called ``label``."""
@@ -49,29 +52,41 @@ class TerminalProgress:
     ) -> None:
         self._stream = stream if stream is not None else sys.stderr
         self._before_line = before_line
-        self._bars: _Bars | None = None
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
         self._lines: dict[str, tuple[float, float]] = {}  # label -> (started, last line)
 
     def __call__(self, label: str, done: float, total: float) -> None:
         """Report ``done`` of ``total``; a step ends when they are equal."""
         if self._stream.isatty():
-            if self._bars is None:
-                self._bars = _Bars(self._stream)
-            if not self._bars.update(label, done, total):
-                self.close()
+            self._bar(label, done, total)
         else:
             self._line(label, done, total)
 
     def notify(self, message: str) -> None:
         """Write a lasting line."""
         self.close()
-        self._write(message.rstrip("\n"))
+        self._before_line()
+        self._stream.write(message.rstrip("\n") + "\n")
+        self._stream.flush()
 
     def close(self) -> None:
         """Remove every bar."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
+            self._tasks = {}
+
+    def _bar(self, label: str, done: float, total: float) -> None:
+        if self._bars is None:
+            self._bars = _started_bars(self._stream)
+        if label not in self._tasks:
+            self._tasks[label] = self._bars.add_task(label, total=total)
+        self._bars.update(self._tasks[label], completed=done, total=total)
+        if done >= total:
+            self._bars.remove_task(self._tasks.pop(label))
+            if not self._tasks:
+                self.close()
 
     def _line(self, label: str, done: float, total: float) -> None:
         now = time.monotonic()
@@ -81,51 +96,23 @@ class TerminalProgress:
         elif now - last >= LINE_INTERVAL_S and done > 0:
             self._lines[label] = (started, now)
             left = (now - started) * (total - done) / done
-            self._write(f"{label}: {done:g}/{total:g}, about {left:.0f} s left")
-
-    def _write(self, line: str) -> None:
-        self._before_line()
-        self._stream.write(f"{line}\n")
-        self._stream.flush()
+            self.notify(f"{label}: {done:g}/{total:g}, about {left:.0f} s left")
 
 
-class _Bars:
+def _started_bars(stream: TextIO) -> Progress:
     """Rich's bars; imported only where a terminal shows them."""
+    from rich import progress
+    from rich.console import Console
 
-    def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TaskID,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(file=stream),
-            transient=True,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._progress.start()
-
-    def update(self, label: str, done: float, total: float) -> bool:
-        """Move a bar; returns whether any is still open."""
-        if label not in self._tasks:
-            self._tasks[label] = self._progress.add_task(label, total=total)
-        self._progress.update(self._tasks[label], completed=done, total=total)
-        if done >= total:
-            self._progress.remove_task(self._tasks.pop(label))
-        return bool(self._tasks)
-
-    def stop(self) -> None:
-        """Remove the bars from the screen."""
-        self._progress.stop()
+    bars = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        console=Console(file=stream),
+        transient=True,
+    )
+    bars.start()
+    return bars

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -28,21 +30,7 @@ def describe(
         answer(json, texts.model_dump(mode="json"), description.render_texts(texts))
         return
     found = description.describe(data, {split.name: gold_kinds(split) for split in data.splits})
-    gold = {
-        split.name: {
-            "examples": split.examples,
-            "degenerate": split.degenerate,
-            "failing": len(split.gold_failing),
-        }
-        for split in found.splits
-    }
-    summary = "\n".join(
-        f"- {name}: {n['examples']:,} gold queries: {n['failing']:,} do not run, "
-        f"{n['degenerate']:,} are degenerate (no row, or only NULL)"
-        for name, n in gold.items()
-    )
-    value = {**found.model_dump(mode="json"), "gold": gold}
-    answer(json, value, f"{description.render(found)}\n\n{summary}")
+    answer(json, found.model_dump(mode="json"), description.render(found))
 
 
 def export(
@@ -77,16 +65,11 @@ def export(
         from harness.models.load import load_tokenizer
 
         tokenizer = load_tokenizer(base)
-    files = write_files(data, style, out, tokenizer)
-    settings = chosen.mlx_lm_config()
-    settings["adapter_path"] = "" if adapter_path is None else str(adapter_path)
+    files = [str(path) for path in write_files(data, style, out, tokenizer)]
+    settings = chosen.mlx_lm_config() | {"adapter_path": str(adapter_path or "")}
     command = reconcile_command(str(base.path), out, settings)
-    listed = "\n".join(str(path) for path in files)
-    answer(
-        json,
-        {"files": [str(path) for path in files], "command": command},
-        f"{listed}\n\nmlx-lm's own test loss on the same texts:\n  {command}",
-    )
+    text = "\n".join([*files, "", f"mlx-lm's own test loss on the same texts:\n  {command}"])
+    answer(json, {"files": files, "command": command}, text)
 
 
 def fetch(
@@ -94,24 +77,18 @@ def fetch(
     json: JsonFlag = False,
 ) -> None:
     """Download, verify (sha256) and prepare; resumable."""
+    from harness.data.sources.archive import fetch_wikisql
     from harness.disk.cache import Cache
     from harness.errors import unknown
-    from harness.progress import TerminalProgress
+    from harness.models.smollm2 import directory
+    from harness.progress import ProgressCallback, TerminalProgress
 
-    progress = TerminalProgress()
-    try:
-        if what == "smollm2":
-            from harness.models.smollm2 import directory
-
-            folder = directory(Cache(), progress)
-        elif what == "wikisql":
-            from harness.data.sources.archive import fetch_wikisql
-
-            folder = fetch_wikisql(Cache(), progress)
-        else:
-            raise unknown("thing to fetch", what, ("wikisql", "smollm2"))
-    finally:
-        progress.close()
+    makers: dict[str, Callable[[Cache, ProgressCallback], Path]]
+    makers = {"wikisql": fetch_wikisql, "smollm2": directory}
+    if what not in makers:
+        raise unknown("thing to fetch", what, makers)
+    with closing(TerminalProgress()) as progress:
+        folder = makers[what](Cache(), progress)
     answer(json, {"what": what, "folder": str(folder)}, f"{what} is ready in {folder}")
 
 

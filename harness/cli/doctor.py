@@ -72,7 +72,7 @@ def examine(cache: Cache) -> Report:
     """Run every check; a problem that one finds is never an exception."""
     blas = measured_blas()
     checks = (
-        _python(),
+        Check("python", "ok", f"{sys.version.split()[0]} at {sys.executable}"),
         _device(),
         _blas(blas),
         _kernels(),
@@ -97,10 +97,6 @@ def render(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _python() -> Check:
-    return Check("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
-
-
 def _device() -> Check:
     backend = backend_name()
     found = f"{backend} on {device()['chip']}"
@@ -122,11 +118,12 @@ def _blas(blas: BlasInfo) -> Check:
     )
     if (blas.gflops or 0.0) >= _SLOW_GFLOPS:
         return Check("blas", "ok", found)
+    advice = blas_advice.SLOW
     if blas.fast:
-        return Check("blas", "warning", found, "slow: is the machine busy, or limited to a share?")
-    if os.environ.get("TUNEBENCH_BLAS") == "off":
-        return Check("blas", "warning", found, "unset TUNEBENCH_BLAS to use a fast BLAS")
-    return Check("blas", "warning", found, blas_advice.SLOW)
+        advice = "slow: is the machine busy, or limited to a share?"
+    elif os.environ.get("TUNEBENCH_BLAS") == "off":
+        advice = "unset TUNEBENCH_BLAS to use a fast BLAS"
+    return Check("blas", "warning", found, advice)
 
 
 def _kernels() -> Check:

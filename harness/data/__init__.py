@@ -5,8 +5,7 @@
 - `prompts.py`: prompt styles; table and question as text
 - `chat_template.py`: rendering messages with a model's template
 - `special_tokens.py`: a tokenizer's BOS, EOS, stop tokens
-- `tokens.py`: examples as rows of tokens
-- `token_stats.py`: the check before training
+- `tokens.py`: examples as rows of tokens, and their facts
 - `sampling.py`: which examples `--limit` takes
 - `leakage.py`: what splits share, what repeats
 - `describe.py`: counts of a dataset, as Markdown

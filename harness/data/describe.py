@@ -94,6 +94,15 @@ class SplitDescription(BaseModel):
         return self.gold_empty + self.gold_null
 
 
+class GoldCounts(BaseModel):
+    """Gold queries of a split: all, those that cannot tell a right answer from a wrong one, and
+    those that do not run."""
+
+    examples: int
+    degenerate: int
+    failing: int
+
+
 class Description(BaseModel):
     """What `describe` prints of data with tables."""
 
@@ -102,6 +111,8 @@ class Description(BaseModel):
     splits: list[SplitDescription]
     leakage: Leakage
     published: Published = PUBLISHED_TEST
+    gold: dict[str, GoldCounts]
+    """By split."""
 
 
 class TextSplit(BaseModel):
@@ -130,11 +141,20 @@ class TextDescription(BaseModel):
 
 def describe(dataset: Dataset, gold: GoldKinds) -> Description:
     """Count everything in ``dataset``, which has tables; ``gold``: results of its gold queries."""
+    splits = [_describe_split(split, gold[split.name]) for split in dataset.splits]
     return Description(
         name=dataset.name,
         sha256=dataset.sha256,
-        splits=[_describe_split(split, gold[split.name]) for split in dataset.splits],
+        splits=splits,
         leakage=leakage(dataset),
+        gold={
+            split.name: GoldCounts(
+                examples=split.examples,
+                degenerate=split.degenerate,
+                failing=len(split.gold_failing),
+            )
+            for split in splits
+        },
     )
 
 
@@ -250,6 +270,11 @@ def render(description: Description) -> str:
     ]
     for split in splits:
         lines += [f"Gold that does not run: {split.name} {each}" for each in split.gold_failing]
+    lines += ["", ""] + [
+        f"- {name}: {n.examples:,} gold queries: {n.failing:,} do not run, {n.degenerate:,} are "
+        "degenerate (no row, or only NULL)"
+        for name, n in description.gold.items()
+    ]
     return _page(description, lines)
 
 

@@ -27,13 +27,8 @@ _OPTIONS = (
 def export(
     dataset: Dataset, style: PromptStyle, out_dir: Path, tokenizer: Any = None
 ) -> list[Path]:
-    """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` with one `{"text": …}` a line.
-
-    Args:
-        dataset: every split is written in file order.
-        style: how the task is written.
-        out_dir: made if needed; files of these names are overwritten.
-        tokenizer: needed for the `chat` style only, which uses the model's template.
+    """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` with one `{"text": …}` a line, in file order
+    and over files of these names; only style `chat` needs the ``tokenizer``, for its template.
 
     Raises:
         UserError: `chat` without a tokenizer, data that mlx-lm reads as it is, or a folder that
@@ -63,11 +58,8 @@ def export(
 def reconcile_command(model: str, data: Path, settings: Mapping[str, Any]) -> str:
     """The `mlx_lm.lora` command whose test loss equals our `mlx_lm_compat` on exported files.
 
-    Args:
-        model: a folder or hub id that mlx-lm loads.
-        data: the folder that :func:`export` wrote.
-        settings: the variant's mlx-lm fields; `adapter_path`, `batch_size`, `seed`,
-            `test_batches`, `max_seq_length`, `num_layers`, `fine_tune_type` are used.
+    ``model`` is a folder or hub id; ``settings`` are the variant's mlx-lm fields, of which those
+    that decide the loss are used.
     """
     # With an empty adapter path mlx-lm tests the base itself.
     given = {"adapter_path": "", **settings}

@@ -52,6 +52,17 @@ def repeats_within(examples: Sequence[Example]) -> Repeats:
     return Repeats(equal=equal, conflicting=conflicting)
 
 
+def data_facts(dataset: Dataset) -> str:
+    """What the splits share and what repeats in them, in words."""
+    shared, repeated = leakage(dataset), repeats(dataset)
+    tables = f"{shared.shared_tables:,} tables and " if dataset.has_tables else ""
+    gold = "gold" if dataset.has_tables else "answer"
+    return (
+        f"{tables}{shared.shared_questions:,} questions shared between splits, "
+        f"{repeated.equal:,} repeated, {repeated.conflicting:,} with conflicting {gold}"
+    )
+
+
 def normalized(question: str) -> str:
     """A question's words alone: lower case, single spaces, no end mark."""
     return re.sub(r"[\s?.!]+", " ", question.lower()).strip()

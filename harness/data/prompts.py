@@ -41,10 +41,7 @@ class PromptStyle:
     def prompt(self, question: str, table: Table, hint: str | None = None) -> str:
         """The text before the answer; for `chat`, the user's message (see :func:`render_prompt`).
 
-        Args:
-            question: as the data has it; not trimmed.
-            table: gives the id and the columns; rows are never shown.
-            hint: one more line between the columns and the question.
+        Rows of the table are never shown; ``hint`` is a line between its columns and the question.
         """
         lines = _sql_schema(table) if self.name != "dialect" else _dialect_schema(table)
         if hint is not None:

@@ -19,9 +19,8 @@ from harness.errors import UserError
 def stratified(split: Split, n: int, seed: int) -> list[Example]:
     """The first ``n`` examples of ``split``'s seeded, table-stratified shuffle.
 
-    Args:
-        n: how many; -1 is all, and more than there are gives all, shuffled.
-        seed: the same seed gives the same order on every platform.
+    -1 is all, and more than there are gives all, shuffled. The same seed gives the same order on
+    every platform.
 
     Raises:
         UserError: ``n`` is 0 or below -1.

@@ -1,4 +1,4 @@
-"""Examples -> the token rows that training and measuring share.
+"""Examples -> the token rows that training and measuring share, and facts about them.
 
 A row of WikiSQL's is prompt, completion and one stop token. Checked for every one: the prompt's
 tokens are a prefix of the text's (else loss over the completion would count prompt tokens, or miss
@@ -19,7 +19,7 @@ from typing import Any
 from harness.data.chat_template import apply_template, has_chat_template
 from harness.data.prompts import PromptStyle, render_prompt
 from harness.data.records import Example, Split, Table, TextExample
-from harness.data.special_tokens import SpecialTokens, encode, special_tokens
+from harness.data.special_tokens import SpecialTokens, encode, special_tokens, stop_tokens
 from harness.errors import UserError
 
 
@@ -57,8 +57,8 @@ def tokenize(
 
     Args:
         examples: a split or a selection of it.
-        tables: by id; not used for rows in mlx-lm's own formats.
-        style: how the task is written; not used for rows in mlx-lm's own formats.
+        tables: by id; they and the style are not used for rows in mlx-lm's own formats.
+        style: how the task is written.
         tokenizer: mlx-lm's wrapper or a Hugging Face tokenizer.
         max_length: the longest row in tokens, the stop token included (the smaller of the
             variant's `max_seq_length` and the model's context).
@@ -108,6 +108,38 @@ def render_text(tokenizer: Any, style: PromptStyle, example: Example, table: Tab
         bos = special_tokens(tokenizer, style).bos
         prompt = prompt.removeprefix(bos or "")
     return prompt + style.completion(example.gold, table)
+
+
+def row_facts(found: Tokenized, tokenizer: Any, limit: int) -> str:
+    """Counts over the rows of a split, in words.
+
+    Args:
+        found: at least one row.
+        tokenizer: the one that made the rows.
+        limit: the longest row allowed, in tokens.
+    """
+    rows, stops = found.examples, stop_tokens(tokenizer)
+    lengths = [len(row.tokens) for row in rows]
+    answers = [row.tokens[row.prompt_length :] if row.has_answer else row.tokens for row in rows]
+    counts = [sum(token in stops for token in answer) for answer in answers]
+    bos = tokenizer.bos_token_id
+    with_bos = 0 if bos is None else sum(row.tokens[0] == bos for row in rows)
+    without_stop, several_stops = counts.count(0), sum(count > 1 for count in counts)
+    bos_facts = {0: "no BOS", len(rows): "one BOS each"}
+    stop_facts = []
+    if without_stop:  # among them rows that were cut
+        stop_facts.append(f"{without_stop:,} without a stop token")
+    if several_stops:
+        stop_facts.append(f"{several_stops:,} with more than one")
+    marked = all(row.has_answer for row in rows)
+    remedy = " (raise it with --set max_seq_length=N)" if found.truncated else ""
+    facts = [
+        bos_facts.get(with_bos, f"a BOS in {with_bos:,} of them"),
+        ", ".join(stop_facts) or "one stop token each",
+        "every prompt a token prefix" if marked else "answers not marked",
+        f"{found.truncated:,} cut at {limit:,} tokens{remedy}",
+    ]
+    return f"{len(rows):,} rows of {min(lengths)} to {max(lengths)} tokens: {', '.join(facts)}"
 
 
 def _wikisql_row(

@@ -68,8 +68,7 @@ class Cache:
         self.root = root if root is not None else default_root()
         self.notify: Callable[[str], None] = print_message
         """Takes a line for the user: which entry is damaged, for whom the process waits."""
-        self._using: int | None = None
-        self._scratch: Scratch | None = None
+        self._held = contextlib.ExitStack()
 
     @classmethod
     def temporary(cls) -> Cache:
@@ -80,9 +79,9 @@ class Cache:
             UserError: the folder for temporary files cannot be written.
         """
         scratch = Scratch("no-cache")
-        atexit.register(scratch.remove)
         cache = cls(scratch.path)
-        cache._scratch = scratch
+        cache._held.callback(scratch.remove)
+        atexit.register(cache.release)
         return cache
 
     def hold(self) -> None:
@@ -90,18 +89,13 @@ class Cache:
         :meth:`release` or the end of the process."""
         with contextlib.suppress(OSError):  # a cache that can only be read is not pruned either
             self.root.mkdir(parents=True, exist_ok=True)
-            self._using = os.open(self.root / USING, os.O_CREAT | os.O_RDONLY, 0o644)
-            fcntl.flock(self._using, fcntl.LOCK_SH)
+            handle = os.open(self.root / USING, os.O_CREAT | os.O_RDONLY, 0o644)
+            self._held.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_SH)
 
     def release(self) -> None:
         """End :meth:`hold`, and remove a temporary cache."""
-        if self._using is not None:
-            os.close(self._using)
-            self._using = None
-        if self._scratch is not None:
-            self._scratch.remove()
-            atexit.unregister(self._scratch.remove)
-            self._scratch = None
+        self._held.close()
 
     @property
     def downloads(self) -> Path:
@@ -132,31 +126,27 @@ class Cache:
         if damage is None:
             return found
         # Another process may be building it: only the holder of the lock may move it.
-        lock = self.lock(kind, key)
-        try:
-            lock.acquire()
-        except UserError as error:
-            raise UserError(
-                f"cache entry {kind}/{key} {damage}, and it cannot be moved aside: {error}"
-            ) from error
-        try:
-            return self._find_locked(kind, key)
-        finally:
-            lock.release()
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self.lock(kind, key))
+            except UserError as error:
+                raise UserError(
+                    f"cache entry {kind}/{key} {damage}, and it cannot be moved aside: {error}"
+                ) from error
+            return self._find_locked(folder, f"{kind}/{key}")
 
-    def _find_locked(self, kind: str, key: str) -> Path | None:
-        """:meth:`find` for the holder of the entry's lock: nothing changes meanwhile."""
-        folder = self.path(kind, key)
+    def _find_locked(self, folder: Path, name: str) -> Path | None:
+        """:meth:`find` for the holder of the lock of entry ``name``: nothing changes meanwhile."""
         found, damage = _examine(folder)
         if damage is None:
             return found
         aside = folder.with_name(f"{folder.name}.damaged-{time.time_ns()}")
         with explaining(
-            f"cache entry {kind}/{key} {damage}, and it cannot be moved aside",
+            f"cache entry {name} {damage}, and it cannot be moved aside",
             f"Remove {folder}, or set XDG_CACHE_HOME to a folder you can write.",
         ):
             folder.rename(aside)
-        self.notify(f"tunebench: cache entry {kind}/{key} {damage}; moved to {aside}")
+        self.notify(f"tunebench: cache entry {name} {damage}; moved to {aside}")
         return None
 
     def build(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
@@ -170,10 +160,10 @@ class Cache:
         if found is not None:
             return found
         with self.lock(kind, key):
-            found = self._find_locked(kind, key)
+            folder = self.path(kind, key)
+            found = self._find_locked(folder, f"{kind}/{key}")
             if found is not None:
                 return found
-            folder = self.path(kind, key)
             for stale in folder.parent.glob(f".{key}.*.partial"):
                 shutil.rmtree(stale, ignore_errors=True)
             partial = folder.with_name(f".{key}.{os.getpid()}.partial")
@@ -268,7 +258,7 @@ class Cache:
 
 
 def remove_whole(folder: Path) -> None:
-    """Remove an entry's folder, under its lock: under its name it is whole or absent at any moment.
+    """Remove an entry's folder, under its lock: it is whole or absent at any moment.
 
     Raises:
         UserError: the system refuses.

@@ -73,11 +73,8 @@ def writing(path: Path) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path, suffix: str = "") -> Iterator[Path]:
-    """A temporary neighbour for the block to fill, which then takes the place of ``path``.
-
-    Args:
-        path: what is written; parent folders are made, a link stays a link.
-        suffix: how the neighbour's name must end.
+    """A temporary neighbour, its name ending in ``suffix``, for the block to fill, which then takes
+    the place of ``path``; parent folders are made, a link stays a link.
 
     Raises:
         UserError: the folder cannot be written (permission, read-only, disk full); the old
@@ -140,12 +137,8 @@ def temporary_prefix(name: str) -> str:
 
 
 def remove_abandoned(folder: Path, name: str | None = None) -> None:
-    """Remove the temporary neighbours of ``name`` whose process on this machine has ended.
-
-    Args:
-        folder: where a write takes place.
-        name: the file or folder that is written; None stands for every one in ``folder``.
-    """
+    """Remove the temporary neighbours of ``name`` in ``folder``, or of every file there, whose
+    process on this machine has ended."""
     mark = f".{_host()}-"
     start = "." if name is None else f".{name}{mark}"
     # Not glob: it would remember every name ever written.

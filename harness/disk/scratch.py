@@ -14,6 +14,7 @@ import fcntl
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -79,32 +80,25 @@ def sweep() -> list[Path]:
     removed = []
     for folder in found:
         with contextlib.suppress(OSError):  # somebody else removes it
-            if _ours(folder) and _remove_if_abandoned(folder):
+            ours = stat.S_ISDIR(folder.lstat().st_mode) and folder.lstat().st_uid == os.getuid()
+            if ours and _abandoned(folder):
+                shutil.rmtree(folder, ignore_errors=True)
                 removed.append(folder)
     return removed
 
 
-def _ours(folder: Path) -> bool:
-    owner = folder.lstat().st_uid
-    return folder.is_dir() and not folder.is_symlink() and owner == os.getuid()
-
-
-def _remove_if_abandoned(folder: Path) -> bool:
+def _abandoned(folder: Path) -> bool:
     try:
         handle = os.open(folder / ALIVE, os.O_RDWR)
     except FileNotFoundError:
-        if time.time() - last_written(folder) < IDLE_S:
-            return False
-        shutil.rmtree(folder, ignore_errors=True)
-        return True
+        return time.time() - last_written(folder) >= IDLE_S
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder, ignore_errors=True)
-        return True
     except BlockingIOError:
         return False
     finally:
         os.close(handle)
+    return True
 
 
 def last_written(path: Path) -> float:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data.token_stats import data_facts, row_facts
+from harness.data.leakage import data_facts
+from harness.data.tokens import row_facts
 from harness.measure import generate, loss, speed
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase

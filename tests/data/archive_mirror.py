@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.sources import archive
 from harness.data.sources.resolve import MINI_FOLDER, prepared_wikisql
 from harness.disk.cache import Cache
 from harness.errors import UserError
+from harness.progress import ProgressCallback, silent
 
 Extra = tuple[tarfile.TarInfo, bytes]
 
@@ -132,6 +134,22 @@ def complaint(call: Callable[[], object]) -> str:
     with pytest.raises(UserError) as caught:
         call()
     return str(caught.value)
+
+
+def fetched(
+    cache: Cache,
+    url: str,
+    body: bytes | None = None,
+    progress: ProgressCallback = silent,
+    sha256: str | None = None,
+) -> Path:
+    """`fetch wikisql` from ``url``, with the archive ``body`` in the official one's place."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(archive.URL_VARIABLE, url)
+        if body is not None:
+            patch.setattr(archive, "SHA256", sha256 or hashlib.sha256(body).hexdigest())
+            patch.setattr(archive, "BYTES", len(body))
+        return archive.fetch_wikisql(cache, progress)
 
 
 def nothing_published(cache: Cache) -> bool:

@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from archive_mirror import Mirror, complaint, nothing_published, official, plain
+from archive_mirror import Mirror, complaint, fetched, nothing_published, official, plain
 
 from harness.cli.data import describe, fetch
 from harness.data.sources import archive
-from harness.data.sources.archive import fetch_wikisql
 from harness.data.sources.resolve import prepared_wikisql, resolve_dataset
 from harness.disk.cache import Cache
 
@@ -23,7 +22,7 @@ SHARED = ROOT.parent / "shared" / "wikisql" / "small"
 
 
 def test_the_archive_becomes_the_dataset_called_wikisql(mirror: Mirror, cache: Cache) -> None:
-    folder = fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    folder = fetched(cache, mirror.url, mirror.body)
     assert folder == prepared_wikisql(cache.root)
     dataset, mini = resolve_dataset("wikisql", cache.root), resolve_dataset("mini")
     assert (dataset.name, dataset.valid.name) == ("wikisql", "dev")
@@ -34,24 +33,24 @@ def test_the_archive_becomes_the_dataset_called_wikisql(mirror: Mirror, cache: C
 
 
 def test_a_second_fetch_asks_the_server_nothing(mirror: Mirror, cache: Cache) -> None:
-    first = fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
-    assert fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256) == first
+    first = fetched(cache, mirror.url, mirror.body)
+    assert fetched(cache, mirror.url, mirror.body) == first
     assert mirror.asked == [None]
 
 
 def test_another_pinned_archive_replaces_the_prepared_one(
     mirror: Mirror, cache: Cache, few: Path
 ) -> None:
-    fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    fetched(cache, mirror.url, mirror.body)
     mirror.body = official(few, plain("data/README"))
-    folder = fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    folder = fetched(cache, mirror.url, mirror.body)
     origin = json.loads((folder / "origin.json").read_text())
     assert origin == {"archive_sha256": mirror.sha256, "url": mirror.url}
 
 
 def test_progress_counts_the_archive_s_bytes_to_the_last(mirror: Mirror, cache: Cache) -> None:
     steps: list[tuple[str, float, float]] = []
-    fetch_wikisql(cache, lambda *step: steps.append(step), mirror.url, mirror.sha256)
+    fetched(cache, mirror.url, mirror.body, lambda *step: steps.append(step))
     bytes_done = [(done, total) for label, done, total in steps if label.startswith("download")]
     assert bytes_done[-1] == (len(mirror.body), len(mirror.body))
     assert [done for done, _ in bytes_done] == sorted(done for done, _ in bytes_done)
@@ -64,7 +63,7 @@ def test_progress_counts_the_archive_s_bytes_to_the_last(mirror: Mirror, cache: 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/wikisql/small")
 def test_real_questions_survive_the_archive(mirror: Mirror, cache: Cache) -> None:
     mirror.body = official(SHARED)
-    folder = fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    folder = fetched(cache, mirror.url, mirror.body)
     for name in (Path(member).name for member in archive.MEMBERS):
         packed = (folder / f"{name}.gz").read_bytes()
         assert gzip.decompress(packed) == (SHARED / name).read_bytes()
@@ -84,16 +83,16 @@ def test_ctrl_c_while_unpacking_publishes_nothing_and_downloads_nothing_again(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch_wikisql(cache, stop, mirror.url, mirror.sha256)
+        fetched(cache, mirror.url, mirror.body, stop)
     assert nothing_published(cache)
-    fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    fetched(cache, mirror.url, mirror.body)
     assert mirror.asked == [None]
 
 
 def test_a_flipped_byte_in_the_prepared_folder_is_noticed_and_mended_without_the_network(
     mirror: Mirror, cache: Cache, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    folder = fetched(cache, mirror.url, mirror.body)
     path = folder / "test.jsonl.gz"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -101,7 +100,7 @@ def test_a_flipped_byte_in_the_prepared_folder_is_noticed_and_mended_without_the
     text = complaint(lambda: resolve_dataset("wikisql", cache.root))
     assert "python -m harness fetch wikisql" in text
     assert "test.jsonl.gz has another checksum; moved to" in capsys.readouterr().err
-    fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    fetched(cache, mirror.url, mirror.body)
     assert resolve_dataset("wikisql", cache.root).test == resolve_dataset("mini").test
     assert mirror.asked == [None]
 
@@ -109,17 +108,20 @@ def test_a_flipped_byte_in_the_prepared_folder_is_noticed_and_mended_without_the
 def test_a_local_copy_serves_as_mirror(mirror: Mirror, cache: Cache, tmp_path: Path) -> None:
     copy = tmp_path / "data.tar.bz2"
     copy.write_bytes(mirror.body)
-    assert fetch_wikisql(cache, url=copy.as_uri(), sha256=mirror.sha256).is_dir()
+    assert fetched(cache, copy.as_uri(), mirror.body).is_dir()
 
 
 def test_two_processes_at_once_download_one_archive(mirror: Mirror, cache: Cache) -> None:
     code = (
         "import sys; from pathlib import Path; from harness.disk.cache import Cache; "
-        "from harness.data.sources.archive import fetch_wikisql; "
-        "fetch_wikisql(Cache(Path(sys.argv[1])), url=sys.argv[2], sha256=sys.argv[3])"
+        "from harness.data.sources import archive; "
+        "archive.SHA256, archive.BYTES = sys.argv[2], int(sys.argv[3]); "
+        "archive.fetch_wikisql(Cache(Path(sys.argv[1])))"
     )
-    command = [sys.executable, "-c", code, str(cache.root), mirror.url, mirror.sha256]
-    both = [subprocess.Popen(command, cwd=ROOT) for _ in range(2)]
+    size = str(len(mirror.body))
+    command = [sys.executable, "-c", code, str(cache.root), mirror.sha256, size]
+    settings = os.environ | {archive.URL_VARIABLE: mirror.url}
+    both = [subprocess.Popen(command, cwd=ROOT, env=settings) for _ in range(2)]
     assert [process.wait(timeout=60) for process in both] == [0, 0]
     assert mirror.asked == [None]
 

@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from archive_mirror import Mirror, complaint, nothing_published
+from archive_mirror import Mirror, complaint, fetched, nothing_published
 
 from harness.data.sources import archive, download
 from harness.data.sources.archive import fetch_wikisql
@@ -19,7 +19,7 @@ def test_a_connection_dropped_half_way_is_taken_up_in_the_same_call(
 ) -> None:
     half, whole = len(mirror.body) // 2, len(mirror.body)
     mirror.breaks = [half, 1000]
-    fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    fetched(cache, mirror.url, mirror.body)
     assert mirror.asked == [None, f"bytes={half}-", f"bytes={half + 1000}-"]
     assert mirror.sent == whole
 
@@ -27,10 +27,12 @@ def test_a_connection_dropped_half_way_is_taken_up_in_the_same_call(
 def test_a_later_call_goes_on_where_the_first_was_cut(mirror: Mirror, cache: Cache) -> None:
     half = len(mirror.body) // 2
     mirror.breaks = [half, 0]
-    text = complaint(lambda: fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256))
-    assert f"The {half:,} bytes so far are kept; run the command again" in text
+    text = complaint(lambda: fetched(cache, mirror.url, mirror.body))
+    assert (
+        f"The {half:,} of {len(mirror.body):,} bytes so far are kept; run the command again" in text
+    )
     assert nothing_published(cache)
-    fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    fetched(cache, mirror.url, mirror.body)
     assert mirror.asked[-1] == f"bytes={half}-"
     assert mirror.sent == len(mirror.body)
     assert [path.suffix for path in (cache.root / "downloads").iterdir()] == [".bz2"]
@@ -42,9 +44,9 @@ def test_ctrl_c_while_downloading_keeps_what_came(mirror: Mirror, cache: Cache) 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch_wikisql(cache, stop, mirror.url, mirror.sha256)
+        fetched(cache, mirror.url, mirror.body, stop)
     assert nothing_published(cache)
-    fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    fetched(cache, mirror.url, mirror.body)
     assert mirror.asked[0] is None
     assert re.fullmatch(r"bytes=[1-9]\d*-", str(mirror.asked[1]))
 
@@ -52,7 +54,7 @@ def test_ctrl_c_while_downloading_keeps_what_came(mirror: Mirror, cache: Cache) 
 def test_a_server_without_ranges_starts_over(mirror: Mirror, cache: Cache) -> None:
     mirror.breaks = [len(mirror.body) // 2]
     mirror.ranges = False
-    fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    fetched(cache, mirror.url, mirror.body)
     assert mirror.sent == len(mirror.body) + len(mirror.body) // 2
 
 
@@ -63,7 +65,7 @@ def test_kept_bytes_of_another_file_cost_one_fresh_download(
     part = cache.root / "downloads" / f"wikisql-{mirror.sha256[:12]}.tar.bz2.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(kept)
-    fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    fetched(cache, mirror.url, mirror.body)
     assert mirror.asked == [f"bytes={len(kept)}-", None]
 
 
@@ -71,13 +73,13 @@ def test_a_part_that_was_already_whole_is_used(mirror: Mirror, cache: Cache) -> 
     part = cache.root / "downloads" / f"wikisql-{mirror.sha256[:12]}.tar.bz2.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(mirror.body)
-    fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    fetched(cache, mirror.url, mirror.body)
     assert mirror.sent == 0
 
 
 def test_a_wrong_checksum_is_named_and_the_file_moved_aside(mirror: Mirror, cache: Cache) -> None:
     wanted = "0" * 64
-    text = complaint(lambda: fetch_wikisql(cache, url=mirror.url, sha256=wanted))
+    text = complaint(lambda: fetched(cache, mirror.url, mirror.body, sha256=wanted))
     assert f"has SHA-256 {mirror.sha256}, expected {wanted}" in text
     assert "--dataset DIR" in text
     aside = cache.root / "downloads" / f"wikisql-{'0' * 12}.tar.bz2.damaged-{mirror.sha256[:12]}"
@@ -102,7 +104,7 @@ def test_a_file_without_end_is_given_up_at_the_known_size(
 ) -> None:
     monkeypatch.setattr(archive, "BYTES", 100_000)
     mirror.body = bytes(50_000_000)
-    text = complaint(lambda: fetch_wikisql(cache, url=mirror.url))
+    text = complaint(lambda: fetched(cache, mirror.url))
     assert "is larger than the 100,000 bytes expected" in text
     [aside] = (cache.root / "downloads").iterdir()
     assert aside.stat().st_size <= 100_000 + 65536
@@ -114,14 +116,14 @@ def test_a_damaged_download_in_the_cache_is_moved_aside_and_fetched_again(
     target = cache.root / "downloads" / f"wikisql-{mirror.sha256[:12]}.tar.bz2"
     target.parent.mkdir(parents=True)
     target.write_bytes(mirror.body[:-1])
-    fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256)
+    fetched(cache, mirror.url, mirror.body)
     assert f"{target} is damaged; moved to" in capsys.readouterr().err
 
 
 def test_no_network_ends_in_one_message_with_the_remedy(cache: Cache) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/data.tar.bz2"
-    text = complaint(lambda: fetch_wikisql(cache, url=url))
+    text = complaint(lambda: fetched(cache, url))
     assert text.startswith(f"cannot download {url}: Connection refused. Check the address")
     assert "unpack it and give its folder: --dataset DIR" in text
     assert "TUNEBENCH_WIKISQL_URL" in text
@@ -129,19 +131,19 @@ def test_no_network_ends_in_one_message_with_the_remedy(cache: Cache) -> None:
 
 def test_a_refusal_by_the_server_is_reported_with_its_status(mirror: Mirror, cache: Cache) -> None:
     mirror.status = [503]
-    text = complaint(lambda: fetch_wikisql(cache, url=mirror.url))
+    text = complaint(lambda: fetched(cache, mirror.url))
     assert "HTTP 503 Service Unavailable. Check the address and the network" in text
 
 
 @pytest.mark.parametrize("url", ["ftp://example.org/data.tar.bz2", "data.tar.bz2"])
 def test_only_https_http_and_file_are_read(cache: Cache, url: str) -> None:
-    text = complaint(lambda: fetch_wikisql(cache, url=url))
+    text = complaint(lambda: fetched(cache, url))
     assert f"cannot download from {url!r}. Allowed: https://, http://, file://." in text
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full (Linux)")
 def test_a_full_disk_is_not_mistaken_for_the_network(mirror: Mirror, tmp_path: Path) -> None:
     (tmp_path / "a.part").symlink_to("/dev/full")
-    source = download.Source(mirror.url, "a", mirror.sha256)
+    source = download.Source(mirror.url, "a", mirror.sha256, len(mirror.body), "")
     text = complaint(lambda: download.download(source, tmp_path))
     assert text == f"cannot write {tmp_path / 'a.part'}: No space left on device"

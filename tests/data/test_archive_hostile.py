@@ -8,10 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from archive_mirror import Extra, Mirror, complaint, nothing_published, official, plain, special
+from archive_mirror import (
+    Extra,
+    Mirror,
+    complaint,
+    fetched,
+    nothing_published,
+    official,
+    plain,
+    special,
+)
 
 from harness.data.sources import archive
-from harness.data.sources.archive import fetch_wikisql
 from harness.disk.cache import Cache
 
 HOSTILE = {
@@ -34,7 +42,7 @@ def test_a_hostile_member_refuses_the_whole_archive(
 ) -> None:
     mirror.body = official(few, extra)
     before = {path for path in cache.root.parent.rglob("*") if path.name == "evil"}
-    text = complaint(lambda: fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256))
+    text = complaint(lambda: fetched(cache, mirror.url, mirror.body))
     assert "was refused: its member" in text
     assert why in text
     assert nothing_published(cache)
@@ -44,7 +52,7 @@ def test_a_hostile_member_refuses_the_whole_archive(
 def test_a_link_under_an_expected_name_is_refused(mirror: Mirror, cache: Cache, few: Path) -> None:
     link = special("data/dev.jsonl", tarfile.SYMTYPE, "/etc/hostname")
     mirror.body = official(few, link, leave_out="data/dev.jsonl")
-    text = complaint(lambda: fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256))
+    text = complaint(lambda: fetched(cache, mirror.url, mirror.body))
     assert "'data/dev.jsonl' is a link to '/etc/hostname'" in text
 
 
@@ -94,7 +102,7 @@ def test_a_damaged_archive_is_named_for_what_it_is(
     mirror: Mirror, cache: Cache, damage: Callable[[bytes], bytes], why: str
 ) -> None:
     mirror.body = damage(mirror.body)
-    text = complaint(lambda: fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256))
+    text = complaint(lambda: fetched(cache, mirror.url, mirror.body))
     assert why in text
     assert nothing_published(cache)
 
@@ -103,7 +111,7 @@ def test_an_archive_without_one_of_the_files_is_refused(
     mirror: Mirror, cache: Cache, few: Path
 ) -> None:
     mirror.body = official(few, leave_out="data/dev.tables.jsonl")
-    text = complaint(lambda: fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256))
+    text = complaint(lambda: fetched(cache, mirror.url, mirror.body))
     assert "lacks data/dev.tables.jsonl" in text
     assert nothing_published(cache)
 
@@ -112,6 +120,6 @@ def test_a_split_that_is_not_whole_is_reported_with_file_and_line(
     mirror: Mirror, cache: Cache, few: Path
 ) -> None:
     mirror.body = official(few, cut="data/test.jsonl")
-    text = complaint(lambda: fetch_wikisql(cache, url=mirror.url, sha256=mirror.sha256))
+    text = complaint(lambda: fetched(cache, mirror.url, mirror.body))
     assert "holds damaged data:\ndata/test.jsonl:1: not JSON" in text
     assert nothing_published(cache)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from test_data_describe import DATASET
 from test_data_tokens import TEMPLATE, Wrapper, byte_tokenizer
 
+from harness.data.leakage import data_facts
 from harness.data.prompts import style
 from harness.data.records import TextExample
-from harness.data.token_stats import data_facts, row_facts
-from harness.data.tokens import Tokenized, TokenizedExample, tokenize
+from harness.data.tokens import Tokenized, TokenizedExample, row_facts, tokenize
 
 TOKENIZER = byte_tokenizer(bos=True)
 BOS, EOS = TOKENIZER.bos_token_id, TOKENIZER.eos_token_id

@@ -51,42 +51,28 @@ _REMEDY = (
 )
 
 
-def fetch_wikisql(
-    cache: Cache,
-    progress: ProgressCallback = silent,
-    url: str | None = None,
-    sha256: str | None = None,
-) -> Path:
-    """The folder of the prepared official splits (train, dev, test), made on the first call.
-
-    Args:
-        cache: where the folder, and the archive in its `downloads`, are kept.
-        progress: called with bytes while downloading, with files while preparing.
-        url: where the archive is; None stands for ``TUNEBENCH_WIKISQL_URL`` or the official one.
-        sha256: the archive's; None stands for the official one's.
+def fetch_wikisql(cache: Cache, progress: ProgressCallback = silent) -> Path:
+    """The folder of the prepared official splits (train, dev, test), made on the first call;
+    ``progress`` is called with bytes while downloading, with files while preparing.
 
     Raises:
         UserError: no connection, a wrong or truncated or hostile archive, a split that is not
             whole, or a folder that cannot be written. Nothing is published then.
     """
-    wanted = (sha256 or SHA256).lower()
     found = cache.find(*WIKISQL_ENTRY)
-    if found is not None and _origin(found) != wanted:
-        cache.discard(*WIKISQL_ENTRY)
+    if found is not None:
+        origin = json.loads((found / _ORIGIN).read_text(encoding="utf-8"))
+        if origin["archive_sha256"] != SHA256:
+            cache.discard(*WIKISQL_ENTRY)
 
     def make(folder: Path) -> None:
-        source = Source(
-            url=url or os.environ.get(URL_VARIABLE) or URL,
-            name=f"wikisql-{wanted[:12]}.tar.bz2",
-            sha256=wanted,
-            bytes=BYTES if wanted == SHA256 else None,
-            remedy=_REMEDY,
-        )
+        url = os.environ.get(URL_VARIABLE) or URL
+        source = Source(url, f"wikisql-{SHA256[:12]}.tar.bz2", SHA256, BYTES, _REMEDY)
         archive = download(source, cache.downloads, progress)
         unpack(archive, folder, progress)
         _check(archive, folder, progress)
         _compress(folder, progress)
-        write_json(folder / _ORIGIN, {"archive_sha256": wanted, "url": source.url})
+        write_json(folder / _ORIGIN, {"archive_sha256": SHA256, "url": url})
 
     return cache.build(*WIKISQL_ENTRY, make)
 
@@ -211,12 +197,3 @@ def _compress(folder: Path, progress: ProgressCallback) -> None:
             packed.write_bytes(gzip.compress(path.read_bytes(), _LEVEL, mtime=0))
         path.unlink()
     progress("compress wikisql", len(MEMBERS), len(MEMBERS))
-
-
-def _origin(folder: Path) -> str | None:
-    """The SHA-256 of the archive that ``folder`` was prepared from."""
-    path = folder / _ORIGIN
-    if not path.is_file():
-        return None
-    sha256 = json.loads(path.read_text(encoding="utf-8")).get("archive_sha256")
-    return sha256 if isinstance(sha256, str) else None

@@ -25,32 +25,26 @@ from harness.progress import ProgressCallback, silent
 TIMEOUT_S = 30.0
 """Seconds without a byte after which a connection counts as dropped."""
 
-MAX_BYTES = 1 << 30
-"""The largest file accepted from a source whose size is not known."""
-
 _CHUNK = 1 << 16
 _SCHEMES = ("https", "http", "file")
 
 
 @dataclass(frozen=True)
 class Source:
-    """What to download. ``bytes`` is its exact size where known; ``remedy`` says how to do without
-    this download and ends every error message."""
+    """What to download. ``bytes`` is its exact size; ``remedy`` says how to do without this
+    download and ends every error message."""
 
     url: str
     name: str
     sha256: str
-    bytes: int | None = None
-    remedy: str = ""
+    bytes: int
+    remedy: str
 
 
 def download(source: Source, folder: Path, progress: ProgressCallback = silent) -> Path:
     """``folder/<name>``, downloaded unless it is there already.
 
-    Args:
-        source: the URL, and the size and checksum that the file must have.
-        folder: made if needed; holds the `.part` file until the download is complete.
-        progress: called with bytes.
+    The folder is made if needed; ``progress`` is called with bytes.
 
     Raises:
         UserError: the source cannot be reached, drops the connection again and again, or serves
@@ -102,7 +96,6 @@ def _one_connection(
         UserError: no connection, a refusal by the server, or more bytes than there should be.
     """
     response, start, total = _open(source, part)
-    limit = source.bytes or MAX_BYTES
     if response is None:
         return None
     with response, writing(part), part.open("ab" if start else "wb") as out:
@@ -116,8 +109,8 @@ def _one_connection(
                 break
             out.write(chunk)
             done += len(chunk)
-            progress(label, done, max(total or source.bytes or 0, done + 1))
-            if done > limit:
+            progress(label, done, max(source.bytes, done + 1))
+            if done > source.bytes:
                 # The size check will report it; reading on could fill the disk.
                 return None
     # When the server hangs up, a read of a given size returns fewer bytes without an exception.
@@ -171,9 +164,9 @@ def _verify(source: Source, part: Path) -> None:
     if digest == source.sha256:
         return
     aside = _move_aside(part, source, digest)
-    if source.bytes is not None and size < source.bytes:
+    if size < source.bytes:
         wrong = f"is truncated: {size:,} bytes, expected {source.bytes:,}"
-    elif source.bytes is not None and size > source.bytes:
+    elif size > source.bytes:
         wrong = f"is larger than the {source.bytes:,} bytes expected"
     else:
         wrong = f"has SHA-256 {digest}, expected {source.sha256}"
@@ -192,9 +185,8 @@ def _move_aside(path: Path, source: Source, digest: str) -> Path:
 
 def _failed(source: Source, part: Path, reason: str) -> UserError:
     kept = _size(part)
-    of = f" of {source.bytes:,}" if source.bytes else ""
     again = (
-        f"The {kept:,}{of} bytes so far are kept; run the command again to go on."
+        f"The {kept:,} of {source.bytes:,} bytes so far are kept; run the command again to go on."
         if kept
         else "Check the address and the network, and run the command again."
     )

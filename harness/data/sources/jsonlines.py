@@ -41,11 +41,7 @@ def read_dataset(
 ) -> Dataset:
     """The three splits of ``folder`` (`valid` or `dev` validates) as dataset ``name``.
 
-    Args:
-        folder: holds the splits' files.
-        name: the dataset's.
-        form: of what kind the examples are.
-        read: `read(role, file)` gives a split and the SHA-256 of every file that it was read from.
+    ``read(role, file)`` gives a split and the SHA-256 of every file that it was read from.
 
     Raises:
         UserError: a split is missing, or whatever ``read`` raises.
@@ -72,7 +68,10 @@ def first_existing(folder: Path, names: Sequence[str]) -> Path:
             return path
     wanted = " or ".join(f"{name}.jsonl" for name in names)
     if not folder.is_dir():
-        raise UserError(f"dataset folder {folder} does not exist; {wanted} should be in it.")
+        raise UserError(
+            f"dataset folder {folder} does not exist. Give a folder holding {wanted}, with its "
+            "tables if queries are to be run, and the other splits."
+        )
     found = {split_of(p) for end in ("", GZIP) for p in folder.glob(f"*.jsonl{end}")}
     listed = ", ".join(sorted(n for n in found if not n.endswith(".tables"))) or "none"
     raise UserError(f"{folder} holds no {wanted}. Splits present: {listed}.")
@@ -105,10 +104,8 @@ def read_bytes(path: Path) -> bytes:
 def parse_lines(path: Path, data: bytes, parse: Callable[[int, dict[str, Any]], T]) -> list[T]:
     """What ``parse(line, object)`` makes of each line of ``data``; lines count from 0.
 
-    Args:
-        path: the file that ``data`` was read from, for messages.
-        data: the file's bytes.
-        parse: raises :class:`BadLine` for an object that it does not accept.
+    ``path`` names the file in messages; ``parse`` raises :class:`BadLine` for an object that it
+    does not accept.
 
     Raises:
         UserError: no line, or lines that are no JSON object, or that ``parse`` does not accept.
@@ -173,10 +170,13 @@ def _object(line: bytes) -> dict[str, Any]:
         if not line.strip():
             raise BadLine("empty line (ids are line numbers, so none may be skipped)")
         value = _DECODER.decode(line.decode("utf-8"))
-        if b"\\u" in line and not _encodable(value):
-            raise BadLine("a \\u escape is half of a surrogate pair, which is no character")
-        if _MAY_BE_HUGE.search(line) and not _finite(value):
-            raise BadLine("a number is beyond 1.8e308; write null, or text in a text column")
+        if b"\\u" in line:
+            json.dumps(value, ensure_ascii=False).encode()
+        if _MAY_BE_HUGE.search(line):
+            json.loads(line, parse_int=_finite, parse_float=_finite)
+    except UnicodeEncodeError as error:
+        reason = "a \\u escape is half of a surrogate pair, which is no character"
+        raise BadLine(reason) from error
     except UnicodeDecodeError as error:
         raise BadLine(f"not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -188,19 +188,9 @@ def _object(line: bytes) -> dict[str, Any]:
     return value
 
 
-def _encodable(value: Any) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _finite(value: Any) -> bool:
-    """Whether a float can hold every number in a JSON value."""
-    if isinstance(value, dict | list):
-        return all(map(_finite, value.values() if isinstance(value, dict) else value))
-    try:
-        return not isinstance(value, int | float) or math.isfinite(value)
-    except OverflowError:
-        return False
+def _finite(number: str) -> float:
+    """The number, if a float can hold it."""
+    found = float(number)
+    if math.isinf(found):
+        raise BadLine("a number is beyond 1.8e308; write null, or text in a text column")
+    return found

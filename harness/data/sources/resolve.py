@@ -1,8 +1,7 @@
 """A dataset's name -> its records: `mini`, `wikisql` or a folder -> `Dataset`.
 
-A folder is in WikiSQL's format (`wikisql.py`) or in one of mlx-lm's (`mlx_lm_formats.py`).
-
-Not covered: downloading (`python -m harness fetch wikisql` prepares the folder read here).
+A folder is in WikiSQL's format (`wikisql.py`) or in one of mlx-lm's (`mlx_lm_formats.py`). Not
+covered: downloading (`python -m harness fetch wikisql` prepares the folder read here).
 """
 
 from __future__ import annotations
@@ -33,11 +32,8 @@ def prepared_wikisql(cache_root: Path | None = None) -> Path:
 
 
 def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
-    """Read the dataset called ``name``: `mini`, `wikisql`, or the path of a folder.
-
-    Args:
-        name: the value of `--dataset`.
-        cache_root: the root of the cache that holds `wikisql`; None stands for the user's own.
+    """Read the dataset called ``name``: `mini`, `wikisql` (from the cache under ``cache_root``,
+    by default the user's own), or the path of a folder.
 
     Raises:
         UserError: an unknown name, a missing folder, or damaged files (`file:line` of each).

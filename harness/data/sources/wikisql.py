@@ -50,11 +50,6 @@ def load_dataset(folder: Path, name: str) -> Dataset:
     Raises:
         UserError: as :func:`load_split`.
     """
-    if not folder.is_dir():
-        raise UserError(
-            f"dataset folder {folder} does not exist. Give a folder holding train.jsonl, "
-            "train.tables.jsonl, valid.jsonl (or dev.jsonl), test.jsonl and their tables."
-        )
     return read_dataset(folder, name, "tables", lambda _, path: _load(path))
 
 
