@@ -132,15 +132,13 @@ class _Mlp(_Replaced):
 class _Attention(_Replaced):
     def __call__(self, x: mx.array, mask: Any = None, cache: Any = None) -> mx.array:
         batch, length, _ = x.shape  # (batch, length, hidden)
-        span = length
-        queries, keys, values = (
-            projection(x).reshape(batch, length, heads, -1).transpose(0, 2, 1, 3)
-            for projection, heads in (
-                (self.q_proj, self.n_heads),
-                (self.k_proj, self.n_kv_heads),
-                (self.v_proj, self.n_kv_heads),
-            )
-        )
+
+        def by_head(projected: mx.array, heads: int) -> Any:
+            return projected.reshape(batch, length, heads, -1).transpose(0, 2, 1, 3)
+
+        queries = by_head(self.q_proj(x), self.n_heads)
+        keys = by_head(self.k_proj(x), self.n_kv_heads)
+        values = by_head(self.v_proj(x), self.n_kv_heads)
         rotation = {} if cache is None else {"offset": cache.offset}
         if length == 1:
             # Of one position a call is mostly overhead: one for both instead of two.
@@ -148,13 +146,13 @@ class _Attention(_Replaced):
             queries, keys = both[:, : self.n_heads], both[:, self.n_heads :]
         else:
             queries, keys = self.rope(queries, **rotation), self.rope(keys, **rotation)
-        quantized = hasattr(cache, "bits")
         if cache is not None:
             keys, values = cache.update_and_fetch(keys, values)
-        if not quantized:
-            span = keys.shape[2]
-        few = batch * self.n_heads * length * span < self._min_elements
-        if quantized or few or queries.dtype != mx.float32 or keys.dtype != mx.float32:
+        if (
+            hasattr(cache, "bits")  # keys and values are quantized
+            or batch * self.n_heads * length * keys.shape[2] < self._min_elements
+            or {queries.dtype, keys.dtype} != {mx.float32}
+        ):
             from mlx_lm.models.base import scaled_dot_product_attention as stock
 
             output = stock(queries, keys, values, cache=cache, scale=self.scale, mask=mask)
