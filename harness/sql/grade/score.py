@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.data.records import Example, LogicalForm, Table
 from harness.disk.cache import Cache
@@ -35,8 +34,7 @@ from harness.sql.run.batch import Rows
 from harness.sql.run.executor import Task
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """The verdicts on one prediction. None where a protocol does not apply.
 
     ``query`` is the logical form that was read, ``sql`` its DuckDB rendering.
@@ -55,7 +53,7 @@ class Score:
 
     def row(self) -> dict[str, Any]:
         """The object of a ``score --out`` line."""
-        return asdict(self)
+        return self._asdict()
 
 
 def score(
