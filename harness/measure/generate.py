@@ -43,10 +43,7 @@ class GenerationProtocol:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One answer: its text before the stop, the tokens that were decoded, why it ended.
-
-    ``tokens`` includes the one that ended it.
-    """
+    """One answer: its text before the stop, tokens decoded with the stop included, why it ended."""
 
     text: str
     tokens: int

@@ -89,9 +89,8 @@ def evaluate(
             if not share.takes(number) or all(position in found for position in batch):
                 continue
             rows = [examples[position].tokens for position in batch]
-            for position, nll in zip(
-                batch, target_nll(model, split, rows, _MLX_LM_PAD), strict=True
-            ):
+            scored = target_nll(model, split, rows, _MLX_LM_PAD)
+            for position, nll in zip(batch, scored, strict=True):
                 found[position] = _example_loss(examples[position], nll)
             mx.clear_cache()
             if kept is not None:

@@ -42,20 +42,20 @@ class Curve(BaseModel):
             self.window.timed_targets += targets
             self.window.timed_s += seconds
 
-    def close(self, iteration: int, val_loss: float | None) -> CurvePoint:
+    def close(self, iteration: int, val_loss: float | None) -> None:
         """End the window with a row at ``iteration``."""
         window, self.window = self.window, CurveWindow()
         timed = window.timed_s > 0
-        point = CurvePoint(
-            iteration=iteration,
-            updates=iteration // self.accumulate,
-            train_loss=window.nats / window.targets if window.targets else None,
-            val_loss=val_loss,
-            tokens_per_s=window.timed_tokens / window.timed_s if timed else None,
-            supervised_tokens_per_s=window.timed_targets / window.timed_s if timed else None,
+        self.points.append(
+            CurvePoint(
+                iteration=iteration,
+                updates=iteration // self.accumulate,
+                train_loss=window.nats / window.targets if window.targets else None,
+                val_loss=val_loss,
+                tokens_per_s=window.timed_tokens / window.timed_s if timed else None,
+                supervised_tokens_per_s=window.timed_targets / window.timed_s if timed else None,
+            )
         )
-        self.points.append(point)
-        return point
 
     def state(self) -> dict[str, Any]:
         """JSON-able arguments that make this curve again, floats to the last bit."""
