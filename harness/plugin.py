@@ -19,7 +19,7 @@ import pytest
 
 from harness import options as option_table
 from harness import plugin_fixtures, plugin_ranks
-from harness.compare.analysis import analyse
+from harness.compare.analysis import Analysis
 from harness.compare.gates import failed
 from harness.disk.files import refusal
 from harness.errors import UserError
@@ -29,11 +29,10 @@ from harness.plugin_fixtures import SESSION
 from harness.plugin_ranks import COORDINATOR
 from harness.progress import TerminalProgress, print_message
 from harness.report.report import terminal_summary
-from harness.runs.store import StoredRun
 from harness.worker.client import WorkerError
 
 PROGRESS = pytest.StashKey[TerminalProgress]()
-WRITTEN = pytest.StashKey[list[StoredRun]]()
+WRITTEN = pytest.StashKey[list[Analysis]]()
 INTERRUPTED = pytest.StashKey[bool]()
 INTERRUPTED_STATUS = 130
 """What a shell expects of a command ended by Ctrl-C; pytest's own is 2."""
@@ -185,10 +184,11 @@ def _write_runs(session: pytest.Session, tunebench: Session) -> None:
         return
     # Gates hold whether or not their suite was selected.
     strict = tunebench.options.strict
-    if any(failed(run.results.gates, strict) for run in written):
+    runs = [run for analysis in written for run in analysis.runs]
+    if any(failed(run.results.gates, strict) for run in runs):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     try:
-        tunebench.conclude(written)
+        tunebench.conclude(runs)
     except UserError as error:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print_message(f"\ntunebench: {error}")
@@ -196,8 +196,9 @@ def _write_runs(session: pytest.Session, tunebench: Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """The comparison table and where the run lies."""
-    for run in config.stash.get(WRITTEN, []):
-        summary = terminal_summary(analyse([run]))
+    for analysis in config.stash.get(WRITTEN, []):
+        (run,) = analysis.runs
+        summary = terminal_summary(analysis)
         terminalreporter.section(f"tunebench: {run.id}")
         terminalreporter.write_line(summary)
         terminalreporter.write_line(f"results: {run.folder}")

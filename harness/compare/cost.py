@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.compare.metrics import Kind
 from harness.compare.sides import RunVariant
 from harness.schema.results import Device
 from harness.schema.rows import TrialRow
 from harness.stats.intervals import Interval
-from harness.stats.paired import ratio_interval
+from harness.stats.paired import ratio_test
 
 SPEEDS = ("prompt_tokens_per_s", "generation_tokens_per_s")
 PHASES = ("train", "test", "generate")
@@ -54,39 +55,46 @@ class MemoryRatio:
 
 def memory_ratios(a: RunVariant, b: RunVariant) -> list[MemoryRatio]:
     """b's peaks over a's, for the phases that both ran."""
-    results = [side.run.results.variants[side.variant].memory for side in (a, b)]
-    if results[0] is None or results[1] is None:
+    memory_a, memory_b = a.result.memory, b.result.memory
+    if memory_a is None or memory_b is None:
         return []
-    devices = [side.run.results.run.device for side in (a, b)]
-    protocols = [side.run.results.protocols.memory for side in (a, b)]
-    sizes = [side.run.results.run.distributed.size for side in (a, b)]
     made = []
+    differing = other_measure("memory", a, b, "({}, {})")
     for phase in PHASES:
-        x, y = results[0].phase(phase), results[1].phase(phase)
+        x, y = memory_a.phase(phase), memory_b.phase(phase)
         if x is None or y is None:
             continue
-        reason = ""
-        if devices[0].backend != devices[1].backend:
-            reason = f"another backend ({devices[0].backend}, {devices[1].backend})"
-        elif sizes[0] != sizes[1]:
-            reason = f"another number of ranks ({sizes[0]}, {sizes[1]})"
-        elif protocols[0] != protocols[1]:
-            reason = "another memory protocol"
-        elif x.shared_process or y.shared_process:
-            reason = "shared process"
-        known = not reason and x.mlx_peak_bytes > 0
-        made.append(
-            MemoryRatio(
-                phase,
-                a.label(b),
-                b.label(a),
-                x.mlx_peak_bytes,
-                y.mlx_peak_bytes,
-                y.mlx_peak_bytes / x.mlx_peak_bytes if known else None,
-                reason,
-            )
-        )
+        shared = x.shared_process or y.shared_process
+        reason = differing or ("shared process" if shared else "")
+        peaks = x.mlx_peak_bytes, y.mlx_peak_bytes
+        ratio = peaks[1] / peaks[0] if peaks[0] and not reason else None
+        made.append(MemoryRatio(phase, a.label(b), b.label(a), *peaks, ratio, reason))
     return made
+
+
+def other_measure(kind: Kind, a: RunVariant, b: RunVariant, values: str) -> str:
+    """Why timings or memory peaks of two runs have no common measure; empty where they have.
+
+    Args:
+        kind: of the metric; other kinds always have one.
+        a: one side.
+        b: the other side.
+        values: a format for the value of a and that of b.
+    """
+    x, y = a.run.results, b.run.results
+    if kind == "timing" and not same_machine(x.run.device, y.run.device):
+        return f"another machine {values.format(x.run.device.chip, y.run.device.chip)}"
+    if kind == "timing" and x.protocols.throughput != y.protocols.throughput:
+        return "another throughput protocol"
+    if kind == "memory":
+        if x.run.device.backend != y.run.device.backend:
+            return f"another backend {values.format(x.run.device.backend, y.run.device.backend)}"
+        if x.run.distributed.size != y.run.distributed.size:
+            sizes = values.format(x.run.distributed.size, y.run.distributed.size)
+            return f"another number of ranks {sizes}"
+        if x.protocols.memory != y.protocols.memory:
+            return "another memory protocol"
+    return ""
 
 
 def same_machine(a: Device, b: Device) -> bool:
@@ -96,8 +104,8 @@ def same_machine(a: Device, b: Device) -> bool:
 
 def same_timing(a: RunVariant, b: RunVariant) -> bool:
     """Whether both sides hold one measurement, which the cache handed to the later run."""
-    timed = [side.run.results.variants[side.variant].throughput for side in (a, b)]
-    if timed[0] is None or timed[1] is None or timed[0].measured_at != timed[1].measured_at:
+    x, y = a.result.throughput, b.result.throughput
+    if x is None or y is None or x.measured_at != y.measured_at:
         return False
     # Variants whose trials were interleaved may carry the same minute.
     return a.run.trials(a.variant) == b.run.trials(b.variant)
@@ -110,38 +118,33 @@ def speed_ratios(a: RunVariant, b: RunVariant) -> list[SpeedRatio]:
     paired = _interleaved(a, b, trials_a, trials_b)
     made = []
     for metric in SPEEDS:
-        values = [[float(getattr(row, metric)) for row in rows] for rows in (trials_a, trials_b)]
-        medians = [float(np.median(each)) if each else None for each in values]
-        ratio = None
-        if not reason and medians[0] and medians[1] is not None:
-            ratio = _median_ratio(values[0], values[1], paired)
+        x, y = ([float(getattr(row, metric)) for row in rows] for rows in (trials_a, trials_b))
+        median_a, median_b = (float(np.median(each)) if each else None for each in (x, y))
+        ratio = found = None
+        if not reason and median_a and median_b is not None:
+            per_block = np.asarray(y) / np.asarray(x) if paired else median_b / median_a
+            ratio, found = float(np.median(per_block)), ratio_test(x, y, paired)
         made.append(
             SpeedRatio(
-                metric,
-                a.label(b),
-                b.label(a),
-                medians[0],
-                medians[1],
-                ratio,
-                ratio_interval(values[0], values[1], paired) if ratio else None,
-                paired,
-                reason,
+                metric=metric,
+                a=a.label(b),
+                b=b.label(a),
+                value_a=median_a,
+                value_b=median_b,
+                ratio=ratio,
+                ci95=found[0] if found else None,
+                paired=paired,
+                reason=reason,
             )
         )
     return made
-
-
-def _median_ratio(a: Sequence[float], b: Sequence[float], paired: bool) -> float:
-    if paired:
-        return float(np.median(np.asarray(b) / np.asarray(a)))
-    return float(np.median(b) / np.median(a))
 
 
 def _interleaved(
     a: RunVariant, b: RunVariant, trials_a: Sequence[TrialRow], trials_b: Sequence[TrialRow]
 ) -> bool:
     # A cached timing shares no block with a fresh one, whatever its numbers say.
-    timed = [side.run.results.variants[side.variant].throughput for side in (a, b)]
+    timed = [side.result.throughput for side in (a, b)]
     together = len({each.cached if each else None for each in timed}) == 1
     blocks = [row.block for row in trials_a] == [row.block for row in trials_b]
     return a.run.folder == b.run.folder and blocks and together

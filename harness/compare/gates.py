@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.compare.cost import same_machine, same_timing
+from harness.compare.cost import other_measure, same_timing
 from harness.compare.metrics import METRICS, Metric
 from harness.compare.pairing import Pair, pairs
 from harness.compare.sides import RunVariant, require_comparable, sample_note, sample_size
@@ -21,34 +21,25 @@ from harness.errors import UserError
 from harness.runs.store import StoredRun
 from harness.schema.results import GateResult, GateVerdict
 from harness.stats.intervals import Interval
-from harness.stats.paired import ratio_interval, ratio_p
+from harness.stats.paired import ratio_test
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One metric of one variant, with its rule: both variants and their stored values."""
+    """One metric of one variant, with its rule and its stored values, None where there are none."""
 
     metric: Metric
     rule: GateRule
-    new: RunVariant
-    old: RunVariant
-
-    @property
-    def value(self) -> float | None:
-        """The value under test."""
-        return self.metric.value(self.new.result)
-
-    @property
-    def baseline(self) -> float | None:
-        """The value that it must not be worse than."""
-        return self.metric.value(self.old.result)
+    variant: str
+    baseline: float | None = None
+    value: float | None = None
 
     def result(self, verdict: GateVerdict, reason: str) -> GateResult:
         """The record of a verdict."""
         baseline = self.baseline
         return GateResult(
             metric=self.metric.key,
-            variant=self.new.variant,
+            variant=self.variant,
             baseline=baseline,
             value=self.value,
             direction=self.rule.direction,
@@ -91,20 +82,39 @@ def judge(
     results = []
     for name, other in matched.items():
         if other is None:
-            results += _all_missing(
-                rules, name, f"the baseline {baseline.id} has no variant {name!r}"
-            )
+            reason = f"the baseline {baseline.id} has no variant {name!r}"
+            results += [g.result("fail", reason) for g in _gates(rules, name)]
             continue
         new, old = RunVariant(run, name), RunVariant(baseline, other)
         _require_same_limit(new, old)
         paired = {pair.metric: pair for pair in pairs(old, new)}
-        gates = [Gate(METRICS[key], rule, new, old) for key, rule in rules.items()]
-        results += [_judge(gate, paired.get(gate.metric)) for gate in gates]
+        for gate in _gates(rules, name, new, old):
+            results.append(gate.result(*_verdict(gate, new, old, paired.get(gate.metric))))
     if require_all and run.variant is None and baseline.variant is None:
         for name in baseline.variants:
             if name not in matched.values():
-                results += _all_missing(rules, name, f"run {run.id} has no variant {name!r}")
+                reason = f"run {run.id} has no variant {name!r}"
+                results += [g.result("fail", reason) for g in _gates(rules, name)]
     return results
+
+
+def _gates(
+    rules: Mapping[str, GateRule],
+    variant: str,
+    new: RunVariant | None = None,
+    old: RunVariant | None = None,
+) -> list[Gate]:
+    """A gate a rule; without values for a variant that one side lacks."""
+    return [
+        Gate(
+            METRICS[key],
+            rule,
+            variant,
+            METRICS[key].value(old.result) if old else None,
+            METRICS[key].value(new.result) if new else None,
+        )
+        for key, rule in rules.items()
+    ]
 
 
 def failed(results: list[GateResult], strict: bool = False) -> list[GateResult]:
@@ -124,28 +134,34 @@ def _matched(run: StoredRun, baseline: StoredRun) -> dict[str, str | None]:
     return {name: name if name in baseline.variants else None for name in run.variants}
 
 
-def _judge(gate: Gate, pair: Pair | None) -> GateResult:
-    reason = _no_common_measure(gate) or _impossible(gate)
+def _verdict(
+    gate: Gate, new: RunVariant, old: RunVariant, pair: Pair | None
+) -> tuple[GateVerdict, str]:
+    # A timing or a memory peak without a common measure is skipped, measured or not.
+    reason = other_measure(gate.metric.kind, new, old, "({}; the baseline's: {})")
+    reason = reason or gate.metric.absent.get(new.run.results.dataset.form, "")
     if reason:
-        return gate.result("skipped", reason)
+        return "skipped", reason
     if gate.value is None or gate.baseline is None:
-        where = (
-            f"run {gate.new.run.id}" if gate.value is None else f"the baseline {gate.old.run.id}"
-        )
-        return gate.result("fail", f"not measured in {where}")
-    if reason := _unusable_timing(gate):
-        return gate.result("skipped", reason)
-    evidence = _evidence(gate, gate.value, gate.baseline, pair)
+        where = f"run {new.run.id}" if gate.value is None else f"the baseline {old.run.id}"
+        return "fail", f"not measured in {where}"
+    if gate.metric.kind == "timing" and (reason := _unusable_timing(new, old)):
+        return "skipped", reason
+    evidence: Evidence | None
+    if gate.metric.exact:
+        delta = gate.value - gate.baseline
+        evidence = Evidence(gate.value, gate.baseline, (delta, delta), True, "exact")
+    elif gate.metric.paired:
+        evidence = None if pair is None else _paired_evidence(gate.rule, pair)
+    else:
+        evidence = _timing_evidence(gate, gate.value, gate.baseline, (new, old))
     if evidence is None:
-        return gate.result(
-            "fail",
-            f"no {gate.metric.rows}.*.jsonl to compare in run {gate.new.run.id} or "
-            f"{gate.old.run.id}",
-        )
-    return gate.result(*_verdict(gate, evidence))
+        rows = f"{gate.metric.rows}.*.jsonl"
+        return "fail", f"no {rows} to compare in run {new.run.id} or {old.run.id}"
+    return _verdict_on(gate, evidence)
 
 
-def _verdict(gate: Gate, evidence: Evidence) -> tuple[GateVerdict, str]:
+def _verdict_on(gate: Gate, evidence: Evidence) -> tuple[GateVerdict, str]:
     sign = gate.metric.sign
     worse_by = sign * (evidence.value - evidence.baseline)
     margin = gate.rule.margin(evidence.baseline)
@@ -182,16 +198,6 @@ def _change(metric: Metric, worse_by: float) -> str:
     return f"{'worse' if worse_by > 0 else 'better'} by {metric.show_amount(abs(worse_by))}"
 
 
-def _evidence(gate: Gate, value: float, baseline: float, pair: Pair | None) -> Evidence | None:
-    """What the verdict rests on; None where the rows that it needs are not there."""
-    if gate.metric.exact:
-        delta = value - baseline
-        return Evidence(value, baseline, (delta, delta), True, "exact")
-    if gate.metric.paired:
-        return None if pair is None else _paired_evidence(gate.rule, pair)
-    return _timing_evidence(gate, value, baseline)
-
-
 def _paired_evidence(rule: GateRule, pair: Pair) -> Evidence:
     """Sign-flip test and interval over tables."""
     p = pair.p()
@@ -201,18 +207,21 @@ def _paired_evidence(rule: GateRule, pair: Pair) -> Evidence:
     return Evidence(pair.value_b, pair.value_a, pair.interval(), _significant(p, rule), basis)
 
 
-def _timing_evidence(gate: Gate, value: float, baseline: float) -> Evidence | None:
+def _timing_evidence(
+    gate: Gate, value: float, baseline: float, sides: tuple[RunVariant, RunVariant]
+) -> Evidence | None:
     """Welch's t on the logarithms of the trials; no interval below two trials a side."""
-    before, after = (
-        [float(getattr(row, gate.metric.key)) for row in side.rows(gate.metric.rows) or []]
-        for side in (gate.old, gate.new)
+    after, before = (
+        [float(getattr(row, gate.metric.key)) for row in side.run.trials(side.variant) or []]
+        for side in sides
     )
     if not before or not after:
         return None
     counts = f"{len(after)} trials against {len(before)}"
-    ratio, p = ratio_interval(before, after, paired=False), ratio_p(before, after)
-    if ratio is None or p is None:
+    found = ratio_test(before, after, paired=False)
+    if found is None:
         return Evidence(value, baseline, None, False, counts)
+    ratio, p = found
     low, high = ((edge - 1) * baseline for edge in ratio)
     basis = f"Welch's t on logarithms of the trials p {p:.3g}, {counts}"
     return Evidence(value, baseline, (low, high), _significant(p, gate.rule), basis)
@@ -223,41 +232,12 @@ def _significant(p: float, rule: GateRule) -> bool:
     return rule.significance is None or p < rule.significance
 
 
-def _impossible(gate: Gate) -> str:
-    """Why the data cannot have the metric at all; empty where it can."""
-    return gate.metric.absent.get(gate.new.run.results.dataset.form, "")
-
-
-def _no_common_measure(gate: Gate) -> str:
-    """Why a timing or a memory peak of these two runs has no common measure, measured or not."""
-    a, b = gate.new.run.results, gate.old.run.results
-    if gate.metric.kind == "timing":
-        if not same_machine(a.run.device, b.run.device):
-            return f"another machine ({a.run.device.chip}; the baseline's: {b.run.device.chip})"
-        if a.protocols.throughput != b.protocols.throughput:
-            return "another throughput protocol"
-    if gate.metric.kind == "memory":
-        if a.run.device.backend != b.run.device.backend:
-            return (
-                f"another backend ({a.run.device.backend}; the baseline's: {b.run.device.backend})"
-            )
-        if a.run.distributed.size != b.run.distributed.size:
-            sizes = (a.run.distributed.size, b.run.distributed.size)
-            return f"another number of ranks ({sizes[0]}; the baseline's: {sizes[1]})"
-        if a.protocols.memory != b.protocols.memory:
-            return "another memory protocol"
-    return ""
-
-
-def _unusable_timing(gate: Gate) -> str:
-    """Why timings that were taken are not compared; empty where they are, and for other metrics."""
-    if gate.metric.kind != "timing":
-        return ""
-    a, b = gate.new.run.results.run, gate.old.run.results.run
-    if a.contended or b.contended:
-        which = "this run" if a.contended else "the baseline"
-        return f"{which} was timed while the machine was busy (contended)"
-    return "the same measurement" if same_timing(gate.new, gate.old) else ""
+def _unusable_timing(new: RunVariant, old: RunVariant) -> str:
+    """Why timings that were taken are not compared; empty where they are."""
+    for side, which in ((new, "this run"), (old, "the baseline")):
+        if side.run.results.run.contended:
+            return f"{which} was timed while the machine was busy (contended)"
+    return "the same measurement" if same_timing(new, old) else ""
 
 
 def _require_same_limit(new: RunVariant, old: RunVariant) -> None:
@@ -268,20 +248,3 @@ def _require_same_limit(new: RunVariant, old: RunVariant) -> None:
             f"{after} against {before} examples for {new.variant!r}. Use the same --limit "
             "and --seed."
         )
-
-
-def _all_missing(rules: Mapping[str, GateRule], variant: str, reason: str) -> list[GateResult]:
-    """A failure of every rule, for a variant that one side lacks."""
-    return [
-        GateResult(
-            metric=key,
-            variant=variant,
-            baseline=None,
-            value=None,
-            direction=rule.direction,
-            threshold=None,
-            verdict="fail",
-            reason=reason,
-        )
-        for key, rule in rules.items()
-    ]

@@ -1,7 +1,8 @@
 """One run: the variants of one seed, assembled into `results.json` and written once at the end.
 
-Input: the invocation and the seed's variants -> output: a :class:`StoredRun` on disk. The run
-stores the sections that the suites requested; how each is computed is in ``variant_run``.
+Input: the invocation and the seed's variants -> output: a run's folder, and the
+:class:`Analysis` of it. The run stores the sections that the suites requested; how each is
+computed is in ``variant_run``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from importlib import metadata
 
 from harness import protocols as names
 from harness.compare import gates
-from harness.compare.analysis import analyse
+from harness.compare.analysis import Analysis, analyse
 from harness.data.leakage import leakage, repeats
 from harness.data.prompts import PromptStyle
 from harness.data.records import Dataset
@@ -23,8 +24,8 @@ from harness.pipeline.invocation import Invocation
 from harness.pipeline.stages import VariantStages
 from harness.pipeline.variant_run import SECTIONS, VariantRun
 from harness.runs import git_state
-from harness.runs.file_names import fused_folder
-from harness.runs.store import PendingRun, RunRows, StoredRun
+from harness.runs.file_names import FUSED_FOLDER
+from harness.runs.store import PendingRun, RunRows
 from harness.schema.dataset import DatasetInfo, SplitCounts
 from harness.schema.results import (
     Distributed,
@@ -54,7 +55,7 @@ class SeedRun:
         self.seed = seed
         self._judged: dict[frozenset[tuple[str, str]], list[GateResult]] = {}
         options = invocation.options
-        keep = fused_folder(options.results_dir, name) if options.keep_fused else None
+        keep = options.results_dir / FUSED_FOLDER / name if options.keep_fused else None
         self.variants = {
             variant.name: VariantRun(
                 VariantStages(invocation, variant),
@@ -104,8 +105,8 @@ class SeedRun:
             self._judged = {measured: verdicts}
         return self._judged[measured]
 
-    def write(self) -> StoredRun:
-        """Write the run's folder.
+    def write(self) -> Analysis:
+        """Write the run's folder; return what was compared in it, computed once.
 
         Raises:
             UserError: the disk refuses or the name was taken meanwhile.
@@ -113,16 +114,15 @@ class SeedRun:
         # Imported here: collecting and measuring need neither pandas nor matplotlib.
         from harness.report.write import write_run
 
-        verdicts = self.gate()
-        pending = self._pending()
-        judged = {"comparisons": analyse([pending]).records, "gates": verdicts}
-        results = pending.results.model_copy(update=judged)
-        return write_run(self.invocation.options.results_dir, results, pending.rows)
+        pending = self._pending(self.gate())
+        analysis = analyse([pending])
+        write_run(pending, analysis)
+        return analysis
 
-    def _pending(self) -> PendingRun:
-        """What was measured so far, as a run with neither comparisons nor verdicts."""
+    def _pending(self, verdicts: Sequence[GateResult] = ()) -> PendingRun:
+        """What was measured so far, as a run without comparisons."""
         folder = self.invocation.options.results_dir / self.name
-        return PendingRun(folder, self._results(), None, self._rows())
+        return PendingRun(folder, self._results(verdicts), None, self._rows())
 
     def _rows(self) -> RunRows:
         def rows_of(section: str) -> list[tuple[str, VariantRun]]:
@@ -137,7 +137,7 @@ class SeedRun:
             },
         )
 
-    def _results(self) -> Results:
+    def _results(self, verdicts: Sequence[GateResult]) -> Results:
         dataset = self.invocation.dataset
         base = self.invocation.base
         return Results(
@@ -163,8 +163,7 @@ class SeedRun:
             ),
             protocols=protocols(self.invocation.style, dataset),
             variants={name: v.result() for name, v in self.variants.items() if v.requested},
-            comparisons=[],
-            gates=[],
+            gates=list(verdicts),
         )
 
     def _run(self) -> Run:

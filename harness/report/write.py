@@ -1,14 +1,15 @@
 """Files that a person reads: a run's folder with its report and charts, a report anywhere, a page.
 
-Input: :class:`Results` and rows, or the :class:`Analysis` of stored runs -> output: files. Not
-covered: the store's own files (``runs.store``).
+Input: the :class:`Analysis` of a pending run or of stored runs -> output: files. Not covered:
+the store's own files (``runs.store``).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from harness.compare.analysis import Analysis, analyse
+from harness.compare.analysis import Analysis
 from harness.disk import files
 from harness.report.article import Article
 from harness.report.charts.curves import render_charts
@@ -16,19 +17,17 @@ from harness.report.page.page import render_page
 from harness.report.report import render_report
 from harness.runs import store
 from harness.runs.file_names import PAGE_FILE, REPORT_FILE
-from harness.runs.store import RunRows, StoredRun
-from harness.schema.results import Results
+from harness.runs.store import PendingRun
 
 
-def write_run(results_dir: Path, results: Results, rows: RunRows | None = None) -> StoredRun:
-    """Write a new run with its rows, report and charts; the folder appears whole or not at all.
+def write_run(run: PendingRun, analysis: Analysis) -> None:
+    """Write a new run with the comparisons of its analysis, its report and charts.
 
     Raises:
-        UserError: the name is taken, two variants share a file name, or the disk refuses.
+        UserError: as :func:`store.write_run`.
     """
-    return store.write_run(
-        results_dir, results, rows, lambda run: write_report(analyse([run]), run.folder)
-    )
+    results = run.results.model_copy(update={"comparisons": analysis.records})
+    store.write_run(replace(run, results=results), lambda folder: write_report(analysis, folder))
 
 
 def write_report(

@@ -5,14 +5,13 @@ Input: a stored run and the baseline's place -> output: that place filled with a
 
 from __future__ import annotations
 
+import itertools
 import shutil
-import tempfile
 from pathlib import Path
 
-from harness.disk import files
 from harness.errors import UserError
 from harness.runs.file_names import RESULTS_FILE
-from harness.runs.store import StoredRun
+from harness.runs.store import StoredRun, filling
 
 
 def bless(run: StoredRun, where: Path) -> Path | None:
@@ -34,20 +33,13 @@ def bless(run: StoredRun, where: Path) -> Path | None:
     target = where.parent if where.name == RESULTS_FILE else where
     if target.exists() and target.resolve() == run.folder.resolve():
         raise UserError(f"run {run.id!r} is the baseline already.")
-    work: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        files.remove_abandoned(target.parent, target.name)
-        prefix = files.temporary_prefix(target.name)
-        work = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
-        shutil.copytree(run.folder, work, dirs_exist_ok=True)
+    with filling(target) as work:
+        try:
+            shutil.copytree(run.folder, work, dirs_exist_ok=True)
+        except shutil.Error as error:  # copytree gathers (source, target, text), one a file
+            raise OSError(error.args[0][0][2]) from error
         work.chmod(0o755)
         return _swap(work, target, run.id)
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {_reason(error)}") from error
-    finally:
-        if work is not None:  # gone where it was renamed into place
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def _swap(work: Path, target: Path, run_id: str) -> Path | None:
@@ -55,7 +47,9 @@ def _swap(work: Path, target: Path, run_id: str) -> Path | None:
     if not target.exists():
         work.rename(target)
         return None
-    kept = _free_name(target, run_id)
+    suffixes = itertools.chain([""], (f".{number}" for number in itertools.count(1)))
+    names = (f"{target.name}.before-{run_id}{suffix}" for suffix in suffixes)
+    kept = next(path for name in names if not (path := target.with_name(name)).exists())
     target.rename(kept)
     try:
         work.rename(target)
@@ -63,21 +57,3 @@ def _swap(work: Path, target: Path, run_id: str) -> Path | None:
         kept.rename(target)
         raise
     return kept
-
-
-def _reason(error: OSError) -> str:
-    """The system's message; copytree gathers one error a file, as (source, target, text)."""
-    if isinstance(error, shutil.Error) and error.args and error.args[0]:
-        first = error.args[0][0]
-        return str(first[2] if isinstance(first, tuple) else first)
-    return error.strerror or str(error)
-
-
-def _free_name(target: Path, run_id: str) -> Path:
-    number = 0
-    while True:
-        suffix = f".{number}" if number else ""
-        candidate = target.with_name(f"{target.name}.before-{run_id}{suffix}")
-        if not candidate.exists():
-            return candidate
-        number += 1

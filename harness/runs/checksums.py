@@ -9,8 +9,10 @@ can be made again, and runs of versions that wrote no checksums.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,20 @@ def write_checksums(folder: Path) -> None:
     write_json(folder / CHECKSUMS_FILE, {path.name: _describe(path.read_bytes()) for path in files})
 
 
+def damaged(place: object, reason: object) -> UserError:
+    """The error for a file, or a line of it, that is damaged."""
+    return UserError(f"{place} is damaged: {reason}. {REMEDY}")
+
+
+@contextlib.contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Turn the system's refusal to read ``file`` into a message for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+
+
 def check(file: Path) -> None:
     """Refuse a damaged file of a run, and name one that was edited.
 
@@ -43,21 +59,17 @@ def check(file: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{listed} is damaged: {error}. {REMEDY}") from error
+        raise damaged(listed, error) from error
     if not file.is_file():
         raise UserError(f"{file} is missing, and {CHECKSUMS_FILE} lists it. {REMEDY}")
-    try:
+    with reading(file):
         found = _describe(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
     if found == described:
         return
-    shorter = file.suffix == ".jsonl" and found["lines"] < lines
-    damaged = found["bytes"] == bytes_ or shorter
-    if damaged:
+    if found["bytes"] == bytes_ or (file.suffix == ".jsonl" and found["lines"] < lines):
+        reason = f"its checksum differs from {CHECKSUMS_FILE}"
         raise UserError(
-            f"{file} is damaged: its checksum differs from {CHECKSUMS_FILE}. {REMEDY} If you "
-            f"changed it yourself, remove {CHECKSUMS_FILE}."
+            f"{damaged(file, reason)} If you changed it yourself, remove {CHECKSUMS_FILE}."
         )
     print_message(f"tunebench: {file} was changed after the run was written")
 

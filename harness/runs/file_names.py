@@ -31,11 +31,6 @@ def row_file(kind: str, variant: str) -> str:
     return f"{kind}.{file_name(variant)}.jsonl"
 
 
-def fused_folder(results_dir: Path, run: str) -> Path:
-    """Where `--keep-fused` leaves the fused models of a run."""
-    return results_dir / FUSED_FOLDER / run
-
-
 def check_new(results_dir: Path, name: str) -> Path:
     """The folder a new run will have; meant to be called before anything is loaded.
 

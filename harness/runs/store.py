@@ -9,10 +9,11 @@ read in words (``report``).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -22,12 +23,7 @@ from pydantic import ValidationError
 from harness.disk import files
 from harness.errors import UserError, unknown
 from harness.runs import checksums
-from harness.runs.file_names import (
-    RESULTS_FILE,
-    check_file_names,
-    check_new,
-    row_file,
-)
+from harness.runs.file_names import RESULTS_FILE, check_file_names, check_new, row_file
 from harness.runs.upgrades import UPGRADES, upgrade
 from harness.schema.results import SCHEMA_VERSION, Results
 from harness.schema.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
@@ -104,49 +100,47 @@ class PendingRun(StoredRun):
         return by_variant.get(variant)
 
 
-def write_run(
-    results_dir: Path,
-    results: Results,
-    rows: RunRows | None = None,
-    finish: Callable[[StoredRun], object] | None = None,
-) -> StoredRun:
+@contextlib.contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """A temporary neighbour of ``folder`` for the block to fill and to rename; else it goes again.
+
+    Raises:
+        UserError: the disk refuses.
+    """
+    parent = folder.parent
+    with files.writing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        files.remove_abandoned(parent)
+        prefix = files.temporary_prefix(folder.name)
+        work = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        with files.writing(folder):
+            yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)  # gone where it was renamed into place
+
+
+def write_run(run: PendingRun, finish: Callable[[Path], object]) -> None:
     """Write a new run with its rows; the folder appears whole or not at all.
 
     Args:
-        results_dir: where the run's folder is made; its name is the run's.
-        results: the record, comparisons and gates included.
-        rows: the files beside `results.json`.
+        run: the record, comparisons and gates included, and the files beside `results.json`.
         finish: adds what is made from the record (the report, the charts) to the folder, before
             its files are hashed and it gets its name.
 
     Raises:
         UserError: the name is taken, two variants share a file name, or the disk refuses.
     """
-    folder = check_new(results_dir, results.run.id)
-    check_file_names(results.variants)
-    try:
-        results_dir.mkdir(parents=True, exist_ok=True)
-        files.remove_abandoned(results_dir)
-        prefix = files.temporary_prefix(results.run.id)
-        work = Path(tempfile.mkdtemp(prefix=prefix, dir=results_dir))
-    except OSError as error:
-        raise UserError(f"cannot write {results_dir}: {error.strerror or error}") from error
-    try:
-        _write_rows(work, rows or RunRows())
-        files.write_json(work / RESULTS_FILE, dump(results))
-        if finish is not None:
-            finish(StoredRun(work, results))
+    folder = check_new(run.folder.parent, run.id)
+    check_file_names(run.results.variants)
+    with filling(folder) as work:
+        _write_rows(work, run.rows)
+        files.write_json(work / RESULTS_FILE, dump(run.results))
+        finish(work)
         checksums.write_checksums(work)
         work.chmod(0o755)
         # rename() onto a folder that appeared meanwhile fails unless that folder is empty.
         work.rename(folder)
-    except OSError as error:
-        shutil.rmtree(work, ignore_errors=True)
-        raise UserError(f"cannot write {folder}: {error.strerror or error}") from error
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
-    return StoredRun(folder, results)
 
 
 def read_run(where: str | Path) -> StoredRun:
@@ -188,15 +182,14 @@ def _split_variant(text: str) -> tuple[Path, str | None]:
 
 def _parse_results(file: Path) -> Results:
     checksums.check(file)
-    remedy = checksums.REMEDY
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
         raw = upgrade(raw, SCHEMA_VERSION) if isinstance(raw, dict) else raw
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} is damaged: {error}. {remedy}") from error
+        raise checksums.damaged(file, error) from error
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"it lacks what its schema_version has ({error})"
-        raise UserError(f"{file} is damaged: {reason}. {remedy}") from error
+        raise checksums.damaged(file, reason) from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(
@@ -207,7 +200,7 @@ def _parse_results(file: Path) -> Results:
     try:
         return Results.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{file} is damaged: {describe_error(error)}. {remedy}") from error
+        raise checksums.damaged(file, describe_error(error)) from error
 
 
 def describe_error(error: ValidationError) -> str:
@@ -218,13 +211,7 @@ def describe_error(error: ValidationError) -> str:
 
 
 def _write_rows(folder: Path, rows: RunRows) -> None:
-    kinds: tuple[tuple[str, Mapping[str, Sequence[Record]]], ...] = (
-        ("losses", rows.losses),
-        ("predictions", rows.predictions),
-        ("trials", rows.trials),
-        ("checkpoints", rows.checkpoints),
-    )
-    for kind, by_variant in kinds:
+    for kind, by_variant in vars(rows).items():
         for variant, items in by_variant.items():
             dumped = [item.model_dump(mode="json") for item in items]
             if kind != "trials":
@@ -236,14 +223,8 @@ def _read_rows(file: Path, kind: type[Row]) -> list[Row] | None:
     checksums.check(file)
     if not file.is_file():
         return None
-    rows = []
-    try:
-        with file.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                rows.append(_row(kind, line, f"{file}:{number}"))
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-    return rows
+    with checksums.reading(file), file.open("rb") as stream:
+        return [_row(kind, line, f"{file}:{n}") for n, line in enumerate(stream, start=1)]
 
 
 def _row(kind: type[Row], line: bytes, place: str) -> Row:
@@ -253,4 +234,4 @@ def _row(kind: type[Row], line: bytes, place: str) -> Row:
         reason = f"byte {error.start + 1} of the line is no UTF-8 ({error.reason})"
     except ValidationError as error:
         reason = describe_error(error)
-    raise UserError(f"{place} is damaged: {reason}. {checksums.REMEDY}")
+    raise checksums.damaged(place, reason)

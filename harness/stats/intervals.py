@@ -4,8 +4,7 @@ Input: per-example numbers and the table of each -> output: an interval ``(low, 
 Sources: the cluster bootstrap of Field & Welsh 2007 (tables are resampled whole, percentile
 interval); the bootstrap-t of Efron & Tibshirani 1993, ch. 12, with the linearised standard error of
 a ratio (Cochran 1977, §6.4); the rule of three of Hanley & Lippman-Hand 1983, exact by Clopper &
-Pearson 1934. Differences and tests are in
-``paired``.
+Pearson 1934. Differences and tests are in ``paired``.
 """
 
 from __future__ import annotations
@@ -67,22 +66,19 @@ def table_sums(
     )
 
 
-def cluster_bootstrap(
-    sums: TableSums, seed: int = 0, draws: int = BOOTSTRAP_DRAWS
-) -> Interval | None:
+def cluster_bootstrap(sums: TableSums, seed: int = 0) -> Interval | None:
     """Percentile interval of the weighted mean, tables resampled whole; None below two tables."""
     if len(sums.weights) < 2:
         return None
     columns = np.column_stack([sums.numerators, sums.weights])
-    chosen = np.concatenate(
-        [np.divide(*(counts @ columns).T) for counts in _resamples(len(sums.weights), seed, draws)]
-    )
-    low, high = np.quantile(chosen, [0.025, 0.975])
+    resamples = _resamples(len(sums.weights), seed, BOOTSTRAP_DRAWS)
+    means = np.concatenate([np.divide(*(counts @ columns).T) for counts in resamples])
+    low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
 
 def clustered_rate(
-    correct: ArrayLike, tables: Sequence[Hashable], seed: int = 0, draws: int = BOOTSTRAP_DRAWS
+    correct: ArrayLike, tables: Sequence[Hashable], seed: int = 0
 ) -> Interval | None:
     """Cluster bootstrap interval of a rate; None below two tables.
 
@@ -90,24 +86,19 @@ def clustered_rate(
     certainty: the Wilson interval with tables as the sample size stands in.
     """
     sums = table_sums(correct, tables)
-    if len(sums.weights) < 2:
+    count = len(sums.weights)
+    if count < 2:
         return None
-    rate = sums.estimate
-    if rate in (0.0, 1.0):
-        count = len(sums.weights)
-        return wilson(count if rate == 1.0 else 0, count)
-    return cluster_bootstrap(sums, seed, draws)
+    if sums.estimate in (0.0, 1.0):
+        return wilson(count if sums.estimate else 0, count)
+    return cluster_bootstrap(sums, seed)
 
 
 def token_weighted_loss(
-    nll: ArrayLike,
-    tokens: ArrayLike,
-    tables: Sequence[Hashable],
-    seed: int = 0,
-    draws: int = BOOTSTRAP_DRAWS,
+    nll: ArrayLike, tokens: ArrayLike, tables: Sequence[Hashable], seed: int = 0
 ) -> Interval | None:
     """Interval of sum(nll)/sum(tokens), bootstrap over tables; None below two tables."""
-    return cluster_bootstrap(table_sums(nll, tables, tokens), seed, draws)
+    return cluster_bootstrap(table_sums(nll, tables, tokens), seed)
 
 
 def studentized(
@@ -156,11 +147,9 @@ def _resamples(tables: int, seed: int, draws: int) -> Iterator[Floats]:
     sizes = chunk_sizes(draws, tables)
     if len(sizes) == 1:
         # A report resamples the same tables for every metric and pair.
-        yield _counts_once(tables, seed, draws)
-        return
+        return iter([_counts_once(tables, seed, draws)])
     rng = np.random.default_rng(seed)
-    for size in sizes:
-        yield _counts(rng, tables, size)
+    return (_counts(rng, tables, size) for size in sizes)
 
 
 @lru_cache(maxsize=2)
@@ -179,15 +168,8 @@ def _t_scores(sums: TableSums, seed: int, draws: int) -> Floats:
     tables = len(sums.weights)
     centre = sums.estimate
     # The error of a resample needs only sums of products, so the rows need not be kept.
-    columns = np.column_stack(
-        [
-            sums.numerators,
-            sums.weights,
-            np.square(sums.numerators),
-            sums.numerators * sums.weights,
-            np.square(sums.weights),
-        ]
-    )
+    d, w = sums.numerators, sums.weights
+    columns = np.column_stack([d, w, np.square(d), d * w, np.square(w)])
     scores = []
     for counts in _resamples(tables, seed, draws):
         d, w, dd, dw, ww = (counts @ columns).T

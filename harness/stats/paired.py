@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.stats.intervals import Floats, Interval, chunk_sizes
 
@@ -30,28 +30,17 @@ def sign_flip(differences: Floats, seed: int = 0, flips: int = FLIPS) -> float:
     """Two-sided p of "the sign of each table's difference is a coin toss".
 
     The statistic is the absolute sum of ``differences``. Tables without a difference cannot
-    change it and are left out; with none left, p is 1. Exact up to ``EXACT_TABLES`` differing
-    tables, else Monte Carlo with ``(1 + hits) / (1 + flips)``, which is never 0.
+    change it and are left out; with none left, p is 1.
     """
     moving = differences[differences != 0.0]
-    count = len(moving)
-    if count == 0:
+    if len(moving) == 0:
         return 1.0
     # Sums that differ by rounding only are ties, and ties count as hits.
     observed = abs(float(moving.sum())) - 1e-9 * float(np.abs(moving).sum())
-    if count <= EXACT_TABLES:
-        patterns = np.arange(2**count)[:, None] >> np.arange(count) & 1
-        sums = (1.0 - 2.0 * patterns) @ moving
-        return float(np.mean(np.abs(sums) >= observed))
-    hits = 0
-    for bits in _coins(count, seed, flips):
-        # sum(±d) = sum(d) - 2 * sum(d where flipped)
-        flipped = bits @ moving
-        hits += int(np.count_nonzero(np.abs(moving.sum() - 2.0 * flipped) >= observed))
-    return (1 + hits) / (1 + flips)
+    return _share_of_flips(moving, lambda sums: np.abs(sums) >= observed, seed, flips)
 
 
-def sign_flip_largest(differences: Floats, chosen: int, seed: int = 0, flips: int = FLIPS) -> float:
+def sign_flip_largest(differences: Floats, chosen: int, seed: int = 0) -> float:
     """One-sided p of column ``chosen`` where it may have been picked for being the largest.
 
     ``differences`` holds a row a table and a column a comparison with one common partner. Signs
@@ -63,18 +52,28 @@ def sign_flip_largest(differences: Floats, chosen: int, seed: int = 0, flips: in
     scale = np.sqrt(np.square(moving).sum(axis=0))
     if len(moving) == 0 or scale[chosen] == 0.0:
         return 1.0
-    moving = moving[:, scale > 0.0] / scale[scale > 0.0]
-    place = int(np.count_nonzero(scale[:chosen] > 0.0))
-    total = moving.sum(axis=0)
-    observed = float(total[place]) - 1e-9
-    count = len(moving)
+    observed = float(moving[:, chosen].sum() / scale[chosen]) - 1e-9
+    scaled = moving[:, scale > 0.0] / scale[scale > 0.0]
+    return _share_of_flips(scaled, lambda sums: sums.max(axis=1) >= observed, seed, FLIPS)
+
+
+def _share_of_flips(
+    differences: Floats, is_hit: Callable[[Floats], NDArray[np.bool_]], seed: int, flips: int
+) -> float:
+    """The share of sign patterns over tables, the rows, whose sums are a hit.
+
+    Exact up to ``EXACT_TABLES`` rows, else Monte Carlo with ``(1 + hits) / (1 + flips)``, which is
+    never 0.
+    """
+    count = len(differences)
+    total = differences.sum(axis=0)
+    # sum(±d) = sum(d) - 2 * sum(d where flipped)
     if count <= EXACT_TABLES:
         patterns = np.arange(2**count)[:, None] >> np.arange(count) & 1
-        largest = (total - 2.0 * (patterns @ moving)).max(axis=1)
-        return float(np.mean(largest >= observed))
+        return float(np.mean(is_hit(total - 2.0 * (patterns @ differences))))
     hits = 0
-    for bits in _coins(count, seed, flips):
-        hits += int(np.count_nonzero((total - 2.0 * (bits @ moving)).max(axis=1) >= observed))
+    for coins in _coins(count, seed, flips):
+        hits += int(np.count_nonzero(is_hit(total - 2.0 * (coins @ differences))))
     return (1 + hits) / (1 + flips)
 
 
@@ -99,50 +98,35 @@ def mcnemar(fixed: int, broken: int) -> float:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment, in the order given."""
     # Not statsmodels' multipletests: it runs the garbage collector on every call (0.1 s).
-    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
-    adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for step, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - step) * p_values[place]))
-        adjusted[place] = largest
-    return adjusted
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(np.minimum(1.0, np.arange(len(p), 0, -1) * p[order]))
+    return [float(value) for value in adjusted]
 
 
-def ratio_interval(a: Sequence[float], b: Sequence[float], paired: bool) -> Interval | None:
-    """95% interval of b/a from repeated trials, on logarithms; None below two trials a side.
+def ratio_test(
+    a: Sequence[float], b: Sequence[float], paired: bool
+) -> tuple[Interval, float] | None:
+    """95% interval of b/a from repeated trials, and the two-sided p that the ratio is 1.
 
-    ``paired`` takes trials i of both as one interleaved block; otherwise Welch's t.
+    Student's t on logarithms where ``paired`` takes trials i of both as one interleaved block,
+    else Welch's; p is below 0.05 exactly where the interval excludes 1. None below two trials a
+    side, with a trial of 0, and for blocks of unequal number.
     """
-    if paired and len(a) != len(b):
-        return None
-    found = _test_of_logarithms(a, b, paired)
-    if found is None:
-        return None
-    low, high = found.confidence_interval(0.95)
-    return math.exp(low), math.exp(high)
-
-
-def ratio_p(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Two-sided p that b/a is 1, Welch's t on logarithms of independent trials; None below two
-    trials a side. Below 0.05 exactly where :func:`ratio_interval` excludes 1."""
-    found = _test_of_logarithms(a, b, paired=False)
-    if found is None:
-        return None
-    if len({*a}) == len({*b}) == 1:  # no spread, so no t
-        return float(a[0] == b[0])
-    return float(found.pvalue)
-
-
-def _test_of_logarithms(a: Sequence[float], b: Sequence[float], paired: bool) -> Any:
-    """scipy's t test of log b - log a; None below two trials a side or with a trial of 0."""
     from scipy import stats  # slow to import: collecting tests does without
 
-    if min(len(a), len(b)) < 2 or min(*a, *b) <= 0:
+    if min(len(a), len(b)) < 2 or min(*a, *b) <= 0 or (paired and len(a) != len(b)):
         return None
     before, after = np.log(np.asarray(a, float)), np.log(np.asarray(b, float))
     with warnings.catch_warnings():
         # Trials that are equal have no spread; scipy warns, and its interval is the ratio itself.
         warnings.simplefilter("ignore", RuntimeWarning)
         if paired:
-            return stats.ttest_rel(after, before)
-        return stats.ttest_ind(after, before, equal_var=False)
+            found = stats.ttest_rel(after, before)
+        else:
+            found = stats.ttest_ind(after, before, equal_var=False)
+    low, high = found.confidence_interval(0.95)
+    without_spread = len({*a}) == len({*b}) == 1  # so without t
+    p = float(a[0] == b[0]) if without_spread else float(found.pvalue)
+    return (math.exp(low), math.exp(high)), p

@@ -18,10 +18,8 @@ from harness.stats.paired import ALPHA
 POWER = 0.80
 
 
-def minimum_detectable(
-    sums: TableSums, family: int, discordant: int | None = None, power: float = POWER
-) -> float | None:
-    """Smallest true |mean difference| that the first Holm step finds with ``power``.
+def minimum_detectable(sums: TableSums, family: int, discordant: int | None = None) -> float | None:
+    """Smallest true |mean difference| that the first Holm step finds with 80% power.
 
     :func:`detectable_errors` standard errors over tables, with as many degrees of freedom as
     tables of equal size would give the same precision. For right/wrong pairs the standard error
@@ -36,7 +34,7 @@ def minimum_detectable(
     if math.isnan(error) or n == 0 or discordant == 0 or (discordant is None and error == 0.0):
         return None
     tables = n**2 / float(np.square(sums.weights).sum())  # Kish 1965: effective number
-    errors = detectable_errors(max(1.0, tables - 1.0), ALPHA / family, power)
+    errors = detectable_errors(max(1.0, tables - 1.0), ALPHA / family)
     if discordant is None:
         return errors * error
     alone = (discordant / n - sums.estimate**2) / n
@@ -44,10 +42,10 @@ def minimum_detectable(
     found = errors * math.sqrt(discordant * effect) / n + 1.0 / n
     moving = np.count_nonzero(sums.numerators)
     together = float(np.abs(sums.numerators).sum()) / moving if moving else 1.0
-    return min(1.0, max(found, fewest_differing(family, power) * together / n))
+    return min(1.0, max(found, fewest_differing(family) * together / n))
 
 
-def detectable_errors(freedom: float, alpha: float, power: float) -> float:
+def detectable_errors(freedom: float, alpha: float) -> float:
     """How many standard errors a mean must lie from zero for a two-sided t test to find it.
 
     Exact by the noncentral t; the chance of finding it on the wrong side is left out.
@@ -55,23 +53,21 @@ def detectable_errors(freedom: float, alpha: float, power: float) -> float:
     from scipy import optimize, stats  # slow to import: collecting tests does without
 
     critical = float(stats.t.ppf(1 - alpha / 2, freedom))
-    return float(
-        optimize.brentq(
-            lambda errors: float(stats.nct.sf(critical, freedom, errors)) - power,
-            0.0,
-            10.0 * (critical + 1.0),
-        )
-    )
+
+    def missing_power(errors: float) -> float:
+        return float(stats.nct.sf(critical, freedom, errors)) - POWER
+
+    return float(optimize.brentq(missing_power, 0.0, 10.0 * (critical + 1.0)))
 
 
-def fewest_differing(family: int, power: float = POWER) -> float:
-    """Tables expected to differ so that, with ``power``, :func:`fewest_flips` of them do.
+def fewest_differing(family: int) -> float:
+    """Tables expected to differ so that, with 80% power, :func:`fewest_flips` of them do.
 
     Counts taken as Poisson: half a quantile of chi-squared (Garwood 1936).
     """
     from scipy import stats  # slow to import: collecting tests does without
 
-    return float(stats.chi2.ppf(power, 2 * fewest_flips(family))) / 2
+    return float(stats.chi2.ppf(POWER, 2 * fewest_flips(family))) / 2
 
 
 def fewest_flips(family: int) -> int:

@@ -25,7 +25,7 @@ from harness.report.charts.curves import render_charts
 from harness.report.page.page import render_page
 from harness.report.report import render_report
 from harness.report.write import write_run
-from harness.runs.store import PendingRun, RunRows, StoredRun
+from harness.runs.store import PendingRun, RunRows, StoredRun, read_run
 from harness.schema.results import Results
 from harness.schema.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
 from harness.stats.intervals import clustered_rate, token_weighted_loss
@@ -255,8 +255,8 @@ def write_sample(results_dir: Path, name: str = "sample", **run: Any) -> StoredR
 def write_compared(results_dir: Path, results: Results, rows: RunRows) -> StoredRun:
     """Write a run with its comparisons, as the pipeline does."""
     pending = PendingRun(results_dir / results.run.id, results, None, rows)
-    compared = {"comparisons": analyse([pending]).records}
-    return write_run(results_dir, results.model_copy(update=compared), rows)
+    write_run(pending, analyse([pending]))
+    return read_run(pending.folder)
 
 
 def _seed(variant: str) -> int:

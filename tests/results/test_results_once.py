@@ -79,14 +79,14 @@ def test_a_gated_run_is_judged_once_for_what_it_measured(monkeypatch: pytest.Mon
     monkeypatch.setattr(gates, "judge", count)
     run = object.__new__(SeedRun)
     rules = load_gates()
-    run.session = SimpleNamespace(baseline=memory_run("old"), gate_rules=rules)  # type: ignore[assignment]
-    measured = SimpleNamespace(touched={"loss"})
+    run.invocation = SimpleNamespace(baseline=memory_run("old"), gates=rules)  # type: ignore[assignment]
+    measured = SimpleNamespace(requested={"loss"})
     run.variants = {"lora": measured}  # type: ignore[dict-item]
     run._judged = {}
     monkeypatch.setattr(run, "_pending", lambda: memory_run("new"))
     first = [run.gate() for _ in range(2 * len(rules))]
     assert len(judged) == 1
     assert all(verdicts == first[0] for verdicts in first)
-    measured.touched.add("execution")
+    measured.requested.add("execution")
     run.gate()
     assert len(judged) == 2

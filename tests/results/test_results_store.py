@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from results_sample import sample_results, sample_rows, write_sample
+from results_sample import sample_results, sample_rows, write_compared, write_sample
 
 from harness.errors import UserError
 from harness.report import write
-from harness.report.write import write_run
 from harness.runs import store
 from harness.runs.file_names import check_new, row_file
 from harness.runs.git_state import git_state
@@ -90,7 +89,7 @@ def test_variants_that_share_a_file_name_are_refused(tmp_path: Path) -> None:
     }
     clash = results.model_copy(update={"variants": same, "comparisons": []})
     with pytest.raises(UserError, match="article__lora"):
-        write_run(tmp_path / "results", clash, RunRows())
+        write_compared(tmp_path / "results", clash, RunRows())
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
