@@ -7,7 +7,8 @@ code, so nothing in them is read as markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 NONE = "–"
 
@@ -29,6 +30,23 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], text_columns: i
     )
 
 
+def table_of(rows: Sequence[Mapping[str, str]], text_columns: int = 1) -> str:
+    """A table of rows that name their columns, all of them the same ones; empty without rows."""
+    if not rows:
+        return ""
+    return table(list(rows[0]), [list(row.values()) for row in rows], text_columns)
+
+
+def paragraphs(*parts: str) -> str:
+    """The parts that are not empty, with a blank line between them."""
+    return "\n\n".join(part for part in parts if part)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A list, one item a line."""
+    return "\n".join(f"- {line}" for line in lines)
+
+
 def escape(text: str) -> str:
     """User text as plain Markdown on one line, safe inside a table cell."""
     flat = " ".join(text.split())
@@ -42,7 +60,7 @@ def code(text: str) -> str:
     flat = text.replace("\r\n", "\n").replace("\n", "⏎").replace("|", "\\|")
     if not flat.strip():
         return "(empty)" if not flat else "(blanks)"
-    longest = max((len(run) for run in _backticks(flat)), default=0)
+    longest = _longest_fence(flat)
     fence = "`" * (longest + 1)
     pad = " " if longest or flat[0] == " " or flat[-1] == " " else ""
     return f"{fence}{pad}{flat}{pad}{fence}"
@@ -50,13 +68,13 @@ def code(text: str) -> str:
 
 def block(text: str, language: str = "") -> str:
     """Text as a fenced code block."""
-    fence = "`" * max(3, 1 + max((len(run) for run in _backticks(text)), default=0))
+    fence = "`" * max(3, 1 + _longest_fence(text))
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def fixed(value: float | None, digits: int = 3) -> str:
-    """A number with ``digits`` decimals, or a dash."""
-    return NONE if value is None else f"{value:.{digits}f}"
+def fixed(value: float | None, digits: int = 3, missing: str = NONE) -> str:
+    """A number with ``digits`` decimals; ``missing`` where there is none."""
+    return missing if value is None else f"{value:.{digits}f}"
 
 
 def percent(rate: float | None, digits: int = 1, missing: str = NONE) -> str:
@@ -120,13 +138,6 @@ def count(value: int | None) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def _backticks(text: str) -> list[str]:
-    runs: list[str] = []
-    current = ""
-    for character in text:
-        if character == "`":
-            current += "`"
-        elif current:
-            runs.append(current)
-            current = ""
-    return [*runs, current] if current else runs
+def _longest_fence(text: str) -> int:
+    """The most backticks that stand in a row."""
+    return max(map(len, re.findall("`+", text)), default=0)

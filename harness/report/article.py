@@ -10,6 +10,7 @@ over mean of LoRA, 1.79 for prompts as printed, and 6.87, not the printed 8.87, 
 from __future__ import annotations
 
 import tomllib
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,31 +85,31 @@ class Article(Record):
             }
         )
 
-    def printed_rows(self) -> dict[str, list[list[str]]]:
+    def printed_rows(self) -> defaultdict[str, list[list[str]]]:
         """The rows that stand under ours, by table: the printed figures, dashes beside them."""
-        tables: dict[str, list[list[str]]] = {}
+        tables: defaultdict[str, list[list[str]]] = defaultdict(list)
         for column in self.columns:
             printed = self.printed[column.variant]
-            trained = _millions(printed.trainable_million)
-            shares = fixed(printed.per_ten_thousand, 2)
+            trained = f"{printed.trainable_million:.3f}M"
+            total, share = f"{printed.total_million:.3f}M", fixed(printed.per_ten_thousand, 2)
             losses = [fixed(printed.test_loss), fixed(printed.test_ppl)]
             for name, cells in (
-                ("parameters", [trained, NONE, NONE, _millions(printed.total_million), shares]),
-                ("train", [_printed(printed.finetune_memory_g), *[NONE] * 4]),
-                ("test", [NONE, _printed(printed.evaluate_memory_g), *[NONE] * 5]),
+                ("parameters", [trained, NONE, NONE, total, share]),
+                ("train", [as_printed(printed.finetune_memory_g), *[NONE] * 4]),
+                ("test", [NONE, as_printed(printed.evaluate_memory_g), *[NONE] * 5]),
                 ("loss", [count(column.iterations), *[NONE] * 4, *losses, NONE, NONE]),
-                ("size", [NONE, NONE, _printed(printed.fused_g), NONE]),
+                ("size", [NONE, NONE, as_printed(printed.fused_g), NONE]),
             ):
-                tables.setdefault(name, []).append([escape(column.label), *cells])
+                tables[name].append([escape(column.label), *cells])
         return tables
 
     def ratio_lines(self) -> list[str]:
         """The printed ratios beside those of its own figures."""
         printed, computed = self.printed_ratios, self.computed_ratios
         return [
-            f"- Published, prompt: {printed.prompt_tokens_per_s:.2f} times; its own figures give "
+            f"Published, prompt: {printed.prompt_tokens_per_s:.2f} times; its own figures give "
             f"{computed.prompt_tokens_per_s:.2f}.",
-            f"- Published, generation: {printed.generation_tokens_per_s:.2f} times; its own "
+            f"Published, generation: {printed.generation_tokens_per_s:.2f} times; its own "
             f"figures give {computed.generation_tokens_per_s:.2f}.",
         ]
 
@@ -165,9 +166,6 @@ def _question(student: StudentQuestion) -> str:
     return f"{student.question} ({student.hint})" if student.hint else student.question
 
 
-def _millions(number: float) -> str:
-    return f"{number:.3f}M"
-
-
-def _printed(number: float) -> str:
-    return f"{number:g}G"
+def as_printed(gigabytes: float) -> str:
+    """A size with as many digits as the article printed."""
+    return f"{gigabytes:g}G"

@@ -11,12 +11,20 @@ from collections.abc import Sequence
 
 from harness.compare.cost import memory_ratios, speed_ratios
 from harness.compare.sides import RunVariant
-from harness.markdown import code, duration, escape, fixed, table
-from harness.report.article import Article
+from harness.markdown import bullets, code, duration, escape, fixed, paragraphs, table_of
+from harness.report.article import Article, as_printed
 from harness.report.provenance import provenance
 from harness.runs.store import StoredRun
 from harness.schema.variant_result import VariantResult
 
+RATIOS = (
+    "Fine-tuning memory",
+    "Evaluation memory",
+    "Fused size",
+    "Training time",
+    "Prompt speed",
+    "Generation speed",
+)
 PAIRS = (("lora", "qlora"), ("article/lora", "article/qlora"))
 
 COMPARABLE = (
@@ -39,7 +47,7 @@ def article_section(article: Article, runs: Sequence[StoredRun]) -> str:
     """The section "Published elsewhere" of the leaderboard."""
     ours = _with_pairs(runs)
     texts = sum(len(column.result.questions or []) for column in article.columns)
-    parts = [
+    return paragraphs(
         f"### {escape(article.caption)}",
         f"{escape(article.title)}, {article.date}. {escape(article.results.dataset.name)}.",
         _own_table(article),
@@ -48,11 +56,9 @@ def article_section(article: Article, runs: Sequence[StoredRun]) -> str:
         "that grades a model's</sub>",
         _ratio_table(article, ours),
         provenance(ours, "ratios") if ours else "",
-        "Can be compared:\n\n" + "\n".join(f"- {line}" for line in COMPARABLE),
-        "Cannot be compared, so its rows are not ranked:\n\n"
-        + "\n".join(f"- {line}" for line in INCOMPARABLE),
-    ]
-    return "\n\n".join(part for part in parts if part)
+        f"Can be compared:\n\n{bullets(COMPARABLE)}",
+        f"Cannot be compared, so its rows are not ranked:\n\n{bullets(INCOMPARABLE)}",
+    )
 
 
 def _with_pairs(runs: Sequence[StoredRun]) -> list[StoredRun]:
@@ -61,79 +67,62 @@ def _with_pairs(runs: Sequence[StoredRun]) -> list[StoredRun]:
 
 
 def _own_table(article: Article) -> str:
-    rows = []
-    for column in article.columns:
-        printed, answers = article.printed[column.variant], column.result.questions or []
-        right = sum(answer.correct for answer in answers)
-        rows.append(
-            [
-                escape(column.variant),
-                fixed(printed.test_loss),
-                fixed(printed.test_ppl),
-                f"{right} of {len(answers)}",
-                f"{printed.finetune_memory_g:g}G",
-                f"{printed.evaluate_memory_g:g}G",
-                f"{printed.fused_g:g}G",
-                duration(_wall(column.result)),
-                f"{printed.trainable_million:.3f}M",
-            ]
-        )
-    headers = [
-        "Variant",
-        "Test loss",
-        "PPL",
-        "Its texts right on our table",
-        "Fine-tuning memory",
-        "Evaluation memory",
-        "Fused size",
-        "Training time",
-        "Trainable",
-    ]
-    return table(headers, rows)
+    return table_of(
+        [
+            {
+                "Variant": escape(column.variant),
+                "Test loss": fixed(printed.test_loss),
+                "PPL": fixed(printed.test_ppl),
+                "Its texts right on our table": column.questions_right,
+                "Fine-tuning memory": as_printed(printed.finetune_memory_g),
+                "Evaluation memory": as_printed(printed.evaluate_memory_g),
+                "Fused size": as_printed(printed.fused_g),
+                "Training time": duration(_wall(column.result)),
+                "Trainable": f"{printed.trainable_million:.3f}M",
+            }
+            for column in article.columns
+            for printed in [article.printed[column.variant]]
+        ]
+    )
 
 
 def _ratio_table(article: Article, runs: Sequence[StoredRun]) -> str:
     lora, qlora = article.printed.values()
-    walls = [_wall(column.result) for column in article.columns]
     speeds = article.computed_ratios
-    published = [
-        _ratio(lora.finetune_memory_g, qlora.finetune_memory_g),
-        _ratio(lora.evaluate_memory_g, qlora.evaluate_memory_g),
-        _ratio(lora.fused_g, qlora.fused_g),
-        _ratio(*walls),
-        speeds.prompt_tokens_per_s,
-        speeds.generation_tokens_per_s,
+    rows = [
+        _ratio_row(
+            "published, 2024",
+            _ratio(lora.finetune_memory_g, qlora.finetune_memory_g),
+            _ratio(lora.evaluate_memory_g, qlora.evaluate_memory_g),
+            _ratio(lora.fused_g, qlora.fused_g),
+            _ratio(*(_wall(column.result) for column in article.columns)),
+            speeds.prompt_tokens_per_s,
+            speeds.generation_tokens_per_s,
+        )
     ]
-    rows = [["published, 2024", *(fixed(ratio, 2) for ratio in published)]]
     for run, (a, b) in itertools.product(runs, PAIRS):
         if a in run.results.variants and b in run.results.variants:
-            rows.append([code(f"{run.id}: {b} / {a}"), *_run_ratios(run, a, b)])
-    headers = [
-        "QLoRA / LoRA",
-        "Fine-tuning memory",
-        "Evaluation memory",
-        "Fused size",
-        "Training time",
-        "Prompt speed",
-        "Generation speed",
-    ]
-    return table(headers, rows)
+            sides = RunVariant(run, a), RunVariant(run, b)
+            x, y = (side.result for side in sides)
+            peaks = {found.phase: found.ratio for found in memory_ratios(*sides)}
+            timed = {found.metric: found.ratio for found in speed_ratios(*sides)}
+            rows.append(
+                _ratio_row(
+                    code(f"{run.id}: {b} / {a}"),
+                    peaks.get("train"),
+                    peaks.get("test"),
+                    _ratio(_fused(x), _fused(y)),
+                    _ratio(_wall(x), _wall(y)),
+                    timed["prompt_tokens_per_s"],
+                    timed["generation_tokens_per_s"],
+                )
+            )
+    return table_of(rows)
 
 
-def _run_ratios(run: StoredRun, a: str, b: str) -> list[str]:
-    sides = RunVariant(run, a), RunVariant(run, b)
-    x, y = run.results.variants[a], run.results.variants[b]
-    peaks = {found.phase: found.ratio for found in memory_ratios(*sides)}
-    speeds = {found.metric: found.ratio for found in speed_ratios(*sides)}
-    ratios = [
-        peaks.get("train"),
-        peaks.get("test"),
-        _ratio(_fused(x), _fused(y)),
-        _ratio(_wall(x), _wall(y)),
-        speeds["prompt_tokens_per_s"],
-        speeds["generation_tokens_per_s"],
-    ]
-    return [fixed(ratio, 2) for ratio in ratios]
+def _ratio_row(name: str, *ratios: float | None) -> dict[str, str]:
+    cells = [fixed(ratio, 2) for ratio in ratios]
+    return {"QLoRA / LoRA": name, **dict(zip(RATIOS, cells, strict=True))}
 
 
 def _ratio(below: float | None, above: float | None) -> float | None:

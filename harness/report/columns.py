@@ -6,6 +6,7 @@ the same kind (``article``). Not covered: what a table prints of them (``tables`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,13 @@ from pathlib import Path
 from harness.compare.sides import limited, sample_note, sides_of
 from harness.markdown import escape
 from harness.runs.store import StoredRun
-from harness.schema.variant_result import CurvePoint, QuestionResult, VariantResult
+from harness.schema.variant_result import (
+    CurvePoint,
+    PhaseMemory,
+    QuestionResult,
+    VariantResult,
+)
+from harness.stats.intervals import Interval
 
 CHARTS = {
     "loss.svg": "Loss by iteration",
@@ -50,9 +57,24 @@ class Column:
         return self.result.finetune.curve if self.result.finetune else []
 
     @property
+    def accumulated(self) -> bool:
+        """Whether several iterations make one update of its fine-tuning."""
+        return any(point.updates != point.iteration for point in self.curve)
+
+    @property
     def iterations(self) -> int | None:
         """Iterations that its adapter was trained for."""
         return self.result.adapter.iterations if self.result.adapter else None
+
+    @property
+    def ex_interval(self) -> Interval | None:
+        """The interval of ex: over tables, or over examples where all are of one table."""
+        execution = self.result.execution
+        return (execution.clustered_ci95 or execution.ci95) if execution else None
+
+    def peak(self, phase: str) -> PhaseMemory | None:
+        """The peak of memory in a phase; None where it was not measured."""
+        return self.result.memory.phase(phase) if self.result.memory else None
 
     @property
     def timed_questions(self) -> list[QuestionResult]:
@@ -62,6 +84,12 @@ class Column:
             for q in self.result.questions or []
             if q.prompt_tokens_per_s is not None and q.generation_tokens_per_s is not None
         ]
+
+    @property
+    def questions_right(self) -> str:
+        """How many of the students questions were answered right: `5 of 7`."""
+        answers = self.result.questions or []
+        return f"{sum(answer.correct for answer in answers)} of {len(answers)}"
 
     @property
     def contended(self) -> bool:
@@ -118,6 +146,14 @@ def columns_of(runs: Sequence[StoredRun]) -> list[Column]:
         )
         for side, result, label in found
     ]
+
+
+def failure_kinds(columns: Sequence[Column]) -> list[str]:
+    """The kinds of failed answers, the most frequent over all columns first."""
+    totals: Counter[str] = Counter()
+    for column in columns:
+        totals.update(column.result.execution.failures if column.result.execution else {})
+    return sorted(totals, key=lambda kind: (-totals[kind], kind))
 
 
 def available_charts(columns: Sequence[Column]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from harness.compare.analysis import Analysis, RefusedPair
 from harness.compare.quality import PairComparison
 from harness.compare.sides import unrecorded_fields
-from harness.markdown import code, escape
+from harness.markdown import bullets, code, escape, paragraphs
 from harness.report.conclusions import (
     descriptive_sentence,
     listed,
@@ -48,14 +48,14 @@ def render_comparison(analysis: Analysis) -> str:
     for pair in analysis.pairs:
         sections += [f"## {code(pair.b)} beside {code(pair.a)}", *_conclusions(pair, str)]
         if pair.descriptive:
-            items = [f"- {descriptive_sentence(pair, d)}" for d in pair.descriptive]
-            sections.append("Descriptive, not tested:\n\n" + "\n".join(items))
+            items = bullets(descriptive_sentence(pair, d) for d in pair.descriptive)
+            sections += ["Descriptive, not tested:", items]
     for title, topic, body in (
         ("## Speed", "throughput", comparison_tables.speed_comparisons(analysis.speeds)),
         ("## Memory", "memory", comparison_tables.memory_comparisons(analysis.memory)),
     ):
         sections += [title, body, provenance(analysis.runs, topic)] if body else []
-    return "\n\n".join(section for section in sections if section) + "\n"
+    return paragraphs(*sections) + "\n"
 
 
 def unrecorded_note(runs: Sequence[StoredRun]) -> str:
@@ -76,11 +76,9 @@ def render_seeds(name: str, analysis: Analysis) -> str:
 
 def comparisons_section(analysis: Analysis, show_example: Callable[[int], str]) -> str:
     """The pairs of a report: table, sentences, examples; and why some are not compared."""
-    found = analysis.pairs
-    parts = [comparison_tables.comparisons(found)] if found else []
-    for pair in found:
-        parts += _conclusions(pair, show_example)
-    return "\n\n".join([*parts, *map(_refusal, analysis.refused)])
+    conclusions = [text for pair in analysis.pairs for text in _conclusions(pair, show_example)]
+    table = comparison_tables.comparisons(analysis.pairs)
+    return paragraphs(table, *conclusions, *map(_refusal, analysis.refused))
 
 
 def pairs_provenance(analysis: Analysis) -> str:
@@ -96,17 +94,15 @@ def seeds_provenance(analysis: Analysis) -> str:
 
 def _conclusions(pair: PairComparison, show_example: Callable[[int], str]) -> list[str]:
     """What may be claimed of a pair, over all metrics and by metric, and the examples behind it."""
-    sentences = "\n".join(f"- {sentence(c)}" for c in pair.primary)
+    sentences = bullets(map(sentence, pair.primary))
     return [f"**{pair_claim(pair.primary)}**", sentences, *_examples(pair, show_example)]
 
 
 def _examples(pair: PairComparison, show_example: Callable[[int], str]) -> list[str]:
     """Ids of the examples that ex fixed and broke, the first forty of each."""
     lines = []
-    for c in pair.primary:
-        if c.metric != "ex":
-            continue
-        for word, ids in (("fixed", c.fixed or []), ("broken", c.broken or [])):
+    for c in (c for c in pair.primary if c.metric == "ex"):
+        for word, ids in (("fixed", c.fixed), ("broken", c.broken)):
             if ids:
                 more = f" and {len(ids) - 40} more" if len(ids) > 40 else ""
                 shown = ", ".join(map(show_example, ids[:40]))

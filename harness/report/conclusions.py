@@ -68,20 +68,19 @@ def seed_sentence(difference: SeedDifference, seeds: int) -> str:
     """The difference of two variants on one metric over ``seeds`` seeds in words."""
     d, metric = difference, METRICS[difference.metric]
     pair = f"On {metric.title}, {code(d.b)} and {code(d.a)}"
+    delta, after = metric.show_delta(d.mean), f"p {p_value(d.p_holm)} after Holm"
     if d.ci95 is None and seeds < MIN_SEEDS:
         return f"{pair}: {seeds} seeds are too few to speak of methods (three are needed)."
     if d.ci95 is None:
         return f"{pair}: {SHARED_WEIGHTS}, so they say nothing of methods."
     if not d.exceeds:
         return (
-            f"{pair} are not shown to differ by more than seeds do "
-            f"({metric.show_delta(d.mean)} on average, p {p_value(d.p_holm)} after Holm)."
+            f"{pair} are not shown to differ by more than seeds do ({delta} on average, {after})."
         )
     return (
-        f"On {metric.title}, {code(d.b)} is {'better' if d.better else 'worse'} than "
-        f"{code(d.a)} beyond the spread between {seeds} seeds "
-        f"({metric.show_delta(d.mean)}, 95% {metric.show_interval(d.ci95)}, "
-        f"p {p_value(d.p_holm)} after Holm)."
+        f"On {metric.title}, {code(d.b)} is {'better' if d.better else 'worse'} than {code(d.a)} "
+        f"beyond the spread between {seeds} seeds ({delta}, 95% {metric.show_interval(d.ci95)}, "
+        f"{after})."
     )
 
 
@@ -101,7 +100,7 @@ def pair_claim(comparisons: Sequence[Comparison]) -> str:
         parts.append(f"no difference is shown on {_names(undecided)}")
     elif undecided:
         parts.append(_no_difference(a, b, undecided))
-    return conclude(parts, ONE_SEED)
+    return _of_these_weights(parts)
 
 
 def overall_claim(pairs: Sequence[PairComparison]) -> str:
@@ -130,21 +129,19 @@ def overall_claim(pairs: Sequence[PairComparison]) -> str:
     if alike:
         which = [f"{listed(between, 'or')} on {_names(found)}" for found, between in alike.items()]
         parts.append(f"no difference is shown {listed(which, 'or')}, which is not evidence of none")
-    return conclude(parts, ONE_SEED)
+    return _of_these_weights(parts)
 
 
 def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
     """One sentence over all pairs: what may be claimed of the methods; empty without a pair."""
     if not differences:
         return ""
+    nothing = "Nothing may be claimed of the methods"
     if seeds < MIN_SEEDS:
-        return (
-            f"Nothing may be claimed of the methods: {seeds} seeds are too few, {MIN_SEEDS} are "
-            "needed."
-        )
+        return f"{nothing}: {seeds} seeds are too few, {MIN_SEEDS} are needed."
     tested = [d for d in differences if d.p is not None]
     if not tested:
-        return f"Nothing may be claimed of the methods: {SHARED_WEIGHTS}."
+        return f"{nothing}: {SHARED_WEIGHTS}."
     won = _grouped(((d.b, d.a) if d.better else (d.a, d.b), d.metric) for d in tested if d.exceeds)
     undecided = _grouped(((d.a, d.b), d.metric) for d in tested if not d.exceeds)
     parts = [
@@ -156,12 +153,6 @@ def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
         for (a, b), metrics in undecided.items()
     ]
     return f"Over {seeds} seeds, with this model and data: {clauses(parts)}."
-
-
-def conclude(parts: Sequence[str], about: str) -> str:
-    """Main clauses as one sentence, with what it is about in brackets."""
-    text = clauses(parts)
-    return f"{text[:1].upper()}{text[1:]} ({about})."
 
 
 def pairs_family(found: Sequence[PairComparison]) -> str:
@@ -217,6 +208,11 @@ def _no_difference(a: str, b: str, metrics: Sequence[str], beyond: str = "") -> 
         f"no difference between {a} and {b}{beyond} is shown on {_names(metrics)}, which is not "
         "evidence that they are equal"
     )
+
+
+def _of_these_weights(parts: Sequence[str]) -> str:
+    text = clauses(parts)
+    return f"{text[:1].upper()}{text[1:]} ({ONE_SEED})."
 
 
 def _names(metrics: Sequence[str]) -> str:

@@ -8,20 +8,21 @@ error names all that cannot. A run under --limit stands in rows of its own.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harness.bundled import PROJECT_ROOT
-from harness.compare.analysis import Analysis, analyse
+from harness.compare.analysis import analyse
 from harness.compare.seeds import seed_runs
 from harness.compare.sides import comparable_groups, limited
 from harness.disk import files
 from harness.errors import UserError
-from harness.markdown import escape
+from harness.markdown import escape, paragraphs
 from harness.report.article import load_article
 from harness.report.article_section import article_section
-from harness.report.columns import Column, columns_of
+from harness.report.columns import columns_of
 from harness.report.comparison import seeds_provenance, unrecorded_note, what_may_be_claimed
 from harness.report.provenance import provenance
 from harness.report.tables import quality_tables
@@ -56,9 +57,10 @@ def published_seeds(results_dir: Path) -> dict[str, list[StoredRun]]:
     """
     runs = _read(results_dir.glob(f"*/*/{RESULTS_FILE}"), 1)
     _refuse(_dirty(runs))
-    groups: dict[str, list[StoredRun]] = {}
-    for run in runs:
-        groups.setdefault(run.folder.parent.name, []).append(run)
+    groups = {
+        name: list(group)
+        for name, group in itertools.groupby(runs, lambda run: run.folder.parent.name)
+    }
     _refuse(
         [f"{name}/ holds no seeds of one setting" for name, g in groups.items() if not seed_runs(g)]
     )
@@ -80,22 +82,26 @@ def leaderboard(results_dir: Path) -> str:
     for key, group in _by_setting(runs).items():
         parts += [f"## {key}", unrecorded_note(group)]
         for run in group:
-            columns = columns_of([run])
             folder = escape(run.folder.name)
             links = f"[{escape(run.id)}]({folder}/{REPORT_FILE}) ([page]({folder}/{PAGE_FILE}))"
-            parts.append(f"### {links}")
-            parts += _tables(run, columns)
+            parts += [f"### {links}", readme_table(run)]
     for name, seeds in published_seeds(results_dir).items():
-        analysis = analyse(seeds)
-        parts += [f"## Across seeds: {escape(name)}", seed_summary(analysis)]
-        parts.append(_seed_links(name, analysis))
+        analysis, where = analyse(seeds), escape(name)
+        names = [escape(run.id) for run in analysis.runs]
+        linked = ", ".join(f"[{run}]({where}/{run}/{REPORT_FILE})" for run in names)
+        parts += [f"## Across seeds: {where}", seed_summary(analysis)]
+        parts += [f"Runs: {linked}.", seeds_provenance(analysis)]
     parts += ["## Published elsewhere", article_section(load_article(), runs)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return paragraphs(*parts) + "\n"
 
 
 def readme_table(run: StoredRun) -> str:
-    """The block between the README's markers: the summary table of one published run."""
-    return "\n\n".join(_tables(run, columns_of([run])))
+    """The summary table of one run; variants under `--limit` in a table of their own."""
+    columns = columns_of([run])
+    whole = [column for column in columns if not limited(column.result)]
+    part = [column for column in columns if limited(column.result)]
+    summaries = map(quality_tables.summary, (whole, part))
+    return paragraphs(*summaries, provenance([run], "summary"))
 
 
 def readme_seeds(seeds: Sequence[StoredRun]) -> str:
@@ -118,13 +124,6 @@ def replace_block(readme: str, block: str, start_mark: str = START, end_mark: st
     return f"{head}{start_mark}\n{block}\n{end_mark}{tail}"
 
 
-def write_leaderboard(results_dir: Path) -> Path:
-    """Write `results/README.md`."""
-    target = results_dir / README_FILE
-    files.write_text(target, leaderboard(results_dir))
-    return target
-
-
 def _by_setting(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
     """Runs whose numbers can be set beside one another, by heading.
 
@@ -132,19 +131,15 @@ def _by_setting(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
     get a heading each, with their digests.
     """
     groups = comparable_groups(runs)
-    titles = [_title(group[0]) for group in groups]
+    titles = [
+        f"{escape(first.model.id)} on {escape(first.dataset.name)} "
+        f"({escape(first.protocols.execution)})"
+        for first in (group[0].results for group in groups)
+    ]
     return {
         title if titles.count(title) == 1 else f"{title}, {_digests(group[0])}": group
         for title, group in zip(titles, groups, strict=True)
     }
-
-
-def _title(run: StoredRun) -> str:
-    results = run.results
-    return (
-        f"{escape(results.model.id)} on {escape(results.dataset.name)} "
-        f"({escape(results.protocols.execution)})"
-    )
 
 
 def _digests(run: StoredRun) -> str:
@@ -154,20 +149,6 @@ def _digests(run: StoredRun) -> str:
         f"model sha256 {results.model.sha256[:12]}, data sha256 {results.dataset.sha256[:12]}, "
         f"{escape(results.protocols.loss)}" + (f", prompt {escape(prompt)}" if prompt else "")
     )
-
-
-def _seed_links(name: str, analysis: Analysis) -> str:
-    links = [
-        f"[{escape(r.id)}]({escape(name)}/{escape(r.id)}/{REPORT_FILE})" for r in analysis.runs
-    ]
-    return f"Runs: {', '.join(links)}.\n\n{seeds_provenance(analysis)}"
-
-
-def _tables(run: StoredRun, columns: Sequence[Column]) -> list[str]:
-    whole = [column for column in columns if not limited(column.result)]
-    part = [column for column in columns if limited(column.result)]
-    shown = [quality_tables.summary(group) for group in (whole, part) if group]
-    return [*(table for table in shown if table), provenance([run], "summary")]
 
 
 def _read(files: Iterable[Path], depth: int) -> list[StoredRun]:
@@ -213,7 +194,8 @@ def main(arguments: Sequence[str]) -> None:
     for run in [*whole, *(run for runs in groups.values() for run in runs)]:
         write_report(analyse([run]), run.folder, html=run in whole)
         print(run.folder)
-    print(write_leaderboard(results_dir))
+    files.write_text(results_dir / README_FILE, leaderboard(results_dir))
+    print(results_dir / README_FILE)
     readme = PROJECT_ROOT / README_FILE
     text = readme.read_text(encoding="utf-8")
     for where in arguments[:1]:

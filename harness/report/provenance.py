@@ -83,7 +83,7 @@ def provenance(runs: Sequence[StoredRun], topic: str, note: str = "") -> str:
     lines: dict[str, list[StoredRun]] = {}
     for run in once:
         lines.setdefault(_line(run, topic, note), []).append(run)
-    told = []
+    shown = []
     for line, group in lines.items():
         ids = [code(names[run.folder] or run.id) for run in group]
         made = [code(run.results.run.command) for run in group]
@@ -92,29 +92,27 @@ def provenance(runs: Sequence[StoredRun], topic: str, note: str = "") -> str:
         else:
             command = "; ".join(f"{name}: {one}" for name, one in zip(ids, made, strict=True))
         whose = [", ".join(ids)] if len(once) > 1 else []
-        told.append(" · ".join([*whose, line, command]))
-    return "<br>".join(told).join(("<sub>", "</sub>"))
-
-
-def machine(run: StoredRun) -> str:
-    """The machine in words: chip, backend, BLAS, memory."""
-    device = run.results.run.device
-    blas = f" with {escape(device.blas)}" if device.blas else ""
-    return (
-        f"{escape(device.chip)}, {escape(device.backend)}{blas}, {gigabytes(device.memory_bytes)}"
-    )
+        shown.append(" · ".join([*whose, line, command]))
+    return f"<sub>{'<br>'.join(shown)}</sub>"
 
 
 def _line(run: StoredRun, topic: str, note: str) -> str:
-    results = run.results
-    protocols = results.protocols.model_dump()
-    parts = [escape(protocols[name]) for name in PROTOCOLS.get(topic, ())]
-    parts.append(_sample(run, topic))
-    parts += [_intervals(run, topic), note, machine(run)]
-    parts.append(_versions(results.run.versions))
-    commit = results.run.git.commit
-    dirty = ", dirty" if results.run.git.dirty else ""
-    parts.append(f"commit {commit[:12]}{dirty}" if commit else "no commit")
+    record = run.results.run
+    device, commit = record.device, record.git.commit
+    protocols = run.results.protocols.model_dump()
+    blas = f" with {escape(device.blas)}" if device.blas else ""
+    dirty = ", dirty" if record.git.dirty else ""
+    parts = [
+        *(escape(protocols[name]) for name in PROTOCOLS.get(topic, ())),
+        _sample(run, topic),
+        _intervals(run, topic),
+        note,
+        f"{escape(device.chip)}, {escape(device.backend)}{blas}, {gigabytes(device.memory_bytes)}",
+        ", ".join(
+            f"{name} {record.versions[name]}" for name in VERSIONS if name in record.versions
+        ),
+        f"commit {commit[:12]}{dirty}" if commit else "no commit",
+    ]
     return " · ".join(part for part in parts if part)
 
 
@@ -123,12 +121,10 @@ def _intervals(run: StoredRun, topic: str) -> str:
         return INTERVALS.get(topic, "")
     found = [run.results.variants[name].execution for name in run.variants]
     graded = [execution for execution in found if execution and execution.ex is not None]
-    used = []
-    if any(e.clustered_ci95 and e.ex not in (0.0, 1.0) for e in graded):
-        used.append("cluster bootstrap over tables")
     # ``intervals.clustered_rate`` cannot resample a rate without spread.
-    if any(e.clustered_ci95 and e.ex in (0.0, 1.0) for e in graded):
-        used.append("Wilson over tables where ex is 0% or 100%")
+    constant = {e.ex in (0.0, 1.0) for e in graded if e.clustered_ci95}
+    used = ["cluster bootstrap over tables"] if False in constant else []
+    used += ["Wilson over tables where ex is 0% or 100%"] if True in constant else []
     if topic == "execution":
         return f"95%: {'; '.join(['Wilson over examples', *used])}" if graded else ""
     if any(e.clustered_ci95 is None and e.ci95 for e in graded):
@@ -166,8 +162,8 @@ def _ungraded(results: Sequence[VariantResult]) -> str:
     """How many of the examples the accuracies are over, where some have a degenerate gold."""
     executions = [r.execution for r in results if r.execution and r.execution.degenerate_gold]
     counts = sorted({(e.n - e.degenerate_gold, e.degenerate_gold) for e in executions})
-    told = [f"{graded:,}: the gold of {left} is degenerate" for graded, left in counts]
-    return f" (ex over {'; '.join(told)})" if told else ""
+    reasons = [f"{graded:,}: the gold of {left} is degenerate" for graded, left in counts]
+    return f" (ex over {'; '.join(reasons)})" if reasons else ""
 
 
 def _validation_size(run: StoredRun, config: dict[str, Any]) -> int:
@@ -176,7 +172,3 @@ def _validation_size(run: StoredRun, config: dict[str, Any]) -> int:
     if not isinstance(batches, int) or not isinstance(size, int) or batches < 0:
         return everything
     return min(everything, batches * size)
-
-
-def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {versions[name]}" for name in VERSIONS if name in versions)

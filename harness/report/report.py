@@ -7,10 +7,11 @@ the same bytes). Every table is followed by where its numbers come from. Not cov
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.compare.analysis import Analysis
-from harness.markdown import code, escape
+from harness.markdown import bullets, code, escape, paragraphs
 from harness.report.article import Article
 from harness.report.columns import CHARTS, Column, available_charts, columns_of, distinct
 from harness.report.comparison import (
@@ -45,76 +46,68 @@ def render_report(
         article: the published comparison, to stand beside them.
         show_example: Markdown for an example's id, where examples are listed.
     """
-    runs = analysis.runs
-    columns = columns_of(runs)
-    published = article.columns if article else []
-    printed = article.printed_rows() if article else {}
-    both = [*columns, *published]
-    asked = both if any(column.result.questions for column in columns) else []
+    columns = columns_of(analysis.runs)
     sections = [
-        _head(runs, columns, what_may_be_claimed(analysis)),
-        _charts(columns),
-        "## Fine-tuning",
-        _section("Loss by iteration", cost_tables.loss_by_iteration(both), runs, "curve"),
-        _section(
-            "Parameters tuned",
-            cost_tables.parameters(columns, printed.get("parameters", ())),
-            runs,
-            "parameters",
-        ),
-        _section("Wall time", cost_tables.wall_time(both), runs, "time"),
-        _section(
-            "Memory while fine-tuning",
-            cost_tables.memory(columns, ("train", "validate"), printed.get("train", ())),
-            runs,
-            "memory",
-        ),
-        "## Evaluation",
-        _section(
-            "Test loss and perplexity",
-            cost_tables.evaluation_loss(columns, printed.get("loss", ())),
-            runs,
-            "loss",
-        ),
-        _section(
-            "Memory while evaluating",
-            cost_tables.memory(columns, ("load", "test", "generate"), printed.get("test", ())),
-            runs,
-            "memory",
-        ),
-        "## Fusing",
-        _section(
-            "Size of the model",
-            cost_tables.fused_size(columns, printed.get("size", ())),
-            runs,
-            "size",
-        ),
-        "## Generating SQL",
-        _section("The questions", question_tables.questions(columns, published), runs, "questions"),
-        _section("Questions right", question_tables.question_summary(asked), runs, "questions"),
-        _question_speeds(columns, article, runs),
-        _speed_trials(columns, analysis),
+        _head(analysis.runs, columns, what_may_be_claimed(analysis)),
+        "\n\n".join(f"![{CHARTS[name]}]({name})" for name in available_charts(columns)),
+        *_as_the_article(analysis, columns, article),
         *_beyond_the_article(analysis, columns, show_example),
         _published_note(article),
     ]
     return "\n\n".join(_drop_empty(sections)) + "\n"
 
 
+def _as_the_article(
+    analysis: Analysis, columns: Sequence[Column], article: Article | None
+) -> list[str]:
+    """The article's tables in its order, with its own rows where it is there."""
+    runs = analysis.runs
+    published = article.columns if article else []
+    printed = article.printed_rows() if article else defaultdict(list)
+    both = [*columns, *published]
+    asked = both if any(column.result.questions for column in columns) else []
+    tuned = cost_tables.parameters(columns, printed["parameters"])
+    training = cost_tables.memory(columns, ("train", "validate"), printed["train"])
+    evaluating = cost_tables.memory(columns, ("load", "test", "generate"), printed["test"])
+    losses = cost_tables.evaluation_loss(columns, printed["loss"])
+    ratios = question_tables.ratio_lines(columns) + (article.ratio_lines() if article else [])
+    speeds = paragraphs(question_tables.speeds(both), bullets(ratios))
+    trials = comparison_tables.throughput(columns)
+    if trials:
+        trials = paragraphs(trials, comparison_tables.speed_comparisons(analysis.speeds))
+    size = cost_tables.fused_size(columns, printed["size"])
+    return [
+        "## Fine-tuning",
+        _section("Loss by iteration", cost_tables.loss_by_iteration(both), runs, "curve"),
+        _section("Parameters tuned", tuned, runs, "parameters"),
+        _section("Wall time", cost_tables.wall_time(both), runs, "time"),
+        _section("Memory while fine-tuning", training, runs, "memory"),
+        "## Evaluation",
+        _section("Test loss and perplexity", losses, runs, "loss"),
+        _section("Memory while evaluating", evaluating, runs, "memory"),
+        "## Fusing",
+        _section("Size of the model", size, runs, "size"),
+        "## Generating SQL",
+        _section("The questions", question_tables.questions(columns, published), runs, "questions"),
+        _section("Questions right", question_tables.question_summary(asked), runs, "questions"),
+        _section("Speed of generation", speeds, runs, "question speeds"),
+        _section("Speed trials", trials, runs, "throughput"),
+    ]
+
+
 def terminal_summary(analysis: Analysis) -> str:
     """What the terminal shows of a run: the summary table, the claims, the gates, the path."""
     (run,) = analysis.runs
-    parts = [_with_provenance(quality_tables.summary(columns_of([run])), [run], "summary")]
-    parts.append(what_may_be_claimed(analysis))
-    if run.results.gates:
-        parts += [_gates(analysis), provenance([run], "gates", THRESHOLDS)]
-    if run.results.run.partial:
-        parts.append(f"Partial run, suites not selected: {', '.join(run.results.run.partial)}.")
-    if missing := not_measurable(run):
-        parts.append(missing)
-    if run.results.run.contended:
-        parts.append("Timings are contended: the machine was busy with other work.")
-    parts.append(f"Written: {run.folder / 'report.md'}")
-    return "\n\n".join(part for part in parts if part)
+    record = run.results.run
+    return paragraphs(
+        _summary([run], columns_of([run])),
+        what_may_be_claimed(analysis),
+        *([_gates(analysis), provenance([run], "gates", THRESHOLDS)] if run.results.gates else []),
+        f"Partial run, suites not selected: {', '.join(record.partial)}." if record.partial else "",
+        not_measurable(run),
+        "Timings are contended: the machine was busy with other work." if record.contended else "",
+        f"Written: {run.folder / 'report.md'}",
+    )
 
 
 def _beyond_the_article(
@@ -123,20 +116,27 @@ def _beyond_the_article(
     runs = analysis.runs
     parity = quality_tables.fuse_parity(columns)
     compared = comparisons_section(analysis, show_example)
-    groups = [quality_tables.by_aggregate(columns), quality_tables.by_conditions(columns)]
+    groups = paragraphs(quality_tables.by_aggregate(columns), quality_tables.by_conditions(columns))
+    tested = [one for found in analysis.checkpoints.values() for one in found.best]
     return [
         "## Execution accuracy",
         _section("By definition", quality_tables.execution(columns), runs, "execution"),
         _section("Failures by kind", quality_tables.failures(columns), runs, "failures"),
-        _section("By kind of question", "\n\n".join(_drop_empty(groups)), runs, "groups"),
-        _checkpoints(columns, analysis),
+        _section("By kind of question", groups, runs, "groups"),
+        _section(
+            "Checkpoints",
+            checkpoint_tables.checkpoints(columns, analysis),
+            runs,
+            "checkpoints",
+            checkpoints_family(tested),
+        ),
         "## Fuse parity",
         _section("Adapter, fused and dequantized", parity, runs, "fuse"),
         "## Comparisons",
         _titled("Paired, on the same examples", compared, pairs_provenance(analysis)),
         _titled("Across seeds", seed_summary(analysis), seeds_provenance(analysis)),
         "## Gates",
-        _titled("Against the baseline", _gates(analysis), provenance(runs, "gates", THRESHOLDS)),
+        _section("Against the baseline", _gates(analysis), runs, "gates", THRESHOLDS),
     ]
 
 
@@ -164,47 +164,22 @@ def _head(runs: Sequence[StoredRun], columns: Sequence[Column], claimed: str) ->
             f"{results.run.started} to {results.run.finished}."
         )
         lines += warnings(run)
-    lines.append(_with_provenance(quality_tables.summary(columns), runs, "summary"))
-    lines.append(f"**What may be claimed.** {claimed}" if claimed else "")
-    return "\n\n".join(_drop_empty(lines))
+    lines.append(_summary(runs, columns))
+    return paragraphs(*lines, f"**What may be claimed.** {claimed}" if claimed else "")
 
 
-def _charts(columns: Sequence[Column]) -> str:
-    return "\n\n".join(f"![{CHARTS[name]}]({name})" for name in available_charts(columns))
+def _summary(runs: Sequence[StoredRun], columns: Sequence[Column]) -> str:
+    table = quality_tables.summary(columns)
+    return paragraphs(table, provenance(runs, "summary")) if table else ""
 
 
-def _question_speeds(
-    columns: Sequence[Column], article: Article | None, runs: Sequence[StoredRun]
-) -> str:
-    published = article.columns if article else []
-    lines = question_tables.ratio_lines(columns) + (article.ratio_lines() if article else [])
-    body = _drop_empty([question_tables.speeds([*columns, *published]), "\n".join(lines)])
-    return _section("Speed of generation", "\n\n".join(body), runs, "question speeds")
-
-
-def _speed_trials(columns: Sequence[Column], analysis: Analysis) -> str:
-    trials = comparison_tables.throughput(columns)
-    timed = [trials, comparison_tables.speed_comparisons(analysis.speeds) if trials else ""]
-    return _section("Speed trials", "\n\n".join(_drop_empty(timed)), analysis.runs, "throughput")
-
-
-def _checkpoints(columns: Sequence[Column], analysis: Analysis) -> str:
-    tested = [one for found in analysis.checkpoints.values() for one in found.best]
-    origin = provenance(analysis.runs, "checkpoints", checkpoints_family(tested))
-    return _titled("Checkpoints", checkpoint_tables.checkpoints(columns, analysis), origin)
-
-
-def _section(title: str, body: str, runs: Sequence[StoredRun], topic: str) -> str:
-    return _titled(title, body, provenance(runs, topic)) if body else ""
+def _section(title: str, body: str, runs: Sequence[StoredRun], topic: str, note: str = "") -> str:
+    return _titled(title, body, provenance(runs, topic, note))
 
 
 def _titled(title: str, body: str, origin: str) -> str:
     """A heading, what stands under it, and where its numbers come from; empty without a body."""
     return f"### {title}\n\n{body}\n\n{origin}" if body else ""
-
-
-def _with_provenance(body: str, runs: Sequence[StoredRun], topic: str) -> str:
-    return f"{body}\n\n{provenance(runs, topic)}" if body else ""
 
 
 def _published_note(article: Article | None) -> str:

@@ -42,8 +42,8 @@ def warnings(run: StoredRun) -> list[str]:
     leak = run.results.dataset.leakage
     if leak.shared_tables or leak.shared_questions:
         found.append(
-            f"> Leakage: the test split shares {leak.shared_tables:,} tables and "
-            f"{leak.shared_questions:,} questions with training."
+            f"> Leakage: {leak.shared_tables:,} tables and {leak.shared_questions:,} questions "
+            "stand in more than one split."
         )
     repeats = run.results.dataset.repeats
     if repeats is not None and repeats.conflicting:

@@ -37,7 +37,7 @@ def write_report(
     charts = render_charts(analysis)
     texts = {**charts, REPORT_FILE: render_report(analysis, article)}
     if html:
-        texts[PAGE_FILE] = render_page(analysis, article, charts)
+        texts[PAGE_FILE] = render_page(analysis, charts, article)
     for name, text in texts.items():
         files.write_text(out / name, text)
     return [out / name for name in texts]

@@ -461,7 +461,8 @@ def report_of(*runs: StoredRun, article: Article | None = None) -> str:
 
 def page_of(*runs: StoredRun) -> str:
     """The page of these runs."""
-    return render_page(analyse(runs))
+    analysis = analyse(runs)
+    return render_page(analysis, render_charts(analysis), None)
 
 
 def charts_of(*runs: StoredRun) -> dict[str, str]:

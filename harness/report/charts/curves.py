@@ -9,6 +9,7 @@ made without pyplot, so that no global state or display is touched. Quality agai
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -22,20 +23,21 @@ from harness.report.charts.style import (
     MARKERS,
     PAPER,
     STYLE,
-    column_styles,
     finish,
+    in_percent,
     legend_below,
+    marks,
+    name_rows,
     percent_limits,
+    styled,
     to_svg,
 )
 from harness.report.columns import CHARTS, Column, available_charts, columns_of
 from harness.stats.intervals import Interval, clustered_rate
 
-RATES = (
-    ("ex", "ex"),
-    ("ex_hardened", "ex hardened"),
-    ("lf", "logical form"),
-)
+RATES = (("ex", "ex"), ("ex_hardened", "ex hardened"), ("lf", "logical form"))
+
+Rate = tuple[float, Interval | None]
 
 
 def render_charts(analysis: Analysis) -> dict[str, str]:
@@ -66,7 +68,7 @@ def loss_figure(columns: Sequence[Column]) -> Figure:
     rings; a variant that trains nothing is a dotted level."""
     made = Figure(figsize=(8.6, 4.2), layout="constrained")
     axes = made.add_subplot()
-    for (colour, marker), column in zip(column_styles(columns), columns, strict=True):
+    for colour, marker, column in styled(columns):
         if len(column.curve) == 1 and column.curve[0].val_loss is not None:
             axes.axhline(
                 column.curve[0].val_loss,
@@ -75,23 +77,20 @@ def loss_figure(columns: Sequence[Column]) -> Figure:
                 label=f"{column.label}, validation",
             )
             continue
-        for field, line in (("val_loss", "-"), ("train_loss", "--")):
-            points = [
-                (point.iteration, getattr(point, field))
-                for point in column.curve
-                if getattr(point, field) is not None
-            ]
-            if points:
+        checked = [(point.iteration, point.val_loss) for point in column.curve]
+        trained = [(point.iteration, point.train_loss) for point in column.curve]
+        tested = [(c.iteration, c.loss) for c in column.result.checkpoints or []]
+        for points, name, look in (
+            (checked, "validation", {"marker": marker, "markersize": 6}),
+            (trained, "train", marks(colour, marker, 4, linestyle="--", fillstyle="none")),
+            (tested, "test at checkpoint", marks(colour, "o", 12, fillstyle="none")),
+        ):
+            if known := [(x, y) for x, y in points if y is not None]:
                 axes.plot(
-                    *zip(*points, strict=True),
-                    linestyle=line,
-                    color=colour,
-                    marker=marker,
-                    markersize=6 if line == "-" else 4,
-                    fillstyle="full" if line == "-" else "none",
-                    label=f"{column.label}, {'validation' if line == '-' else 'train'}",
+                    *zip(*known, strict=True),
+                    **{"color": colour, **look},
+                    label=f"{column.label}, {name}",
                 )
-        _checkpoint_rings(axes, column, colour)
     axes.set_xlabel("Iteration (micro-batches)")
     axes.set_ylabel("Loss (nats per token, full text)")
     finish(axes)
@@ -99,96 +98,58 @@ def loss_figure(columns: Sequence[Column]) -> Figure:
     return made
 
 
-def _checkpoint_rings(axes: Axes, column: Column, colour: str) -> None:
-    found = column.result.checkpoints or []
-    points = [(c.iteration, c.loss) for c in found if c.loss is not None]
-    if points:
-        axes.plot(
-            *zip(*points, strict=True),
-            linestyle="none",
-            color=colour,
-            marker="o",
-            markersize=12,
-            fillstyle="none",
-            label=f"{column.label}, test at checkpoint",
-        )
-
-
 def accuracy_figure(columns: Sequence[Column]) -> Figure:
     """Execution, hardened and logical-form accuracy of each variant with intervals."""
-    shown = [
-        (colour, column)
-        for (colour, _), column in zip(column_styles(columns), columns, strict=True)
-        if column.result.execution
-    ]
+    shown = [(colour, column) for colour, _, column in styled(columns) if column.result.execution]
     made = Figure(figsize=(8.0, 1.3 + 0.55 * len(shown) * 1.3), layout="constrained")
     axes = made.add_subplot()
     drawn = [0.0]
     for row, (colour, column) in enumerate(shown):
         for step, (metric, _) in enumerate(RATES):
             found = _rate(column, metric)
-            if found is None:
-                continue
-            rate, interval = found
-            drawn.append(100 * max([rate, *(interval or ())]))
-            height = row + (step - 1) * 0.22
-            if interval:
-                axes.plot(
-                    [100 * interval[0], 100 * interval[1]],
-                    [height, height],
-                    color=colour,
-                    linewidth=2,
-                    solid_capstyle="butt",
-                )
-            axes.plot(
-                [100 * rate],
-                [height],
-                marker=MARKERS[step],
-                color=colour,
-                markersize=7,
-                markerfacecolor=colour if step == 0 else PAPER,
-                linestyle="none",
-            )
-            axes.annotate(
-                f"{100 * rate:.1f}",
-                (100 * (interval[1] if interval else rate), height),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-            )
-    axes.set_yticks(range(len(shown)), [column.label for _, column in shown])
-    axes.set_ylim(len(shown) - 0.5, -0.5)
+            if found is not None:
+                _draw_rate(axes, found, row + (step - 1) * 0.22, colour, step)
+                drawn += [found[0], *(found[1] or ())]
     axes.set_xlim(percent_limits(drawn, room=0.1))  # of the numbers behind the bars
     axes.set_xlabel("Right answers (%), bars: 95% over tables")
-    finish(axes)
-    axes.grid(visible=False, axis="y")
-    handles = [
-        Line2D(
-            [],
-            [],
-            marker=MARKERS[step],
-            color=INK,
-            linestyle="none",
-            markersize=7,
-            markerfacecolor=INK if step == 0 else PAPER,
-            label=title,
-        )
-        for step, (_, title) in enumerate(RATES)
-    ]
+    name_rows(axes, [column.label for _, column in shown])
+    handles = [Line2D([], [], **_rate_mark(INK, step)) for step in range(len(RATES))]
     legend_below(made, handles, [title for _, title in RATES])
     return made
 
 
-def _rate(column: Column, metric: str) -> tuple[float, Interval | None] | None:
+def _draw_rate(axes: Axes, found: Rate, height: float, colour: str, step: int) -> None:
+    rate, interval = found
+    if interval:
+        axes.plot(interval, [height, height], color=colour, linewidth=2, solid_capstyle="butt")
+    axes.plot([rate], [height], **_rate_mark(colour, step))
+    axes.annotate(
+        f"{rate:.1f}",
+        (interval[1] if interval else rate, height),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+    )
+
+
+def _rate_mark(colour: str, step: int) -> dict[str, Any]:
+    """How the rate at place ``step`` of ``RATES`` is drawn: the first filled."""
+    return marks(colour, MARKERS[step], 7, markerfacecolor=colour if step == 0 else PAPER)
+
+
+def _rate(column: Column, metric: str) -> Rate | None:
+    """One accuracy with its interval, both in percent; None where it was not measured."""
     execution = column.result.execution
     rate = getattr(execution, metric, None)
     if rate is None or execution is None:
         return None
     if metric == "ex":
-        return rate, execution.clustered_ci95 or execution.ci95
+        return 100 * rate, in_percent(column.ex_interval)
     rows = column.run.predictions(column.variant) or []
     graded = [row for row in rows if getattr(row, metric) is not None]
-    marks = [float(getattr(row, metric)) for row in graded]
-    seed = column.run.results.run.seed
-    return rate, clustered_rate(marks, [row.table_id for row in graded], seed) if graded else None
+    if not graded:
+        return 100 * rate, None
+    marked = [float(getattr(row, metric)) for row in graded]
+    tables = [row.table_id for row in graded]
+    return 100 * rate, in_percent(clustered_rate(marked, tables, column.run.results.run.seed))

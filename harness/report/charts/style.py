@@ -17,6 +17,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from harness.report.columns import Column
+from harness.stats.intervals import Interval
 
 BUSY = "other work ran on the machine"
 """What a contended timing is called in charts."""
@@ -76,9 +77,10 @@ def _dark_style() -> str:
     return f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>\n "
 
 
-def column_styles(columns: Sequence[Column]) -> list[tuple[str, str]]:
-    """Colour and marker of every column in all charts."""
-    return styles([(column.run.id, column.variant) for column in columns])
+def styled(columns: Sequence[Column]) -> list[tuple[str, str, Column]]:
+    """Every column behind its colour and marker, which are the same in all charts."""
+    found = styles([(column.run.id, column.variant) for column in columns])
+    return [(*style, column) for style, column in zip(found, columns, strict=True)]
 
 
 def styles(names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -110,10 +112,28 @@ def legend_below(made: Figure, handles: Sequence[Artist], labels: Sequence[str])
     made.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
+def marks(colour: str, marker: str, size: float, **more: Any) -> dict[str, Any]:
+    """What makes matplotlib draw points alone, without a line through them."""
+    return {"linestyle": "none", "color": colour, "marker": marker, "markersize": size, **more}
+
+
 def finish(axes: Axes) -> None:
     """Grid behind the data."""
     axes.grid(visible=True, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def name_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Rows from above downwards, each with its label; the grid for values alone."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    finish(axes)
+    axes.grid(visible=False, axis="y")
+
+
+def in_percent(interval: Interval | None) -> Interval | None:
+    """An interval of rates in percent."""
+    return None if interval is None else (100 * interval[0], 100 * interval[1])
 
 
 def percent_limits(values: Iterable[float], room: float = 0.04) -> tuple[float, float]:

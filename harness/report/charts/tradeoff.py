@@ -19,10 +19,12 @@ from matplotlib.lines import Line2D
 from harness.report.charts.style import (
     BUSY,
     PAPER,
-    column_styles,
     finish,
+    in_percent,
     legend_below,
+    marks,
     percent_limits,
+    styled,
 )
 from harness.report.columns import Column
 from harness.stats.intervals import Interval
@@ -35,7 +37,8 @@ PANEL_CHARACTERS = 60
 class Point:
     """One variant in one panel; ex and its interval in percent."""
 
-    style: tuple[str, str]
+    colour: str
+    marker: str
     cost: float
     ex: float
     interval: Interval | None
@@ -65,10 +68,7 @@ def tradeoff_figure(columns: Sequence[Column]) -> Figure:
     grid[0, 0].set_ylim(percent_limits(max([p.ex, *(p.interval or ())]) for p in drawn))
     for axes in grid[:, 0]:
         axes.set_ylabel("Execution accuracy (%)")
-    handles = [
-        Line2D([], [], marker=marker, color=colour, linestyle="none", markersize=9)
-        for colour, marker in column_styles(columns)
-    ]
+    handles = [Line2D([], [], **marks(colour, marker, 9)) for colour, marker, _ in styled(columns)]
     legend_below(made, handles, [column.label for column in columns])
     made.suptitle(
         "Filled: no other variant is as good on both axes and better on one. Bars: 95% over tables",
@@ -79,6 +79,7 @@ def tradeoff_figure(columns: Sequence[Column]) -> Figure:
 
 def _draw_panel(axes: Axes, panel: Panel, columns: Sequence[Column]) -> None:
     out = left_out(panel, columns)
+    reasons = list(dict.fromkeys(out.values()))
     points = _points(columns, lambda e: None if e.label in out else panel.cost(e))
     for point in points:
         _draw(axes, point, dominated(point, points, panel.more_is_better))
@@ -86,15 +87,13 @@ def _draw_panel(axes: Axes, panel: Panel, columns: Sequence[Column]) -> None:
     finish(axes)
     if points:
         axes.set_xlim(left=0, right=1.15 * max(point.cost for point in points))
-        told = [f"left out, {why}: {names}" for why, names in _by_reason(out).items()]
-        notes += [
-            line
-            for one in told
-            for line in textwrap.wrap(one, PANEL_CHARACTERS, break_on_hyphens=False)
-        ]
+        for why in reasons:
+            names = ", ".join(label for label in out if out[label] == why)
+            left = f"left out, {why}: {names}"
+            notes += textwrap.wrap(left, PANEL_CHARACTERS, break_on_hyphens=False)
     else:
-        told = [f"not compared:\n{why}" for why in _by_reason(out)] or ["not measured"]
-        axes.text(0.5, 0.5, "\n".join(told), ha="center", va="center", transform=axes.transAxes)
+        empty = [f"not compared:\n{why}" for why in reasons] or ["not measured"]
+        axes.text(0.5, 0.5, "\n".join(empty), ha="center", va="center", transform=axes.transAxes)
         axes.set_xticks([])
     axes.set_xlabel("\n".join(notes))
 
@@ -107,13 +106,6 @@ def left_out(panel: Panel, columns: Sequence[Column]) -> dict[str, str]:
     if len({panel.measure(column) for column in rest}) > 1:
         out |= {column.label: panel.unlike for column in rest}
     return out
-
-
-def _by_reason(out: dict[str, str]) -> dict[str, str]:
-    found: dict[str, list[str]] = {}
-    for label, why in out.items():
-        found.setdefault(why, []).append(label)
-    return {why: ", ".join(labels) for why, labels in found.items()}
 
 
 def dominated(point: Point, points: Sequence[Point], more_is_better: bool) -> bool:
@@ -129,36 +121,23 @@ def dominated(point: Point, points: Sequence[Point], more_is_better: bool) -> bo
 
 def _points(columns: Sequence[Column], cost: Callable[[Column], float | None]) -> list[Point]:
     points = []
-    for style, column in zip(column_styles(columns), columns, strict=True):
+    for colour, marker, column in styled(columns):
         execution = column.result.execution
         value = cost(column)
         if execution is None or execution.ex is None or value is None:
             continue
-        interval = execution.clustered_ci95 or execution.ci95
-        shown = None if interval is None else (100 * interval[0], 100 * interval[1])
-        points.append(Point(style, value, 100 * execution.ex, shown))
+        interval = in_percent(column.ex_interval)
+        points.append(Point(colour, marker, value, 100 * execution.ex, interval))
     return points
 
 
 def _draw(axes: Axes, point: Point, hollow: bool) -> None:
-    colour, marker = point.style
     if point.interval:
-        axes.plot([point.cost, point.cost], point.interval, color=colour, linewidth=1.2, alpha=0.7)
-    axes.plot(
-        [point.cost],
-        [point.ex],
-        marker=marker,
-        markersize=9,
-        color=colour,
-        markerfacecolor=PAPER if hollow else colour,
-        linestyle="none",
-    )
-
-
-def _memory(column: Column, phase: str) -> float | None:
-    memory = column.result.memory
-    found = memory.phase(phase) if memory else None
-    return found.mlx_peak_bytes / 1e9 if found else None
+        cost = [point.cost, point.cost]
+        axes.plot(cost, point.interval, color=point.colour, linewidth=1.2, alpha=0.7)
+    face = PAPER if hollow else point.colour
+    look = marks(point.colour, point.marker, 9, markerfacecolor=face)
+    axes.plot([point.cost], [point.ex], **look)
 
 
 def _size(column: Column) -> float | None:
@@ -171,21 +150,20 @@ def _generation_speed(column: Column) -> float | None:
     return speed.generation_tokens_per_s if speed else None
 
 
-def _shared(phase: str) -> Callable[[Column], str]:
-    def why(column: Column) -> str:
-        memory = column.result.memory
-        found = memory.phase(phase) if memory else None
+def _memory_panel(title: str, phase: str) -> Panel:
+    def peak(column: Column) -> float | None:
+        found = column.peak(phase)
+        return found.mlx_peak_bytes / 1e9 if found else None
+
+    def shared(column: Column) -> str:
+        found = column.peak(phase)
         return "in a process shared with others" if found and found.shared_process else ""
 
-    return why
-
-
-def _memory_panel(title: str, phase: str) -> Panel:
     return Panel(
         title,
         False,
-        lambda column: _memory(column, phase),
-        _shared(phase),
+        peak,
+        shared,
         lambda column: column.run.results.run.device.backend,
         "measured on different backends",
     )

@@ -10,7 +10,6 @@ number; the page says so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,11 @@ FULL_EXAMPLES = 2_000
 SHOWN_ROWS = 5
 
 
-@dataclass(frozen=True)
-class Answers:
-    """One variant's answers by example id."""
+Answers = Mapping[int, PredictionRow]
+"""One variant's answers by example id."""
 
-    label: str
-    rows: Mapping[int, PredictionRow]
-
+Executed = tuple[str | None, list[list[Any]] | None]
+"""The SQL that was run, and its rows; None where it failed."""
 
 GOLD = -1
 """Stands for the gold query where answers go by the place of their column."""
@@ -44,23 +41,22 @@ OTHER_DATA = "These runs answered different data, so no examples stand side by s
 def explorer(columns: Sequence[Column]) -> dict[str, Any]:
     """The explorer's data; no examples where no variant has stored predictions, or where the runs
     answered other questions under the same numbers."""
-    answers = [
-        Answers(column.label, {row.id: row for row in rows})
+    same_data = len({column.run.results.dataset.sha256 for column in columns}) <= 1
+    answered = [
+        (column.label, {row.id: row for row in rows})
         for column in columns
-        if (rows := column.run.predictions(column.variant))
+        if same_data and (rows := column.run.predictions(column.variant))
     ]
-    data = {column.run.results.dataset.sha256 for column in columns}
-    if len(data) > 1:
-        answers = []
-    ids = sorted({number for one in answers for number in one.rows})
+    answers = [rows for _, rows in answered]
+    ids = sorted({number for rows in answers for number in rows})
     split = _test_split([column.run for column in columns])
     full, note = _kept_in_full(answers, ids)
     results = _results(answers, full, split) if split else {}
     return {
-        "variants": [one.label for one in answers],
+        "variants": [label for label, _ in answered],
         "total": len(ids),
         "known": split is not None,
-        "note": OTHER_DATA if len(data) > 1 else note,
+        "note": note if same_data else OTHER_DATA,
         "examples": [_example(number, answers, split, number in full, results) for number in ids],
         "tables": _tables(full, split),
     }
@@ -72,8 +68,8 @@ def _kept_in_full(answers: Sequence[Answers], ids: Sequence[int]) -> tuple[set[i
         return set(ids), ""
     disagreed = {number for number in ids if _disagree(answers, number)}
     others = [number for number in ids if number not in disagreed]
-    room = max(0, FULL_EXAMPLES - len(disagreed))
-    drawn = np.random.default_rng(0).permutation(len(others))[:room]
+    free = max(0, FULL_EXAMPLES - len(disagreed))
+    drawn = np.random.default_rng(0).permutation(len(others))[:free]
     sample = {others[place] for place in drawn}
     parts = [f"the {len(disagreed):,} on which variants disagree"] if disagreed else []
     if sample:
@@ -101,12 +97,12 @@ def _test_split(runs: Sequence[StoredRun]) -> Split | None:
 
 
 def _disagree(answers: Sequence[Answers], number: int) -> bool:
-    return len({one.rows[number].ex for one in answers if number in one.rows}) > 1
+    return len({rows[number].ex for rows in answers if number in rows}) > 1
 
 
 def _results(
     answers: Sequence[Answers], full: set[int], split: Split
-) -> dict[tuple[int, int], tuple[str | None, Any]]:
+) -> dict[tuple[int, int], Executed]:
     """Rows that gold and each variant's text return on the example's table.
 
     By example and place of the column: the labels of two variants may be alike.
@@ -119,8 +115,8 @@ def _results(
         example = split.examples[number]
         table = split.tables[example.table_id]
         asked.append(((number, GOLD), (table, dialect.completion(example.gold, table))))
-        for place, one in enumerate(answers):
-            row = one.rows.get(number)
+        for place, answered in enumerate(answers):
+            row = answered.get(number)
             if row is not None and row.text and row.failure is None:
                 asked.append(((number, place), (table, row.text)))
     executed = execute_all([question for _, question in asked])
@@ -135,7 +131,7 @@ def _example(
     answers: Sequence[Answers],
     split: Split | None,
     full: bool,
-    results: Mapping[tuple[int, int], tuple[str | None, Any]],
+    results: Mapping[tuple[int, int], Executed],
 ) -> dict[str, Any]:
     example: Example | None = split.examples[number] if split else None
     found: dict[str, Any] = {"id": number, **({"full": 1} if full else {})}
@@ -147,17 +143,17 @@ def _example(
             "table": example.table_id,
         }
         if full:
-            sql, rows = results.get((number, GOLD), (None, None))
-            found["gold"] = {"sql": sql, **_shown(rows)}
+            sql, gold_rows = results.get((number, GOLD), (None, None))
+            found["gold"] = {"sql": sql, **_shown(gold_rows)}
     found["v"] = [
-        _answer(one.rows.get(number), full, results.get((number, place)))
-        for place, one in enumerate(answers)
+        _answer(rows.get(number), full, results.get((number, place)))
+        for place, rows in enumerate(answers)
     ]
     return found
 
 
 def _answer(
-    row: PredictionRow | None, full: bool, result: tuple[str | None, Any] | None
+    row: PredictionRow | None, full: bool, result: Executed | None
 ) -> dict[str, Any] | None:
     if row is None:
         return None

@@ -17,7 +17,6 @@ from markdown_it import MarkdownIt
 
 from harness.compare.analysis import Analysis
 from harness.report.article import Article
-from harness.report.charts.curves import render_charts
 from harness.report.columns import columns_of
 from harness.report.page.explorer import explorer
 from harness.report.report import render_report
@@ -29,10 +28,8 @@ TEMPLATES = Path(__file__).resolve().parent
 _MARKS = {"<sub>": "\ue000", "</sub>": "\ue001", "<br>": "\ue002"}
 
 
-def render_page(
-    analysis: Analysis, article: Article | None = None, charts: Mapping[str, str] | None = None
-) -> str:
-    """The page of one or more runs; ``charts``, by file name, where they are drawn already."""
+def render_page(analysis: Analysis, charts: Mapping[str, str], article: Article | None) -> str:
+    """The page of one or more runs, with their ``charts`` by file name."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -43,10 +40,7 @@ def render_page(
     data = explorer(columns_of(analysis.runs))
     return environment.get_template("page.html.j2").render(
         title=", ".join(run.id for run in analysis.runs),
-        report=report_html(
-            render_report(analysis, article, _linked),
-            render_charts(analysis) if charts is None else charts,
-        ),
+        report=report_html(render_report(analysis, article, _linked), charts),
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
         data=script_json(data),

@@ -6,20 +6,20 @@ that stored only the section without rows get the table without intervals and no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from harness.compare.analysis import Analysis
-from harness.compare.checkpoints import (
-    BestCheckpoint,
-    CheckpointScores,
-)
+from harness.compare.checkpoints import BestCheckpoint
 from harness.compare.metrics import METRICS
 from harness.markdown import (
+    bullets,
     code,
     escape,
     fixed,
     interval,
     p_value,
+    paragraphs,
     percent,
     percent_interval,
     table,
@@ -37,22 +37,17 @@ def checkpoints(columns: Sequence[Column], analysis: Analysis) -> str:
     rows = []
     for column, checkpoints in known:
         found = checkpoints.scores
-        best = {
-            name: _best(found, value, least)
-            for name, value, least in (
-                ("full", lambda q: q.full_text_loss, True),
-                ("completion", lambda q: q.completion_loss, True),
-                ("ex", lambda q: q.ex, False),
-            )
-        }
+        full = _best([q.full_text_loss for q in found], min)
+        completion = _best([q.completion_loss for q in found], min)
+        ex = _best([q.ex for q in found], max)
         rows += [
             [
                 escape(column.label),
                 str(q.iteration),
-                _bold(fixed(q.full_text_loss), q in best["full"]),
-                _bold(fixed(q.completion_loss), q in best["completion"]),
+                _bold(fixed(q.full_text_loss), q.full_text_loss == full),
+                _bold(fixed(q.completion_loss), q.completion_loss == completion),
                 interval(q.completion_ci95),
-                _bold(percent(q.ex), q in best["ex"]),
+                _bold(percent(q.ex), q.ex == ex),
                 percent_interval(q.ex_ci95),
             ]
             for q in found
@@ -61,11 +56,11 @@ def checkpoints(columns: Sequence[Column], analysis: Analysis) -> str:
         return ""
     headers = ["Variant", "Iteration", "full_text loss", "Completion loss", "95%", "ex", "95%"]
     sentences = [
-        f"- {checkpoint_sentence(column.label, one, len(checkpoints.best))}"
+        checkpoint_sentence(column.label, one, len(checkpoints.best))
         for column, checkpoints in known
         for one in checkpoints.best
     ]
-    return "\n\n".join([table(headers, rows), "\n".join(sentences)]).rstrip()
+    return paragraphs(table(headers, rows), bullets(sentences))
 
 
 def checkpoint_sentence(label: str, one: BestCheckpoint, family: int) -> str:
@@ -90,24 +85,18 @@ def checkpoint_sentence(label: str, one: BestCheckpoint, family: int) -> str:
     others = one.of - 1
     corrected = [f"the choice among {others} others"] if others > 1 else []
     corrected += [f"{family} metrics"] if family > 1 else []
-    told = f" corrected for {' and '.join(corrected)}" if corrected else ""
+    correction = f" corrected for {' and '.join(corrected)}" if corrected else ""
     return (
         f"{code(label)}: by {metric.title} the best of {one.of} checkpoints is {one.best}; the "
         f"last ({one.last}) {verdict} ({metric.show_delta(one.delta)}, 95% "
-        f"{metric.show_interval(one.ci95)}, p {p_value(one.p_holm)}{told})."
+        f"{metric.show_interval(one.ci95)}, p {p_value(one.p_holm)}{correction})."
     )
 
 
-def _best(
-    found: Sequence[CheckpointScores],
-    value: Callable[[CheckpointScores], float | None],
-    least: bool,
-) -> list[CheckpointScores]:
-    known = [number for q in found if (number := value(q)) is not None]
-    if len(known) < 2:
-        return []
-    wanted = min(known) if least else max(known)
-    return [q for q in found if value(q) == wanted]
+def _best(values: Sequence[float | None], better: Callable[[list[float]], float]) -> float:
+    """The best of two values or more; NaN, which no value equals, of fewer."""
+    known = [value for value in values if value is not None]
+    return better(known) if len(known) > 1 else math.nan
 
 
 def _bold(text: str, best: bool) -> str:

@@ -13,13 +13,15 @@ from harness.compare.metrics import METRICS
 from harness.compare.quality import PairComparison
 from harness.markdown import (
     NONE,
+    bullets,
     code,
     escape,
     fixed,
     gigabytes,
     interval,
     p_value,
-    table,
+    paragraphs,
+    table_of,
 )
 from harness.report.columns import Column
 from harness.report.conclusions import mcnemar_text
@@ -28,77 +30,61 @@ from harness.schema.results import GateResult
 
 def throughput(columns: Sequence[Column]) -> str:
     """Speed trials: medians, with when and where they were taken."""
-    rows = []
+    rows, notes = [], []
     for column in columns:
         speed = column.result.throughput
         if speed is None:
             continue
         rows.append(
-            [
-                escape(column.label),
-                fixed(speed.prompt_tokens_per_s, 1),
-                fixed(speed.generation_tokens_per_s, 2),
-                fixed(speed.ttft_s),
-                fixed(speed.inter_token_p50_s, 4),
-                fixed(speed.inter_token_p95_s, 4),
-                fixed(speed.batched_tokens_per_s, 1),
-                str(speed.trials),
-                escape(speed.measured_at),
-                _timing_note(column, speed.cached),
-            ]
+            {
+                "Variant": escape(column.label),
+                "Prompt tokens/s": fixed(speed.prompt_tokens_per_s, 1),
+                "Generation tokens/s": fixed(speed.generation_tokens_per_s, 2),
+                "First token, s": fixed(speed.ttft_s),
+                "Next token p50, s": fixed(speed.inter_token_p50_s, 4),
+                "p95, s": fixed(speed.inter_token_p95_s, 4),
+                "Batched tokens/s": fixed(speed.batched_tokens_per_s, 1),
+                "Trials": str(speed.trials),
+                "Taken": escape(speed.measured_at),
+                "Note": column.speed_note or NONE,
+            }
         )
-    headers = [
-        "Variant",
-        "Prompt tokens/s",
-        "Generation tokens/s",
-        "First token, s",
-        "Next token p50, s",
-        "p95, s",
-        "Batched tokens/s",
-        "Trials",
-        "Taken",
-        "Note",
-    ]
-    if not rows:
-        return ""
-    notes = [
-        f"- The trials of {escape(column.label)} were interleaved with the other variants', "
-        f"{escape(speed.interleaving)}."
-        for column in columns
-        if (speed := column.result.throughput) and speed.interleaving
-    ]
-    return "\n\n".join([table(headers, rows), "\n".join(notes)]).rstrip()
+        if speed.interleaving:
+            notes.append(
+                f"The trials of {escape(column.label)} were interleaved with the other "
+                f"variants', {escape(speed.interleaving)}."
+            )
+    return paragraphs(table_of(rows), bullets(notes))
 
 
 def speed_comparisons(ratios: Iterable[SpeedRatio]) -> str:
     """Ratios of speeds with their intervals, or why there is none."""
     rows = [
-        [
-            f"{code(r.b)} / {code(r.a)}",
-            METRICS[r.metric].short,
-            f"{fixed(r.value_b, 2)} / {fixed(r.value_a, 2)}",
-            f"{fixed(r.ratio, 2)} ×" if r.ratio is not None else f"none: {escape(r.reason)}",
-            interval(r.ci95, 2),
-            "interleaved" if r.paired else "apart",
-        ]
+        {
+            "Pair": f"{code(r.b)} / {code(r.a)}",
+            "Speed": METRICS[r.metric].short,
+            "Medians": f"{fixed(r.value_b, 2)} / {fixed(r.value_a, 2)}",
+            "Ratio": _ratio(r),
+            "95%": interval(r.ci95, 2),
+            "Trials": "interleaved" if r.paired else "apart",
+        }
         for r in ratios
     ]
-    headers = ["Pair", "Speed", "Medians", "Ratio", "95%", "Trials"]
-    return table(headers, rows, text_columns=2) if rows else ""
+    return table_of(rows, text_columns=2)
 
 
 def memory_comparisons(ratios: Iterable[MemoryRatio]) -> str:
     """Ratios of MLX's peaks, or why there is none."""
     rows = [
-        [
-            f"{code(r.b)} / {code(r.a)}",
-            r.phase,
-            f"{gigabytes(r.bytes_b)} / {gigabytes(r.bytes_a)}",
-            f"{fixed(r.ratio, 2)} ×" if r.ratio is not None else f"none: {escape(r.reason)}",
-        ]
+        {
+            "Pair": f"{code(r.b)} / {code(r.a)}",
+            "Phase": r.phase,
+            "MLX peaks": f"{gigabytes(r.bytes_b)} / {gigabytes(r.bytes_a)}",
+            "Ratio": _ratio(r),
+        }
         for r in ratios
     ]
-    return table(["Pair", "Phase", "MLX peaks", "Ratio"], rows, text_columns=2) if rows else ""
+    return table_of(rows, text_columns=2)
 
 
 def comparisons(pairs: Sequence[PairComparison]) -> str:
@@ -109,59 +95,43 @@ def comparisons(pairs: Sequence[PairComparison]) -> str:
             value_a, value_b, n = pair.values[c.metric]
             metric = METRICS[c.metric]
             rows.append(
-                [
-                    f"{code(c.b)} − {code(c.a)}",
-                    metric.title,
-                    f"{metric.show_cell(value_b)} − {metric.show_cell(value_a)}",
-                    metric.show_delta(c.delta),
-                    metric.show_interval(c.ci95),
-                    p_value(c.p),
-                    p_value(c.p_holm),
-                    mcnemar_text(c),
-                    metric.show_size(c.minimum_detectable),
-                    str(n),
-                    f"**{c.verdict}**",
-                ]
+                {
+                    "Pair": f"{code(c.b)} − {code(c.a)}",
+                    "Metric": metric.title,
+                    "Values": f"{metric.show_cell(value_b)} − {metric.show_cell(value_a)}",
+                    "Difference": metric.show_delta(c.delta),
+                    "95% over tables": metric.show_interval(c.ci95),
+                    "p": p_value(c.p),
+                    "p Holm": p_value(c.p_holm),
+                    "McNemar, exact": mcnemar_text(c),
+                    "Minimum detectable effect": metric.show_size(c.minimum_detectable),
+                    "n": str(n),
+                    "Verdict": f"**{c.verdict}**",
+                }
             )
-    headers = [
-        "Pair",
-        "Metric",
-        "Values",
-        "Difference",
-        "95% over tables",
-        "p",
-        "p Holm",
-        "McNemar, exact",
-        "Minimum detectable effect",
-        "n",
-        "Verdict",
-    ]
-    return table(headers, rows, text_columns=2) if rows else ""
+    return table_of(rows, text_columns=2)
 
 
 def gates(results: Sequence[GateResult]) -> str:
     """Every gate's verdict, and below the table its reason."""
     rows = [
-        [
-            code(g.variant),
-            code(g.metric),
-            f"**{g.verdict}**",
-            METRICS[g.metric].show(g.baseline),
-            METRICS[g.metric].show(g.value),
-            METRICS[g.metric].show(g.threshold),
-            g.direction,
-        ]
+        {
+            "Variant": code(g.variant),
+            "Metric": code(g.metric),
+            "Verdict": f"**{g.verdict}**",
+            "Baseline": METRICS[g.metric].show(g.baseline),
+            "Value": METRICS[g.metric].show(g.value),
+            "Limit": METRICS[g.metric].show(g.threshold),
+            "Better": g.direction,
+        }
         for g in results
     ]
-    if not rows:
-        return ""
-    headers = ["Variant", "Metric", "Verdict", "Baseline", "Value", "Limit", "Better"]
     reasons = [
-        f"- {code(g.variant)} {code(g.metric)} **{g.verdict}**: {escape(g.reason)}" for g in results
+        f"{code(g.variant)} {code(g.metric)} **{g.verdict}**: {escape(g.reason)}" for g in results
     ]
-    return f"{table(headers, rows, text_columns=3)}\n\n" + "\n".join(reasons)
+    return paragraphs(table_of(rows, text_columns=3), bullets(reasons))
 
 
-def _timing_note(column: Column, cached: bool) -> str:
-    notes = (["cached"] if cached else []) + (["contended"] if column.contended else [])
-    return ", ".join(notes) or NONE
+def _ratio(found: SpeedRatio | MemoryRatio) -> str:
+    """The ratio, or why there is none."""
+    return f"none: {escape(found.reason)}" if found.ratio is None else f"{found.ratio:.2f} ×"

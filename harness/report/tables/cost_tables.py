@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from harness.markdown import (
     NONE,
+    bullets,
     count,
     duration,
     escape,
@@ -19,10 +20,12 @@ from harness.markdown import (
     interval,
     megabytes,
     millions,
+    paragraphs,
     table,
+    table_of,
 )
 from harness.report.columns import Column
-from harness.schema.variant_result import CurvePoint, LossValue
+from harness.schema.variant_result import CurvePoint
 
 Rows = Sequence[Sequence[str]]
 """Finished rows of a table, which stand below those of the columns."""
@@ -34,156 +37,122 @@ def loss_by_iteration(columns: Sequence[Column]) -> str:
     shown = [column for column in columns if len(column.curve) > 1]
     if not shown:
         return ""
-    accumulated = {
-        column.label: any(point.updates != point.iteration for point in column.curve)
+    import pandas as pd
+
+    curves = [
+        pd.DataFrame({point.iteration: _curve_cells(point) for point in column.curve})
+        .T.drop(columns=[] if column.accumulated else "updates")
+        .add_prefix(f"{escape(column.label)} ")
         for column in shown
-    }
-    headers = ["Iteration"]
-    for column in shown:
-        label = escape(column.label)
-        headers += [f"{label} updates"] if accumulated[column.label] else []
-        headers += [f"{label} train loss", f"{label} val loss", f"{label} tokens/s"]
-    points = [{point.iteration: point for point in column.curve} for column in shown]
-    rows = []
-    for iteration in sorted({number for by_number in points for number in by_number}):
-        row = [str(iteration)]
-        for column, by_number in zip(shown, points, strict=True):
-            row += _curve_cells(by_number.get(iteration), accumulated[column.label])
-        rows.append(row)
+    ]
+    merged = pd.concat(curves, axis="columns").sort_index().fillna("")
+    rows = [[str(iteration), *cells] for iteration, *cells in merged.itertuples(name=None)]
     notes = [
-        f"- Tokens/s of {escape(column.label)}: {note}."
+        f"Tokens/s of {escape(column.label)}: {note}."
         for column in shown
         if (note := column.training_note())
     ]
-    return "\n\n".join([table(headers, rows, text_columns=0), "\n".join(notes)]).rstrip()
+    return paragraphs(table(["Iteration", *merged], rows, text_columns=0), bullets(notes))
 
 
 def parameters(columns: Sequence[Column], printed: Rows = ()) -> str:
     """Trainable parameters of all, logical and packed."""
-    rows: list[Sequence[str]] = []
-    sentences = []
-    for column in columns:
-        counts = column.result.parameters
-        if counts is None:
-            continue
-        rows.append(
-            [
-                escape(column.label),
-                millions(counts.trainable),
-                millions(counts.total),
-                fixed(counts.per_ten_thousand, 2),
-                millions(counts.packed_total),
-                fixed(counts.packed_per_ten_thousand, 2),
-            ]
-        )
-        if counts.trainable:
-            sentences.append(_parameter_sentence(column, counts.trainable, counts.packed_total))
-    rows += printed
-    if not rows:
-        return ""
-    headers = [
-        "Variant",
-        "Trainable",
-        "Total",
-        "Per 10,000",
-        "Total, packed",
-        "Per 10,000, packed",
+    known = [(column, counts) for column in columns if (counts := column.result.parameters)]
+    rows = [
+        [
+            escape(column.label),
+            millions(counts.trainable),
+            millions(counts.total),
+            fixed(counts.per_ten_thousand, 2),
+            millions(counts.packed_total),
+            fixed(counts.packed_per_ten_thousand, 2),
+        ]
+        for column, counts in known
     ]
-    return "\n\n".join([table(headers, rows), "\n".join(sentences)]).rstrip()
+    sentences = [
+        f"{escape(column.label)} tunes {10_000 * counts.trainable / counts.packed_total:.2f} in "
+        f"ten thousand ({millions(counts.trainable)} / {millions(counts.packed_total)} × 10000) of "
+        "the stored parameters."
+        for column, counts in known
+        if counts.trainable
+    ]
+    headers = ("Variant", "Trainable", "Total", "Per 10,000", "Total, packed", "Per 10,000, packed")
+    return paragraphs(_above(headers, rows, printed), bullets(sentences))
 
 
 def wall_time(columns: Sequence[Column]) -> str:
     """Iterations and wall time of fine-tuning, marked where cached or contended."""
     rows = [
-        [
-            escape(column.label),
-            count(column.iterations),
-            duration(finetune.wall_s),
-            count(finetune.resumed_from),
-            column.training_note() or NONE,
-        ]
+        {
+            "Variant": escape(column.label),
+            "Iterations": count(column.iterations),
+            "Wall time": duration(finetune.wall_s),
+            "Resumed from": count(finetune.resumed_from),
+            "Note": column.training_note() or NONE,
+        }
         for column in columns
         if (finetune := column.result.finetune) and column.iterations is not None
     ]
-    headers = ["Variant", "Iterations", "Wall time", "Resumed from", "Note"]
-    return table(headers, rows) if rows else ""
+    return table_of(rows)
 
 
 def memory(columns: Sequence[Column], phases: Sequence[str], printed: Rows = ()) -> str:
     """Peak memory in each of ``phases``: MLX's allocator and the process."""
-    rows: list[Sequence[str]] = []
+    rows = []
     for column in columns:
-        measured = column.result.memory
-        found = [measured.phase(phase) for phase in phases] if measured else []
-        if not any(found):
-            continue
-        cells = [gigabytes(phase.mlx_peak_bytes) if phase else NONE for phase in found]
-        cells += [gigabytes(phase.rss_peak_bytes) if phase else NONE for phase in found]
-        shared = "shared" if any(phase and phase.shared_process for phase in found) else "own"
-        rows.append([escape(column.label), *cells, shared])
-    rows += printed
+        found = [column.peak(phase) for phase in phases]
+        if any(found):
+            cells = [gigabytes(phase.mlx_peak_bytes if phase else None) for phase in found]
+            cells += [gigabytes(phase.rss_peak_bytes if phase else None) for phase in found]
+            shared = "shared" if any(phase and phase.shared_process for phase in found) else "own"
+            rows.append([escape(column.label), *cells, shared])
     peaks = [f"{phase}, {peak} peak" for peak in ("MLX", "RSS") for phase in phases]
-    return table(["Variant", *peaks, "Process"], rows) if rows else ""
+    return _above(["Variant", *peaks, "Process"], rows, printed)
 
 
 def evaluation_loss(columns: Sequence[Column], printed: Rows = ()) -> str:
     """Test loss and PPL by the three definitions, with the interval of the loss."""
-    rows: list[Sequence[str]] = []
+    rows = []
     for column in columns:
-        loss = column.result.loss
-        if loss is None:
-            continue
-        cells = [escape(column.label), count(column.iterations)]
-        for value in (loss.full_text, loss.completion, loss.mlx_lm_compat):
-            cells += _loss_cells(value)
-        answer = loss.completion
-        cells += [interval(loss.full_text.ci95), interval(answer.ci95 if answer else None)]
-        rows.append(cells)
-    rows += printed
+        if loss := column.result.loss:
+            cells = [escape(column.label), count(column.iterations)]
+            for value in (loss.full_text, loss.completion, loss.mlx_lm_compat):
+                cells += [fixed(value.loss if value else None), fixed(value.ppl if value else None)]
+            answer = loss.completion.ci95 if loss.completion else None
+            rows.append([*cells, interval(loss.full_text.ci95), interval(answer)])
     headers = ["Variant", "Iteration"]
     for name in ("full_text", "completion", "mlx_lm_compat"):
         headers += [f"{name} loss", f"{name} PPL"]
-    return table([*headers, "full_text 95%", "completion 95%"], rows) if rows else ""
+    return _above([*headers, "full_text 95%", "completion 95%"], rows, printed)
 
 
 def fused_size(columns: Sequence[Column], printed: Rows = ()) -> str:
     """Bytes of base, adapter and fused model, the last by dtype."""
-    rows: list[Sequence[str]] = []
+    rows = []
     for column in columns:
-        size = column.result.size
-        if size is None:
-            continue
-        dtypes = sorted((size.fused_by_dtype or {}).items())
-        rows.append(
-            [
-                escape(column.label),
-                gigabytes(size.base_bytes),
-                megabytes(size.adapter_bytes),
-                gigabytes(size.fused_bytes or None),
-                ", ".join(f"{name} {gigabytes(n)}" for name, n in dtypes) or NONE,
-            ]
-        )
-    rows += printed
-    return table(["Variant", "Base", "Adapter", "Fused", "Fused by dtype"], rows) if rows else ""
+        if size := column.result.size:
+            dtypes = sorted((size.fused_by_dtype or {}).items())
+            rows.append(
+                [
+                    escape(column.label),
+                    gigabytes(size.base_bytes),
+                    megabytes(size.adapter_bytes),
+                    gigabytes(size.fused_bytes or None),
+                    ", ".join(f"{name} {gigabytes(n)}" for name, n in dtypes) or NONE,
+                ]
+            )
+    return _above(["Variant", "Base", "Adapter", "Fused", "Fused by dtype"], rows, printed)
 
 
-def _curve_cells(point: CurvePoint | None, with_updates: bool) -> list[str]:
-    if point is None:
-        return [""] * (4 if with_updates else 3)
-    cells = [
-        "" if value is None else fixed(value, digits)
-        for value, digits in ((point.train_loss, 3), (point.val_loss, 3), (point.tokens_per_s, 1))
-    ]
-    return [str(point.updates), *cells] if with_updates else cells
+def _curve_cells(point: CurvePoint) -> dict[str, str]:
+    return {
+        "updates": str(point.updates),
+        "train loss": fixed(point.train_loss, missing=""),
+        "val loss": fixed(point.val_loss, missing=""),
+        "tokens/s": fixed(point.tokens_per_s, 1, missing=""),
+    }
 
 
-def _parameter_sentence(column: Column, trainable: int, packed_total: int) -> str:
-    share = 10_000 * trainable / packed_total
-    return (
-        f"- {escape(column.label)} tunes {share:.2f} in ten thousand "
-        f"({millions(trainable)} / {millions(packed_total)} × 10000) of the stored parameters."
-    )
-
-
-def _loss_cells(value: LossValue | None) -> list[str]:
-    return [NONE, NONE] if value is None else [fixed(value.loss), fixed(value.ppl)]
+def _above(headers: Sequence[str], rows: Rows, printed: Rows) -> str:
+    """A table of our rows above those as printed; empty without any."""
+    return table(headers, [*rows, *printed]) if rows or printed else ""

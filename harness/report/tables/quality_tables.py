@@ -7,23 +7,26 @@ own tables are in ``cost_tables`` and ``question_tables``, comparisons in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from harness.compare.sides import sample_note
 from harness.markdown import (
     NONE,
+    bullets,
     code,
     count,
     duration,
     escape,
     fixed,
     gigabytes,
+    paragraphs,
     percent,
     percent_interval,
     table,
+    table_of,
 )
-from harness.report.columns import Column
-from harness.schema.variant_result import Execution, GroupRate, VariantResult
+from harness.report.columns import Column, failure_kinds
+from harness.schema.variant_result import Execution, GroupRate
 from harness.stats.rates import wilson
 
 AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
@@ -35,86 +38,58 @@ def summary(columns: Sequence[Column]) -> str:
     # Plain texts do not say where an answer begins: there the loss is that of the whole text.
     losses = [loss for column in columns if (loss := column.result.loss)]
     whole = bool(losses) and not any(loss.completion for loss in losses)
+    title = "Full-text loss" if whole else "Completion loss"
     for column in columns:
         result = column.result
         loss, execution, speed = result.loss, result.execution, result.throughput
         shown = loss and (loss.full_text if whole else loss.completion)
-        hardened = execution.ex_hardened if execution else None
+        tokens_per_s = fixed(speed.generation_tokens_per_s if speed else None, 1)
         rows.append(
-            [
-                escape(column.label),
-                fixed(shown.loss) if shown else NONE,
-                percent(execution.ex if execution else None),
-                percent_interval(execution.clustered_ci95 or execution.ci95) if execution else NONE,
-                percent(hardened),
-                sample_note(column.run, result),
-                _noted(
-                    fixed(speed.generation_tokens_per_s if speed else None, 1), column.speed_note
-                ),
-                _training_memory(result),
-                gigabytes(result.size.base_bytes) if result.size else NONE,
-                _training_time(column),
-            ]
+            {
+                "Variant": escape(column.label),
+                title: fixed(shown.loss if shown else None),
+                "ex": percent(execution.ex if execution else None),
+                "ex 95%": percent_interval(column.ex_interval),
+                "ex hardened": percent(execution.ex_hardened if execution else None),
+                "n": sample_note(column.run, result),
+                "Generation tokens/s": _noted(tokens_per_s, column.speed_note),
+                "Training memory": _training_memory(column),
+                "Base size": gigabytes(result.size.base_bytes if result.size else None),
+                "Training time": _training_time(column),
+            }
         )
-    headers = [
-        "Variant",
-        "Full-text loss" if whole else "Completion loss",
-        "ex",
-        "ex 95%",
-        "ex hardened",
-        "n",
-        "Generation tokens/s",
-        "Training memory",
-        "Base size",
-        "Training time",
-    ]
-    return table(headers, rows) if rows else ""
+    return table_of(rows)
 
 
 def execution(columns: Sequence[Column]) -> str:
     """Execution accuracy by every definition, with both intervals."""
-    rows = []
-    for column, found in _executions(columns):
-        rows.append(
-            [
-                escape(column.label),
-                percent(found.ex),
-                percent_interval(found.ci95),
-                percent_interval(found.clustered_ci95),
-                percent(found.ex_hardened),
-                percent(found.ex_strict),
-                percent(found.ex_official),
-                percent(found.lf),
-                percent(found.valid),
-                f"{found.n:,} of {found.of:,}",
-                count(found.degenerate_gold),
-            ]
-        )
-    headers = [
-        "Variant",
-        "ex",
-        "95% Wilson",
-        "95% over tables",
-        "ex hardened",
-        "ex strict",
-        "ex official",
-        "lf",
-        "valid",
-        "n",
-        "Degenerate gold",
-    ]
-    return table(headers, rows) if rows else ""
+    return table_of(
+        [
+            {
+                "Variant": escape(column.label),
+                "ex": percent(found.ex),
+                "95% Wilson": percent_interval(found.ci95),
+                "95% over tables": percent_interval(found.clustered_ci95),
+                "ex hardened": percent(found.ex_hardened),
+                "ex strict": percent(found.ex_strict),
+                "ex official": percent(found.ex_official),
+                "lf": percent(found.lf),
+                "valid": percent(found.valid),
+                "n": f"{found.n:,} of {found.of:,}",
+                "Degenerate gold": count(found.degenerate_gold),
+            }
+            for column, found in _executions(columns)
+        ]
+    )
 
 
 def failures(columns: Sequence[Column]) -> str:
     """Failed answers by kind, variants side by side; the most frequent kind first."""
-    shown = list(_executions(columns))
-    totals: dict[str, int] = {}
-    for _, found in shown:
-        for kind, number in found.failures.items():
-            totals[kind] = totals.get(kind, 0) + number
-    kinds = sorted(totals, key=lambda kind: (-totals[kind], kind))
-    rows = [[code(k), *(str(found.failures.get(k, 0)) for _, found in shown)] for k in kinds]
+    shown = _executions(columns)
+    rows = [
+        [code(kind), *(str(found.failures.get(kind, 0)) for _, found in shown)]
+        for kind in failure_kinds(columns)
+    ]
     return table(["Failure", *(escape(e.label) for e, _ in shown)], rows) if rows else ""
 
 
@@ -140,39 +115,30 @@ def by_conditions(columns: Sequence[Column]) -> str:
 
 def fuse_parity(columns: Sequence[Column]) -> str:
     """PPL and accuracy of adapter, fused and dequantized, and answers that flipped."""
-    rows = []
+    rows, why = [], []
     for column in columns:
         fuse = column.result.fuse
         if fuse is None:
             continue
-        cells = [escape(column.label)]
-        for form in (fuse.adapter, fuse.fused, fuse.dequantized):
-            cells += [fixed(form.ppl), percent(form.ex)] if form else [NONE, NONE]
-        flips = fuse.flips
-        cells += [
-            f"{NONE if number is None or flips is None else f'{number} of {flips.of}'}"
-            for number in ((flips.fused, flips.dequantized) if flips else (None, None))
-        ]
-        rows.append(cells)
-    headers = ["Variant"]
-    for form_name in ("Adapter", "Fused", "Dequantized"):
-        headers += [f"{form_name} PPL", f"{form_name} ex"]
-    headers += ["Flips, fused", "Flips, dequantized"]
-    if not rows:
-        return ""
-    why = [
-        f"- {escape(column.label)}: dequantized form skipped, "
-        f"it {escape(column.result.fuse.skipped)}."
-        for column in columns
-        if column.result.fuse and column.result.fuse.skipped
-    ]
-    return "\n\n".join([table(headers, rows), "\n".join(why)]).rstrip()
+        row = {"Variant": escape(column.label)}
+        for name in ("adapter", "fused", "dequantized"):
+            form = getattr(fuse, name)
+            row[f"{name.capitalize()} PPL"] = fixed(form and form.ppl)
+            row[f"{name.capitalize()} ex"] = percent(form and form.ex)
+        for name in ("fused", "dequantized"):
+            number = getattr(fuse.flips, name, None)
+            row[f"Flips, {name}"] = (
+                f"{number} of {fuse.flips.of}" if fuse.flips and number is not None else NONE
+            )
+        rows.append(row)
+        if fuse.skipped:
+            name = escape(column.label)
+            why.append(f"{name}: dequantized form skipped, it {escape(fuse.skipped)}.")
+    return paragraphs(table_of(rows), bullets(why))
 
 
-def _executions(columns: Sequence[Column]) -> Iterable[tuple[Column, Execution]]:
-    for column in columns:
-        if column.result.execution is not None:
-            yield column, column.result.execution
+def _executions(columns: Sequence[Column]) -> list[tuple[Column, Execution]]:
+    return [(column, found) for column in columns if (found := column.result.execution)]
 
 
 def _groups(
@@ -183,13 +149,10 @@ def _groups(
 ) -> str:
     shown = [(column, pick(found)) for column, found in _executions(columns)]
     keys = sorted({key for _, groups in shown for key in groups}, key=order)
-    rows = []
-    for key in keys:
-        row = [escape(key) or "none"]
-        for _, groups in shown:
-            group = groups.get(key)
-            row.append(_group_rate(group))
-        rows.append(row)
+    rows = [
+        [escape(key) or "none", *(_group_rate(groups.get(key)) for _, groups in shown)]
+        for key in keys
+    ]
     return table([title, *(escape(e.label) for e, _ in shown)], rows) if rows else ""
 
 
@@ -203,8 +166,8 @@ def _group_rate(group: GroupRate | None) -> str:
     return f"{percent(group.ex)} ({percent_interval(interval)}, {group.n})"
 
 
-def _training_memory(result: VariantResult) -> str:
-    peak = result.memory.phase("train") if result.memory else None
+def _training_memory(column: Column) -> str:
+    peak = column.peak("train")
     if peak is None:
         return NONE
     return gigabytes(peak.mlx_peak_bytes) + (" (shared process)" if peak.shared_process else "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from harness.markdown import block, code, escape, fixed, table
+from harness.markdown import block, code, escape, fixed, table, table_of
 from harness.report.columns import Column
 from harness.schema.variant_result import Cell, QuestionResult
 
@@ -33,11 +33,10 @@ def questions(columns: Sequence[Column], published: Sequence[Column] = ()) -> st
             if answer.question == first.question
         ]
         rows = [_answer_row(column, answer) for column, answer in [*answers, *beside]]
-        headers = ["Variant", "Written", "Rows", "Right", "Prompt tokens/s", "Generation tokens/s"]
         blocks.append(
             f"#### {number}. {escape(first.question)}\n\n{block(prompt)}\n\n"
             f"Gold: {code(first.gold_sql)} → {show_rows(first.gold_rows)}\n\n"
-            + table(headers, rows, text_columns=4)
+            + table_of(rows, text_columns=4)
         )
     return "\n\n".join(blocks)
 
@@ -45,11 +44,11 @@ def questions(columns: Sequence[Column], published: Sequence[Column] = ()) -> st
 def question_summary(columns: Sequence[Column]) -> str:
     """How many of the questions each column got right."""
     rows = [
-        [escape(column.label), f"{sum(answer.correct for answer in answers)} of {len(answers)}"]
+        {"Variant": escape(column.label), "Questions right": column.questions_right}
         for column in columns
-        if (answers := column.result.questions)
+        if column.result.questions
     ]
-    return table(["Variant", "Questions right"], rows) if rows else ""
+    return table_of(rows)
 
 
 def speeds(columns: Sequence[Column]) -> str:
@@ -75,13 +74,13 @@ def ratio_lines(columns: Sequence[Column]) -> list[str]:
     lines = []
     if any(column.contended for column in shown):
         lines.append(
-            "- No ratio: the machine was busy with other work while these timings were taken."
+            "No ratio: the machine was busy with other work while these timings were taken."
         )
     else:
         for first, other in itertools.combinations(shown, 2):
             lines += _ratios(first, other)
     lines += [
-        f"- {escape(column.label)}: {column.speed_note}, taken {escape(speed.measured_at)}."
+        f"{escape(column.label)}: {column.speed_note}, taken {escape(speed.measured_at)}."
         for column in shown
         if (speed := column.result.throughput) and column.speed_note
     ]
@@ -108,29 +107,29 @@ def show_cell(cell: Cell) -> str:
     return str(cell)
 
 
-def _answer_row(column: Column, answer: QuestionResult) -> list[str]:
+def _answer_row(column: Column, answer: QuestionResult) -> dict[str, str]:
     result = f"failed: {code(answer.failure)}" if answer.failure else show_rows(answer.rows)
-    return [
-        escape(column.label),
-        code(answer.text),
-        result,
-        "yes" if answer.correct else "no",
-        fixed(answer.prompt_tokens_per_s),
-        fixed(answer.generation_tokens_per_s),
-    ]
+    return {
+        "Variant": escape(column.label),
+        "Written": code(answer.text),
+        "Rows": result,
+        "Right": "yes" if answer.correct else "no",
+        "Prompt tokens/s": fixed(answer.prompt_tokens_per_s),
+        "Generation tokens/s": fixed(answer.generation_tokens_per_s),
+    }
 
 
 def _ratios(first: Column, other: Column) -> list[str]:
     pair = f"{escape(other.label)} to {escape(first.label)}"
     if first.run.results.run.device.chip != other.run.results.run.device.chip:
-        return [f"- No ratio of {pair}: they were timed on different machines."]
+        return [f"No ratio of {pair}: they were timed on different machines."]
 
     def mean(column: Column, speed: str) -> float:
         values = [float(getattr(question, speed)) for question in column.timed_questions]
         return sum(values) / len(values)
 
     return [
-        f"- `{name}`: {escape(other.label)} is {mean(other, speed) / mean(first, speed):.2f} times "
+        f"`{name}`: {escape(other.label)} is {mean(other, speed) / mean(first, speed):.2f} times "
         f"{escape(first.label)}"
         for name, speed in (
             ("Prompt tokens/s", "prompt_tokens_per_s"),

@@ -7,17 +7,12 @@ statistics are in ``compare.seeds``, the sentences in ``conclusions``.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.compare.analysis import Analysis
 from harness.compare.metrics import METRICS
-from harness.compare.seeds import (
-    SeedDifference,
-    common_variants,
-    seed_family,
-    seed_values,
-)
-from harness.markdown import code, escape, p_value, table
+from harness.compare.seeds import SeedDifference, common_variants, seed_family, seed_values
+from harness.markdown import bullets, code, escape, p_value, paragraphs, table_of
 from harness.report.conclusions import seed_claim, seed_sentence
 from harness.runs.store import StoredRun
 
@@ -29,8 +24,8 @@ def seed_summary(analysis: Analysis) -> str:
     if differences:
         parts.append(f"**{seed_claim(differences, len(seeds))}**")
         parts.append(_difference_table(differences, seeds))
-        parts.append("\n".join(f"- {seed_sentence(d, len(seeds))}" for d in differences))
-    return "\n\n".join(parts)
+        parts.append(bullets(seed_sentence(d, len(seeds)) for d in differences))
+    return paragraphs(*parts)
 
 
 def spread_table(runs: Sequence[StoredRun]) -> str:
@@ -41,30 +36,35 @@ def spread_table(runs: Sequence[StoredRun]) -> str:
             values = seed_values(runs, variant, metric)
             if values is None:
                 continue
-            shown = [metric.show_cell(v) for v in (*values, statistics.mean(values))]
-            spread = metric.show_size(statistics.stdev(values))
-            rows.append([escape(variant), metric.title, *shown, spread])
-    headers = ["Variant", "Metric", *_seeds(runs), "Mean", "Standard deviation"]
-    return table(headers, rows, text_columns=2)
+            rows.append(
+                {
+                    "Variant": escape(variant),
+                    "Metric": metric.title,
+                    **_by_seed(runs, map(metric.show_cell, values)),
+                    "Mean": metric.show_cell(statistics.mean(values)),
+                    "Standard deviation": metric.show_size(statistics.stdev(values)),
+                }
+            )
+    return table_of(rows, text_columns=2)
 
 
 def _difference_table(differences: Sequence[SeedDifference], runs: Sequence[StoredRun]) -> str:
     rows = [
-        [
-            f"{code(d.b)} − {code(d.a)}",
-            metric.title,
-            *(metric.show_delta(delta) for delta in (*d.deltas, d.mean)),
-            metric.show_size(d.spread),
-            metric.show_interval(d.ci95),
-            p_value(d.p),
-            p_value(d.p_holm),
-        ]
+        {
+            "Pair": f"{code(d.b)} − {code(d.a)}",
+            "Metric": metric.title,
+            **_by_seed(runs, map(metric.show_delta, d.deltas)),
+            "Mean": metric.show_delta(d.mean),
+            "Standard deviation": metric.show_size(d.spread),
+            "95% over seeds": metric.show_interval(d.ci95),
+            "p": p_value(d.p),
+            "p Holm": p_value(d.p_holm),
+        }
         for d in differences
         for metric in [METRICS[d.metric]]
     ]
-    headers = ["Pair", "Metric", *_seeds(runs), "Mean", "Standard deviation", "95% over seeds"]
-    return table([*headers, "p", "p Holm"], rows, text_columns=2)
+    return table_of(rows, text_columns=2)
 
 
-def _seeds(runs: Sequence[StoredRun]) -> list[str]:
-    return [f"seed {run.results.run.seed}" for run in runs]
+def _by_seed(runs: Sequence[StoredRun], cells: Iterable[str]) -> dict[str, str]:
+    return {f"seed {run.results.run.seed}": cell for run, cell in zip(runs, cells, strict=True)}
