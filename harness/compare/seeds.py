@@ -4,7 +4,7 @@ Input: runs of one setting with different seeds -> output: :class:`SeedDifferenc
 variants and metric. A seed is one draw of the method, so a statement about methods rests on the
 per-seed differences: their mean with Student's t over seeds, Holm over the primary family of each
 pair. Fewer than three seeds, or seeds that share their weights, give no such statement. Not
-covered: tables and sentences (``report.tables.seed_tables``).
+covered: tables and sentences (``report.tables.comparison_tables``).
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@
 `provenance.py` - the line under every table
 `warnings.py` - what to know before the numbers
 `article.py` - the published comparison as a run
-`article_section.py` - its section of the leaderboard
 `leaderboard.py` - published runs and README's tables
 `write.py` - run folder, report and page written
 `tables/` - Markdown tables; `charts/` - SVG; `page/` - HTML

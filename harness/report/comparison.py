@@ -24,7 +24,7 @@ from harness.report.conclusions import (
 )
 from harness.report.provenance import provenance
 from harness.report.tables import comparison_tables
-from harness.report.tables.seed_tables import seed_summary
+from harness.report.tables.comparison_tables import seed_summary
 from harness.runs.store import StoredRun
 
 

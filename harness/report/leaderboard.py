@@ -20,13 +20,12 @@ from harness.compare.sides import comparable_groups, limited
 from harness.disk import files
 from harness.errors import UserError
 from harness.markdown import escape, paragraphs
-from harness.report.article import load_article
-from harness.report.article_section import article_section
+from harness.report.article import article_section, load_article
 from harness.report.columns import columns_of
 from harness.report.comparison import seeds_provenance, unrecorded_note, what_may_be_claimed
 from harness.report.provenance import provenance
 from harness.report.tables import quality_tables
-from harness.report.tables.seed_tables import seed_summary, spread_table
+from harness.report.tables.comparison_tables import seed_summary, spread_table
 from harness.report.write import write_report
 from harness.runs.file_names import PAGE_FILE, REPORT_FILE, RESULTS_FILE
 from harness.runs.store import StoredRun, read_run
@@ -45,7 +44,7 @@ def published_runs(results_dir: Path) -> list[StoredRun]:
         UserError: a run is partial or dirty; every such run is named.
     """
     runs = _read(results_dir.glob(f"*/{RESULTS_FILE}"), 0)
-    _refuse(_partial(runs) + _dirty(runs))
+    _refuse_unpublishable(runs, whole=True)
     return runs
 
 
@@ -56,7 +55,7 @@ def published_seeds(results_dir: Path) -> dict[str, list[StoredRun]]:
         UserError: a run is dirty, or a folder's runs are not seeds of one setting.
     """
     runs = _read(results_dir.glob(f"*/*/{RESULTS_FILE}"), 1)
-    _refuse(_dirty(runs))
+    _refuse_unpublishable(runs, whole=False)
     groups = {
         name: list(group)
         for name, group in itertools.groupby(runs, lambda run: run.folder.parent.name)
@@ -159,20 +158,20 @@ def _read(files: Iterable[Path], depth: int) -> list[StoredRun]:
     ]
 
 
-def _partial(runs: Iterable[StoredRun]) -> list[str]:
-    return [
-        f"{run.id} is partial (not selected: {', '.join(run.results.run.partial)})"
-        for run in runs
-        if run.results.run.partial
+def _refuse_unpublishable(runs: Iterable[StoredRun], whole: bool) -> None:
+    """Name every run that is dirty or, where ``whole`` runs are asked for, partial."""
+    records = [(run.id, run.results.run) for run in runs]
+    partial = [
+        f"{name} is partial (not selected: {', '.join(record.partial)})"
+        for name, record in records
+        if whole and record.partial
     ]
-
-
-def _dirty(runs: Iterable[StoredRun]) -> list[str]:
-    return [
-        f"{run.id} is dirty (tracked files differed from its commit)"
-        for run in runs
-        if run.results.run.git.dirty
+    dirty = [
+        f"{name} is dirty (tracked files differed from its commit)"
+        for name, record in records
+        if record.git.dirty
     ]
+    _refuse(partial + dirty)
 
 
 def _refuse(faults: list[str]) -> None:

@@ -29,7 +29,7 @@ from harness.report.tables import (
     quality_tables,
     question_tables,
 )
-from harness.report.tables.seed_tables import seed_summary
+from harness.report.tables.comparison_tables import seed_summary
 from harness.report.warnings import not_measurable, warnings
 from harness.runs.store import StoredRun
 

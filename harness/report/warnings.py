@@ -51,12 +51,6 @@ def warnings(run: StoredRun) -> list[str]:
             f"> Conflicting gold: {repeats.conflicting:,} questions were asked before on the same "
             "table with another answer."
         )
-    found += _truncated(run)
-    return found
-
-
-def _truncated(run: StoredRun) -> list[str]:
-    found = []
     for name, result in run.results.variants.items():
         trained = result.finetune.truncated if result.finetune else None
         scored = result.loss.truncated if result.loss else None

@@ -11,7 +11,7 @@ from harness.compare.analysis import analyse
 from harness.compare.seeds import seed_differences, seed_runs
 from harness.report.comparison import render_seeds
 from harness.report.conclusions import seed_claim, seeds_family
-from harness.report.tables.seed_tables import seed_summary
+from harness.report.tables.comparison_tables import seed_summary
 
 
 def run_of(seed: int, lora: float, qlora: float) -> MemoryRun:

@@ -21,7 +21,7 @@ from harness.compare.seeds import seed_differences
 from harness.compare.thresholds import load_gates
 from harness.errors import UserError
 from harness.report.report import terminal_summary
-from harness.report.tables.seed_tables import seed_summary
+from harness.report.tables.comparison_tables import seed_summary
 from harness.report.warnings import not_measurable, warnings
 from harness.runs.store import RunRows
 from harness.schema.results import Results

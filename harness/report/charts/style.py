@@ -1,8 +1,8 @@
 """How every chart looks: colours, markers, and SVG that reads in light and dark.
 
-Colours are Okabe & Ito's, which colour-blind readers tell apart, and every variant has a marker of
-its own. Input: a matplotlib figure -> output: SVG text, the same bytes for the same figure (fixed
-hash salt, no date).
+Colours are Okabe & Ito's, which colour-blind readers can distinguish, and every variant has a
+marker of its own. Input: a matplotlib figure -> output: SVG text, the same bytes for the same
+figure (fixed hash salt, no date).
 """
 
 from __future__ import annotations

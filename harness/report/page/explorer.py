@@ -9,6 +9,7 @@ number; the page says so.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -66,7 +67,8 @@ def _kept_in_full(answers: Sequence[Answers], ids: Sequence[int]) -> tuple[set[i
     """The examples whose texts the page keeps, and how they were chosen; empty for all of them."""
     if len(ids) <= FULL_EXAMPLES:
         return set(ids), ""
-    disagreed = {number for number in ids if _disagree(answers, number)}
+    verdicts = {number: {rows[number].ex for rows in answers if number in rows} for number in ids}
+    disagreed = {number for number in ids if len(verdicts[number]) > 1}
     others = [number for number in ids if number not in disagreed]
     free = max(0, FULL_EXAMPLES - len(disagreed))
     drawn = np.random.default_rng(0).permutation(len(others))[:free]
@@ -86,18 +88,11 @@ def _test_split(runs: Sequence[StoredRun]) -> Split | None:
     found = {(run.results.dataset.name, run.results.dataset.sha256) for run in runs}
     if len(found) != 1:
         return None
-    name, sha256 = next(iter(found))
-    if name not in NAMES:
-        return None
-    try:
-        dataset = resolve_dataset(name)
-    except UserError:
-        return None
-    return dataset.test if dataset.sha256 == sha256 else None
-
-
-def _disagree(answers: Sequence[Answers], number: int) -> bool:
-    return len({rows[number].ex for rows in answers if number in rows}) > 1
+    ((name, sha256),) = found
+    with contextlib.suppress(UserError):
+        if name in NAMES and (dataset := resolve_dataset(name)).sha256 == sha256:
+            return dataset.test
+    return None
 
 
 def _results(

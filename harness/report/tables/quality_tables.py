@@ -29,6 +29,11 @@ from harness.report.columns import Column, failure_kinds
 from harness.schema.variant_result import Execution, GroupRate
 from harness.stats.rates import wilson
 
+HARDENED = (
+    "ex hardened is test-suite accuracy: an answer must also agree with gold on K perturbed copies "
+    "of the table. The protocol below names K."
+)
+
 AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 
 
@@ -63,7 +68,8 @@ def summary(columns: Sequence[Column]) -> str:
 
 def execution(columns: Sequence[Column]) -> str:
     """Execution accuracy by every definition, with both intervals."""
-    return table_of(
+    known = _executions(columns)
+    shown = table_of(
         [
             {
                 "Variant": escape(column.label),
@@ -78,9 +84,11 @@ def execution(columns: Sequence[Column]) -> str:
                 "n": f"{found.n:,} of {found.of:,}",
                 "Degenerate gold": count(found.degenerate_gold),
             }
-            for column, found in _executions(columns)
+            for column, found in known
         ]
     )
+    hardened = any(found.ex_hardened is not None for _, found in known)
+    return paragraphs(shown, HARDENED if hardened else "")
 
 
 def failures(columns: Sequence[Column]) -> str:
