@@ -1,7 +1,7 @@
 """The published comparison of 2024 as a run of our own form, and what can be set beside ours.
 
-Input: `fixtures/article.toml` -> output: :class:`Article`, and its section of the leaderboard: there
-only ratios of QLoRA to LoRA stand beside ratios within our runs. `results` is a record like any
+Input: `fixtures/article.toml` -> output: :class:`Article`, and its section of the leaderboard,
+where ratios of QLoRA to LoRA stand beside those of our runs. `results` is a record like any
 results.json, the fourteen texts in it read and graded by the code that grades a model's, on our
 students table (the article prints none). Figures that our definitions do not cover are kept as
 printed, and rows of them stand under ours. The printed ratios stand beside those that the fourteen
