@@ -6,10 +6,11 @@ What a command needs is imported when it runs, so that `--help` is quick.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -139,6 +140,7 @@ def gate_command(
     from harness.report.provenance import provenance
     from harness.report.tables import comparison_tables
     from harness.runs.store import read_run
+    from harness.schema.results import GateVerdict
 
     rules = load_gates(gates_file)
     new, old = read_run(run), read_run(baseline)
@@ -147,16 +149,13 @@ def gate_command(
     if all(result.verdict == "skipped" for result in results):
         why = sorted({result.reason for result in results}) or ["the run holds no variant"]
         raise UserError(
-            f"nothing of run {new.id!r} was held against {old.id!r}, so nothing passed: "
+            f"nothing of run {new.id!r} was compared with {old.id!r}, so nothing passed: "
             f"{'; '.join(why)}. Name other metrics with --gates FILE, or take the baseline anew "
             "on this machine."
         )
-    counts = {
-        verdict: sum(result.verdict == verdict for result in results)
-        for verdict in ("pass", "fail", "inconclusive", "skipped")
-    }
+    tally = Counter(result.verdict for result in results)
+    counts = {verdict: tally[verdict] for verdict in get_args(GateVerdict)}
     listed = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
-    status = 1 if bad else 0
     value = {
         "status": "regression" if bad else "pass",
         "counts": counts,
@@ -165,4 +164,4 @@ def gate_command(
     headline = f"**{'Regression' if bad else 'No regression'}**: {listed}."
     thresholds = f"thresholds of {code(str(gates_file or SHIPPED_GATES))}"
     origin = provenance([new, old], "gates", thresholds)
-    return value, f"{headline}\n\n{comparison_tables.gates(results)}\n\n{origin}\n", status
+    return value, f"{headline}\n\n{comparison_tables.gates(results)}\n\n{origin}\n", int(bool(bad))

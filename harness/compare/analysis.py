@@ -17,7 +17,7 @@ from pathlib import Path
 from harness.compare.checkpoints import (
     BestCheckpoint,
     CheckpointScores,
-    best_checkpoint_of,
+    best_checkpoints,
     scores_of,
 )
 from harness.compare.cost import MemoryRatio, SpeedRatio, memory_ratios, speed_ratios
@@ -99,7 +99,12 @@ class Analysis:
     def checkpoints(self) -> dict[tuple[Path, str], CheckpointAnalysis]:
         """The checkpoints of every variant that has some, by the run's folder and the variant."""
         return {
-            (side.run.folder, side.variant): CheckpointAnalysis(scores, best_checkpoint_of(side))
+            (side.run.folder, side.variant): CheckpointAnalysis(
+                scores,
+                best_checkpoints(
+                    side.run.checkpoints(side.variant) or [], side.run.results.run.seed
+                ),
+            )
             for side in self.variants
             if (scores := scores_of(side))
         }
@@ -112,15 +117,16 @@ class Analysis:
             if not self.refuse:
                 found.append(compare_sides(a, b))
                 continue
-            differing = tuple(differing_fields(a.run, b.run))
-            try:
-                pair = None if differing else compare_if_paired(a, b)
-            except UserError as error:
-                refused.append(RefusedPair(a.label(b), b.label(a), (), str(error)))
+            labels = a.label(b), b.label(a)
+            if differing := tuple(differing_fields(a.run, b.run)):
+                refused.append(RefusedPair(*labels, differing, ""))
                 continue
-            if differing:
-                refused.append(RefusedPair(a.label(b), b.label(a), differing, ""))
-            elif pair is not None:
+            try:
+                pair = compare_if_paired(a, b)
+            except UserError as error:
+                refused.append(RefusedPair(*labels, (), str(error)))
+                continue
+            if pair is not None:
                 found.append(pair)
         return found, refused
 

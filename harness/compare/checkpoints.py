@@ -9,6 +9,7 @@ then Holm over the two metrics; the interval is Bonferroni's over the other chec
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,7 @@ from harness.stats.paired import ALPHA, holm, sign_flip_largest
 
 COMPLETION, EX = METRICS["completion_loss"], METRICS["ex"]
 JUDGED = (COMPLETION, EX)
-"""The metrics by which the last checkpoint is held beside the best."""
+"""The metrics by which the last checkpoint is compared with the best."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,9 @@ class BestCheckpoint:
 
 def by_iteration(rows: Sequence[CheckpointRow]) -> dict[int, list[CheckpointRow]]:
     """The rows of each checkpoint, in order of iteration."""
-    found: dict[int, list[CheckpointRow]] = {}
-    for row in sorted(rows, key=lambda row: (row.iteration, row.id)):
-        found.setdefault(row.iteration, []).append(row)
-    return found
+    ordered = sorted(rows, key=lambda row: (row.iteration, row.id))
+    groups = itertools.groupby(ordered, key=lambda row: row.iteration)
+    return {iteration: list(found) for iteration, found in groups}
 
 
 def checkpoint_scores(rows: Sequence[CheckpointRow], seed: int = 0) -> list[CheckpointScores]:
@@ -92,20 +92,13 @@ def scores_of(side: RunVariant) -> list[CheckpointScores]:
 
     Runs that stored no rows of checkpoints have no intervals.
     """
-    rows = side.run.checkpoints(side.variant)
-    if rows:
+    if rows := side.run.checkpoints(side.variant):
         return checkpoint_scores(rows, side.run.results.run.seed)
     return [
         CheckpointScores(c.iteration, c.loss, None, None, c.ex, None)
         for c in side.result.checkpoints or []
         if c.loss is not None
     ]
-
-
-def best_checkpoint_of(side: RunVariant) -> list[BestCheckpoint]:
-    """The last checkpoint of a variant beside its best, by each metric; empty without rows."""
-    rows = side.run.checkpoints(side.variant)
-    return best_checkpoints(rows, side.run.results.run.seed) if rows else []
 
 
 def _best(
@@ -136,24 +129,17 @@ def _best(
 
 
 def _scores(iteration: int, rows: Sequence[CheckpointRow], seed: int) -> CheckpointScores:
-    loss, ex = COMPLETION.mean(rows), EX.mean(rows)
+    loss = COMPLETION.mean(rows)
+    nll, tokens = zip(*(COMPLETION.of_row(row) for row in rows), strict=True)
+    tables = [row.table_id for row in rows]
     graded = [row for row in rows if row.ex is not None]
     return CheckpointScores(
-        iteration,
-        sum(row.full_nll for row in rows) / sum(row.full_tokens for row in rows),
-        loss,
-        None
-        if loss is None
-        else token_weighted_loss(
-            [row.completion_nll for row in rows],
-            [row.completion_tokens for row in rows],
-            [row.table_id for row in rows],
-            seed,
-        ),
-        ex,
-        None
-        if ex is None
-        else clustered_rate(
+        iteration=iteration,
+        full_text_loss=sum(row.full_nll for row in rows) / sum(row.full_tokens for row in rows),
+        completion_loss=loss,
+        completion_ci95=None if loss is None else token_weighted_loss(nll, tokens, tables, seed),
+        ex=EX.mean(rows),
+        ex_ci95=clustered_rate(
             [bool(row.ex) for row in graded], [row.table_id for row in graded], seed
         ),
     )

@@ -149,15 +149,15 @@ def _pair(metric: Metric, found: MatchedTerms, same_system: bool, seed: int) -> 
         fixed = [id_ for id_, better in zip(found.ids, y > x, strict=True) if better]
         broken = [id_ for id_, worse in zip(found.ids, y < x, strict=True) if worse]
     return Pair(
-        metric,
-        found.sums(),
-        float(x.sum()) / weight,
-        float(y.sum()) / weight,
-        len(found.ids),
-        fixed,
-        broken,
-        same_system,
-        seed,
+        metric=metric,
+        sums=found.sums(),
+        value_a=float(x.sum()) / weight,
+        value_b=float(y.sum()) / weight,
+        n=len(found.ids),
+        fixed=fixed,
+        broken=broken,
+        same_system=same_system,
+        seed=seed,
     )
 
 
@@ -183,11 +183,7 @@ def _same_weights(a: RunVariant, b: RunVariant) -> bool:
     ``require_comparable``."""
     applied = ("fine_tune_type", "num_layers", "lora_parameters", "quantize")
     weights = [
-        (
-            result.adapter.sha256 if result.adapter else None,
-            [result.config.get(name) for name in applied],
-        )
-        for result in (side.run.results.variants[side.variant] for side in (a, b))
+        (side.adapter_sha256, [side.result.config.get(name) for name in applied]) for side in (a, b)
     ]
     return weights[0] == weights[1]
 

@@ -16,7 +16,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.compare.metrics import FALLBACK, METRICS, PRIMARY, Metric
-from harness.compare.sides import differing_fields, limited, sample_note, sample_size
+from harness.compare.sides import (
+    RunVariant,
+    differing_fields,
+    limited,
+    sample_note,
+    sample_size,
+)
 from harness.runs.store import StoredRun
 from harness.stats.intervals import Interval
 from harness.stats.paired import ALPHA, holm
@@ -76,14 +82,11 @@ def seed_runs(runs: Sequence[StoredRun]) -> list[StoredRun]:
     seeds = [run.results.run.seed for run in runs]
     if len(runs) < 2 or len(set(seeds)) != len(seeds):
         return []
-    if any(differing_fields(runs[0], run) for run in runs[1:]):
-        return []
-    if any(
-        _setting(run, name) != _setting(runs[0], name)
-        for name in common_variants(runs)
-        for run in runs
-    ):
-        return []
+    names = common_variants(runs)
+    for run in runs[1:]:
+        unlike = any(_setting(run, name) != _setting(runs[0], name) for name in names)
+        if unlike or differing_fields(runs[0], run):
+            return []
     return sorted(runs, key=lambda run: run.results.run.seed)
 
 
@@ -99,12 +102,12 @@ def seed_differences(runs: Sequence[StoredRun]) -> list[SeedDifference]:
     made = []
     for a, b in itertools.combinations(common_variants(runs), 2):
         family = []
-        independent = len({(_weights(run, a), _weights(run, b)) for run in runs}) == len(runs)
+        weights = {tuple(RunVariant(run, name).adapter_sha256 for name in (a, b)) for run in runs}
         for metric in seed_family(runs):
             before, after = (seed_values(runs, name, metric) for name in (a, b))
             if before is not None and after is not None:
                 deltas = [y - x for x, y in zip(before, after, strict=True)]
-                family.append(_difference(a, b, metric.key, deltas, independent))
+                family.append(_difference(a, b, metric.key, deltas, len(weights) == len(runs)))
         adjusted = iter(holm([d.p for d in family if d.p is not None]))
         made += [d if d.p is None else replace(d, p_holm=next(adjusted)) for d in family]
     return made
@@ -128,11 +131,6 @@ def seed_values(runs: Sequence[StoredRun], variant: str, metric: Metric) -> list
     found = [metric.value(run.results.variants[variant]) for run in runs]
     known = [value for value in found if value is not None]
     return known if len(known) == len(found) else None
-
-
-def _weights(run: StoredRun, variant: str) -> str | None:
-    adapter = run.results.variants[variant].adapter
-    return adapter.sha256 if adapter else None
 
 
 def _difference(

@@ -42,6 +42,11 @@ class RunVariant:
         """Everything that was measured on the variant."""
         return self.run.results.variants[self.variant]
 
+    @property
+    def adapter_sha256(self) -> str | None:
+        """Digest of the adapter's weights; None for the base."""
+        return self.result.adapter.sha256 if self.result.adapter else None
+
     def rows(self, kind: str) -> Sequence[Any] | None:
         """The variant's rows of ``kind`` (losses, predictions, trials); None without a file."""
         found: Sequence[Any] | None = getattr(self.run, kind)(self.variant)

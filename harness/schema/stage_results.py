@@ -87,19 +87,17 @@ class FinetuneRequest(Record):
     out: str = Field(description="Folder that the finished adapter is copied to.")
 
 
-class EvaluateRequest(Record):
-    """Score or answer test examples."""
-
-    ids: list[int] = Field(description="0-based lines of the test split.")
-    adapter: str | None = Field(description="Folder of the adapter; null for the base itself.")
-    work: str = Field(description="Folder that keeps finished batches.")
-
-
 class QuestionsRequest(Record):
     """Answer the students questions."""
 
     adapter: str | None = Field(description="Folder of the adapter; null for the base itself.")
     work: str = Field(description="Folder that keeps finished batches.")
+
+
+class EvaluateRequest(QuestionsRequest):
+    """Score or answer test examples."""
+
+    ids: list[int] = Field(description="0-based lines of the test split.")
 
 
 class FuseRequest(Record):
