@@ -1,12 +1,14 @@
-"""The options of `pytest suites/`: declared once, read into one frozen record.
+"""The options of `pytest suites/`: one field of a frozen record each, with its flag and help.
 
 ``declare`` adds them to pytest's parser, ``read`` turns pytest's configuration into
-:class:`Options`. Nothing here looks at files; `pipeline.session` checks what the values name.
+:class:`Options`. A wrong value is pytest's own usage error, one line and exit status 4. Nothing
+here looks at files; `pipeline.session` checks what the values name.
 """
+# ruff: noqa: RUF009 - what the calls below give are fields, which `dataclass` replaces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -14,49 +16,16 @@ from typing import Any, Literal
 import pytest
 
 from harness.disk.files import user_path
-from harness.errors import UserError
 
 Checkpoints = tuple[int, ...] | Literal["all"] | None
 """Iterations of saved checkpoints to evaluate too."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of one invocation; DESIGN §3 has the meaning of each field."""
-
-    variants: tuple[str, ...] = ("lora", "qlora")
-    model: str = "smollm2"
-    dataset: str = "mini"
-    prompt_style: str = "dialect"
-    limit: int | None = None
-    overrides: dict[str, str] = field(default_factory=dict)
-    adapter_path: Path | None = None
-    checkpoints: Checkpoints = None
-    seeds: tuple[int, ...] = (0,)
-    """Seeds of training; the first one also draws the samples (--limit, fuse parity)."""
-    many_seeds: bool = False
-    seed_given: bool = False
-    """Whether a seed was named; else a variant file's own ``seed`` holds."""
-    baseline: Path | None = None
-    gates: Path | None = None
-    strict: bool = False
-    bless: bool = False
-    results_dir: Path = Path("results/runs")
-    run_name: str | None = None
-    remeasure: bool = False
-    keep_fused: bool = False
-    trust_remote_code: bool = False
-    use_cache: bool = True
-
-
-DEFAULTS = Options()
 
 
 def parse_names(raw: str) -> tuple[str, ...]:
     """The names of a comma list of variants."""
     names = tuple(name.strip() for name in raw.split(","))
     if not all(names):
-        raise UserError("--variant got an empty name; try --variant=lora --variant=qlora")
+        raise pytest.UsageError("--variant got an empty name; try --variant=lora --variant=qlora")
     return names
 
 
@@ -69,7 +38,7 @@ def parse_integer(option: str, least: int) -> Callable[[str], int]:
         except ValueError:
             value = least - 1
         if value < least:
-            raise UserError(f"{option} {raw!r} is not a whole number of {least} or more")
+            raise pytest.UsageError(f"{option} {raw!r} is not a whole number of {least} or more")
         return value
 
     return parse
@@ -78,7 +47,7 @@ def parse_integer(option: str, least: int) -> Callable[[str], int]:
 def parse_seed(raw: str) -> int:
     """One seed."""
     if "," in raw:
-        raise UserError(f"--seed {raw!r} is one seed; several are --seeds {raw}")
+        raise pytest.UsageError(f"--seed {raw!r} is one seed; several are --seeds {raw}")
     return parse_integer("--seed", 0)(raw)
 
 
@@ -86,7 +55,7 @@ def parse_seeds(raw: str) -> tuple[int, ...]:
     """A comma list of different seeds."""
     seeds = tuple(map(parse_integer("--seeds", 0), raw.split(",")))
     if len(set(seeds)) != len(seeds):
-        raise UserError(f"--seeds names a seed twice: {', '.join(map(str, seeds))}")
+        raise pytest.UsageError(f"--seeds names a seed twice: {', '.join(map(str, seeds))}")
     return seeds
 
 
@@ -94,9 +63,9 @@ def parse_override(raw: str) -> tuple[str, str]:
     """One ``KEY=VALUE``."""
     key, equals, value = raw.partition("=")
     if not equals or not key.strip():
-        raise UserError(f"--set {raw!r} is not KEY=VALUE; try --set iters=40")
+        raise pytest.UsageError(f"--set {raw!r} is not KEY=VALUE; try --set iters=40")
     if key.strip() == "seed":
-        raise UserError(f"--set {raw}: the seed has an option of its own: --seed {value}")
+        raise pytest.UsageError(f"--set {raw}: the seed has an option of its own: --seed {value}")
     return key.strip(), value
 
 
@@ -108,188 +77,184 @@ def parse_checkpoints(raw: str) -> Checkpoints:
 def parse_run_name(raw: str) -> str:
     """The name of a folder."""
     if "/" in raw or raw in ("", ".", ".."):
-        raise UserError(f"--run-name {raw!r} is not a folder name: use letters, digits, - and _")
+        raise pytest.UsageError(
+            f"--run-name {raw!r} is not a folder name: use letters, digits, - and _"
+        )
     return raw
 
 
-def _flag(field_name: str, help_text: str, action: str = "store_true") -> dict[str, Any]:
-    return {"dest": field_name, "action": action, "help": help_text}
-
-
 def _value(
-    field_name: str, metavar: str, help_text: str, parse: Callable[[str], Any] = str, **more: Any
-) -> dict[str, Any]:
-    """What argparse needs to know of an option; its default is the field's."""
-    default = getattr(DEFAULTS, field_name, None)
-    return {
-        "dest": field_name,
-        "metavar": metavar,
-        "help": help_text,
-        "type": _checked(parse),
-        "default": default,
-        **more,
-    }
+    flag: str,
+    metavar: str,
+    help: str,
+    parse: Callable[[str], Any] = str,
+    default: Any = None,
+    **more: Any,
+) -> Any:
+    """A field that ``flag`` sets to what ``parse`` makes of its text; ``more`` is argparse's."""
+    settings = {"metavar": metavar, "help": help, "type": parse, "default": default, **more}
+    return field(default=default, metadata={flag: settings})
 
 
-def _checked(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """``parse`` with its error as pytest's own, which ends pytest with one line and status 4."""
-
-    def convert(raw: str) -> Any:
-        try:
-            return parse(raw)
-        except UserError as error:
-            raise pytest.UsageError(str(error)) from error
-
-    return convert
+def _switch(flag: str, help: str, default: bool = False) -> Any:
+    """A field that ``flag`` alone turns into the opposite of its default."""
+    action = "store_false" if default else "store_true"
+    return field(default=default, metadata={flag: {"action": action, "help": help}})
 
 
-_REPEATABLE = {"action": "append", "default": None}
+@dataclass(frozen=True)
+class Options:
+    """The options of one invocation; DESIGN §3 has the meaning of each field."""
 
-DECLARED: dict[str, dict[str, Any]] = {
-    "--variant": _value(
-        "variants",
+    variants: tuple[str, ...] = _value(
+        "--variant",
         "NAME|FILE",
         "adapter variant: a name in fixtures/variants, a YAML file, a comma list or `all`; "
-        f"repeatable (default: {', '.join(DEFAULTS.variants)})",
+        "repeatable (default: lora, qlora)",
         parse_names,
-        **_REPEATABLE,
-    ),
-    "--model": _value(
-        "model",
+        action="append",
+    )
+    model: str = _value(
+        "--model",
         "NAME|ID|DIR",
         "base model: smollm2, tiny, a hub id or a directory (default: %(default)s)",
-    ),
-    "--dataset": _value(
-        "dataset",
+        default="smollm2",
+    )
+    dataset: str = _value(
+        "--dataset",
         "NAME|DIR",
         "mini, wikisql, or a directory in WikiSQL's or mlx-lm's layout (default: %(default)s)",
-    ),
-    "--prompt-style": _value(
-        "prompt_style",
+        default="mini",
+    )
+    prompt_style: str = _value(
+        "--prompt-style",
         "NAME",
         "how table, question and SQL become text: dialect, sql, chat (default: %(default)s)",
-    ),
-    "--limit": _value(
-        "limit",
+        default="dialect",
+    )
+    limit: int | None = _value(
+        "--limit",
         "N",
         "test loss, generation and execution on the first N of a seeded, table-stratified "
         "shuffle (default: all)",
         parse_integer("--limit", 1),
-    ),
-    "--set": _value(
-        "overrides",
+    )
+    overrides: dict[str, str] = _value(
+        "--set",
         "KEY=VALUE",
         "override a variant field, e.g. iters=40 or lora_parameters.rank=16; repeatable",
         parse_override,
-        **_REPEATABLE,
-    ),
-    "--adapter-path": _value(
-        "adapter_path", "DIR", "evaluate this mlx-lm adapter instead of training one", user_path
-    ),
-    "--checkpoints": _value(
-        "checkpoints",
+        action="append",
+    )
+    adapter_path: Path | None = _value(
+        "--adapter-path", "DIR", "evaluate this mlx-lm adapter instead of training one", user_path
+    )
+    checkpoints: Checkpoints = _value(
+        "--checkpoints",
         "all|N,M",
         "also evaluate saved checkpoints (default: only the last)",
         parse_checkpoints,
-    ),
-    "--seed": _value("seed", "N", "random seed of training (default: 0)", parse_seed),
-    "--seeds": _value(
-        "seeds",
+    )
+    seed: int | None = _value("--seed", "N", "random seed of training (default: 0)", parse_seed)
+    several_seeds: tuple[int, ...] | None = _value(
+        "--seeds",
         "N,M,...",
         "one run folder per seed (NAME-seedN) and a summary with the spread",
         parse_seeds,
-        default=None,
-    ),
-    "--baseline": _value("baseline", "FILE", "gate against this stored results.json", user_path),
-    "--gates": _value("gates", "FILE", "gate thresholds (default: fixtures/gates.toml)", user_path),
-    "--bless": _flag("bless", "make this run the baseline, keeping the old one"),
-    "--results-dir": _value(
-        "results_dir", "DIR", "where runs are written (default: %(default)s)", user_path
-    ),
-    "--run-name": _value(
-        "run_name",
+    )
+    baseline: Path | None = _value(
+        "--baseline", "FILE", "gate against this stored results.json", user_path
+    )
+    gates: Path | None = _value(
+        "--gates", "FILE", "gate thresholds (default: fixtures/gates.toml)", user_path
+    )
+    bless: bool = _switch("--bless", "make this run the baseline, keeping the old one")
+    results_dir: Path = _value(
+        "--results-dir",
+        "DIR",
+        "where runs are written (default: %(default)s)",
+        user_path,
+        Path("results/runs"),
+    )
+    run_name: str | None = _value(
+        "--run-name",
         "NAME",
         "the run's folder; an existing one is refused (default: made from time and variants)",
         parse_run_name,
-    ),
-    "--remeasure": _flag("remeasure", "take timings again though they are cached"),
-    "--keep-fused": _flag("keep_fused", "keep the fused models (default: deleted)"),
-    "--trust-remote-code": _flag("trust_remote_code", "let a hub model run its own code"),
-    "--no-cache": _flag("use_cache", "neither read nor write the cache", "store_false"),
-}
-"""Every option and what argparse needs to know of it; `dest` is the field of :class:`Options`."""
+    )
+    remeasure: bool = _switch("--remeasure", "take timings again though they are cached")
+    keep_fused: bool = _switch("--keep-fused", "keep the fused models (default: deleted)")
+    trust_remote_code: bool = _switch("--trust-remote-code", "let a hub model run its own code")
+    use_cache: bool = _switch("--no-cache", "neither read nor write the cache", default=True)
+    strict: bool = False
+    """Whether an inconclusive gate fails: pytest's own flag, see :func:`declare`."""
+
+    @property
+    def many_seeds(self) -> bool:
+        """Whether --seeds was given, which makes one run a seed."""
+        return self.several_seeds is not None
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of training; the first one also draws the samples (--limit, fuse parity)."""
+        return self.several_seeds or (self.seed or 0,)
+
+    @property
+    def seed_given(self) -> bool:
+        """Whether a seed was named; else a variant file's own ``seed`` holds."""
+        return self.many_seeds or self.seed is not None
 
 
-def declare(parser: Any) -> None:
+def declare(parser: pytest.Parser) -> None:
     """Add tunebench's options to pytest's ``parser``.
 
     ``--strict`` is pytest's own flag (pytest 9 turns on its strict mode with it, and a second
     option of that name is refused); tunebench reads it: see :func:`read`.
     """
     group = parser.getgroup("tunebench", "tunebench: which adapter variant is better at Text2SQL")
-    for flag, settings in DECLARED.items():
-        group.addoption(flag, **settings)
+    for one in fields(Options):
+        for flag, settings in one.metadata.items():
+            group.addoption(flag, dest=one.name, **settings)
 
 
-def read(config: Any) -> Options:
+def read(config: pytest.Config) -> Options:
     """The :class:`Options` of a pytest ``config``.
 
     Raises:
-        UserError: a contradiction between options.
+        pytest.UsageError: a contradiction between options.
     """
-    given = vars(config.option)
-    values = {one.name: given[one.name] for one in fields(Options) if one.name in given}
-    seed, seeds = given["seed"], given["seeds"]
-    names = [name for names in given["variants"] or [DEFAULTS.variants] for name in names]
-    options = Options(
-        **{
-            **values,
-            "variants": tuple(dict.fromkeys(names)),
-            "overrides": dict(given["overrides"] or ()),
-            "seeds": seeds or (DEFAULTS.seeds if seed is None else (seed,)),
-            "many_seeds": seeds is not None,
-            "seed_given": seeds is not None or seed is not None,
-            "strict": bool(config.getini("strict")),
-        }
-    )
-    for contradiction, message in _contradictions(options, seed):
-        if contradiction:
-            raise UserError(message)
+    given = {one.name: config.getoption(one.name) for one in fields(Options) if one.metadata}
+    names = [name for names in given["variants"] or [("lora", "qlora")] for name in names]
+    given["variants"] = tuple(dict.fromkeys(names))
+    given["overrides"] = dict(given["overrides"] or ())
+    options = Options(**given, strict=bool(config.getini("strict")))
+    for message, applies in _contradictions(options).items():
+        if applies:
+            raise pytest.UsageError(message)
     return options
 
 
-def _contradictions(options: Options, seed: int | None) -> Iterable[tuple[bool, str]]:
-    """Pairs of options that exclude one another: whether both were given, and the message."""
-    given_adapter = options.adapter_path is not None
-    return (
-        (
-            options.many_seeds and seed is not None,
-            "--seed and --seeds contradict one another: give one of them",
+def _contradictions(options: Options) -> dict[str, bool]:
+    """Options that exclude one another: the message, and whether they were given together."""
+    many, adapter = options.many_seeds, options.adapter_path is not None
+    return {
+        "--seed and --seeds contradict one another: give one of them": (
+            many and options.seed is not None
         ),
-        (
-            given_adapter and len(options.variants) != 1,
-            "--adapter-path evaluates one adapter, so it needs exactly one --variant that says "
-            f"how it was made; got {', '.join(options.variants)}. Try: --variant=lora",
+        "--adapter-path evaluates one adapter, so it needs exactly one --variant that says how it "
+        f"was made; got {', '.join(options.variants)}. Try: --variant=lora": (
+            adapter and len(options.variants) != 1
         ),
-        (
-            given_adapter and options.variants == ("base",),
-            "--adapter-path with --variant=base: base has no adapter. Name the variant that the "
-            "adapter was made as, e.g. --variant=lora",
+        "--adapter-path with --variant=base: base has no adapter. Name the variant that the "
+        "adapter was made as, e.g. --variant=lora": adapter and options.variants == ("base",),
+        "--adapter-path and --checkpoints contradict one another: give one": (
+            adapter and options.checkpoints is not None
         ),
-        (
-            given_adapter and options.checkpoints is not None,
-            "--adapter-path and --checkpoints contradict one another: give one",
+        "--adapter-path trains nothing, so --seeds has no meaning with it": adapter and many,
+        "--bless needs --baseline FILE: the baseline that this run replaces": (
+            options.bless and options.baseline is None
         ),
-        (
-            given_adapter and options.many_seeds,
-            "--adapter-path trains nothing, so --seeds has no meaning with it",
+        "--bless makes one run the baseline, and --seeds makes several: give one": (
+            options.bless and many
         ),
-        (
-            options.bless and options.baseline is None,
-            "--bless needs --baseline FILE: the baseline that this run replaces",
-        ),
-        (
-            options.bless and options.many_seeds,
-            "--bless makes one run the baseline, and --seeds makes several: give one",
-        ),
-    )
+    }

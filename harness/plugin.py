@@ -24,6 +24,7 @@ from harness.compare.gates import failed
 from harness.disk.files import refusal
 from harness.errors import UserError
 from harness.interrupts import FirstInterrupt
+from harness.pipeline.invocation import Case
 from harness.pipeline.session import Session
 from harness.plugin_fixtures import SESSION
 from harness.plugin_ranks import COORDINATOR
@@ -64,30 +65,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test a variant (and seed); one gate test a metric."""
-    if "variant" in metafunc.fixturenames:
-        session = metafunc.config.stash[SESSION]
-        many = session.options.many_seeds
-        metafunc.parametrize(
-            "variant",
-            session.cases,
-            ids=[case.id(many) for case in session.cases],
-            indirect=True,
-            scope="session",
-        )
-    if "gate" in metafunc.fixturenames:
-        metrics = list(metafunc.config.stash[SESSION].gate_rules)
-        metafunc.parametrize("gate", metrics, indirect=True, scope="session")
+    session = metafunc.config.stash.get(SESSION, None)
+    if session is not None and "variant" in metafunc.fixturenames:
+        ids = [case.id(session.options.many_seeds) for case in session.cases]
+        metafunc.parametrize("variant", session.cases, indirect=True, ids=ids, scope="session")
+    if session is not None and "gate" in metafunc.fixturenames:
+        metafunc.parametrize("gate", [*session.gate_rules], indirect=True, scope="session")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run timings and gates last; drop gates and checkpoints without the option for them."""
     session = config.stash[SESSION]
-    unasked = set()
-    if session.baseline is None:
-        unasked.add("gate")
-    if session.options.checkpoints is None:
-        unasked.add("checkpoints")
+    given = {"gate": session.baseline, "checkpoints": session.options.checkpoints}
+    unasked = {name for name, value in given.items() if value is None}
     dropped = [item for item in items if unasked.intersection(_fixtures(item))]
     if dropped:
         config.hook.pytest_deselected(items=dropped)
@@ -100,9 +91,8 @@ def _order(session: Session, item: pytest.Item) -> tuple[int, int]:
     timings and gates last."""
     names = _fixtures(item)
     last = max((_LAST.index(name) + 1 for name in _LAST if name in names), default=0)
-    callspec = getattr(item, "callspec", None)
-    case = callspec.params.get("variant") if callspec is not None else None
-    return last, session.cases.index(case) if case is not None else -1
+    case = _case(item)
+    return last, -1 if case is None else session.cases.index(case)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -115,31 +105,26 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     stream = _uncaptured_stderr(config)
     config.add_cleanup(stream.close)
     config.stash[PROGRESS] = TerminalProgress(stream, lambda: _end_line(config))
-    timed = [
-        item.callspec.params["variant"]
-        for item in session.items
-        if "throughput" in _fixtures(item) and hasattr(item, "callspec")
-    ]
+    timed = [_case(item) for item in session.items if "throughput" in _fixtures(item)]
     with _usage():
         progress = config.stash[PROGRESS]
         coordinator = config.stash.get(COORDINATOR, None)
-        config.stash[SESSION].prepare(timed, progress, progress.notify, coordinator)
+        config.stash[SESSION].prepare(filter(None, timed), progress, progress.notify, coordinator)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write each run; a failed write fails the session."""
     config = session.config
-    tunebench = config.stash.get(SESSION, None)
-    if PROGRESS in config.stash:
-        config.stash[PROGRESS].close()
-    if tunebench is None or PROGRESS not in config.stash:
+    if PROGRESS not in config.stash:
         return
+    config.stash[PROGRESS].close()
+    tunebench = config.stash[SESSION]
     interrupted = config.stash[INTERRUPTED]
     try:
         ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         coordinator = config.stash.get(COORDINATOR, None)
         no_rank_failed = coordinator is None or coordinator.failure is None
-        if ended and no_rank_failed and tunebench.prepared:
+        if ended and no_rank_failed and tunebench.runs:
             _write_runs(session, tunebench)
     except KeyboardInterrupt:
         interrupted = True
@@ -174,24 +159,20 @@ class _Interruption:
 
 def _write_runs(session: pytest.Session, tunebench: Session) -> None:
     written = session.config.stash[WRITTEN]
+    problem = "the run was not written: "
     try:
         for run in tunebench.runs.values():
             if run.requested:
                 written.append(run.write())
+        problem = ""
+        # Gates hold whether or not their suite was selected.
+        runs = [run for analysis in written for run in analysis.runs]
+        if any(failed(run.results.gates, tunebench.options.strict) for run in runs):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        tunebench.conclude(runs)
     except (UserError, WorkerError) as error:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        print_message(f"\ntunebench: the run was not written: {error}")
-        return
-    # Gates hold whether or not their suite was selected.
-    strict = tunebench.options.strict
-    runs = [run for analysis in written for run in analysis.runs]
-    if any(failed(run.results.gates, strict) for run in runs):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    try:
-        tunebench.conclude(runs)
-    except UserError as error:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        print_message(f"\ntunebench: {error}")
+        print_message(f"\ntunebench: {problem}{error}")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -229,6 +210,12 @@ def _append_job_summary(markdown: str) -> None:
 
 def _fixtures(item: pytest.Item) -> tuple[str, ...]:
     return tuple(getattr(item, "fixturenames", ()))
+
+
+def _case(item: pytest.Item) -> Case | None:
+    """What a test that is parametrized by `variant` measures; None for any other test."""
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get("variant")
 
 
 def _end_line(config: pytest.Config) -> None:

@@ -18,20 +18,6 @@ from harness.pipeline.invocation import Case
 from harness.pipeline.session import Session
 from harness.pipeline.variant_run import VariantRun
 from harness.schema.results import GateResult
-from harness.schema.rows import PredictionRow
-from harness.schema.stage_results import Answer
-from harness.schema.variant_result import (
-    CheckpointResult,
-    Execution,
-    Finetune,
-    Fuse,
-    Loss,
-    Memory,
-    Parameters,
-    QuestionResult,
-    Size,
-    Throughput,
-)
 from harness.worker.client import WorkerError
 
 Result = TypeVar("Result")
@@ -54,85 +40,78 @@ def variant(request: pytest.FixtureRequest) -> Iterator[VariantRun]:
     found.stages.close()
 
 
-@pytest.fixture(scope="session")
-def finetuned(variant: VariantRun) -> Finetune:
-    """The fine-tuning curve and wall time; skips when --adapter-path trains nothing."""
-    found = _computed(lambda: variant.finetune)
-    if found is None:
-        pytest.skip("--adapter-path evaluates a given adapter: nothing was fine-tuned")
-    return found
+def _section(
+    read: Callable[[VariantRun], Result],
+    doc: str,
+    without: Callable[[VariantRun], str] | None = None,
+    of_tables: bool = False,
+) -> Callable[[VariantRun], Result]:
+    """A fixture of the values that ``read`` computes; ``doc`` is its line of `pytest --fixtures`.
+
+    Args:
+        without: why its tests are skipped where the variant has none (``read`` gives None).
+        of_tables: whether its tests are skipped for data without tables.
+    """
+
+    def fixture(variant: VariantRun) -> Result:
+        if of_tables and not variant.stages.invocation.dataset.has_tables:
+            pytest.skip(
+                "the data is in mlx-lm's own format: without tables no query can be executed (all "
+                "else is measured); WikiSQL's layout has tables"
+            )
+        found = _computed(lambda: read(variant))
+        if found is None and without is not None:
+            pytest.skip(without(variant))
+        return found
+
+    fixture.__doc__ = doc
+    return pytest.fixture(scope="session")(fixture)
 
 
-@pytest.fixture(scope="session")
-def evaluation(variant: VariantRun) -> Loss:
-    """Test loss and perplexity by the three definitions."""
-    return _computed(lambda: variant.loss)
-
-
-@pytest.fixture(scope="session")
-def generations(variant: VariantRun) -> list[Answer]:
-    """The generated answers to the test questions, in id order."""
-    return _computed(lambda: list(variant.answers.rows))
-
-
-@pytest.fixture(scope="session")
-def predictions(variant: VariantRun) -> list[PredictionRow]:
-    """The answers, read, run and graded, in id order; skips for data without tables."""
-    _require_tables(variant)
-    _computed(lambda: variant.execution)
-    return variant.predictions
-
-
-@pytest.fixture(scope="session")
-def execution(variant: VariantRun) -> Execution:
-    """Execution accuracy by every protocol; skips for data without tables."""
-    _require_tables(variant)
-    return _computed(lambda: variant.execution)
-
-
-@pytest.fixture(scope="session")
-def memory(variant: VariantRun) -> Memory:
-    """Memory by phase."""
-    return _computed(lambda: variant.memory)
-
-
-@pytest.fixture(scope="session")
-def parameters(variant: VariantRun) -> Parameters:
-    """Parameter counts, logical and packed."""
-    return _computed(lambda: variant.stages.description.parameters)
-
-
-@pytest.fixture(scope="session")
-def size(variant: VariantRun) -> Size:
-    """Bytes of base, adapter and fused model."""
-    return _computed(lambda: variant.size)
-
-
-@pytest.fixture(scope="session")
-def fused(variant: VariantRun) -> Fuse:
-    """Parity of adapter, fused and dequantized form; skips for a variant without an adapter."""
-    found = _computed(lambda: variant.fuse)
-    if found is None:
-        pytest.skip(f"variant {variant.name} has no adapter to fuse")
-    return found
-
-
-@pytest.fixture(scope="session")
-def questions(variant: VariantRun) -> list[QuestionResult]:
-    """The article's questions about a students table."""
-    return _computed(lambda: variant.questions)
-
-
-@pytest.fixture(scope="session")
-def checkpoints(variant: VariantRun) -> list[CheckpointResult]:
-    """Saved checkpoints by loss and execution accuracy (--checkpoints)."""
-    return _computed(lambda: variant.checkpoints)
-
-
-@pytest.fixture(scope="session")
-def throughput(variant: VariantRun) -> Throughput:
-    """Speeds, measured last and in turns with the other variants."""
-    return _computed(lambda: variant.throughput)
+finetuned = _section(
+    lambda variant: variant.finetune,
+    "The fine-tuning curve and wall time; skips when --adapter-path trains nothing.",
+    without=lambda _: "--adapter-path evaluates a given adapter: nothing was fine-tuned",
+)
+evaluation = _section(
+    lambda variant: variant.loss, "Test loss and perplexity by the three definitions."
+)
+generations = _section(
+    lambda variant: list(variant.answers.rows),
+    "The generated answers to the test questions, in id order.",
+)
+predictions = _section(
+    lambda variant: variant.execution and variant.predictions,
+    "The answers, read, run and graded, in id order; skips for data without tables.",
+    of_tables=True,
+)
+execution = _section(
+    lambda variant: variant.execution,
+    "Execution accuracy by every protocol; skips for data without tables.",
+    of_tables=True,
+)
+memory = _section(lambda variant: variant.memory, "Memory by phase.")
+parameters = _section(
+    lambda variant: variant.stages.description.parameters,
+    "Parameter counts, logical and packed.",
+)
+size = _section(lambda variant: variant.size, "Bytes of base, adapter and fused model.")
+fused = _section(
+    lambda variant: variant.fuse,
+    "Parity of adapter, fused and dequantized form; skips for a variant without an adapter.",
+    without=lambda variant: f"variant {variant.name} has no adapter to fuse",
+)
+questions = _section(
+    lambda variant: variant.questions, "The article's questions about a students table."
+)
+checkpoints = _section(
+    lambda variant: variant.checkpoints,
+    "Saved checkpoints by loss and execution accuracy (--checkpoints).",
+)
+throughput = _section(
+    lambda variant: variant.throughput,
+    "Speeds, measured last and in turns with the other variants.",
+)
 
 
 @pytest.fixture(scope="session")
@@ -162,14 +141,6 @@ def pytest_runtest_makereport(
             report.longrepr = f"as shown above: {str(error).splitlines()[0]}"
         shown.add(str(error))
     return report
-
-
-def _require_tables(variant: VariantRun) -> None:
-    if not variant.stages.invocation.dataset.has_tables:
-        pytest.skip(
-            "the data is in mlx-lm's own format: without tables no query can be executed (all "
-            "else is measured); WikiSQL's layout has tables"
-        )
 
 
 def _computed(compute: Callable[[], Result]) -> Result:

@@ -16,12 +16,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def options() -> list[str]:
     text = (ROOT / "harness" / "options.py").read_text(encoding="utf-8")
-    return [*re.findall(r'^\s+(?:add\()?"(--[a-z-]+)",?', text, re.M), "--strict"]
+    return [*re.findall(r'(?:_value|_switch)\(\s*"(--[a-z-]+)"', text), "--strict"]
 
 
 def fixtures() -> list[str]:
     text = (ROOT / "harness" / "plugin_fixtures.py").read_text(encoding="utf-8")
     found = re.findall(r'@pytest.fixture\(scope="session"\)\ndef (\w+)', text)
+    found += re.findall(r"^(\w+) = _section\(", text, re.M)
     return [name for name in found if name not in ("seed_run", "strict_gates")]
 
 

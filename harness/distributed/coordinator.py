@@ -12,10 +12,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.disk.files import sha256_file
 from harness.distributed.launch import Ranks
@@ -40,8 +40,14 @@ class RankError(WorkerError):
     """A rank died or failed: the launch cannot go on."""
 
 
+class Closes(Protocol):
+    """Anything that ends when it is closed."""
+
+    def close(self) -> None: ...
+
+
 class Coordinator:
-    """The other ranks of a launch; made at once, :meth:`assemble` waits for them.
+    """The other ranks of a launch; made at once, ``peers.assemble`` waits for them.
 
     Args:
         ranks: rank 0's place.
@@ -57,27 +63,13 @@ class Coordinator:
         """Why the launch ended, once a rank failed."""
         self.late = False
         """Whether a rank still works on the last request."""
-        self._holder: object | None = None
-        self._release: Callable[[], None] = lambda: None
-        self._versions = versions
+        self.holder: Closes | None = None
+        """The model processes that MLX's group connects: those of one variant at a time."""
         self._last_request = 0
         self._computing: Worker | None = None
         self._in_request = False
         self._interrupted = False
-        self._peers = Peers(ranks, self._on_failure)
-
-    @property
-    def names(self) -> list[str]:
-        """The other ranks in words, with machine and process."""
-        return [peer.name for peer in self._peers.all]
-
-    def assemble(self) -> None:
-        """Wait for every rank, and check that all are alike.
-
-        Raises:
-            UserError: a rank did not come in time, or has other versions than rank 0.
-        """
-        self._peers.assemble(self._versions)
+        self.peers = Peers(ranks, versions, self._on_failure)
 
     @property
     def ends_with_error(self) -> bool:
@@ -86,31 +78,12 @@ class Coordinator:
 
     def cause(self) -> str | None:
         """Why the launch ends, as far as it is known."""
-        lost = [f"{m.name} is gone: {m.lost}" for m in self._peers.all if m.lost]
+        lost = [f"{m.name} is gone: {m.lost}" for m in self.peers.all if m.lost]
         return self.failure or next(iter(lost), None)
 
     def close(self) -> None:
         """End the other ranks."""
-        self._peers.dismiss(wait=self.failure is None)
-
-    # --- MLX's group -------------------------------------------------------------------------
-
-    def claim(self, owner: object, release: Callable[[], None]) -> None:
-        """Give MLX's group to the model processes of ``owner``; there is one group at a time.
-
-        The processes of an earlier owner are ended by the ``release`` of its own claim.
-        """
-        if self._holder is not None and self._holder is not owner:
-            self._release()
-        self._holder, self._release = owner, release
-
-    def holds(self, owner: object) -> bool:
-        """Whether MLX's group belongs to ``owner``."""
-        return self._holder is owner
-
-    def give_up(self) -> None:
-        """Leave MLX's group without an owner."""
-        self._holder = None
+        self.peers.dismiss(wait=self.failure is None)
 
     # --- requests ----------------------------------------------------------------------------
 
@@ -128,14 +101,14 @@ class Coordinator:
         if self.failure is not None:
             raise RankError(self.failure)
         self._last_request += 1
-        for peer in self._peers.all:
+        for peer in self.peers.all:
             peer.send({"do": action, "number": self._last_request, **parameters})
         return self._last_request
 
     def wait(self, action: str, number: int) -> list[Any]:
         """The results of a request that was sent with :meth:`send`."""
         with self._waiting():
-            return self._settled(action, None, self._answers(number, None))
+            return self._results(action, number)
 
     def compute(
         self,
@@ -161,15 +134,14 @@ class Coordinator:
                 "call", call=call.name, request=request.model_dump(mode="json") | theirs
             )
             try:
-                if any(peer.lost for peer in self._peers.all):
+                if any(peer.lost for peer in self.peers.all):
                     self._interrupt(worker)
                 result = worker.call(call, request, progress)
             except (UserError, WorkerError) as error:
                 failure = error
             finally:
                 self._computing = None
-            within_s = GRACE_S if failure else LAST_ANSWER_S
-            self._settled(call.name, failure, self._answers(number, within_s))
+            self._results(call.name, number, failure, GRACE_S if failure else LAST_ANSWER_S)
         assert result is not None  # else a failure was raised
         return result
 
@@ -185,7 +157,7 @@ class Coordinator:
         """Give every other rank a copy of a file, under ``folder`` of its own."""
         key = f"{folder}/{path.name}/{sha256_file(path)}"
         message = {"do": "file", "folder": folder, "name": path.name}
-        for peer in self._peers.all:
+        for peer in self.peers.all:
             if key in peer.files:
                 continue
             peer.files.add(key)
@@ -196,7 +168,7 @@ class Coordinator:
 
     def abandon(self) -> None:
         """Have the other ranks end their model processes at once."""
-        for peer in self._peers.all:
+        for peer in self.peers.all:
             peer.send({"do": "abandon"})
 
     # --- answers -----------------------------------------------------------------------------
@@ -219,7 +191,7 @@ class Coordinator:
     def _answers(self, number: int, within_s: float | None) -> list[Answer]:
         deadline = None if within_s is None else time.monotonic() + within_s
         found = []
-        for peer in self._peers.all:
+        for peer in self.peers.all:
             answer: Answer = {"to": -1}
             while answer["to"] not in (number, None):
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -233,10 +205,15 @@ class Coordinator:
             found.append(answer)
         return found
 
-    def _settled(
-        self, action: str, failure: UserError | WorkerError | None, answers: list[Answer]
+    def _results(
+        self,
+        action: str,
+        number: int,
+        failure: UserError | WorkerError | None = None,
+        within_s: float | None = None,
     ) -> list[Any]:
         """The ranks' results, or the error of the rank that caused the others'."""
+        answers = self._answers(number, within_s)
         if failure is None and all(answer["kind"] == "result" for answer in answers):
             return [answer["value"] for answer in answers]
         self.late = any(answer["kind"] == "late" for answer in answers)
@@ -249,7 +226,7 @@ class Coordinator:
         self, action: str, failure: UserError | WorkerError | None, answers: list[Answer]
     ) -> UserError | WorkerError:
         def reports(*kinds: str) -> Iterator[str]:
-            for name, answer in zip(self.names, answers, strict=True):
+            for name, answer in zip(self.peers.names, answers, strict=True):
                 if answer["kind"] in kinds:
                     yield f"{name}: {answer['text'].rstrip()}"
 

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,23 +26,14 @@ from harness.distributed.connection import Connection, ConnectionLost
 from harness.distributed.launch import COORDINATOR, Ranks, launch_variables, without_launch
 from harness.errors import UserError
 from harness.progress import print_message
-from harness.schema.stage_results import (
-    ANSWERS,
-    FINETUNE,
-    JOIN,
-    LOSSES,
-    OPEN,
-    RANK_FACTS,
-    Call,
-    Nothing,
-    OpenRequest,
-)
+from harness.schema import stage_results as calls
+from harness.schema.stage_results import SHARED, Call
 from harness.worker.client import Worker, WorkerDied, WorkerError
 
 REACH_S = 180.0
 """How long rank 0 may take to start."""
 
-_CALLABLE = {call.name: call for call in (JOIN, FINETUNE, LOSSES, ANSWERS)}
+_CALLABLE = {call.name: call for call in (calls.JOIN, *SHARED)}
 """The calls that rank 0 may make; no other can be reached from the network."""
 
 
@@ -141,14 +133,14 @@ def _serve(connection: Connection, server: _RankServer) -> None:
         connection.send({"to": request["number"], **server.answer(request)})
 
 
+@dataclass
 class _RankServer:
     """This rank's model process and its copies of files."""
 
-    def __init__(self, folder: Path, cache: Cache) -> None:
-        self._folder = folder
-        self._cache = cache
-        self._worker: Worker | None = None
-        self._abandoned = False
+    folder: Path
+    cache: Cache
+    _worker: Worker | None = None
+    _abandoned: bool = False
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to one request; an error is an answer too."""
@@ -188,23 +180,22 @@ class _RankServer:
         self._abandoned = False
         alone = without_launch(os.environ)
         self._worker = Worker(request["label"], alone, notify=lambda text: None)
-        opening = OpenRequest.model_validate(
-            {**request["request"], "cache_root": str(self._cache.root)}
-        )
-        self._worker.call(OPEN, opening)
-        return dict(self._worker.call(RANK_FACTS, Nothing()).must_match)
+        theirs = calls.OpenRequest.model_validate(request["request"])
+        opening = theirs.model_copy(update={"cache_root": str(self.cache.root)})
+        self._worker.call(calls.OPEN, opening)
+        return dict(self._worker.call(calls.RANK_FACTS, calls.Nothing()).must_match)
 
     def _call(self, request: dict[str, Any]) -> dict[str, Any]:
         call: Call[Any, Any] | None = _CALLABLE.get(request["call"])
         if call is None or self._worker is None:
             raise UserError(f"rank 0 called {request['call']!r}: the ranks' versions differ")
         fields = dict(request["request"])
-        if call.name == JOIN.name:
+        if call.name == calls.JOIN.name:
             fields["variables"] = launch_variables(os.environ)
         for name in ("adapter", "work"):
             if fields.get(name) is not None:
                 fields[name] = str(self._own(fields[name]))
-        if call.name == FINETUNE.name:
+        if call.name == calls.FINETUNE.name:
             fields["out"] = f"{fields['work']}-out"
         self._worker.call(call, call.request.model_validate(fields))
         return {}
@@ -216,4 +207,4 @@ class _RankServer:
     def _own(self, name: str) -> Path:
         """The folder of this rank for a name that rank 0 chose, wherever the name would lead."""
         parts = [part for part in Path(name).parts if part not in ("/", "..", ".")]
-        return self._folder.joinpath("received", *parts)
+        return self.folder.joinpath("received", *parts)

@@ -14,22 +14,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
 
 COORDINATOR = "TUNEBENCH_COORDINATOR"
-_MLX_VARIABLES = (
-    "MLX_RANK",
-    "MLX_HOSTFILE",
-    "MLX_WORLD_SIZE",
-    "MLX_IBV_DEVICES",
-    "MLX_JACCL",
-    "NCCL_",
-)
-_MPI_VARIABLES = ("OMPI_", "PMIX_", "PRTE_")
+# Beginnings of names. OMPI_ALLOW_RUN_AS_ROOT and its kind are the user's, and do no harm.
+_OF_MPI = ("OMPI_", "PMIX_", "PRTE_")
+_OF_MLX = ("MLX_RANK", "MLX_HOSTFILE", "MLX_WORLD_SIZE", "MLX_IBV_DEVICES", "MLX_JACCL", "NCCL_")
 _FIRST_PORT, _PORTS = 20_000, 10_000
 """Where rank 0 listens under MPI on one machine: a port by the job's name."""
 
@@ -60,7 +54,7 @@ def from_environment(environment: Mapping[str, str]) -> Ranks | None:
         raise UserError(f"rank {found.rank} of {found.size} ranks: launch again with mlx.launch")
     if COORDINATOR in environment:
         host, port = _address(environment[COORDINATOR], COORDINATOR)
-        return Ranks(found.rank, found.size, found.backend, host, port)
+        return replace(found, host=host, port=port)
     if not found.host:
         raise UserError(
             f"the ranks of this MPI job are on several machines, and nothing says where rank 0 is. "
@@ -72,17 +66,15 @@ def from_environment(environment: Mapping[str, str]) -> Ranks | None:
 
 def launch_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables by which MLX finds its group."""
-    return {name: value for name, value in environment.items() if _is_of_launch(name)}
+    return {
+        name: value for name, value in environment.items() if name.startswith(_OF_MLX + _OF_MPI)
+    }
 
 
 def without_launch(environment: Mapping[str, str]) -> dict[str, str]:
     """``environment`` for a process that works alone until it is called to join."""
-    return {name: value for name, value in environment.items() if not _is_of_launch(name)}
-
-
-def _is_of_launch(name: str) -> bool:
-    # OMPI_ALLOW_RUN_AS_ROOT and its kind are the user's, and do no harm.
-    return name.startswith(_MLX_VARIABLES) or name.startswith(_MPI_VARIABLES)
+    of_launch = launch_variables(environment)
+    return {name: value for name, value in environment.items() if name not in of_launch}
 
 
 def _of_mlx(environment: Mapping[str, str]) -> Ranks | None:

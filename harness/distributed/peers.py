@@ -50,14 +50,18 @@ class Peers:
 
     Args:
         ranks: rank 0's address.
+        versions: versions that must be the same on every rank.
         failed: called from a thread when a peer answers that it failed, with True when it died.
 
     Raises:
         UserError: the port is taken.
     """
 
-    def __init__(self, ranks: Ranks, failed: Callable[[bool], None]) -> None:
+    def __init__(
+        self, ranks: Ranks, versions: dict[str, Any], failed: Callable[[bool], None]
+    ) -> None:
         self._ranks = ranks
+        self._versions = versions
         self._failed = failed
         self._found: dict[int, Peer] = {}
         self._arrived = threading.Condition()
@@ -77,7 +81,12 @@ class Peers:
         """The peers that connected, by rank."""
         return [self._found[rank] for rank in sorted(self._found)]
 
-    def assemble(self, versions: dict[str, Any]) -> None:
+    @property
+    def names(self) -> list[str]:
+        """The peers in words, with machine and process."""
+        return [peer.name for peer in self.all]
+
+    def assemble(self) -> None:
         """Wait for every rank, and check that all have the versions of rank 0.
 
         Raises:
@@ -94,7 +103,7 @@ class Peers:
         unlike = [
             f"{peer.name} has {what} {peer.versions.get(what)!r}, rank 0 has {own!r}"
             for peer in self.all
-            for what, own in versions.items()
+            for what, own in self._versions.items()
             if peer.versions.get(what) != own
         ]
         if unlike:

@@ -11,52 +11,40 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 from harness.disk.files import content_key, sha256_file
 from harness.distributed.coordinator import Coordinator, RankError
 from harness.distributed.launch import launch_variables, without_launch
 from harness.errors import UserError
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
-from harness.progress import ProgressCallback, print_message, silent
+from harness.progress import ProgressCallback, silent
+from harness.schema import stage_results as calls
 from harness.schema.stage_results import (
-    ANSWERS,
-    FINETUNE,
-    JOIN,
-    LOSSES,
-    OPEN,
-    RANK_FACTS,
+    SHARED,
     Call,
-    JoinRequest,
-    Nothing,
+    EvaluateRequest,
+    FinetuneRequest,
     OpenRequest,
     Request,
     Result,
 )
+from harness.schema.variant_result import Record
 from harness.worker.client import Worker, WorkerError
-
-SHARED = (FINETUNE.name, LOSSES.name, ANSWERS.name)
-"""Calls that every rank takes part in."""
 
 JOIN_S = 120.0
 """How long the model processes may take to connect with one another."""
 
 
+@dataclass(eq=False)
 class RankedWorker:
     """One variant's model processes: rank 0's at once, the others' with the first shared call."""
 
-    def __init__(
-        self,
-        coordinator: Coordinator,
-        label: str,
-        notify: Callable[[str], None] = print_message,
-    ) -> None:
-        self._coordinator = coordinator
-        self._label = label
-        self._notify = notify
-        self._opening: OpenRequest | None = None
-        self._own: Worker | None = None
+    coordinator: Coordinator
+    label: str
+    notify: Callable[[str], None]
+    _opening: OpenRequest | None = None
+    _own: Worker | None = None
 
     def call(
         self, call: Call[Request, Result], request: Request, progress: ProgressCallback = silent
@@ -71,13 +59,13 @@ class RankedWorker:
         if isinstance(request, OpenRequest):
             self._opening = request
         own = self._process(call.name, progress)
-        if call.name not in SHARED:
+        if call not in SHARED:
             return own.call(call, request, progress)
-        coordinator = self._coordinator
+        coordinator = self.coordinator
         try:
-            if not coordinator.holds(self):
+            if coordinator.holder is not self:
                 self._join(own, progress)
-            sent = self._send_files(request.model_dump())
+            sent = self._send_files(request)
             return coordinator.compute(own, call, request, sent, progress)
         except RankError:
             coordinator.abandon()
@@ -92,37 +80,39 @@ class RankedWorker:
     def close(self) -> None:
         """End the processes on every rank."""
         number = None
-        if self._coordinator.holds(self):
-            self._coordinator.give_up()
+        if self.coordinator.holder is self:
+            self.coordinator.holder = None
             with contextlib.suppress(RankError):
                 # Before rank 0's own: under MPI a process ends when all of them do.
-                number = self._coordinator.send("close")
+                number = self.coordinator.send("close")
         if self._own is not None:
             self._own.close()
             self._own = None
         if number is not None:
             with contextlib.suppress(RankError):
-                self._coordinator.wait("close", number)
+                self.coordinator.wait("close", number)
 
     def _process(self, call: str, progress: ProgressCallback) -> Worker:
         """Rank 0's process, started again if another variant took its place in the group."""
         if self._own is None:
-            self._own = Worker(self._label, without_launch(os.environ), notify=self._notify)
-            if call != OPEN.name and self._opening is not None:
-                self._own.call(OPEN, self._opening, progress)
+            self._own = Worker(self.label, without_launch(os.environ), notify=self.notify)
+            if call != calls.OPEN.name and self._opening is not None:
+                self._own.call(calls.OPEN, self._opening, progress)
         return self._own
 
     def _join(self, own: Worker, progress: ProgressCallback) -> None:
         """Open the others' processes and connect them all; one variant at a time."""
         assert self._opening is not None  # the first call opens
-        facts = own.call(RANK_FACTS, Nothing(), progress)
-        self._coordinator.claim(self, self.close)
+        facts = own.call(calls.RANK_FACTS, calls.Nothing(), progress)
+        if self.coordinator.holder is not None:
+            self.coordinator.holder.close()
+        self.coordinator.holder = self
         # Theirs are compared with rank 0's below.
         opening = self._opening.model_copy(update={"kernels": facts.kernels, "expected": {}})
-        answers = self._coordinator.request(
-            "open", label=self._label, request=opening.model_dump(mode="json")
+        answers = self.coordinator.request(
+            "open", label=self.label, request=opening.model_dump(mode="json")
         )
-        for name, answer in zip(self._coordinator.names, answers, strict=True):
+        for name, answer in zip(self.coordinator.peers.names, answers, strict=True):
             for item, digest in facts.must_match.items():
                 if answer[item] != digest:
                     raise UserError(
@@ -134,9 +124,9 @@ class RankedWorker:
         watch.start()
         try:
             variables = launch_variables(os.environ)
-            request = JoinRequest(size=self._coordinator.size, variables=variables)
+            request = calls.JoinRequest(size=self.coordinator.size, variables=variables)
             # Each of the others has variables of its own.
-            self._coordinator.compute(own, JOIN, request, {"variables": {}}, progress)
+            self.coordinator.compute(own, calls.JOIN, request, {"variables": {}}, progress)
         except WorkerError as error:
             if watch.is_alive():
                 raise
@@ -147,22 +137,21 @@ class RankedWorker:
         finally:
             watch.cancel()
 
-    def _send_files(self, request: dict[str, Any]) -> dict[str, str]:
+    def _send_files(self, request: Record) -> dict[str, str]:
         """Send copies of the adapter, or of an interrupted training's state, to the other ranks.
 
         Returns:
             The fields of the request that name the copies.
         """
         names = {}
-        if request.get("adapter") is not None:
-            folder = Path(request["adapter"])
-            files = [folder / name for name in (ADAPTER_FILE, ADAPTER_CONFIG)]
+        if isinstance(request, EvaluateRequest) and request.adapter is not None:
+            files = [request.adapter / name for name in (ADAPTER_FILE, ADAPTER_CONFIG)]
             found = [file for file in files if file.is_file()]
             names["adapter"] = content_key([sha256_file(file) for file in found])
             for file in found:
-                self._coordinator.send_file(names["adapter"], file)
-        if request.get("work") is not None:
-            names["work"] = Path(request["work"]).name
-            for file in sorted((Path(request["work"]) / "state").glob("state-*")):
-                self._coordinator.send_file(f"{names['work']}/state", file)
+                self.coordinator.send_file(names["adapter"], file)
+        if isinstance(request, EvaluateRequest | FinetuneRequest):
+            names["work"] = request.work.name
+            for file in sorted((request.work / "state").glob("state-*")):
+                self.coordinator.send_file(f"{names['work']}/state", file)
         return names

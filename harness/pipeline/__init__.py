@@ -1,13 +1,12 @@
 """What the command does, in order; no other folder knows the order.
 
-`session.py` - checks one command line, starts its runs
+`session.py` - checks one command line before any model
 `invocation.py` - the record of the command line
 `seed_run.py` - one seed's variants and their record
 `variant_run.py` - the sections of one variant
 `stages.py` - cached stage results and the process
 `interleaved_speed.py` - speed trials across the variants
 `grading.py` - answers to rows, rates and sections
-`preflight.py` - checks before a model is loaded
 `adapter_path.py` - the adapter of a variant, `--adapter-path`
 `cache_keys.py` - what decides a stage's content
 """

@@ -8,7 +8,7 @@ the weights fit the base is checked when they are loaded (``models/adapter.py``)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,14 +33,9 @@ class AdapterSource:
 
     def record(self) -> Adapter | None:
         """As `results.json` holds it; None for the base itself."""
-        if self.path is None or self.sha256 is None:
+        if self.path is None:
             return None
-        return Adapter(
-            path=shown_path(self.path),
-            sha256=self.sha256,
-            iterations=self.iterations,
-            source=self.source,
-        )
+        return Adapter.model_validate({**asdict(self), "path": shown_path(self.path)})
 
 
 def given_adapter(folder: Path) -> AdapterSource:
@@ -73,18 +68,6 @@ def check_unchanged(source: AdapterSource | None) -> None:
         )
 
 
-def check_adapter_folder(folder: Path) -> None:
-    """Refuse a folder that holds no adapter."""
-    if not folder.is_dir():
-        raise UserError(
-            f"--adapter-path {folder} is not a folder. Give the folder that holds "
-            f"{ADAPTER_FILE} and {ADAPTER_CONFIG}."
-        )
-    if not (folder / ADAPTER_FILE).is_file():
-        found = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise UserError(f"--adapter-path {folder} holds no {ADAPTER_FILE} (it holds {found})")
-
-
 def variant_from_adapter(variant: Variant, folder: Path) -> Variant:
     """``variant`` with the method, layers and LoRA parameters of a given adapter.
 
@@ -92,7 +75,7 @@ def variant_from_adapter(variant: Variant, folder: Path) -> Variant:
     counts and the stored configuration follow it.
 
     Raises:
-        UserError: the adapter is of another method than the variant.
+        UserError: there is no adapter, or it is of another method than the variant.
     """
     config = adapter_config(folder)
     method = config.get("fine_tune_type", "lora")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from harness.data.prompts import PromptStyle
 from harness.data.records import Example, Split
@@ -34,12 +35,12 @@ from harness.stats import intervals
 from harness.stats.rates import rate
 
 
+@dataclass
 class Grader:
     """Grades answers to questions of one split."""
 
-    def __init__(self, split: Split, cache: Cache) -> None:
-        self._split = split
-        self._cache = cache
+    split: Split
+    cache: Cache
 
     def grade(self, answers: Answers, examples: Sequence[Example]) -> list[PredictionRow]:
         """One graded row an example, in the examples' order."""
@@ -66,7 +67,7 @@ class Grader:
 
     def rate_of_texts(self, texts: Sequence[str], examples: Sequence[Example]) -> float | None:
         """``ex`` of some answers; None where every gold is degenerate, or there are no tables."""
-        if not self._split.tables:
+        if not self.split.tables:
             return None
         return rate([one.ex for one in self._graded(texts, examples, 0)])
 
@@ -76,7 +77,7 @@ class Grader:
         predictions = [
             Prediction(example.id, text=text) for example, text in zip(examples, texts, strict=True)
         ]
-        return score(self._split.tables, examples, predictions, hardened, self._cache)
+        return score(self.split.tables, examples, predictions, hardened, self.cache)
 
 
 def flips(one: Sequence[str], other: Sequence[str]) -> int:
@@ -144,35 +145,22 @@ def checkpoint_rows(
     iteration: int, losses: Sequence[LossRow], graded: Sequence[PredictionRow] | None
 ) -> list[CheckpointRow]:
     """One row an example; ``graded`` is None for data without tables, which hold no questions."""
-    answers = {row.id: row for row in graded or ()}
-    rows = []
-    for loss in losses:
-        answer = answers.get(loss.id)
-        rows.append(
-            CheckpointRow(
-                iteration=iteration,
-                **loss.model_dump(),
-                text=answer and answer.text,
-                ex=answer and answer.ex,
-                ex_hardened=answer and answer.ex_hardened,
-                failure=answer and answer.failure,
-            )
-        )
-    return rows
+    of_answer = ("text", "ex", "ex_hardened", "failure")
+    answers = {row.id: row.model_dump(include=set(of_answer)) for row in graded or ()}
+    none = dict.fromkeys(of_answer)
+    return [
+        CheckpointRow(iteration=iteration, **loss.model_dump(), **answers.get(loss.id, none))
+        for loss in losses
+    ]
 
 
 def checkpoint_results(rows: Sequence[CheckpointRow]) -> list[CheckpointResult]:
     """The `checkpoints` section, in order of iteration."""
     ordered = sorted(rows, key=lambda row: row.iteration)
-    results = []
-    for iteration, group in itertools.groupby(ordered, key=lambda row: row.iteration):
-        found = list(group)
-        results.append(
-            CheckpointResult(
-                iteration=iteration,
-                loss=math.fsum(row.full_nll for row in found)
-                / sum(row.full_tokens for row in found),
-                ex=rate([row.ex for row in found]),
-            )
-        )
-    return results
+    groups = itertools.groupby(ordered, key=lambda row: row.iteration)
+    return [_checkpoint_result(iteration, list(group)) for iteration, group in groups]
+
+
+def _checkpoint_result(iteration: int, rows: Sequence[CheckpointRow]) -> CheckpointResult:
+    loss = math.fsum(row.full_nll for row in rows) / sum(row.full_tokens for row in rows)
+    return CheckpointResult(iteration=iteration, loss=loss, ex=rate([row.ex for row in rows]))

@@ -11,9 +11,11 @@ may be compared. :class:`ReplayClock` hands the timings to pytest-benchmark.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import platform
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +29,7 @@ from harness.progress import ProgressCallback
 from harness.protocols import BATCH_ROWS, SPEED_NEW_TOKENS, SPEED_ROUNDS, speed_protocol
 from harness.schema import stage_results as calls
 from harness.schema.rows import Rates, TrialRow
-from harness.schema.stage_results import (
-    STAGE_VERSIONS,
-    Call,
-    QuestionTrials,
-    Result,
-    SpeedRound,
-    Speeds,
-    Trial,
-    TrialRequest,
-)
+from harness.schema.stage_results import STAGE_VERSIONS, Call, Result, Speeds, TrialRequest
 from harness.schema.variant_result import QuestionResult, Throughput
 
 # Loaded together only where all of them, activations included, take this share of free memory.
@@ -52,13 +45,13 @@ def measure(
     setting = (platform.node(), invocation.style.sha256, invocation.dataset.sha256)
     key = content_key(STAGE_VERSIONS["speed"], speed_protocol(), *setting, parts)
     cached = not invocation.options.remeasure and cache.find("speed", key) is not None
-    taken = None if cached else _take(stages, invocation.progress)
-    if taken is not None:
+    take = functools.cache(lambda: _take(stages, invocation.progress))
+    if not cached:
+        take()
         cache.discard("speed", key)  # only now that there is something better
 
     def make(folder: Path) -> None:
-        speeds = taken if taken is not None else _take(stages, invocation.progress)
-        by_name = zip((stage.variant.name for stage in stages), speeds, strict=True)
+        by_name = zip((stage.variant.name for stage in stages), take(), strict=True)
         payload = {name: one.model_dump(mode="json") for name, one in by_name}
         write_json(folder / RESULT_FILE, payload)
 
@@ -69,41 +62,36 @@ def measure(
     return named, cached
 
 
+@dataclass
 class _Rounds:
-    """The calls of interleaved rounds, one after another over all variants.
+    """The calls of interleaved rounds, one after another over all variants."""
 
-    ``together`` keeps every model loaded; else a variant's call first ends the other processes.
-    """
-
-    def __init__(
-        self, stages: Sequence[VariantStages], together: bool, progress: ProgressCallback
-    ) -> None:
-        self._stages = stages
-        self._together = together
-        self._progress = progress
-        self._done = 0
+    stages: Sequence[VariantStages]
+    together: bool
+    """Whether every model stays loaded; else a variant's call first ends the other processes."""
+    progress: ProgressCallback
+    done: int = 0
 
     def call(self, call: Call[TrialRequest, Result], batch: int = 1) -> list[Result]:
         """One call of every variant; their results by position."""
-        return [self._call(stage, call, batch) for stage in self._stages]
+        return [self._call(stage, call, batch) for stage in self.stages]
 
     def _call(self, stage: VariantStages, call: Call[TrialRequest, Result], batch: int) -> Result:
-        if not self._together:
-            for other in self._stages:
+        if not self.together:
+            for other in self.stages:
                 if other is not stage:
                     other.close()
-        adapter = stage.adapter.path
         request = TrialRequest(
-            adapter=None if adapter is None else str(adapter),
+            adapter=stage.adapter.path,
             new_tokens=SPEED_NEW_TOKENS,
             batch=batch,
             # A reloaded model needs a warm-up of its own each time.
-            warm_up=not self._together and call.name == calls.SPEED_ROUND.name,
+            warm_up=not self.together and call.name == calls.SPEED_ROUND.name,
         )
         result = stage.call(call, request)
-        self._done += 1
-        steps = (SPEED_ROUNDS + 1 + self._together) * len(self._stages)
-        self._progress("speed, variants in turns", self._done, steps)
+        self.done += 1
+        steps = (SPEED_ROUNDS + 1 + self.together) * len(self.stages)
+        self.progress("speed, variants in turns", self.done, steps)
         return result
 
 
@@ -119,7 +107,9 @@ def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[S
         stage.close()
     now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
 
-    def speeds(stage: VariantStages, own: Sequence[SpeedRound], last: QuestionTrials) -> Speeds:
+    def speeds(
+        stage: VariantStages, own: Sequence[calls.SpeedRound], last: calls.QuestionTrials
+    ) -> Speeds:
         return Speeds(
             trials=[one.trial for one in own],
             batched_tokens_per_s=[one.batched_tokens_per_s for one in own],
@@ -134,10 +124,8 @@ def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[S
 
 
 def _fit_together(stages: Sequence[VariantStages]) -> bool:
-    needed = sum(
-        max(load.rss_peak_bytes, load.mlx_peak_bytes)
-        for load in (stage.description.load for stage in stages)
-    )
+    loads = [stage.description.load for stage in stages]
+    needed = sum(max(load.rss_peak_bytes, load.mlx_peak_bytes) for load in loads)
     return needed < _MEMORY_SHARE * psutil.virtual_memory().available
 
 
@@ -171,14 +159,11 @@ def trial_rows(speeds: Speeds) -> list[TrialRow]:
     ]
 
 
-def with_speeds(results: Sequence[QuestionResult], trials: Sequence[Trial]) -> list[QuestionResult]:
+def with_speeds(results: Sequence[QuestionResult], trials: Sequence[Rates]) -> list[QuestionResult]:
     """``results`` with the speeds of their timed trials."""
     return [
         result.model_copy(
-            update={
-                "prompt_tokens_per_s": trial.prompt_tokens_per_s,
-                "generation_tokens_per_s": trial.generation_tokens_per_s,
-            }
+            update=trial.model_dump(include={"prompt_tokens_per_s", "generation_tokens_per_s"})
         )
         for result, trial in zip(results, trials, strict=True)
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from importlib import metadata
 
@@ -60,7 +60,7 @@ class SeedRun:
             variant.name: VariantRun(
                 VariantStages(invocation, variant),
                 seed,
-                self._speeds_of(variant.name),
+                lambda: self._speeds,
                 None if keep is None else keep / variant.file_name,
             )
             for variant in variants
@@ -78,13 +78,6 @@ class SeedRun:
         timed = {case.variant for case in self.invocation.timed if case.seed == self.seed}
         stages = [v.stages for name, v in self.variants.items() if name in timed]
         return interleaved_speed.measure(stages, self.invocation)
-
-    def _speeds_of(self, name: str) -> Callable[[], tuple[Speeds, bool]]:
-        def find() -> tuple[Speeds, bool]:
-            found, cached = self._speeds
-            return found[name], cached
-
-        return find
 
     # --- the record ---------------------------------------------------------------------------
 
@@ -142,12 +135,7 @@ class SeedRun:
         base = self.invocation.base
         return Results(
             run=self._run(),
-            model=Model(
-                id=base.id,
-                revision=base.revision,
-                sha256=base.sha256,
-                architecture=base.architecture,
-            ),
+            model=Model(**{name: getattr(base, name) for name in Model.model_fields}),
             dataset=DatasetInfo(
                 name=dataset.name,
                 sha256=dataset.sha256,
@@ -167,10 +155,8 @@ class SeedRun:
         )
 
     def _run(self) -> Run:
-        first = next((v for v in self.variants.values() if v.requested), None)
-        if first is None:  # a gate of a run that measured nothing
-            first = next(iter(self.variants.values()))
-        description = first.stages.description
+        # The first that was measured; the first of all for a gate of a run that measured nothing.
+        first = max(self.variants.values(), key=lambda variant: bool(variant.requested))
         timed = [v for v in self.variants.values() if "throughput" in v.requested]
         trained = [v for v in self.variants.values() if "finetune" in v.requested]
         drawn = self.invocation.options.seeds[0]
@@ -186,7 +172,7 @@ class SeedRun:
             or any(v.finetune is not None and v.finetune.contended for v in trained),
             git=self._git(),
             versions=versions(),
-            device=description.device,
+            device=first.stages.description.device,
             distributed=Distributed(size=self.invocation.ranks),
         )
 

@@ -1,29 +1,33 @@
 """One command line: options -> checked inputs -> one run a seed -> files.
 
 ``Session`` fails in the order of cost: options and variant files when it is made, then dataset,
-adapter, baseline and base model in ``prepare``, all before a model is loaded. Each seed is a
-:class:`SeedRun` with its own folder.
+adapter, baseline and base model in ``prepare``, all before a model is loaded. What would make the
+end of a run fail is refused there too: the results folder, the baseline's setting, the checkpoints
+of --checkpoints. Each seed is a :class:`SeedRun` with its own folder.
 """
 
 from __future__ import annotations
 
 import datetime
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness.compare import thresholds
 from harness.compare.analysis import analyse
 from harness.data.prompts import style
+from harness.data.records import Dataset
 from harness.data.sampling import stratified
 from harness.data.sources.resolve import resolve_dataset
 from harness.disk import scratch
 from harness.disk.cache import Cache
 from harness.disk.files import write_text
 from harness.distributed.coordinator import Coordinator
+from harness.errors import UserError
 from harness.models.adapter import check_adapter
 from harness.models.resolve import BaseModel, resolve
-from harness.options import Options
-from harness.pipeline import adapter_path, preflight
+from harness.options import Checkpoints, Options
+from harness.pipeline import adapter_path
 from harness.pipeline.invocation import Case, Invocation
 from harness.pipeline.seed_run import SeedRun, protocols
 from harness.progress import ProgressCallback, print_message, silent
@@ -31,6 +35,7 @@ from harness.report.comparison import render_seeds
 from harness.runs import baseline, git_state, store
 from harness.runs.file_names import check_file_names, check_new
 from harness.runs.store import StoredRun
+from harness.schema.results import Protocols
 from harness.train.variant import Variant
 from harness.train.variants import check_against, load_variants
 
@@ -57,17 +62,13 @@ class Session:
         self.gate_rules = thresholds.load_gates(options.gates)
         self.baseline = self._read_baseline()
         self.runs: dict[int, SeedRun] = {}
+        """By seed; empty until :meth:`prepare` has run."""
         self._cache: Cache | None = None
 
     @property
     def cases(self) -> list[Case]:
         """Every (seed, variant), seeds first."""
         return [Case(seed, v.name) for seed, found in self._variants.items() for v in found]
-
-    @property
-    def prepared(self) -> bool:
-        """Whether :meth:`prepare` has run."""
-        return bool(self.runs)
 
     def prepare(
         self,
@@ -78,11 +79,7 @@ class Session:
     ) -> None:
         """Check names, data, adapter, base and the other ranks; nothing is loaded yet.
 
-        Args:
-            timed: the cases whose speed is to be measured.
-            progress: shows the progress of every stage.
-            notify: shows messages to the user.
-            coordinator: the other ranks, where there are any.
+        ``timed`` are the cases whose speed is to be measured.
 
         Raises:
             UserError: whatever is wrong, in one message.
@@ -90,20 +87,23 @@ class Session:
         options = self.options
         names = self._free_names()
         scratch.sweep()  # the temporary folders of killed runs
-        cache = self._open_cache(notify)
+        self._cache = cache = Cache() if options.use_cache else Cache.temporary()
+        cache.notify = notify
+        cache.hold()
         # Fetched data are not results: --no-cache reads them where `fetch` left them.
         dataset = resolve_dataset(options.dataset)
-        if options.adapter_path is not None:
-            self._follow_adapter(options.adapter_path)
+        folder = options.adapter_path
+        if folder is not None:
+            self._follow_adapter(folder)
         base = resolve(options.model, cache, progress, options.trust_remote_code)
-        if options.adapter_path is not None:
-            check_adapter(base, options.adapter_path)
+        if folder is not None:
+            check_adapter(base, folder)
         for variant in self._first_variants:
             self._check_variant(variant, base, notify)
-            preflight.check_answers(variant, dataset)
+            check_answers(variant, dataset)
         if coordinator is not None:
-            coordinator.assemble()
-            notify(f"{coordinator.size} ranks: this one and {', '.join(coordinator.names)}")
+            coordinator.peers.assemble()
+            notify(f"{coordinator.size} ranks: this one and {', '.join(coordinator.peers.names)}")
         limit = -1 if options.limit is None else options.limit
         # One sample for all seeds: else their spread would be that of the sample too.
         sample = stratified(dataset.test, limit, options.seeds[0])
@@ -124,7 +124,7 @@ class Session:
             progress=progress,
             notify=notify,
         )
-        preflight.check_baseline(invocation, protocols(self.style, dataset))
+        check_baseline(invocation, protocols(self.style, dataset))
         for seed, variants in self._variants.items():
             self.runs[seed] = SeedRun(invocation, names[seed], seed, variants)
 
@@ -141,19 +141,14 @@ class Session:
             check_new(options.results_dir, name)
         check_file_names(variant.name for variant in self._first_variants)
         if options.many_seeds:
-            preflight.check_absent(options.results_dir / f"{self._seeds_name()}-seeds.md")
-        preflight.check_writable(options.results_dir)
+            page = options.results_dir / f"{self._seeds_name()}-seeds.md"
+            if page.exists():
+                raise UserError(f"{page} exists already. Choose another --run-name, or remove it.")
+        check_writable(options.results_dir)
         return names
-
-    def _open_cache(self, notify: Callable[[str], None]) -> Cache:
-        self._cache = Cache() if self.options.use_cache else Cache.temporary()
-        self._cache.notify = notify
-        self._cache.hold()
-        return self._cache
 
     def _follow_adapter(self, folder: Path) -> None:
         """Give the variants the method, layers and LoRA parameters of a given adapter."""
-        adapter_path.check_adapter_folder(folder)
         adapter_path.check_overrides(self.options.overrides, folder)
         for seed, variants in self._variants.items():
             self._variants[seed] = [
@@ -167,7 +162,7 @@ class Session:
         if folder is not None and (note := adapter_path.other_base(variant, folder)):
             notify(note)
         check_against(variant, dict(base.config))
-        preflight.check_checkpoints(variant, self.options.checkpoints)
+        check_checkpoints(variant, self.options.checkpoints)
 
     def _read_baseline(self) -> StoredRun | None:
         where = self.options.baseline
@@ -218,3 +213,66 @@ class Session:
             variants = "+".join(v.file_name for v in self._variants[seed])
             name = f"{self.started:%Y%m%d-%H%M%S}-{variants[:60]}"
         return f"{name}-seed{seed}" if self.options.many_seeds else name
+
+
+def check_writable(results_dir: Path) -> None:
+    """Refuse a results folder that could not be written at the end."""
+    place = results_dir.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent  # made at the end only, so that a refused run leaves no folder
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"--results-dir {results_dir} cannot be written: {error.strerror or error}"
+        ) from error
+
+
+def check_checkpoints(variant: Variant, wanted: Checkpoints) -> None:
+    """Refuse an iteration at which the variant saves nothing."""
+    if wanted is None or wanted == "all" or not variant.trains:
+        return
+    saved = {*range(variant.save_every, variant.iters + 1, variant.save_every), variant.iters}
+    missing = [iteration for iteration in wanted if iteration not in saved]
+    if missing:
+        raise UserError(
+            f"--checkpoints {', '.join(map(str, missing))}: {variant.name} saves at "
+            f"{', '.join(map(str, sorted(saved)))}. Save more with --set save_every=N."
+        )
+
+
+def check_answers(variant: Variant, dataset: Dataset) -> None:
+    """Refuse to mask prompts where nothing says where they end, as mlx-lm does."""
+    if variant.trains and variant.mask_prompt and not dataset.has_answers:
+        raise UserError(
+            f"variant {variant.name!r} sets mask_prompt, but dataset {dataset.name!r} holds whole "
+            "texts, which do not say where an answer begins. Use --set mask_prompt=false, or "
+            "data with prompt and completion, or with messages."
+        )
+
+
+def check_baseline(invocation: Invocation, protocols: Protocols) -> None:
+    """Refuse a baseline of another model, dataset, protocol or limit, naming the fields."""
+    baseline = invocation.baseline
+    if baseline is None:
+        return
+    then = baseline.results
+    sides: dict[str, tuple[object, object]] = {
+        "model.sha256": (then.model.sha256, invocation.base.sha256),
+        "dataset.sha256": (then.dataset.sha256, invocation.dataset.sha256),
+        "protocols.loss": (then.protocols.loss, protocols.loss),
+        "protocols.execution": (then.protocols.execution, protocols.execution),
+    }
+    if then.protocols.prompt is not None:
+        sides["protocols.prompt"] = (then.protocols.prompt, protocols.prompt)
+    for name, variant in then.variants.items():
+        sample = variant.execution or variant.loss
+        if sample is not None:
+            sides[f"limit (test examples of {name})"] = (sample.n, len(invocation.examples))
+    unlike = [f"{name}: {a!r} against {b!r}" for name, (a, b) in sides.items() if a != b]
+    if unlike:
+        raise UserError(
+            f"--baseline {baseline.folder} is not comparable with this run: {'; '.join(unlike)}. "
+            "Use the baseline's --model, --dataset, --prompt-style and --limit, or another one."
+        )

@@ -61,6 +61,8 @@ class VariantStages:
                 self._worker = Worker(name, notify=invocation.notify)
             else:
                 self._worker = RankedWorker(invocation.coordinator, name, invocation.notify)
+            # The kernels that belong to this variant's numbers are known once it was described.
+            described: calls.Description | None = vars(self).get("description")
             request = calls.OpenRequest(
                 model=invocation.base.id,
                 variant=self.variant.config(),
@@ -68,20 +70,11 @@ class VariantStages:
                 prompt_style=invocation.style.name,
                 cache_root=str(invocation.cache.root),
                 trust_remote_code=invocation.options.trust_remote_code,
-                kernels=self._kernels,
-                expected={
-                    "model": invocation.base.sha256,
-                    "dataset": invocation.dataset.sha256,
-                },
+                kernels=None if described is None else described.acceleration,
+                expected={"model": invocation.base.sha256, "dataset": invocation.dataset.sha256},
             )
             self._worker.call(calls.OPEN, request, invocation.progress)
         return self._worker
-
-    @property
-    def _kernels(self) -> dict[str, Any] | None:
-        """The kernel choice that belongs to this variant's numbers, once it is known."""
-        known: calls.Description | None = self.__dict__.get("description")
-        return None if known is None else known.acceleration
 
     def close(self) -> None:
         """End the process; a later stage starts a new one."""
@@ -111,8 +104,7 @@ class VariantStages:
     def description(self) -> calls.Description:
         """The base as this variant uses it."""
         # The record names the machine, so another machine takes it anew.
-        parts = (platform.node(),)
-        key = self._key("describe", parts)
+        key = self._key("describe", (platform.node(),))
         found = self._cached(
             calls.DESCRIBE, key, lambda *_: self.call(calls.DESCRIBE, calls.Nothing())
         )
@@ -146,10 +138,9 @@ class VariantStages:
         """
         if self._given_adapter is not None:
             raise UserError("--adapter-path evaluates a given adapter: there is no fine-tuning")
-
         return self._cached(calls.FINETUNE, self._finetune_key, self._train)
 
-    def _train(self, folder: Path, work: str) -> calls.Finetuned:
+    def _train(self, folder: Path, work: Path) -> calls.Finetuned:
         self._trained_here = True
         if self.variant.trains:
             estimate = self.call(calls.ESTIMATE, calls.Nothing())
@@ -157,7 +148,7 @@ class VariantStages:
             shared = "" if ranks == 1 else f" on one rank, less on {ranks}"
             self._note(estimate.checked)
             self._note(f"fine-tuning will take {estimate.text}{shared}")
-        done = self.call(calls.FINETUNE, calls.FinetuneRequest(work=work, out=str(folder)))
+        done = self.call(calls.FINETUNE, calls.FinetuneRequest(work=work, out=folder))
         for note in done.notes:
             self._note(note)
         return done
@@ -170,29 +161,26 @@ class VariantStages:
 
     def losses(self, adapter: Path | None) -> calls.Losses:
         """Loss of the test examples, by all three definitions."""
-        return self.evaluate(calls.LOSSES, adapter, self._compat_key)
+        v = self.variant
+        compat = [v.batch_size, v.seed, v.test_batches, v.max_seq_length]
+        return self._evaluated(calls.LOSSES, adapter, compat)
 
     def answers(self, adapter: Path | None) -> calls.Answers:
         """Greedy answers to the test questions."""
-        return self.evaluate(calls.ANSWERS, adapter)
+        return self._evaluated(calls.ANSWERS, adapter)
 
-    def evaluate(
+    def _evaluated(
         self, call: Call[calls.EvaluateRequest, Result], adapter: Path | None, *decides: Any
     ) -> Result:
         """The result of an evaluation of the test examples; ``decides`` are further parts of its
         cache key."""
         ids = self.invocation.ids
-        key = self._key(
-            call.stage, (ids, self._data_key, cache_keys.adapter_key(adapter), *decides)
-        )
-        folder = None if adapter is None else str(adapter)
-        return self._cached(
-            call,
-            key,
-            lambda _, work: self.call(
-                call, calls.EvaluateRequest(ids=ids, adapter=folder, work=work)
-            ),
-        )
+        parts = (ids, self._data_key, cache_keys.adapter_key(adapter), *decides)
+
+        def evaluate(_: Path, work: Path) -> Result:
+            return self.call(call, calls.EvaluateRequest(ids=ids, adapter=adapter, work=work))
+
+        return self._cached(call, self._key(call.stage, parts), evaluate)
 
     def fused(self, ids: Sequence[int], keep: Path | None) -> calls.Fused:
         """The tuned model in its three forms on the parity subset ``ids``."""
@@ -200,14 +188,14 @@ class VariantStages:
         if adapter is None:
             raise UserError(f"variant {self.variant.name} has no adapter to fuse")
 
-        def fuse(_: Path, folder: str) -> calls.Fused:
+        def fuse(_: Path, folder: Path) -> calls.Fused:
             request = calls.FuseRequest(
-                ids=list(ids), adapter=str(adapter), folder=folder, keep=keep is not None
+                ids=list(ids), adapter=adapter, folder=folder, keep=keep is not None
             )
             return self.call(calls.FUSE, request)
 
         if keep is not None:
-            return fuse(keep, str(keep))
+            return fuse(keep, keep)
         longest = self.variant.max_seq_length
         parts = (list(ids), self._data_key, longest, cache_keys.adapter_key(adapter))
         key = self._key("fuse", parts)
@@ -223,14 +211,12 @@ class VariantStages:
         adapter = self.adapter.path
         style = self.invocation.style.sha256
         key = self._key("generate", ("students", files, style, cache_keys.adapter_key(adapter)))
-        folder = None if adapter is None else str(adapter)
-        return self._cached(
-            calls.QUESTION_ANSWERS,
-            key,
-            lambda _, work: self.call(
-                calls.QUESTION_ANSWERS, calls.QuestionsRequest(adapter=folder, work=work)
-            ),
-        )
+
+        def answer(_: Path, work: Path) -> calls.Answers:
+            request = calls.QuestionsRequest(adapter=adapter, work=work)
+            return self.call(calls.QUESTION_ANSWERS, request)
+
+        return self._cached(calls.QUESTION_ANSWERS, key, answer)
 
     # --- keys --------------------------------------------------------------------------------
 
@@ -245,11 +231,6 @@ class VariantStages:
     @property
     def _data_key(self) -> list[str]:
         return [self.invocation.dataset.sha256, self.invocation.style.sha256]
-
-    @property
-    def _compat_key(self) -> list[Any]:
-        v = self.variant
-        return [v.batch_size, v.seed, v.test_batches, v.max_seq_length]
 
     @property
     def _finetune_key(self) -> str:
@@ -268,10 +249,7 @@ class VariantStages:
         return content_key(calls.STAGE_VERSIONS[stage], self._base_key, decides, parts)
 
     def _cached(
-        self,
-        call: Call[Any, Result],
-        key: str,
-        run: Callable[[Path, str], Result],
+        self, call: Call[Any, Result], key: str, run: Callable[[Path, Path], Result]
     ) -> Result:
         """The result of a stage: from the cache, or of ``run(folder of the entry, working
         folder)``.
@@ -290,7 +268,7 @@ class VariantStages:
             if stage != "describe":
                 # First in a fresh process, so that its memory is that of loading alone.
                 _ = self.description
-            result = run(folder, str(work))
+            result = run(folder, work)
             check_unchanged(given)
             write_json(folder / RESULT_FILE, result.model_dump(mode="json"))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +20,7 @@ from harness.data.sources.students import load_students
 from harness.models.weights import ADAPTER_FILE
 from harness.pipeline import grading, interleaved_speed
 from harness.pipeline.stages import PARITY_EXAMPLES, VariantStages
-from harness.schema.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
+from harness.schema.rows import CheckpointRow, PredictionRow, TrialRow
 from harness.schema.stage_results import Answers, Fused, Losses, Speeds
 from harness.schema.variant_result import (
     CheckpointResult,
@@ -56,30 +57,23 @@ def section(compute: Callable[[VariantRun], T]) -> cached_property[T]:
     return cached_property(requested)
 
 
+@dataclass(eq=False)
 class VariantRun:
-    """One variant under one seed: its results, section by section.
+    """One variant under one seed: its results, section by section."""
 
-    Args:
-        stages: the variant's stages.
-        seed: seed of training and of resampling.
-        speeds: gives the variant's timings, and whether they came from the cache.
-        keep_fused: the folder that keeps the fused models; None deletes them.
-    """
+    stages: VariantStages
+    seed: int
+    """Seed of training and of resampling."""
+    all_speeds: Callable[[], tuple[dict[str, Speeds], bool]]
+    """Gives every variant's timings by name, and whether they came from the cache."""
+    keep_fused: Path | None
+    """The folder that keeps the fused models; None deletes them."""
+    requested: set[str] = field(default_factory=set)
+    """The sections that were read."""
 
-    def __init__(
-        self,
-        stages: VariantStages,
-        seed: int,
-        speeds: Callable[[], tuple[Speeds, bool]],
-        keep_fused: Path | None,
-    ) -> None:
-        self.stages = stages
-        self.seed = seed
-        self.requested: set[str] = set()
-        self._invocation = stages.invocation
+    def __post_init__(self) -> None:
+        self._invocation = self.stages.invocation
         self.examples = self._invocation.examples
-        self._speeds = speeds
-        self._keep_fused = keep_fused
 
     @property
     def name(self) -> str:
@@ -98,17 +92,8 @@ class VariantRun:
         """Curve and wall time; None when an adapter was given."""
         if self.stages.adapter.source == "given":
             return None
-        done = self.stages.finetuned
-        return Finetune(
-            curve=done.curve,
-            wall_s=done.wall_s,
-            resumed_from=done.resumed_from,
-            contended=done.contended,
-            measured_at=done.measured_at,
-            cached=self.stages.was_cached,
-            ranks=done.ranks,
-            truncated=done.truncated,
-        )
+        shared = self.stages.finetuned.model_dump(include=set(Finetune.model_fields))
+        return Finetune(**shared, cached=self.stages.was_cached)
 
     @cached_property
     def losses(self) -> Losses:
@@ -120,27 +105,24 @@ class VariantRun:
         """Test loss by the three definitions, intervals by bootstrap over tables."""
         rows = self.losses.rows
         tables = [row.table_id for row in rows]
+
+        def value(nll: list[float], tokens: list[int]) -> LossValue:
+            interval = intervals.token_weighted_loss(nll, tokens, tables, self.seed)
+            return LossValue.of_sum(math.fsum(nll), sum(tokens), interval)
+
+        completion = None  # plain texts do not say where an answer begins
+        if self._invocation.dataset.has_answers:
+            completion = value(
+                [row.completion_nll for row in rows], [row.completion_tokens for row in rows]
+            )
         return Loss(
             n=len(rows),
             of=self._test_size,
-            full_text=self._loss_value(
-                [row.full_nll for row in rows], [row.full_tokens for row in rows], tables
-            ),
-            # Plain texts do not say where an answer begins.
-            completion=self._loss_value(
-                [row.completion_nll for row in rows],
-                [row.completion_tokens for row in rows],
-                tables,
-            )
-            if self._invocation.dataset.has_answers
-            else None,
+            full_text=value([row.full_nll for row in rows], [row.full_tokens for row in rows]),
+            completion=completion,
             mlx_lm_compat=self.losses.mlx_lm_compat,
             truncated=self.losses.truncated,
         )
-
-    def _loss_value(self, nll: list[float], tokens: list[int], tables: list[str]) -> LossValue:
-        interval = intervals.token_weighted_loss(nll, tokens, tables, self.seed)
-        return LossValue.of_sum(math.fsum(nll), sum(tokens), interval)
 
     # --- execution ----------------------------------------------------------------------------
 
@@ -210,7 +192,7 @@ class VariantRun:
 
     @cached_property
     def _fused(self) -> Fused:
-        return self.stages.fused([e.id for e in self._parity_examples], self._keep_fused)
+        return self.stages.fused([e.id for e in self._parity_examples], self.keep_fused)
 
     @property
     def _parity_examples(self) -> list[Example]:
@@ -227,8 +209,6 @@ class VariantRun:
         if not self.has_adapter:
             return None
         subset = self._parity_examples
-        if not self._invocation.dataset.has_tables:
-            return grading.fuse_section(self._fused, lambda _: None)
         return grading.fuse_section(
             self._fused, lambda texts: self._grader.rate_of_texts(texts, subset)
         )
@@ -238,13 +218,12 @@ class VariantRun:
     @cached_property
     def speeds(self) -> Speeds:
         """Timings, interleaved with those of the other variants of the run."""
-        return self._speeds()[0]
+        return self.all_speeds()[0][self.name]
 
     @section
     def throughput(self) -> Throughput:
         """Speed of single-stream generation and of batches."""
-        speeds, cached = self._speeds()
-        return interleaved_speed.throughput(speeds, cached)
+        return interleaved_speed.throughput(self.speeds, cached=self.all_speeds()[1])
 
     @cached_property
     def trials(self) -> list[TrialRow]:
@@ -275,11 +254,6 @@ class VariantRun:
             acceleration=self.stages.description.acceleration,
             **sections,
         )
-
-    @property
-    def loss_rows(self) -> list[LossRow]:
-        """Rows of `losses.<variant>.jsonl`."""
-        return self.losses.rows
 
     @property
     def _test_size(self) -> int:

@@ -9,19 +9,14 @@ seconds, sizes bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import Field
 
 from harness.schema.results import Device
 from harness.schema.rows import LossRow, Rates
-from harness.schema.variant_result import (
-    CurvePoint,
-    LossValue,
-    Parameters,
-    PhaseMemory,
-    Record,
-)
+from harness.schema.variant_result import CurvePoint, LossValue, Parameters, PhaseMemory, Record
 
 Request = TypeVar("Request", bound=Record)
 Result = TypeVar("Result", bound=Record)
@@ -83,15 +78,15 @@ class JoinRequest(Record):
 class FinetuneRequest(Record):
     """Fine-tune in ``work``, which may hold an interrupted training."""
 
-    work: str = Field(description="Folder of the training; the caller removes it.")
-    out: str = Field(description="Folder that the finished adapter is copied to.")
+    work: Path = Field(description="Folder of the training; the caller removes it.")
+    out: Path = Field(description="Folder that the finished adapter is copied to.")
 
 
 class QuestionsRequest(Record):
     """Answer the students questions."""
 
-    adapter: str | None = Field(description="Folder of the adapter; null for the base itself.")
-    work: str = Field(description="Folder that keeps finished batches.")
+    adapter: Path | None = Field(description="Folder of the adapter; null for the base itself.")
+    work: Path = Field(description="Folder that keeps finished batches.")
 
 
 class EvaluateRequest(QuestionsRequest):
@@ -104,15 +99,15 @@ class FuseRequest(Record):
     """Fuse the adapter and measure each form."""
 
     ids: list[int] = Field(description="0-based lines of the test split: the parity subset.")
-    adapter: str = Field(description="Folder of the adapter.")
-    folder: str = Field(description="Folder that holds the fused models meanwhile.")
+    adapter: Path = Field(description="Folder of the adapter.")
+    folder: Path = Field(description="Folder that holds the fused models meanwhile.")
     keep: bool = Field(description="Whether they stay there.")
 
 
 class TrialRequest(Record):
     """Time the generation of answers."""
 
-    adapter: str | None = Field(description="Folder of the adapter; null for the base itself.")
+    adapter: Path | None = Field(description="Folder of the adapter; null for the base itself.")
     new_tokens: int = Field(description="Tokens generated in a trial.")
     batch: int = Field(default=1, description="Prompts of a batched trial.")
     warm_up: bool = Field(default=False, description="Whether an untimed round comes first.")
@@ -243,3 +238,6 @@ FUSE = Call("fuse", FuseRequest, Fused, "fuse")
 WARM_UP = Call("warm_up", TrialRequest, Nothing)
 SPEED_ROUND = Call("speed_round", TrialRequest, SpeedRound)
 QUESTION_TRIALS = Call("question_trials", TrialRequest, QuestionTrials)
+
+SHARED: tuple[Call[Any, Any], ...] = (FINETUNE, LOSSES, ANSWERS)
+"""The calls that every rank of a launch takes part in."""

@@ -5,6 +5,5 @@
 `handlers.py` - one method for each call
 `state.py` - the loaded model and its data
 `fused.py` - the forms of a fused model
-`resumable.py` - kept rows and their memory
 `memory_advice.py` - sentences for want of memory
 """

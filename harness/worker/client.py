@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import IO, Any
 
 from harness.disk.scratch import temporary_files_refused
@@ -93,6 +92,8 @@ class Worker:
         """The message that ends a call; None when the process is gone. Others are passed on."""
         assert self._process.stdout is not None
         for line in self._process.stdout:
+            if not line.endswith("\n"):
+                break  # the process was killed while it wrote this line
             message: dict[str, Any] = json.loads(line)
             if message["kind"] == "progress":
                 progress(message["label"], message["done"], message["total"])
@@ -133,17 +134,6 @@ class Worker:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._log.close()
-
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _open_log() -> IO[bytes]:

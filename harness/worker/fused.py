@@ -9,6 +9,7 @@ fusing itself is ``train/fuse.py``.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,13 +56,14 @@ def measure_forms(state: ModelState, request: FuseRequest, progress: ProgressCal
     examples = state.examples(request.ids)
 
     def form(loaded: LoadedModel) -> FusedForm:
-        return measure_form(loaded, state.rows(examples, loaded), progress=progress)
+        return measure_form(loaded, state.tokenized(examples, loaded).examples, progress=progress)
 
-    folder, adapter = Path(request.folder), Path(request.adapter)
-    beside = form(state.model(request.adapter))
-    if not request.keep:
-        shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
-    try:
+    folder, adapter = request.folder, request.adapter
+    beside = form(state.model(adapter))
+    with contextlib.ExitStack() as stack:
+        if not request.keep:
+            shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
         size = state.write_fused(adapter, folder / "fused", dequantize=False)
         fused = form(state.fused(folder / "fused"))
         quantized = state.base.quantization is not None
@@ -72,9 +74,6 @@ def measure_forms(state: ModelState, request: FuseRequest, progress: ProgressCal
         if quantized:
             dequantized = form(state.fused(folder / "plain")) if skipped is None else None
         state.release()
-    finally:
-        if not request.keep:
-            shutil.rmtree(folder, ignore_errors=True)
     return Fused(
         adapter=beside,
         fused=fused,

@@ -15,12 +15,14 @@ from typing import Any
 
 from harness.data.leakage import data_facts
 from harness.data.tokens import row_facts
+from harness.disk.journal import Journal
 from harness.measure import generate, loss, speed
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
 from harness.models.device import device, measured_at, measured_blas
 from harness.models.load import LoadedModel, load
 from harness.models.weights import weight_bytes
+from harness.progress import ProgressCallback
 from harness.protocols import BATCH_ROWS
 from harness.schema import stage_results as calls
 from harness.schema.stage_results import Call, Request, Result
@@ -30,15 +32,17 @@ from harness.train.estimate import estimate
 from harness.train.finetune import finetune
 from harness.worker import memory_advice
 from harness.worker.fused import measure_forms
-from harness.worker.resumable import kept_rows
-from harness.worker.state import ModelState, Parent
+from harness.worker.state import ModelState
+
+ROWS_FILE = "rows.journal"
 
 
 class Handlers:
     """The model, the data and the stages of one variant."""
 
-    def __init__(self, parent: Parent) -> None:
-        self._parent = parent
+    def __init__(self, progress: ProgressCallback, working: Callable[[str], None]) -> None:
+        self._progress = progress
+        self._working = working
         self._shard = SINGLE_RANK
         self._table = dict(
             [
@@ -65,7 +69,7 @@ class Handlers:
 
     def open(self, request: calls.OpenRequest) -> calls.Nothing:
         """Find the model and the data, which must be those that the parent found; load nothing."""
-        self.state = ModelState(request, self._parent)
+        self.state = ModelState(request, self._progress, self._working)
         self.variant = self.state.variant
         return calls.Nothing()
 
@@ -101,8 +105,7 @@ class Handlers:
         """What fine-tuning will take, before it starts."""
         loaded = self.state.model(None)
         rows, _valid = self.state.training_rows(loaded, keep=True)
-        limit = min(self.variant.max_seq_length, self.state.context())
-        checked = row_facts(rows, loaded.tokenizer, limit)
+        checked = row_facts(rows, loaded.tokenizer, self.state.longest)
         found = estimate(
             self.variant,
             dict(self.state.base.config),
@@ -128,8 +131,8 @@ class Handlers:
                 self.variant,
                 train.examples,
                 valid.examples,
-                Path(request.work),
-                self._parent.progress,
+                request.work,
+                self._progress,
                 self.state.kernels,
             )
         if result.adapter is not None:
@@ -148,12 +151,12 @@ class Handlers:
         loaded = self.state.model(request.adapter)
         rows = self.state.tokenized(self.state.examples(request.ids), loaded)
         with MemoryPhase() as phase:
-            kept = kept_rows(Path(request.work), self.state.kernels, phase)
+            kept = self._kept_rows(request.work, phase)
             found = loss.evaluate(
                 loaded.model,
                 rows.examples,
                 BATCH_ROWS,
-                self._parent.progress,
+                self._progress,
                 kept,
                 self._shard,
             )
@@ -188,21 +191,29 @@ class Handlers:
         loaded: LoadedModel,
         ids: Sequence[int],
         prompts: list[list[int]],
-        work: str,
+        work: Path,
         shard: Shard,
     ) -> calls.Answers:
         with MemoryPhase() as phase:
-            kept = kept_rows(Path(work), self.state.kernels, phase)
-            found = generate.generate(loaded, prompts, None, self._parent.progress, kept, shard)
+            kept = self._kept_rows(work, phase)
+            found = generate.generate(loaded, prompts, None, self._progress, kept, shard)
         rows = [
             calls.Answer(id=id, text=answer.text, tokens=answer.tokens)
             for id, answer in zip(ids, found, strict=True)
         ]
         return calls.Answers(rows=rows, memory=phase.measured)
 
+    def _kept_rows(self, work: Path, phase: MemoryPhase) -> Journal:
+        """The batches of an evaluation that a killed process kept in ``work``; its memory counts
+        in the phase that goes on."""
+        journal = Journal(work / ROWS_FILE, self.state.kernels, lambda: phase.measured.model_dump())
+        if journal.notes:
+            phase.go_on_from(journal.notes[-1])
+        return journal
+
     def fuse(self, request: calls.FuseRequest) -> calls.Fused:
         """The tuned model in its forms, each measured on the parity subset."""
-        return measure_forms(self.state, request, self._parent.progress)
+        return measure_forms(self.state, request, self._progress)
 
     def warm_up(self, request: calls.TrialRequest) -> calls.Nothing:
         """One round that is not timed."""

@@ -36,11 +36,10 @@ def main() -> None:
     send_messages(channel.log)
     calls: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(calls,), daemon=True).start()
-    # They import MLX: only now that signals and streams are set.
+    # It imports MLX: only now that signals and streams are set.
     from harness.worker.handlers import Handlers
-    from harness.worker.state import Parent
 
-    handlers = Handlers(Parent(channel.progress, channel.working))
+    handlers = Handlers(channel.progress, channel.working)
     while True:
         call = json.loads(calls.get())
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from harness.data.prompts import PromptStyle, style
 from harness.data.records import Dataset, Example
 from harness.data.sources.resolve import resolve_dataset
 from harness.data.sources.students import load_students
-from harness.data.tokens import Tokenized, TokenizedExample, encode_prompt, tokenize
+from harness.data.tokens import Tokenized, encode_prompt, tokenize
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.measure.decode import batchable
@@ -29,7 +28,7 @@ from harness.models.parameters import predict
 from harness.models.quantize import quantized
 from harness.models.resolve import BaseModel, resolve
 from harness.models.weights import weight_bytes
-from harness.progress import ProgressCallback, silent
+from harness.progress import ProgressCallback
 from harness.protocols import BATCH_ROWS
 from harness.schema.stage_results import OpenRequest
 from harness.schema.variant_result import Parameters
@@ -38,23 +37,18 @@ from harness.train.variant import Variant
 from harness.worker import memory_advice
 
 
-@dataclass(frozen=True)
-class Parent:
-    """What a model process reports while it works; nothing by default."""
-
-    progress: ProgressCallback = silent
-    working: Callable[[str], None] = lambda text: None
-    """Takes a sentence of ``memory_advice`` about the work that begins."""
-
-
 class ModelState:
     """The model and the data of one variant; nothing is loaded until it is used.
+
+    ``working`` takes a sentence of ``memory_advice`` about the work that begins.
 
     Raises:
         UserError: model or data are not found, or are not those of the request.
     """
 
-    def __init__(self, request: OpenRequest, parent: Parent = Parent()) -> None:
+    def __init__(
+        self, request: OpenRequest, progress: ProgressCallback, working: Callable[[str], None]
+    ) -> None:
         cache = Cache(Path(request.cache_root))
         self.variant = Variant.model_validate(request.variant)
         self.style: PromptStyle = style(request.prompt_style)
@@ -62,16 +56,14 @@ class ModelState:
         self.kernels: dict[str, Any] | None = request.kernels
         """The choice of CPU kernels that every stage computes with, also in a later process:
         other kernels round otherwise. None until the base was described."""
-        self._working = parent.working
+        self._working = working
         self.original: BaseModel = resolve(
-            request.model, cache, parent.progress, request.trust_remote_code
+            request.model, cache, progress, request.trust_remote_code
         )
         self._working(memory_advice.loading(self.original.id, weight_bytes(self.original.path)))
-        self.base: BaseModel = quantized(
-            self.original, self.variant.quantize, cache, parent.progress
-        )
+        self.base: BaseModel = quantized(self.original, self.variant.quantize, cache, progress)
         self._loaded: LoadedModel | None = None
-        self._adapter: str | None = None
+        self._adapter: Path | None = None
         self._by_length: list[list[int]] | None = None
         self._rows: tuple[Tokenized, Tokenized] | None = None
         self._require(request.expected)
@@ -96,11 +88,11 @@ class ModelState:
 
     # --- the model ----------------------------------------------------------------------------
 
-    def model(self, adapter: str | None) -> LoadedModel:
+    def model(self, adapter: Path | None) -> LoadedModel:
         """The base with the adapter in folder ``adapter`` (None: without), ready to measure."""
         if self._loaded is None or self._adapter != adapter:
             self.release()
-            self._loaded = load(self.base, None if adapter is None else Path(adapter))
+            self._loaded = load(self.base, adapter)
             self._loaded.accelerate(self.kernels)
             self._adapter = adapter
         return self._loaded
@@ -118,7 +110,7 @@ class ModelState:
         cache = Cache(folder.parent / "cache")
         trusted = self.base.trusted
         self._loaded = load(resolve(str(folder), cache, trust_remote_code=trusted))
-        self._adapter = str(folder)
+        self._adapter = folder
         self._loaded.accelerate(self.kernels)
         return self._loaded
 
@@ -147,9 +139,8 @@ class ModelState:
 
         ``keep`` keeps them for the next call: tokenizing a large split takes half a minute.
         """
-        longest = min(self.variant.max_seq_length, self.context())
         train, valid = self._rows or (
-            tokenize(split, split.tables, self.style, loaded.tokenizer, longest)
+            tokenize(split, split.tables, self.style, loaded.tokenizer, self.longest)
             for split in (self.dataset.train, self.dataset.valid)
         )
         self._rows = (train, valid) if keep else None
@@ -168,22 +159,15 @@ class ModelState:
     def tokenized(self, examples: Sequence[Example], loaded: LoadedModel) -> Tokenized:
         """Token rows of test examples, and how many were cut."""
         tables = self.dataset.test.tables
-        longest = min(self.variant.max_seq_length, self.context())
-        found = tokenize(examples, tables, self.style, loaded.tokenizer, longest)
+        found = tokenize(examples, tables, self.style, loaded.tokenizer, self.longest)
         lengths = (row.tokens for row in found.examples)
         self._working(memory_advice.evaluating("scoring test texts", BATCH_ROWS, lengths))
         return found
 
-    def rows(
-        self, examples: Sequence[Example], loaded: LoadedModel
-    ) -> tuple[TokenizedExample, ...]:
-        """Token rows of test examples."""
-        return self.tokenized(examples, loaded).examples
-
     def prompts(self, examples: Sequence[Example], loaded: LoadedModel) -> list[list[int]]:
         """Prompts of test examples, as tokens; of whole texts, the first half of each."""
         if not self.dataset.has_tables:
-            rows = self.rows(examples, loaded)
+            rows = self.tokenized(examples, loaded).examples
             return [list(row.tokens[: row.prompt_length]) for row in rows]
         tables = self.dataset.test.tables
         found = [
@@ -210,6 +194,8 @@ class ModelState:
         start = max(0, (len(self._by_length) - batch) // 2)
         return self._by_length[start : start + batch]
 
-    def context(self) -> int:
-        """Longest text the model takes, in tokens."""
-        return ModelConfig(self.base.config).context or self.variant.max_seq_length
+    @property
+    def longest(self) -> int:
+        """Longest row in tokens: what the variant sets, or the model's context where it is less."""
+        length = self.variant.max_seq_length
+        return min(length, ModelConfig(self.base.config).context or length)

@@ -60,7 +60,7 @@ def model(folder: Path, number: int) -> None:
         prompt_style="dialect",
         cache_root=str(Cache().root),
     )
-    with Worker("soak") as worker:
+    with contextlib.closing(Worker("soak")) as worker:
         worker.call(OPEN, request)
 
 

@@ -104,7 +104,7 @@ from pathlib import Path
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.disk.files import write_json
-from harness.pipeline.preflight import check_writable
+from harness.pipeline.session import check_writable
 folder = Path(sys.argv[1])
 os.setgid(65534)
 os.setuid(65534)

@@ -21,8 +21,7 @@ from harness.disk.journal import Journal
 from harness.disk.prune import prune
 from harness.errors import UserError
 from harness.models import smollm2
-from harness.pipeline.preflight import check_writable
-from harness.pipeline.session import Session
+from harness.pipeline.session import Session, check_writable
 from harness.runs.checksums import write_checksums
 from harness.runs.store import read_run
 from harness.train.finetune import RESULT, read_result
@@ -127,7 +126,7 @@ def test_every_message_on_the_page_is_the_code_s_and_none_is_missing(
 
 def test_the_page_names_the_folders_and_limits_of_the_code() -> None:
     from harness.train.loop import _STATE_SHARE, STATE_EVERY_S
-    from harness.worker.resumable import ROWS_FILE
+    from harness.worker.handlers import ROWS_FILE
 
     assert f"every {STATE_EVERY_S:g} s" in PAGE
     assert f"{100 / _STATE_SHARE:g}% of the time" in PAGE

@@ -35,7 +35,7 @@ else:
     kernels.write_text(json.dumps(worker.call(DESCRIBE, Nothing()).acceleration))
 found = []
 for name in "ab":
-    request = EvaluateRequest(ids=list(range(80)), adapter=None, work=str(work / name))
+    request = EvaluateRequest(ids=list(range(80)), adapter=None, work=work / name)
     found.append([row.model_dump() for row in worker.call(ANSWERS, request).rows])
 Path(sys.argv[4]).write_text(json.dumps(found))
 """

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -237,7 +238,7 @@ def test_data_or_a_model_changed_after_the_command_was_given_is_refused(tmp_path
         "dataset": resolve_dataset(str(data)).sha256,
         "model": resolve("tiny", cache).sha256,
     }
-    with Worker("x") as worker:
+    with closing(Worker("x")) as worker:
         worker.call(OPEN, OpenRequest.model_validate({**opened, "expected": before}))
         lines = (data / "test.jsonl").read_text().splitlines(keepends=True)
         (data / "test.jsonl").write_text("".join(reversed(lines)))
@@ -261,7 +262,7 @@ def test_a_given_adapter_that_changes_while_it_is_measured_is_refused(tmp_path: 
 def test_a_model_that_is_removed_while_it_is_used_is_named(tmp_path: Path) -> None:
     opened = {"model": "tiny", "variant": {"name": "base", "fine_tune_type": "base"}}
     opened |= {"dataset": "mini", "prompt_style": "dialect", "cache_root": str(tmp_path)}
-    with Worker("x") as worker:
+    with closing(Worker("x")) as worker:
         worker.call(OPEN, OpenRequest.model_validate(opened))
         shutil.rmtree(tmp_path / "models" / "tiny-2")
         gone = r"describe: removed while it was used: No such file or directory: .*tiny-2"

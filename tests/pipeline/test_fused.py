@@ -27,14 +27,14 @@ class State:
     def fused(self, folder: Path) -> str:
         return folder.name
 
-    def model(self, adapter: str) -> str:
+    def model(self, adapter: Path) -> str:
         return "adapter"
 
     def examples(self, ids: list[int]) -> list[int]:
         return ids
 
-    def rows(self, examples: list[int], loaded: str) -> list[int]:
-        return examples
+    def tokenized(self, examples: list[int], loaded: str) -> Any:
+        return SimpleNamespace(examples=examples)
 
     def counts(self) -> Any:
         return SimpleNamespace(total=2)
@@ -63,7 +63,7 @@ def test_an_unquantized_base_has_one_fused_form(
         fused, "measure_form", lambda loaded, rows, progress: FusedForm(ppl=2.0, texts=[loaded])
     )
     state: Any = State(quantization)
-    request = FuseRequest(ids=[0], adapter="a", folder=str(tmp_path / "f"), keep=keep)
+    request = FuseRequest(ids=[0], adapter=Path("a"), folder=tmp_path / "f", keep=keep)
     found = fused.measure_forms(state, request, silent)
     assert state.written == written
     assert found.dequantized is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +35,7 @@ from harness.worker.client import Worker, WorkerDied, WorkerError
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on a process's address space")
 def test_a_batch_that_does_not_fit_is_named_with_what_to_lower(tmp_path: Path) -> None:
     (variant,) = load_variants(["lora"], {"batch_size": "1000", "iters": "2", "val_batches": "1"})
-    with Worker("lora") as worker:
+    with closing(Worker("lora")) as worker:
         request = OpenRequest(
             model="tiny",
             variant=variant.config(),
@@ -47,7 +48,7 @@ def test_a_batch_that_does_not_fit_is_named_with_what_to_lower(tmp_path: Path) -
         process = psutil.Process(worker._process.pid)
         limit = process.memory_info().vms + 100 * 2**20
         resource.prlimit(process.pid, resource.RLIMIT_AS, (limit, limit))
-        folders = FinetuneRequest(work=str(tmp_path / "w"), out=str(tmp_path / "out"))
+        folders = FinetuneRequest(work=tmp_path / "w", out=tmp_path / "out")
         with pytest.raises((UserError, WorkerError)) as caught:
             worker.call(FINETUNE, folders)
     text = str(caught.value)
@@ -84,7 +85,7 @@ def test_other_errors_are_not_taken_for_it() -> None:
 
 def test_the_last_work_of_a_killed_process_is_in_its_message(tmp_path: Path) -> None:
     (variant,) = load_variants(["base"])
-    with Worker("base") as worker:
+    with closing(Worker("base")) as worker:
         request = OpenRequest(
             model="tiny",
             variant=variant.config(),
@@ -99,6 +100,20 @@ def test_the_last_work_of_a_killed_process_is_in_its_message(tmp_path: Path) -> 
     message = str(caught.value)
     assert "killed by signal 9" in message
     assert "Most likely memory ran out while loading model 'tiny' (" in message
+
+
+def test_a_process_killed_while_it_wrote_a_message_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "model-process"
+    script.write_text("""#!/bin/sh\nprintf '{"kind": "progr'\nkill -9 $$\n""")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    with (
+        closing(Worker("base")) as worker,
+        pytest.raises(WorkerDied, match="died during describe, killed by signal 9"),
+    ):
+        worker.call(DESCRIBE, Nothing())
 
 
 def test_the_advice_names_the_batch_and_the_longest_row() -> None:

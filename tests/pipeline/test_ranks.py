@@ -160,7 +160,7 @@ def coordinator(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Coordina
 def test_ranks_of_other_versions_are_refused_by_name(coordinator: Coordinator, port: int) -> None:
     Played(port, mlx="0.31")
     with pytest.raises(UserError, match=r"rank 1 \(mac2, process 77\) has mlx '0\.31'.*'0\.32'"):
-        coordinator.assemble()
+        coordinator.peers.assemble()
 
 
 def test_a_taken_port_is_refused_with_the_remedy(coordinator: Coordinator, port: int) -> None:
@@ -170,7 +170,7 @@ def test_a_taken_port_is_refused_with_the_remedy(coordinator: Coordinator, port:
 
 def test_answers_come_back_by_rank_and_errors_by_name(coordinator: Coordinator, port: int) -> None:
     played = Played(port)
-    coordinator.assemble()
+    coordinator.peers.assemble()
     asked: list[dict[str, Any]] = []
     thread = threading.Thread(
         target=lambda: asked.append(played.answer(kind="result", value={"dataset": "d1"}))
@@ -208,7 +208,7 @@ def test_a_rank_that_dies_is_to_blame_and_rank_0_stops_waiting(
     coordinator: Coordinator, port: int, how: str
 ) -> None:
     played = Played(port)
-    coordinator.assemble()
+    coordinator.peers.assemble()
     if how == "process":
         told: dict[str, Any] = {"kind": "died", "text": "killed by signal 9"}
         threading.Timer(0.3, played.answer, kwargs=told).start()
@@ -217,7 +217,9 @@ def test_a_rank_that_dies_is_to_blame_and_rank_0_stops_waiting(
     started = time.monotonic()
     worker: Any = Waiting()
     with pytest.raises(RankError, match=r"^rank 1 \(mac2, process 77\): .*during finetune"):
-        coordinator.compute(worker, FINETUNE, FinetuneRequest(work="w", out="o"), {}, silent)
+        coordinator.compute(
+            worker, FINETUNE, FinetuneRequest(work=Path("w"), out=Path("o")), {}, silent
+        )
     assert time.monotonic() - started < GIVES_UP_S
     with pytest.raises(RankError, match=r"^rank 1 "):
         coordinator.request("open")
@@ -226,7 +228,7 @@ def test_a_rank_that_dies_is_to_blame_and_rank_0_stops_waiting(
 
 def test_files_are_sent_once(coordinator: Coordinator, port: int, tmp_path: Path) -> None:
     played = Played(port)
-    coordinator.assemble()
+    coordinator.peers.assemble()
     file = tmp_path / "adapters.safetensors"
     file.write_bytes(b"weights")
     coordinator.send_file("key", file)

@@ -16,7 +16,7 @@ from harness.data.prompts import style
 from harness.data.records import Condition, Dataset, Example, LogicalForm, Split, Table
 from harness.data.sources.resolve import resolve_dataset
 from harness.errors import UserError
-from harness.pipeline.preflight import check_answers
+from harness.pipeline.session import check_answers
 from harness.runs.store import read_run
 from harness.sql.grade.gold import gold_kinds
 from harness.train.variants import load_variants
