@@ -115,18 +115,18 @@ def contracts() -> tuple[int, int, str]:
 def ways() -> dict[str, list[tuple[str, str]]]:
     """The ways of docs/architecture.md: title -> [(module, function)], in the order of the calls.
 
-    A way is a section whose title begins with "Way" and whose steps are list items that begin
-    with `module.function` in backquotes, module without the package's name.
+    A way is a section whose title begins with "Way"; each step is a numbered item that begins
+    with `path/of/module.py:function` in backquotes, the path without the package's name.
     """
     found: dict[str, list[tuple[str, str]]] = {}
     title = None
     for line in ARCHITECTURE.read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
-            title = line.lstrip("# ") if line.lstrip("# ").startswith("Way") else None
-        step = re.match(r"\d+\. `(\w+)\.py:([\w.]+)`|\d+\. `([\w/]+)\.py:([\w.]+)`", line)
+            heading = line.lstrip("# ")
+            title = heading if heading.startswith("Way") else None
+        step = re.match(r"\d+\. `([\w/]+)(?:\.py)?:?(\w*)`", line)
         if title and step:
-            module, function = step[1] or step[3], step[2] or step[4]
-            found.setdefault(title, []).append((module, function))
+            found.setdefault(title, []).append((step[1], step[2]))
     return found
 
 
