@@ -1,4 +1,4 @@
-"""Ruff and strict mypy are part of the tests."""
+"""Ruff, strict mypy and the import contracts are part of the tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import house
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,3 +26,9 @@ def test_the_code_is_clean(command: list[str]) -> None:
         [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_layers_are_kept() -> None:
+    kept, broken, printed = house.contracts()
+    assert kept >= 6, printed
+    assert broken == 0, printed
