@@ -83,9 +83,8 @@ def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, path: Path) -> Funct
     taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
     named = [argument for argument in taken if argument.arg not in ("self", "cls")]
     parameters = len(named) + bool(node.args.vararg) + bool(node.args.kwarg)
-    # A command of the command line has a parameter an option, as typer wants it.
-    if any(".command(" in ast.unparse(decorator) for decorator in node.decorator_list):
-        parameters = 0
+    if "typer." in ast.unparse(node.args):
+        parameters = 0  # a command of the command line has a parameter an option, by typer's rule
     assert node.end_lineno is not None
     place = f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
     return Function(place, node.end_lineno - node.lineno + 1, parameters)

@@ -104,7 +104,17 @@ def finetune(
     job = TrainingJob(loaded, variant, out, train, subset)
     loop = TrainingLoop(job, store, progress, acceleration)
     loop.run()
-    result = FinetuneResult(
+    result = _trained(loop, store.notes, out, acceleration)
+    if share.rank == 0:
+        save_adapter(loaded.model, variant, loaded.base.id, out)
+        _write_result(out, result, fingerprint, store.checksums)
+        store.clear()
+    return result
+
+
+def _trained(loop: TrainingLoop, notes: list[str], out: Path, acceleration: Any) -> FinetuneResult:
+    """The record of a loop that has ended."""
+    return FinetuneResult(
         curve=loop.curve.points,
         wall_s=loop.elapsed_s(),
         checkpoints=list(checkpoints_in(out)),
@@ -115,13 +125,8 @@ def finetune(
         overhead_s=loop.overhead_s,
         step_s=loop.step_s,
         acceleration=acceleration,
-        notes=store.notes,
+        notes=notes,
     )
-    if share.rank == 0:
-        save_adapter(loaded.model, variant, loaded.base.id, out)
-        _write_result(out, result, fingerprint, store.checksums)
-        store.clear()
-    return result
 
 
 _FINISHED = -1
