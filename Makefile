@@ -19,8 +19,10 @@ test: $(VENV)/.ready
 test-rounding: $(VENV)/.ready
 	$(BIN)/python tests/rounding_runs.py
 
+# The slow tests too: ranks, kill -9, every family of models, smollm2 where it is in the cache.
 test-all: $(VENV)/.ready
-	$(BIN)/python -m pytest tests -q -m "" --durations=20
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -m "" -n 2 --dist loadfile \
+	  --no-loadscope-reorder --durations=20
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
