@@ -1,6 +1,6 @@
 """Ctrl-C that is raised once, and that is delayed until a block of native code has ended.
 
-Python raises KeyboardInterrupt inside whatever code runs. Inside DuckDB's C++ (2.0.1) 2 of 7
+Python raises KeyboardInterrupt inside any code that runs. Inside DuckDB's C++ (2.0.1) 2 of 7
 interrupts were lost or aborted the process; of 120 delayed ones none was. Only the main thread
 gets signals; in other threads a block runs without protection.
 """

@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test a variant (and seed); one gate test a metric."""
+    """Make one test for each variant (and seed), and one gate test for each metric."""
     session = metafunc.config.stash.get(SESSION, None)
     if session is not None and "variant" in metafunc.fixturenames:
         ids = [case.id(session.options.many_seeds) for case in session.cases]

@@ -110,7 +110,7 @@ checkpoints = _section(
 )
 throughput = _section(
     lambda variant: variant.throughput,
-    "Speeds, measured last and in turns with the other variants.",
+    "Speeds, measured last and interleaved with the other variants.",
 )
 
 

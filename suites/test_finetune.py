@@ -11,7 +11,7 @@ from harness.schema.variant_result import Finetune
 
 
 def test_the_curve_is_whole(finetuned: Finetune, variant: VariantRun) -> None:
-    """The untouched base and the last iteration are validated, iterations ascend."""
+    """The base before training and the last iteration are validated; iterations ascend."""
     iterations = [point.iteration for point in finetuned.curve]
     assert iterations == sorted(set(iterations))
     assert iterations[0] == 0

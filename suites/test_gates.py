@@ -15,16 +15,16 @@ def test_no_regression(
     strict_gates: bool,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Fails on a regression or a missing metric; says so when it cannot tell."""
+    """Fail on a regression or a missing metric; warn where the result is inconclusive."""
     assert gate, "nothing was measured to hold against the baseline: select the other suites too"
     for verdict in gate:
         record_property(f"gate.{verdict.metric}", verdict.verdict)
         for name in ("baseline", "value", "threshold"):
             record_property(name, getattr(verdict, name))
-        told = f"{verdict.variant}: {verdict.metric} {verdict.verdict}: {verdict.reason}"
+        message = f"{verdict.variant}: {verdict.metric} {verdict.verdict}: {verdict.reason}"
         if verdict.verdict == "fail" or (verdict.verdict == "inconclusive" and strict_gates):
-            pytest.fail(told, pytrace=False)
+            pytest.fail(message, pytrace=False)
         if verdict.verdict == "inconclusive":
-            warnings.warn(told, stacklevel=1)
+            warnings.warn(message, stacklevel=1)
     if all(verdict.verdict == "skipped" for verdict in gate):
         pytest.skip(f"{gate[0].metric}: {gate[0].reason}")

@@ -1,4 +1,4 @@
-"""How fast does the variant generate? Measured last, in turns with the other variants."""
+"""How fast does the variant generate? Measured last, interleaved with the other variants."""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-"""The README names every option, variant, suite, command and fixture, and stays short."""
+"""The README names every option, variant, suite, command and fixture, and stays short; files and
+modules that docs and docstrings name exist."""
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,21 @@ from harness.train.variants import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILES = [
+    path.relative_to(ROOT).as_posix()
+    for folder in ("harness", "tests", "suites", "fixtures")
+    for path in (ROOT / folder).rglob("*.py")
+]
+FOREIGN = (
+    *("mlx_lm/lora.py", "mlx_lm/fuse.py", "mlx_lm/tuner/datasets.py", "mlx_lm/tuner/trainer.py"),
+    *("tuner/trainer.py", "lora.py", "models/llama.py", "_distributed_utils/launch.py"),
+    *("lora/data/wikisql.py", "lib/dbengine.py", "evaluate.py", "convert_hf_to_gguf.py"),
+    "suites/test_mine.py",
+)
+"""Files of other projects, and the example of the README."""
+SUFFIXES = ("py", "md", "js", "css", "json", "jsonl", "yaml", "toml", "gz", "j2")
+NOT_MODULES = {"run", "suites", "fixtures", "results", "article", "finetune", "protocols"}
+"""Names of folders or modules that mean a field of results.json or a variant in docs."""
 
 
 def options() -> list[str]:
@@ -62,3 +80,49 @@ def test_every_folder_of_the_harness_is_in_the_file_map() -> None:
     assert len(folders) >= 10
     maps = " ".join(line for line in README.splitlines() if line.startswith("harness/"))
     assert [f for f in folders if f"{f}/ " not in maps] == []
+
+
+def named_texts() -> Iterator[tuple[str, str]]:
+    """(file, text) of every docstring of the harness and every page of the docs."""
+    for path in (ROOT / "harness").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                yield path.relative_to(ROOT).as_posix(), str(node.value.value)
+    for path in [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md")]:
+        yield path.name, path.read_text(encoding="utf-8")
+
+
+def test_every_file_that_docs_and_docstrings_name_exists() -> None:
+    known = [f"/{name}" for name in (*FILES, *FOREIGN)]
+    absent = {
+        (place, name)
+        for place, text in named_texts()
+        for name in re.findall(r"\w[\w/]*\.py\b", text)
+        if not any(path.endswith(f"/{name}") for path in known)
+    }
+    assert absent == set()
+
+
+def test_every_module_that_docs_and_docstrings_name_exists() -> None:
+    """Names such as `runs.store`, `paired.holm` or `schema/rows` in backquotes."""
+    paths = ["/" + name.removesuffix(".py").removesuffix("/__init__") for name in FILES]
+    code = [path for path in paths if path.startswith("/harness/")]
+    first = {"harness", *(name for path in code for name in path.split("/")[2:])} - NOT_MODULES
+    absent = set()
+    for place, text in named_texts():
+        for name in re.findall(r"`((?:\w+[./])+\w+)`", text):
+            *parts, last = re.split("[./]", name)
+            if parts[0] not in first or last in SUFFIXES:
+                continue
+            owners = [path for path in code if path.endswith("/" + "/".join(parts))]
+            found = any(path.endswith("/" + "/".join((*parts, last))) for path in paths)
+            if not found and not any(defines(path, last) for path in owners):
+                absent.add((place, name))
+    assert absent == set()
+
+
+def defines(module: str, name: str) -> bool:
+    """Whether the module, a path without its ending, has a top-level or class name ``name``."""
+    path = ROOT / f"{module[1:]}.py"
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return re.search(rf"^\s*(?:def |class )?{name}\b", text, re.M) is not None

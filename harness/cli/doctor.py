@@ -87,7 +87,7 @@ def examine(cache: Cache) -> Report:
 
 
 def render(report: Report) -> str:
-    """The report as text: one line a check, its advice below it."""
+    """The report as text: one line for each check, with its advice below."""
     marks = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}
     lines = []
     for check in report.checks:

@@ -29,7 +29,7 @@ def compare(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Paired comparison of runs: is b better than a? Seeds of one setting: across the seeds."""
+    """Compare runs in pairs: is b better than a? Seeds of one setting are compared across seeds."""
     value, text = compare_command(run_a, run_b, *more or ())
     answer(json, value, text)
 

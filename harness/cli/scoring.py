@@ -35,7 +35,7 @@ def score(
     format: Annotated[str, typer.Option(help="text, or wikisql for structured queries.")] = "text",
     hardened: Annotated[int, typer.Option(help="Perturbed copies K; 0 is none.")] = 0,
     self_test: Annotated[
-        bool, typer.Option("--self-test", help="Grade known answers and say how it went.")
+        bool, typer.Option("--self-test", help="Grade known answers and print what passed.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Everything that is compared among runs, computed once and handed to whatever shows it.
+"""Everything that is compared among runs, computed once for all that show it.
 
 Input: runs -> output: :class:`Analysis`: which variants are set against each other, their
 differences, why some are not compared, ratios of speeds and memory, differences over seeds, and
@@ -62,7 +62,7 @@ class Analysis:
 
     @cached_property
     def variants(self) -> list[RunVariant]:
-        """Every variant in play, once."""
+        """Every variant of the comparison, once."""
         return sides_of(self.runs)
 
     @property
@@ -147,7 +147,7 @@ def analyse(runs: Sequence[StoredRun]) -> Analysis:
 
 
 def analyse_against_first(runs: Sequence[StoredRun]) -> Analysis:
-    """Each further run set against the first, as `compare` does; seeds within each seed.
+    """Compare each further run with the first, as `compare` does; seeds only within each seed.
 
     Raises:
         UserError: here or when ``pairs`` is read: the variants of two runs cannot be matched, or

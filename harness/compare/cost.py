@@ -143,7 +143,7 @@ def speed_ratios(a: RunVariant, b: RunVariant) -> list[SpeedRatio]:
 def _interleaved(
     a: RunVariant, b: RunVariant, trials_a: Sequence[TrialRow], trials_b: Sequence[TrialRow]
 ) -> bool:
-    # A cached timing shares no block with a fresh one, whatever its numbers say.
+    # A cached timing shares no block with a fresh one, even where their numbers are equal.
     timed = [side.result.throughput for side in (a, b)]
     together = len({each.cached if each else None for each in timed}) == 1
     blocks = [row.block for row in trials_a] == [row.block for row in trials_b]

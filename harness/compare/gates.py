@@ -104,7 +104,7 @@ def _gates(
     new: RunVariant | None = None,
     old: RunVariant | None = None,
 ) -> list[Gate]:
-    """A gate a rule; without values for a variant that one side lacks."""
+    """One gate for each rule, without values for a variant that one side lacks."""
     return [
         Gate(
             METRICS[key],

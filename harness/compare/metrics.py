@@ -84,7 +84,7 @@ class Metric:
 
     @property
     def sign(self) -> float:
-        """Times a difference it is the worsening: 1 where lower is better, else -1."""
+        """The factor that makes a difference a worsening: 1 where lower is better, else -1."""
         return 1.0 if self.better == "lower" else -1.0
 
     def term(self, row: Any) -> tuple[float, float] | None:
@@ -100,7 +100,7 @@ class Metric:
 
     @property
     def exact(self) -> bool:
-        """Whether it is a number without noise, which no test is made of."""
+        """Whether it is a number without noise, on which no test is done."""
         return self.kind in ("memory", "size")
 
     def improves(self, difference: float) -> bool:

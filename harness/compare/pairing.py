@@ -81,9 +81,9 @@ class Pair:
 
 
 def resampling_seed(a: RunVariant, b: RunVariant) -> int:
-    """The seed of every random draw about a pair, whatever asks for it and in whichever order.
+    """The seed of every random draw about a pair, the same for every caller, in either order.
 
-    A run's own, which it recorded; of two runs the smaller.
+    It is the seed that the run recorded; for two runs it is the smaller one.
     """
     return min(a.run.results.run.seed, b.run.results.run.seed)
 

@@ -54,7 +54,7 @@ def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
     """Compare b with a on every metric both have.
 
     Raises:
-        UserError: the runs or their examples differ, or nothing in common that can be paired.
+        UserError: the runs or their examples differ, or have nothing in common that can be paired.
     """
     found = compare_if_paired(a, b)
     if found is None:

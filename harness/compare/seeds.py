@@ -28,7 +28,7 @@ from harness.stats.intervals import Interval
 from harness.stats.paired import ALPHA, holm
 
 MIN_SEEDS = 3
-"""Seeds from which a difference may be said of methods rather than of adapters (DESIGN §5)."""
+"""With fewer seeds a difference is one of adapters, not of methods (DESIGN §5)."""
 
 MONITORING_KEYS = {
     "seed",

@@ -35,7 +35,7 @@ class RunVariant:
     run: StoredRun
     variant: str
     where: str = ""
-    """The run's name where several runs are in play; empty where nothing but the pair is."""
+    """The run's name where several runs are compared; empty where there is only one pair."""
 
     @property
     def result(self) -> VariantResult:
@@ -107,7 +107,7 @@ def unrecorded_fields(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
         name: [run for run in once if get(run.results) is None]
         for name, get in COMPARABLE_FIELDS.items()
     }
-    return {name: lacking for name, lacking in found.items() if 0 < len(lacking) < len(once)}
+    return {name: without for name, without in found.items() if 0 < len(without) < len(once)}
 
 
 def comparable_groups(runs: Sequence[StoredRun]) -> list[list[StoredRun]]:

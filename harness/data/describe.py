@@ -90,13 +90,13 @@ class SplitDescription(BaseModel):
 
     @property
     def degenerate(self) -> int:
-        """Gold results that cannot tell a right answer from a wrong one."""
+        """Gold results that cannot distinguish a right answer from a wrong one."""
         return self.gold_empty + self.gold_null
 
 
 class GoldCounts(BaseModel):
-    """Gold queries of a split: all, those that cannot tell a right answer from a wrong one, and
-    those that do not run."""
+    """Gold queries of a split: all, the degenerate ones (no row, or only NULL), and those that do
+    not run."""
 
     examples: int
     degenerate: int

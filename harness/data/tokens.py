@@ -64,7 +64,7 @@ def tokenize(
             variant's `max_seq_length` and the model's context).
 
     Raises:
-        UserError: a prompt that leaves no room for an answer (all are counted, the first and the
+        UserError: a prompt leaves no token for an answer (all are counted, the first and the
             longest named), or a tokenizer that breaks the prompt boundary or cannot stop.
     """
     chosen = examples.examples if isinstance(examples, Split) else examples

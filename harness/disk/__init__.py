@@ -1,4 +1,4 @@
-"""What stays on disk, whole or absent whatever happens.
+"""What is kept on disk: a file is whole or absent, also after a crash.
 
 - `files.py`: atomic writes, hashes, content keys, refusals
 - `cache.py`: folders of finished work by key

@@ -39,7 +39,7 @@ DOWNLOADS = "downloads"
 """The folder of downloaded files and of what is there of unfinished downloads."""
 
 FINGERPRINTS = "fingerprints"
-"""The folder of notes that spare hashing large files of a user's models again."""
+"""The folder of kept hashes of the large files of a user's models."""
 
 UNFINISHED = {"training": ("finetune",), "evaluating": ("loss", "generate", "fuse")}
 """Folders of unfinished work -> the stages that keep it there."""
@@ -154,7 +154,7 @@ class Cache:
 
         Raises:
             UserError: the cache folder cannot be written.
-            Exception: whatever ``make`` raises; nothing is published then.
+            Exception: what ``make`` raises; nothing is published then.
         """
         found = self.find(kind, key)
         if found is not None:

@@ -1,7 +1,7 @@
 """A file lock between processes that names its holder while another process waits.
 
-The process that takes the lock writes a note beside the lock file; a process that waits shows the
-user what the note says. Not covered: machines that share a network disk, where file locks may not
+The process that takes the lock writes a note beside the lock file; a process that waits shows it
+to the user. Not covered: machines that share a network disk, where file locks may not
 work: give each machine a cache of its own.
 """
 
@@ -89,7 +89,7 @@ def _note() -> str:
 
 
 def _described(holder: Path) -> str:
-    """Who holds the lock, as far as the note says."""
+    """Who holds the lock, by its note."""
     try:
         note = json.loads(holder.read_text(encoding="utf-8"))
         held = duration(max(0.0, time.time() - note["since"]))

@@ -163,7 +163,7 @@ class _RankServer:
             stream.write(block)
 
     def abandon(self) -> None:
-        """End the model process, whatever it does; called while another thread waits for it."""
+        """End the model process even while it computes and another thread waits for it."""
         self._abandoned = True
         worker = self._worker
         if worker is not None:

@@ -41,7 +41,7 @@ class BatchDecoder:
     """The rows still decoding, their caches and the token each was fed last."""
 
     def __init__(self, model: Any, cache: list[Any], last: Sequence[int]) -> None:
-        """Go on from a ``cache`` a layer of all but the ``last`` token of every prompt."""
+        """Continue from one ``cache`` a layer, of all but the ``last`` token of each prompt."""
         self._model = model
         self._cache = cache
         self._inputs = mx.array(list(last))  # (rows,)
@@ -212,7 +212,7 @@ def _cache_of(model: Any, rows: Rows) -> list[Any]:
 
 
 def _empty_cache(model: Any, rows: int) -> list[Any]:
-    """An empty cache a layer for ``rows`` rows, of whatever kinds the architecture uses."""
+    """One empty cache for each layer, of ``rows`` rows and of the architecture's own kinds."""
     from mlx_lm.models.cache import BatchKVCache, make_prompt_cache
 
     single = [make_prompt_cache(model) for _ in range(rows)]

@@ -28,7 +28,7 @@ class MemoryPhase:
         self._ended: PhaseMemory | None = None
 
     def go_on_from(self, earlier: Any) -> None:
-        """Count in what killed processes measured: the JSON of their ``so_far``, None for none."""
+        """Include what killed processes measured: the JSON of their ``so_far``, None for none."""
         self._ended = None if earlier is None else PhaseMemory.model_validate(earlier)
 
     @property

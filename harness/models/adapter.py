@@ -152,7 +152,7 @@ def make_trainable(
 
 
 def replace_modules(model: nn.Module, modules: Sequence[tuple[str, nn.Module]]) -> None:
-    """Put each module in the place of the one of its name."""
+    """Replace the modules of ``model`` with these names by these modules."""
     from mlx.utils import tree_unflatten
 
     if modules:

@@ -196,8 +196,8 @@ def pip_command() -> list[str]:
 def offered() -> bool:
     """Whether pip's package index, asked now, has the pinned version."""
     command = [*pip_command(), "index", "versions", "--timeout=3", "--retries=0", PACKAGE]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    return told.returncode == 0 and VERSION in told.stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode == 0 and VERSION in done.stdout
 
 
 def _run_download(command: list[str], progress: ProgressCallback) -> str | None:
@@ -210,9 +210,9 @@ def _run_download(command: list[str], progress: ProgressCallback) -> str | None:
     try:
         assert process.stdout is not None
         for line in process.stdout:
-            told = re.match(r"Progress (\d+) of (\d+)", line)
-            if told and int(told[2]):
-                progress(label, int(told[1]), int(told[2]))
+            step = re.match(r"Progress (\d+) of (\d+)", line)
+            if step and int(step[2]):
+                progress(label, int(step[1]), int(step[2]))
             elif line.strip() and not line.startswith(("WARNING", "[notice]")):
                 last = line.strip()
         code = process.wait()

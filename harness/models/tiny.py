@@ -113,8 +113,8 @@ def weights(seed: int = 0) -> dict[str, NDArray[np.float32]]:
 def byte_alphabet() -> list[str]:
     """GPT-2's printable stand-in character for each of the 256 bytes, by byte value."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    spare = iter(range(256, 512))
-    return [chr(byte if byte in printable else next(spare)) for byte in range(256)]
+    unused = iter(range(256, 512))
+    return [chr(byte if byte in printable else next(unused)) for byte in range(256)]
 
 
 def byte_level_tokenizer(

@@ -71,7 +71,7 @@ def check_unchanged(source: AdapterSource | None) -> None:
 def variant_from_adapter(variant: Variant, folder: Path) -> Variant:
     """``variant`` with the method, layers and LoRA parameters of a given adapter.
 
-    The adapter's own configuration decides how mlx-lm applies it, whatever the variant file says;
+    The adapter's own configuration decides how mlx-lm applies it, not the variant file;
     counts and the stored configuration follow it.
 
     Raises:

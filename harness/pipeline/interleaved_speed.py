@@ -91,7 +91,7 @@ class _Rounds:
         result = stage.call(call, request)
         self.done += 1
         steps = (SPEED_ROUNDS + 1 + self.together) * len(self.stages)
-        self.progress("speed, variants in turns", self.done, steps)
+        self.progress("speed, variants interleaved", self.done, steps)
         return result
 
 

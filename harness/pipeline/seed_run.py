@@ -196,7 +196,7 @@ class SeedRun:
 
 def protocols(style: PromptStyle, dataset: Dataset) -> Protocols:
     """The names of the definitions that this version of tunebench measures by."""
-    # Texts of the user's own are taken as they are, whatever the style.
+    # The user's own texts are used as they are, with any style.
     text = f"({style.name}@{style.version})" if dataset.has_tables else f"({dataset.form} as given)"
     return Protocols(
         loss=f"{names.LOSS} {text}",

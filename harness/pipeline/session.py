@@ -82,7 +82,7 @@ class Session:
         ``timed`` are the cases whose speed is to be measured.
 
         Raises:
-            UserError: whatever is wrong, in one message.
+            UserError: one of them is wrong; the message names it.
         """
         options = self.options
         names = self._free_names()
@@ -243,7 +243,7 @@ def check_checkpoints(variant: Variant, wanted: Checkpoints) -> None:
 
 
 def check_answers(variant: Variant, dataset: Dataset) -> None:
-    """Refuse to mask prompts where nothing says where they end, as mlx-lm does."""
+    """Refuse to mask prompts where the data does not mark their end, as mlx-lm does."""
     if variant.trains and variant.mask_prompt and not dataset.has_answers:
         raise UserError(
             f"variant {variant.name!r} sets mask_prompt, but dataset {dataset.name!r} holds whole "

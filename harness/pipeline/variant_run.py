@@ -110,7 +110,7 @@ class VariantRun:
             interval = intervals.token_weighted_loss(nll, tokens, tables, self.seed)
             return LossValue.of_sum(math.fsum(nll), sum(tokens), interval)
 
-        completion = None  # plain texts do not say where an answer begins
+        completion = None  # plain texts do not mark where an answer begins
         if self._invocation.dataset.has_answers:
             completion = value(
                 [row.completion_nll for row in rows], [row.completion_tokens for row in rows]

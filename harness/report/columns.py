@@ -1,4 +1,4 @@
-"""The columns of a report: each variant in play, under the label that tables and charts share.
+"""The columns of a report: each variant under the label that tables and charts share.
 
 Input: stored runs -> output: :class:`Column`, one a variant. The published article has columns of
 the same kind (``article``). Not covered: what a table prints of them (``tables``).
@@ -129,7 +129,7 @@ def distinct(runs: Sequence[StoredRun]) -> list[StoredRun]:
 
 
 def columns_of(runs: Sequence[StoredRun]) -> list[Column]:
-    """Every variant in play.
+    """Every variant of the runs, or the one that was picked.
 
     The run's name goes into the label where there are several runs, the sample (`20 of 200, seed
     0`) where limited and full evaluations would otherwise look alike.

@@ -61,9 +61,9 @@ def render_comparison(analysis: Analysis) -> str:
 def unrecorded_note(runs: Sequence[StoredRun]) -> str:
     """Which runs did not record what others did; empty where all recorded the same fields."""
     return " ".join(
-        f"Not recorded by {listed([code(run.id) for run in lacking])}: `{field}`, so the runs are "
+        f"Not recorded by {listed([code(run.id) for run in without])}: `{field}`, so the runs are "
         "compared without it."
-        for field, lacking in unrecorded_fields(runs).items()
+        for field, without in unrecorded_fields(runs).items()
     )
 
 

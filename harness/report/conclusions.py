@@ -4,7 +4,7 @@ Input: :class:`Comparison` and :class:`SeedDifference` records -> output: senten
 the records alone; a report never contains a hand-written claim. One training a variant allows a
 conclusion about these weights, several seeds one about the methods. Over which metrics Holm's
 correction ran stands under every table of p values, so that a family that shrank for want of data
-says so. Not covered: the statistics (``compare``).
+is visible. Not covered: the statistics (``compare``).
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
 
 
 def pairs_family(found: Sequence[PairComparison]) -> str:
-    """Over what Holm ran in each pair; empty without a pair."""
+    """The metrics that Holm's correction covered in each pair; empty without a pair."""
     return _families(
         {
             f"{code(pair.b)} − {code(pair.a)}": ([c.metric for c in pair.primary], pair.missing)
@@ -166,7 +166,7 @@ def pairs_family(found: Sequence[PairComparison]) -> str:
 
 
 def seeds_family(differences: Sequence[SeedDifference]) -> str:
-    """Over what Holm ran across seeds; empty where nothing was compared."""
+    """The metrics that Holm's correction covered across seeds; empty where nothing was compared."""
     if differences and all(d.p is None for d in differences):
         return "no test: fewer than three independent seeds"
     tested = _grouped(
@@ -182,7 +182,7 @@ def seeds_family(differences: Sequence[SeedDifference]) -> str:
 
 
 def checkpoints_family(found: Sequence[BestCheckpoint]) -> str:
-    """Over what Holm ran for last checkpoints beside the best; empty where nothing was tested."""
+    """The metrics that Holm's correction covered for checkpoints; empty where none was tested."""
     return _family((list(dict.fromkeys(one.metric for one in found)), {}))
 
 
@@ -239,8 +239,8 @@ def _family(family: Family, of: str = "") -> str:
     metrics, missing = family
     if not metrics:
         return ""
-    lacking = _grouped((why, METRICS[metric].short) for metric, why in missing.items())
-    absent = [f"no {listed(names, 'or')}: {escape(why)}" for why, names in lacking.items()]
+    by_reason = _grouped((why, METRICS[metric].short) for metric, why in missing.items())
+    absent = [f"no {listed(names, 'or')}: {escape(why)}" for why, names in by_reason.items()]
     short = listed([METRICS[metric].short for metric in metrics])
     tested = (
         f"Holm over {short}{of}" if len(metrics) > 1 else f"{short} alone, so without a correction"

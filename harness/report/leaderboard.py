@@ -126,7 +126,7 @@ def replace_block(readme: str, block: str, start_mark: str = START, end_mark: st
 def _by_setting(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
     """Runs whose numbers can be set beside one another, by heading.
 
-    They share weights, data and definitions, whatever those are called: two data sets of one name
+    They share weights, data and definitions, compared by content: two data sets of one name
     get a heading each, with their digests.
     """
     groups = comparable_groups(runs)

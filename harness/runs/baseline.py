@@ -18,7 +18,7 @@ def bless(run: StoredRun, where: Path) -> Path | None:
     """Make ``run`` the baseline at ``where`` (a folder or its results.json), keeping the old one.
 
     The new baseline is copied beside the old and renamed into its place, rows included, since
-    gates pair on them. Whatever goes wrong, the old baseline is in its place and nothing is left
+    gates pair on them. On any failure the old baseline is in its place and nothing is left
     beside it. Returns the folder that now holds the old baseline, if there was one.
 
     Raises:

@@ -3,7 +3,7 @@
 Input: a run's folder -> output: `checksums.json` in it, with the size, lines and SHA-256 of
 `results.json` and of the row files. A file of the same size with other bytes is refused, and so is
 a row file that lacks lines: both are damage (a cut `results.json` is no JSON). A file that was
-edited by hand is used, and a message says that it changed. Not covered: reports and charts, which
+edited by hand is used, and a message names it. Not covered: reports and charts, which
 can be made again, and runs of versions that wrote no checksums.
 """
 

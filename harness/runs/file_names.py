@@ -1,7 +1,7 @@
 """Names in the store: of runs, of the row files beside `results.json`, of kept fused models.
 
 Input: a run's or a variant's name -> output: the folder or file it is stored under, or one error
-that says which names work. Not covered: what the files hold (``store``).
+that describes the allowed names. Not covered: what the files hold (``store``).
 """
 
 from __future__ import annotations

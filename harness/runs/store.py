@@ -2,7 +2,7 @@
 
 Input: :class:`Results`, rows of losses, predictions, speed trials and checkpoints -> output:
 `<results-dir>/<run-name>/`; and back, as a :class:`StoredRun` whose row files are read when asked
-for. A new folder is filled beside its place (by whoever writes the report, too) and then renamed
+for. A new folder is filled beside its place (with the report, too) and then renamed
 into it, so a run is whole or absent. Not covered: what the fields mean (``schema``) and how they
 read in words (``report``).
 """
@@ -63,7 +63,7 @@ class StoredRun:
 
     @property
     def variants(self) -> list[str]:
-        """The variants in play: the picked one, or all in run order."""
+        """The variants to show: the picked one, or all in run order."""
         return [self.variant] if self.variant else list(self.results.variants)
 
     def losses(self, variant: str) -> Sequence[LossRow] | None:

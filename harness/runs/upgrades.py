@@ -1,7 +1,7 @@
 """`results.json` of older schema versions, brought to the current one.
 
 The JSON of a file -> the same with the fields that its version did not have, filled with what the
-file itself says about them. Each step adds one version, so a file of any age goes through all that
+rest of the file implies. Each step adds one version, so a file of any age goes through all that
 follow. Not covered: versions newer than this tunebench, which ``store`` refuses.
 """
 
@@ -14,7 +14,7 @@ Raw = dict[str, Any]
 
 
 def _from_0(raw: Raw) -> Raw:
-    """Version 0 did not say how fine-tuning was timed, how many examples a loss is over, or why a
+    """Version 0 did not hold how fine-tuning was timed, how many examples a loss is over, or why a
     form was not fused."""
     run = raw["run"]
     measured_at = f"{run['finished']} on {run['device']['chip']}"

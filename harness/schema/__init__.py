@@ -1,4 +1,4 @@
-"""Every record that is stored or sent between processes; nothing of the house is imported.
+"""Every record that is stored or sent between processes; nothing else of the project is imported.
 
 - ``record.py`` - the base class of all
 - ``results.py`` - `results.json` as a whole

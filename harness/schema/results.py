@@ -103,7 +103,7 @@ class Comparison(Record):
     p_holm: float | None = Field(ge=0, le=1, description="p after Holm over the primary family.")
     fixed: list[int] | None = Field(description="Ids that a has wrong and b right.")
     broken: list[int] | None = Field(description="Ids that a has right and b wrong.")
-    verdict: CompareVerdict = Field(description="What may be said about b beside a.")
+    verdict: CompareVerdict = Field(description="The verdict on b compared with a.")
     minimum_detectable: float | None = Field(
         description="Smallest true |delta| found with 80% power at the first Holm step."
     )

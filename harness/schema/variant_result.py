@@ -45,7 +45,7 @@ class Parameters(Record):
 class CurvePoint(Record):
     """One row of the fine-tuning curve."""
 
-    iteration: int = Field(ge=0, description="Micro-batches done; 0 is the untouched base.")
+    iteration: int = Field(ge=0, description="Micro-batches done; 0 is before training.")
     updates: int = Field(ge=0, description="Optimizer updates done.")
     train_loss: float | None = Field(description="Token-weighted mean since the previous row.")
     val_loss: float | None = Field(description="full_text loss of the weights at this point.")

@@ -26,8 +26,8 @@ def minimum_detectable(sums: TableSums, family: int, discordant: int | None = No
     is McNemar's without a true difference, ``sqrt(d / n)`` with the observed share ``d`` of
     ``discordant`` pairs, times the square root of the design effect of the tables (never below
     1); half a step of the count is added for its being whole (Edwards 1948), and no fewer pairs
-    must differ than :func:`fewest_differing`. None when nothing differed: then the data say
-    nothing about the spread.
+    must differ than :func:`fewest_differing`. None when nothing differed: then the
+    spread is unknown.
     """
     n = float(sums.weights.sum())
     error = sums.standard_error

@@ -3,7 +3,7 @@
 Variant + the model's configuration and counts + row lengths + measured GFLOP/s -> seconds and
 bytes. A plain count, good to about a factor of 1.5: each token costs 2 operations a weight forward
 and, in the blocks that gradients pass, 2 backward (6 in all where weights train); a quantized
-weight is unpacked once forward and once back; half of the machine's measured speed on large
+weight is dequantized in either pass; half of the machine's measured speed on large
 products is reached. The constants are fitted to SmolLM2-135M on two CPU cores. Imports no mlx.
 """
 
@@ -20,9 +20,9 @@ from harness.train.curve import validates_at
 from harness.train.variant import Variant
 
 EFFICIENCY = 0.5
-"""Of the GFLOP/s of a large product: the rest goes to softmax, norms, activations, small ones."""
-UNPACKED_PER_S = 0.25e9
-"""Quantized weights unpacked a second by one call on the CPU."""
+"""The share of a large product's GFLOP/s; softmax, norms and activations take the rest."""
+DEQUANTIZED_PER_S = 0.25e9
+"""Quantized weights that one call on the CPU dequantizes a second."""
 _FLOAT = 4
 
 
@@ -71,13 +71,13 @@ def estimate(
     blocks = max(0, counts.total - head)
     backward = blocks * adapted // max(1, layers) + head
     quantized = variant.quantize is not None or bool(model.mlx_quantization)
-    unpacking_s = counts.total / UNPACKED_PER_S if quantized else 0.0
+    dequantizing_s = counts.total / DEQUANTIZED_PER_S if quantized else 0.0
     rate = gflops * 1e9 * EFFICIENCY
 
     batch_tokens = fmean(lengths) * variant.batch_size
-    forward_s = batch_tokens * 2 * counts.total / rate + unpacking_s
+    forward_s = batch_tokens * 2 * counts.total / rate + dequantizing_s
     backward_s = batch_tokens * 2 * (backward + counts.trainable) / rate
-    backward_s += unpacking_s * backward / max(1, counts.total)
+    backward_s += dequantizing_s * backward / max(1, counts.total)
     validations = sum(validates_at(variant, at) for at in range(variant.iters + 1))
     every = -(-valid_rows // variant.batch_size)
     validation_batches = every if variant.val_batches == -1 else variant.val_batches

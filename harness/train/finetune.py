@@ -140,7 +140,7 @@ _UNTRAINED = FinetuneResult(
     notes=[],
     adapter=None,
 )
-"""Of a rank where the first one finds its training finished, and of `base` before validation."""
+"""The record where rank 0 finds its training finished, and of `base` before validation."""
 
 
 def _begun(out: Path, fingerprint: str, finished: bool, share: Shard) -> tuple[StateStore, int]:

@@ -74,7 +74,7 @@ class TrainingLoop:
         self._world = mx.distributed.init()
         self._progress = progress if self._world.rank() == 0 else silent
         self._training = ExitStack()
-        """Holds the phase ``train`` while it lasts."""
+        """The open context of the memory phase ``train``."""
         self._trains = False
         self._started = self._mark = self._saved = time.perf_counter()
         self._earlier_s = self._save_cost_s = 0.0

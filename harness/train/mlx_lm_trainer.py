@@ -86,7 +86,7 @@ def train_with_mlx_lm(
 
 @contextmanager
 def errors_explained(variant: Variant, longest: int) -> Iterator[None]:
-    """Turn MLX's errors about memory and disk into messages that say what to do.
+    """Turn MLX's errors about memory and disk into messages with a remedy.
 
     ``longest`` is the length of the longest row in tokens.
     """

@@ -86,7 +86,7 @@ class LrSchedule(BaseModel):
 
 
 class Variant(BaseModel):
-    """An adapter variant. Field names and meanings are mlx-lm's unless said otherwise."""
+    """An adapter variant. Field names and meanings are mlx-lm's, except where noted."""
 
     model_config = _FROZEN
 
@@ -95,7 +95,7 @@ class Variant(BaseModel):
     description: str = ""
     """One sentence for the report (ours)."""
     fine_tune_type: Literal["base", "lora", "dora", "full"] = "lora"
-    """``base`` (ours) trains nothing: the model as it is, quantized if ``quantize`` says so."""
+    """``base`` (ours) trains nothing: the model as it is, quantized if ``quantize`` is set."""
     quantize: QuantizeSpec | None = None
     """How the base is quantized before anything else (ours); None leaves it as it is."""
     num_layers: PositiveOrAll = 16
@@ -122,7 +122,7 @@ class Variant(BaseModel):
     clear_cache_threshold: ByteSize = ByteSize(0)
     """Bytes, or mlx-lm's notation: ``8GB``, ``512M`` (powers of 1000)."""
     mask_prompt: bool = False
-    """Train on SQL + stop token only; evaluation reports both losses whatever this says."""
+    """Train on SQL + stop token only; evaluation reports both losses in either case."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     test_batches: PositiveOrAll = 500
     """Only for the figure that reconciles with ``mlx_lm.lora --test``."""

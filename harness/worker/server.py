@@ -2,8 +2,8 @@
 
 Everything that libraries print (mlx-lm draws tables) goes to standard error, which the parent
 keeps as a log; messages to the user, and the sentence for the case that memory runs out, go to the
-parent as JSON lines like the results. The process ends as soon as its input closes, whatever it is
-computing: that is how it learns that its parent was killed. Ctrl-C, which a terminal sends to every
+parent as JSON lines like the results. The process ends as soon as its input closes, even while it
+computes: that is how it learns that its parent was killed. Ctrl-C, which a terminal sends to every
 process of the command, is handled by the parent alone.
 """
 

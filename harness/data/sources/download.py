@@ -31,7 +31,7 @@ _SCHEMES = ("https", "http", "file")
 
 @dataclass(frozen=True)
 class Source:
-    """What to download. ``bytes`` is its exact size; ``remedy`` says how to do without this
+    """What to download. ``bytes`` is its exact size; ``remedy`` is how to do without this
     download and ends every error message."""
 
     url: str

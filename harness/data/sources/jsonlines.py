@@ -44,7 +44,7 @@ def read_dataset(
     ``read(role, file)`` gives a split and the SHA-256 of every file that it was read from.
 
     Raises:
-        UserError: a split is missing, or whatever ``read`` raises.
+        UserError: a split is missing; and what ``read`` raises.
     """
     digest = hashlib.sha256()
     splits = []

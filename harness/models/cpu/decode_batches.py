@@ -36,7 +36,7 @@ class DecodeBatches:
 
 
 def fitting_batches(model: nn.Module, batches: int, rows: int, positions: int) -> int:
-    """Batches to decode as one now: ``batches``, or one where memory lacks.
+    """Batches to decode as one now: ``batches``, or one where memory is short.
 
     Args:
         model: an mlx-lm model, adapters merged if they are to be.

@@ -41,7 +41,7 @@ def merged(model: nn.Module, enabled: bool = True) -> Iterator[int]:
     """``model`` with its LoRA and DoRA layers replaced inside of the block, if ``enabled``.
 
     Adapters of layers that have no float32 weight, or are not linear, stay; all of them
-    stay where the copies lack memory.
+    stay where memory is too small for the copies.
 
     Yields:
         The number of layers replaced.

@@ -11,11 +11,11 @@ import psutil
 from harness.backend import mx
 
 FREE_SHARE = 0.5
-"""Of the free memory, what copies made for speed may take."""
+"""The share of the free memory that copies made for speed may take."""
 
 
 def shortest_s(compute: Callable[[], Any], repeats: int = 3) -> float:
-    """Seconds of the shortest of ``repeats`` evaluations: other processes disturbed the longer.
+    """Seconds of the shortest of ``repeats`` evaluations: other processes slowed the longer ones.
 
     One evaluation, not timed, goes before them: it compiles and first writes to the memory.
     """

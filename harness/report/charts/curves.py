@@ -1,7 +1,7 @@
 """Charts as SVG: loss curves and accuracy with intervals; every chart by its file name.
 
 Input: stored runs -> output: file name -> SVG text, the same bytes for the same store. Figures are
-made without pyplot, so that no global state or display is touched. Quality against cost is in
+made without pyplot, so that no global state or display is used. Quality against cost is in
 ``tradeoff``, failure kinds, speeds and checkpoints in ``details``, the common look in
 ``style``.
 """
@@ -110,7 +110,7 @@ def accuracy_figure(columns: Sequence[Column]) -> Figure:
             if found is not None:
                 _draw_rate(axes, found, row + (step - 1) * 0.22, colour, step)
                 drawn += [found[0], *(found[1] or ())]
-    axes.set_xlim(percent_limits(drawn, room=0.1))  # of the numbers behind the bars
+    axes.set_xlim(percent_limits(drawn, margin=0.1))  # of the numbers behind the bars
     axes.set_xlabel("Right answers (%), bars: 95% over tables")
     name_rows(axes, [column.label for _, column in shown])
     handles = [Line2D([], [], **_rate_mark(INK, step)) for step in range(len(RATES))]

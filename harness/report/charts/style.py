@@ -101,7 +101,7 @@ def styles(names: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def legend_below(made: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
-    """A legend under the axes, in as many columns as fit, in room of its own."""
+    """A legend under the axes, in as many columns as fit, in a strip of its own."""
     width, height = made.get_size_inches()
     longest = max((len(label) for label in labels), default=1)
     columns = max(1, min(len(labels), int(width / (0.07 * longest + 0.6))))
@@ -136,12 +136,12 @@ def in_percent(interval: Interval | None) -> Interval | None:
     return None if interval is None else (100 * interval[0], 100 * interval[1])
 
 
-def percent_limits(values: Iterable[float], room: float = 0.04) -> tuple[float, float]:
+def percent_limits(values: Iterable[float], margin: float = 0.04) -> tuple[float, float]:
     """Ends of an axis of percentages: from zero to a little above the largest value drawn.
 
     Args:
         values: every percentage drawn, interval ends included.
-        room: left free above, as a share of the axis; at 100 it is all there is.
+        margin: space left free above the largest value, as a share of it.
     """
     top = min(100.0, max([10.0, *values]))
-    return -0.03 * top, top * (1 + room)
+    return -0.03 * top, top * (1 + margin)

@@ -55,7 +55,7 @@ class Panel:
     measure: Callable[[Column], object]
     """What must agree among the variants of a panel: machine, backend."""
     unlike: str
-    """What is said where it does not."""
+    """What is written where it does not agree."""
 
 
 def tradeoff_figure(columns: Sequence[Column]) -> Figure:

@@ -4,7 +4,7 @@ Input: report columns (and their dataset, where its name resolves to the very da
 output: a JSON-able object. Questions and tables are not in the store; without the dataset the
 explorer has texts, SQL and verdicts only. Above ``FULL_EXAMPLES`` examples texts, tables and rows
 are kept of the disagreements between variants, and of a seeded sample of the others up to that
-number; the page says so.
+number, as the page notes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Saved checkpoints in words: one table over all variants, then what may be said of the last.
+"""Saved checkpoints in words: one table over all variants, then a verdict on the last.
 
 Input: columns and the analysis of their checkpoints (`--checkpoints`) -> output: Markdown; runs
 that stored only the section without rows get the table without intervals and no verdict.

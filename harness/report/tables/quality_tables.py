@@ -40,7 +40,7 @@ AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 def summary(columns: Sequence[Column]) -> str:
     """The one table of the README and the terminal: quality, speed, memory, size, time."""
     rows = []
-    # Plain texts do not say where an answer begins: there the loss is that of the whole text.
+    # Plain texts do not mark where an answer begins: there the loss is that of the whole text.
     losses = [loss for column in columns if (loss := column.result.loss)]
     whole = bool(losses) and not any(loss.completion for loss in losses)
     title = "Full-text loss" if whole else "Completion loss"
@@ -165,7 +165,7 @@ def _groups(
 
 
 def _group_rate(group: GroupRate | None) -> str:
-    """`41.7% (19.3 to 68.0%, 12)`: a rate of few examples says little, so the interval is there."""
+    """`41.7% (19.3 to 68.0%, 12)`: the interval shows how uncertain a rate of few examples is."""
     if group is None:
         return NONE
     if group.ex is None:

@@ -26,7 +26,7 @@ from harness.sql.values import fold
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of a text. When nothing ran, ``rows`` is None and ``failure`` says why."""
+    """The outcome of a text. When nothing ran, ``rows`` is None and ``failure`` is the reason."""
 
     sql: str | None
     rows: tuple[tuple[Any, ...], ...] | None
@@ -79,7 +79,7 @@ def _answer(executor: Executor, reader: Reader, number: int, text: str) -> Outco
 def _respelled(
     rows: tuple[tuple[Any, ...], ...], query: Query, table: Table
 ) -> tuple[tuple[Any, ...], ...]:
-    """The rows with folded texts in the spelling in which the column has them first."""
+    """The rows with each case-folded text in the spelling that its column has first."""
     columns: list[int | None] = []
     for item in query.select:
         if item.column is None and not item.aggregate:

@@ -1,11 +1,11 @@
 """Whether two results are equal, and whether two queries are the same but for spelling.
 
-Rows of typed values (folded text, numbers, None) x 2 -> bool. Results are multisets of rows: order
-does not count, repetition does, and so does the order of the columns; nothing is broadcast. Numbers
+Rows of typed values (case-folded text, numbers, None) x 2 -> bool. Results are multisets of rows:
+order does not count, repetition and the order of columns do; nothing is broadcast. Numbers
 agree within 1e-6 relative or 1e-9 absolute; a number never equals a text (DESIGN of the project,
 "Execution"). Two typed queries + how the columns are stored -> bool: a prediction that is gold in
 another order or spelling need not run. Only queries of WikiSQL's shape are recognised as the same;
-False says nothing about others.
+False means nothing for others.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _NUMERIC_ONLY = frozenset(("sum", "avg", "mean"))
 
 
 def strict(sandbox: Sandbox, items: Sequence[tuple[str, Table, Sequence[str]]]) -> list[bool]:
-    """Whether each ``(text, table, DuckDB's column names)`` stands as it is."""
+    """Whether each ``(text, table, DuckDB's column names)`` needs no repair."""
     verdicts = [False] * len(items)
     likely = [index for index, (text, table, _) in enumerate(items) if _may(text, table)]
     for start in range(0, len(likely), _TEXTS_PER_REQUEST):

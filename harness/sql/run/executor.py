@@ -125,7 +125,7 @@ class Executor:
         Args:
             table: the table's number.
             name: what the rendering calls it.
-            source: where its rows are, as FROM and WHERE say it.
+            source: FROM and WHERE that select its rows.
             used: the columns whose cells the lists of those rows hold, in their order.
         """
         names, storage = self.names(table), self.storage(table)

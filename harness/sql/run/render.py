@@ -35,7 +35,7 @@ def identifier(name: str) -> str:
 
 
 def text_literal(value: str) -> str:
-    """A text literal, folded as the cells are."""
+    """A text literal, case-folded as the cells are."""
     return "'" + fold(value).replace("'", "''") + "'"
 
 
