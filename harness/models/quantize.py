@@ -22,7 +22,7 @@ from harness.disk.cache import Cache
 from harness.disk.files import content_key
 from harness.errors import UserError
 from harness.models.resolve import TEXT_FILES, BaseModel, files_in, inspect
-from harness.progress import ProgressCallback, silent
+from harness.progress import ProgressCallback, print_message, silent
 
 Mode = Literal["affine", "mxfp4", "nvfp4", "mxfp8"]
 
@@ -124,7 +124,7 @@ def _convert(base: BaseModel, spec: QuantizeSpec, folder: Path) -> None:
         if fitting:
             raise UserError(f"{fault}. Allowed: {_list(fitting)}.")
         # No group fits them (a state-space model's narrow projections), so they stay as they are.
-        print(f"tunebench: {fault}, nor in smaller ones: left as they are", file=sys.stderr)
+        print_message(f"tunebench: {fault}, nor in smaller ones: left as they are")
     # mlx-lm prints; standard output may be one JSON object of ours.
     with contextlib.redirect_stdout(sys.stderr):
         model, config = quantize_model(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import http.client
 import re
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -20,7 +19,7 @@ from typing import Any
 
 from harness.disk.files import sha256_file, writing
 from harness.errors import UserError
-from harness.progress import ProgressCallback, silent
+from harness.progress import ProgressCallback, print_message, silent
 
 TIMEOUT_S = 30.0
 """Seconds without a byte after which a connection counts as dropped."""
@@ -58,7 +57,7 @@ def download(source: Source, folder: Path, progress: ProgressCallback = silent) 
             if digest == source.sha256:
                 return target
             aside = _move_aside(target, source, digest)
-            print(f"tunebench: {target} is damaged; moved to {aside}", file=sys.stderr)
+            print_message(f"tunebench: {target} is damaged; moved to {aside}")
     part = folder / f"{source.name}.part"
     resumed = part.is_file() and part.stat().st_size > 0
     _receive(source, part, progress)
