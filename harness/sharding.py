@@ -43,7 +43,7 @@ class Shard:
         return unit % self.size == self.rank
 
     def of_all(self, ours: int, total: int) -> int:
-        """About how many of ``total`` are done by all ranks when ``ours`` are by this one."""
+        """About how many of ``total`` all ranks have done when this one has done ``ours``."""
         return min(total, ours * self.size)
 
     def gather(self, value: Any) -> list[Any]:

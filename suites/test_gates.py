@@ -16,7 +16,7 @@ def test_no_regression(
     record_property: Callable[[str, object], None],
 ) -> None:
     """Fail on a regression or a missing metric; warn where the result is inconclusive."""
-    assert gate, "nothing was measured to hold against the baseline: select the other suites too"
+    assert gate, "nothing was measured to compare with the baseline: select the other suites too"
     for verdict in gate:
         record_property(f"gate.{verdict.metric}", verdict.verdict)
         for name in ("baseline", "value", "threshold"):

@@ -99,13 +99,13 @@ def pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
 
 
 def primary_of(found: Sequence[Pair]) -> list[Pair]:
-    """The pairs of the primary family; of plain texts, whose answers are not marked, full_text."""
+    """The pairs of the primary family; for plain texts, whose answers are not marked, full_text."""
     family = [pair for pair in found if pair.metric.primary]
     return family or [pair for pair in found if pair.metric == FALLBACK]
 
 
 def match(metric: Metric, before: Sequence[Any], after: Sequence[Any]) -> MatchedTerms:
-    """The examples that both sides have the metric of; their rows are in the same order."""
+    """The examples for which both sides have the metric, their rows in the same order."""
     kept = [
         (x.id, x.table_id, term_x, term_y)
         for x, y in zip(before, after, strict=True)

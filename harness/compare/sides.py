@@ -1,7 +1,7 @@
 """The two sides of a comparison: variants of stored runs, their labels, whether they match.
 
-Input: stored runs -> output: :class:`RunVariant`, labelled so that no two of those in play have
-one name; runs that are not comparable are refused by naming the field. Pairing their rows is in
+Input: stored runs -> output: :class:`RunVariant`, labelled so that no two of them have one
+name; runs that are not comparable are refused by naming the field. Pairing their rows is in
 ``pairing``.
 """
 
@@ -53,7 +53,7 @@ class RunVariant:
         return found
 
     def label(self, other: RunVariant) -> str:
-        """The variant's name, with its run in front where several runs are in play."""
+        """The variant's name, with its run in front where several runs are compared."""
         where = self.where or run_names([self.run, other.run])[self.run.folder]
         return f"{where}:{self.variant}" if where else self.variant
 
@@ -69,7 +69,7 @@ def run_names(runs: Sequence[StoredRun]) -> dict[Path, str]:
 
 
 def sides_of(runs: Sequence[StoredRun]) -> list[RunVariant]:
-    """Every variant in play, each once though it was picked twice."""
+    """Every variant of the pairs, once, even where it was picked twice."""
     names = run_names(runs)
     return list(
         {

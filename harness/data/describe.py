@@ -123,7 +123,7 @@ class TextSplit(BaseModel):
     mean_characters: float
     longest_characters: int
     duplicates: int
-    """Rows whose prompt (or whole text) stood before, with an equal answer."""
+    """Rows whose prompt (or whole text) an earlier row has, with an equal answer."""
     conflicts: int
     """The same with another answer."""
 

@@ -28,7 +28,7 @@ def export(
     dataset: Dataset, style: PromptStyle, out_dir: Path, tokenizer: Any = None
 ) -> list[Path]:
     """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` with one `{"text": …}` a line, in file order
-    and over files of these names; only style `chat` needs the ``tokenizer``, for its template.
+    and replace files of these names; only style `chat` needs the ``tokenizer``, for its template.
 
     Raises:
         UserError: `chat` without a tokenizer, data that mlx-lm reads as it is, or a folder that

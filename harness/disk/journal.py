@@ -2,7 +2,7 @@
 
 Rows by position -> lines of a file, each with its checksum; and back, in a later process. A torn or
 damaged line is reported and dropped: its batch is computed again. Lines are appended, so keeping a
-batch costs the same however many there are. Rows under another ``head`` (what decides them beside
+batch costs the same however many there are. Rows under another ``head`` (what decides them besides
 the file's place, e.g. the kernels chosen) are dropped as well.
 """
 

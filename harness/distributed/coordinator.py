@@ -73,7 +73,7 @@ class Coordinator:
 
     @property
     def ends_with_error(self) -> bool:
-        """Whether what goes on now ends with the error of a rank that failed."""
+        """Whether the call in progress ends with the error of a rank that failed."""
         return self.failure is not None or (self._in_request and self.cause() is not None)
 
     def cause(self) -> str | None:

@@ -64,7 +64,7 @@ class BatchDecoder:
         self._inputs = mx.concatenate([self._inputs, other._inputs])
         for layer, more in zip(self._cache, other._cache, strict=True):
             layer.extend(more)
-        other._cache.clear()  # whatever refers to `other` still holds no arrays then
+        other._cache.clear()  # so a reference to `other` keeps no arrays alive
 
 
 def decoders(

@@ -3,8 +3,8 @@
 A trial ignores the stop token and generates a fixed number of tokens, so that every variant does
 the same work. Rate is ``(n - 1) / (t_last - t_first)``: mlx-lm's own figure counts the first
 token but not its time (5% at 20 tokens). Time to first token stands apart and gives the prompt
-rate. Warm-up, turns between variants and medians are the pipeline's; whether the machine was
-busy meanwhile is ``contention.py``'s question.
+rate. Warm-up, interleaving and medians are the pipeline's part. Whether the machine was busy
+meanwhile is found by ``contention.py``.
 """
 
 from __future__ import annotations

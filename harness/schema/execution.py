@@ -1,8 +1,7 @@
 """The `execution` section of a variant, and the list of reasons for which an answer is not graded.
 
 Input and output: pydantic models <-> JSON. Rates are 0..1. This file stands apart from
-`variant_result.py` because `score`, which needs nothing else of the schema, starts the faster for
-it.
+`variant_result.py` because `score`, which needs nothing else of the schema, starts faster so.
 """
 
 from __future__ import annotations

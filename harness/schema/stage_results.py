@@ -39,7 +39,7 @@ class Call(Generic[Request, Result]):
 
 
 class Nothing(Record):
-    """A request without parameters, or a result that is only that the call ended."""
+    """A request without parameters, or a result without content."""
 
 
 class OpenRequest(Record):

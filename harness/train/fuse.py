@@ -3,7 +3,7 @@
 A loaded model with an adapter -> a model folder that ``models/load.py`` reads, fused (quantized
 layers are quantized again) or dequantized, and its size by number format. The loaded model is left
 as it was. Follows ``mlx_lm/fuse.py`` (0.32.2). Whether the fused model still answers alike is
-measured elsewhere: a small adapter can vanish in 4-bit rounding (ml-explore/mlx-lm#1172).
+measured in `worker/fused.py`: 4-bit rounding can erase a small adapter (ml-explore/mlx-lm#1172).
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class StateStore:
         mx.eval(model.parameters(), optimizer.state)
 
     def clear(self) -> None:
-        """Remove every state: the training is complete, or worth nothing."""
+        """Remove every state: the training is complete, or has failed for good."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _newest(self) -> ResumeState | None:

@@ -38,7 +38,7 @@ TIMES = frozenset(
         "id",
     }
 )
-"""Keys of results.json that hold times, or tell one run from another."""
+"""Keys of results.json that hold times, or differ from run to run."""
 
 
 @dataclass(frozen=True)

@@ -184,15 +184,15 @@ def _save(folder: Path, tokenizer: Any, bos: str | None, eos: str, template: str
         "chat_template": template,
         "clean_up_tokenization_spaces": False,
     }
-    told = {
+    choices = {
         "vocab_size": tokenizer.get_vocab_size(),
         "eos_token_id": tokenizer.token_to_id(eos),
     }
     if bos is not None:
         settings["bos_token"] = bos
-        told["bos_token_id"] = tokenizer.token_to_id(bos)
+        choices["bos_token_id"] = tokenizer.token_to_id(bos)
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return told
+    return choices
 
 
 _SHARED = {

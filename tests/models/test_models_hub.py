@@ -51,8 +51,8 @@ def hub(folder: Path) -> type[BaseHTTPRequestHandler]:
                 self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"}, body)
             elif action == "revision":
                 names = [{"rfilename": f.name} for f in self.listed(name)]
-                told = {"id": f"owner/{name}", "modelId": f"owner/{name}", "sha": COMMIT}
-                self.send(200, json.dumps({**told, "siblings": names}).encode(), {}, body)
+                answers = {"id": f"owner/{name}", "modelId": f"owner/{name}", "sha": COMMIT}
+                self.send(200, json.dumps({**answers, "siblings": names}).encode(), {}, body)
             elif action == "tree":
                 tree = [
                     {"type": "file", "oid": "0" * 40, "size": f.stat().st_size, "path": f.name}
@@ -124,14 +124,14 @@ from harness.models.resolve import resolve
 time.sleep = lambda seconds: None  # huggingface_hub waits a second before it tries again
 from huggingface_hub import constants
 constants.DOWNLOAD_CHUNK_SIZE = 1 << 16  # what it keeps of a broken connection: whole ones of 10 MB
-told = {}
+answers = {}
 for name in sys.argv[2:]:
     try:
         found = resolve(name, Cache(Path(sys.argv[1])))
-        told[name] = [found.architecture, found.revision, found.layers]
+        answers[name] = [found.architecture, found.revision, found.layers]
     except UserError as error:
-        told[name] = str(error)
-print(json.dumps(told))
+        answers[name] = str(error)
+print(json.dumps(answers))
 """
 
 
@@ -155,8 +155,8 @@ def resolve(folder: Path, endpoint: str, *names: str, **settings: str) -> dict[s
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+    answers: dict[str, Any] = json.loads(done.stdout)
+    return answers
 
 
 TROUBLE = {
@@ -170,18 +170,18 @@ TROUBLE = {
 
 
 @pytest.fixture(scope="module")
-def told(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def answers(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return resolve(tmp_path_factory.mktemp("hub"), endpoint, "owner/tiny", *TROUBLE)
 
 
-def test_a_hub_model_is_downloaded_and_named_by_its_commit(told: dict[str, Any]) -> None:
-    assert told["owner/tiny"] == ["llama", COMMIT, 16]
+def test_a_hub_model_is_downloaded_and_named_by_its_commit(answers: dict[str, Any]) -> None:
+    assert answers["owner/tiny"] == ["llama", COMMIT, 16]
 
 
 @pytest.mark.parametrize("name", list(TROUBLE))
-def test_hub_trouble_is_one_message_with_a_remedy(told: dict[str, Any], name: str) -> None:
-    assert TROUBLE[name] in told[name]
-    assert "\n" not in told[name]
+def test_hub_trouble_is_one_message_with_a_remedy(answers: dict[str, Any], name: str) -> None:
+    assert TROUBLE[name] in answers[name]
+    assert "\n" not in answers[name]
 
 
 def test_offline_a_model_in_the_cache_is_used_and_another_says_what_to_do(
@@ -205,8 +205,8 @@ def test_a_hub_cache_that_cannot_be_written_is_not_mistaken_for_the_network(
 def test_a_download_that_breaks_is_taken_up_where_it_broke(endpoint: str, tmp_path: Path) -> None:
     size = (tiny_folder(tmp_path) / "model.safetensors").stat().st_size
     assert size > 2 * BREAK_BYTES
-    told = resolve(tmp_path, endpoint, "owner/dropping")
-    assert told["owner/dropping"] == ["llama", COMMIT, 16]
+    answers = resolve(tmp_path, endpoint, "owner/dropping")
+    assert answers["owner/dropping"] == ["llama", COMMIT, 16]
     ranges = [r for name, file, r in asked if (name, file) == ("dropping", "model.safetensors")]
     assert ranges == [None, *(f"bytes={at}-" for at in range(BREAK_BYTES, size, BREAK_BYTES))]
 

@@ -148,10 +148,10 @@ def test_tensors_that_the_configuration_promises_and_the_file_lacks_are_all_name
     weights = mx.load(str(path))
     kept = {name: w for name, w in weights.items() if "q_proj" not in name or "lora_b" in name}
     mx.save_safetensors(str(path), kept)
-    told = _refusal(tiny, folder)
-    assert "(4 mismatches)" in told
+    message = _refusal(tiny, folder)
+    assert "(4 mismatches)" in message
     line = "model.layers.{12,13,14,15}.self_attn.q_proj.lora_a: missing in adapters.safetensors"
-    assert line in told
+    assert line in message
 
 
 def test_a_truncated_adapter_is_named(tiny: BaseModel, adapter: Writer) -> None:
@@ -188,18 +188,18 @@ def test_an_adapter_of_another_base_lists_all_mismatches_at_once(
     mx.save_safetensors(str(path), weights)
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**config, "num_layers": 41}))
-    told = _refusal(tiny, folder)
+    message = _refusal(tiny, folder)
     # Three tensors, the number of layers, and 7 matrices by 2 in each of the 12 blocks before.
-    assert f"does not fit model 'tiny' ({4 + 7 * 2 * 12} mismatches)" in told
-    assert "it adapts 41 layers, the model has 16" in told
-    assert "layers.15.mlp.up_proj.lora_a: 96x4, model 64x4" in told
-    assert "layers.15.mlp.up_proj.lora_b: 4x256, model 4x64" in told
-    assert "layers.40.mlp.up_proj.lora_a: the model has no place for it" in told
+    assert f"does not fit model 'tiny' ({4 + 7 * 2 * 12} mismatches)" in message
+    assert "it adapts 41 layers, the model has 16" in message
+    assert "layers.15.mlp.up_proj.lora_a: 96x4, model 64x4" in message
+    assert "layers.15.mlp.up_proj.lora_b: 4x256, model 4x64" in message
+    assert "layers.40.mlp.up_proj.lora_a: the model has no place for it" in message
     blocks = ",".join(map(str, range(12)))
     missing = f"model.layers.{{{blocks}}}.mlp.up_proj.lora_a: missing in adapters.safetensors"
-    assert missing in told
-    assert len(told.splitlines()) == 1 + 4 + 7 * 2 + 1
-    assert "its adapter_config.json names 'tiny'" in told
+    assert missing in message
+    assert len(message.splitlines()) == 1 + 4 + 7 * 2 + 1
+    assert "its adapter_config.json names 'tiny'" in message
 
 
 def test_every_kind_of_mismatch_is_told_together_before_the_model_is_loaded(
@@ -242,9 +242,9 @@ def test_a_full_adapter_that_lacks_a_tensor_of_its_blocks_is_refused(
     assert load(tiny, folder).base is tiny
     del kept["model.layers.14.mlp.up_proj.weight"]
     mx.save_safetensors(str(folder / "adapters.safetensors"), kept)
-    told = _refusal(tiny, folder)
-    assert "(1 mismatches)" in told
-    assert "model.layers.14.mlp.up_proj.weight: missing in adapters.safetensors" in told
+    message = _refusal(tiny, folder)
+    assert "(1 mismatches)" in message
+    assert "model.layers.14.mlp.up_proj.weight: missing in adapters.safetensors" in message
 
 
 def with_header(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -261,7 +261,7 @@ NORM = "model.norm.weight"
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("dtype", "BF16", "tensor 'model.norm.weight' of BF16 (64,) in 256 bytes, not 128"),
         ("shape", [63], "tensor 'model.norm.weight' of F32 (63,) in 256 bytes, not 252"),
@@ -271,14 +271,14 @@ NORM = "model.norm.weight"
     ],
 )
 def test_a_header_that_lies_is_one_line_with_the_file_and_the_remedy(
-    copy: Path, cache: Cache, field: str, value: Any, told: str
+    copy: Path, cache: Cache, field: str, value: Any, message: str
 ) -> None:
     file = copy / "model.safetensors"
     with_header(file, lambda header: header[NORM].update({field: value}))
     with pytest.raises(UserError) as caught:
         load(resolve(str(copy), cache))
     text = str(caught.value)
-    assert told in text
+    assert message in text
     assert str(file) in text
     assert "ownload or write it again" in text
     assert "\n" not in text
@@ -299,8 +299,8 @@ def test_an_adapter_of_a_type_that_mlx_does_not_know_is_named(
     folder = adapter()
     name = "model.layers.15.mlp.up_proj.lora_a"
     with_header(folder / "adapters.safetensors", lambda h: h[name].update({"dtype": "F99"}))
-    told = _refusal(tiny, folder)
-    assert f"{name}: F99, allowed are F32, F16, BF16" in told
+    message = _refusal(tiny, folder)
+    assert f"{name}: F99, allowed are F32, F16, BF16" in message
 
 
 @pytest.mark.parametrize(

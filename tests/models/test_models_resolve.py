@@ -133,9 +133,9 @@ def test_an_unreachable_hub_says_what_can_be_used_instead(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    told = _refusal("nobody/nothing-of-this-name", cache)
-    assert "not in the local cache and the hub cannot be reached" in told
-    assert told.endswith("Or use smollm2 or tiny.")
+    reason = _refusal("nobody/nothing-of-this-name", cache)
+    assert "not in the local cache and the hub cannot be reached" in reason
+    assert reason.endswith("Or use smollm2 or tiny.")
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ def test_a_tokenizer_of_the_models_own_code_runs_only_when_trusted(
     settings = json.loads((copy / "tokenizer_config.json").read_text())
     settings |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
     (copy / "tokenizer_config.json").write_text(json.dumps(settings))
-    told = _refusal(str(copy), cache)
-    assert "brings a tokenizer of its own code" in told
-    assert "add --trust-remote-code" in told
+    reason = _refusal(str(copy), cache)
+    assert "brings a tokenizer of its own code" in reason
+    assert "add --trust-remote-code" in reason
     assert not trace.exists()
     base = resolve(str(copy), cache, trust_remote_code=True)
     assert load_tokenizer(base).encode("SELECT") == list(b"SELECT")

@@ -21,9 +21,9 @@ def test_growth() -> None:
     rows = []
     for what, title, points in SWEEPS:
         found = [child(what, str(point)) for point in points]
-        seconds = [told["warm"] if what == "scored" else told["seconds"] for told in found]
-        grown = [told.get("parameters", n) for told, n in zip(found, points, strict=True)]
-        for told, n, second, size in zip(found, points, seconds, grown, strict=True):
+        seconds = [timed["warm"] if what == "scored" else timed["seconds"] for timed in found]
+        grown = [timed.get("parameters", n) for timed, n in zip(found, points, strict=True)]
+        for timed, n, second, size in zip(found, points, seconds, grown, strict=True):
             label = f"{n} ({size / 1e6:.0f}M parameters)" if what == "size" else str(n)
             rows.append(
                 (
@@ -31,7 +31,7 @@ def test_growth() -> None:
                     label,
                     f"{second:.2f} s",
                     f"{1e3 * second / n:.3g} ms",
-                    f"{told['bytes'] / 1e9:.2f} GB",
+                    f"{timed['bytes'] / 1e9:.2f} GB",
                 )
             )
         slope = exponent(grown, seconds)

@@ -1,7 +1,7 @@
 """Rows of `make perf` that run a model: training, generation, test loss, memory.
 
-Each side runs in processes of its own (`child.py`), in turns. The stock sides take minutes a step:
-they are run once, and the row says so.
+Each side runs in processes of its own (`child.py`), interleaved. The stock sides take minutes a
+step: they are run once, and the row notes it.
 """
 
 from __future__ import annotations
@@ -148,22 +148,22 @@ def adapter() -> str:
 
 def test_generation() -> None:
     skip_if_there("generation")
-    told = child("generation", adapter(), str(PROMPTS))
+    data = child("generation", adapter(), str(PROMPTS))
     keep(
         faster(
             "generation",
             "generate test SQL, seconds a prompt",
             "a loop over `mlx_lm.generate`, same BLAS",
-            told["ours"],
-            told["loop"],
+            data["ours"],
+            data["loop"],
             (6, 10),
             "s",
-            f"all {told['all']} test prompts of mini, the LoRA adapter as shipped, float32, "
-            f"{told['tokens']:.0f} tokens on average; the loop over {told['of']} of them, evenly "
-            f"spaced, of which {told['same']} answers are equal; ours before and after the loop. "
-            f"Batches of 16, {told['joined']} of them decoded as one (chosen by timing), adapters "
-            f"folded into the weights; one batch at a time takes {told['by_batch']:.3f} s a prompt "
-            f"and gives {told['same_by_batch']} of {told['all']} answers alike",
+            f"all {data['all']} test prompts of mini, the LoRA adapter as shipped, float32, "
+            f"{data['tokens']:.0f} tokens on average; the loop over {data['of']} of them, evenly "
+            f"spaced, of which {data['same']} answers are equal; ours before and after the loop. "
+            f"Batches of 16, {data['joined']} of them decoded as one (chosen by timing), adapters "
+            f"folded into the weights; one batch at a time takes {data['by_batch']:.3f} s a prompt "
+            f"and gives {data['same_by_batch']} of {data['all']} answers alike",
             "a row costs its attention over the cache and its share of the matrix products "
             "however many go together (the table of a decoding step)",
         )
@@ -172,18 +172,18 @@ def test_generation() -> None:
 
 def test_test_loss() -> None:
     skip_if_there("test_loss")
-    told = child("test_loss", adapter(), str(TEST_ROWS))
-    assert told["loss"] == pytest.approx(told["their_loss"], abs=1e-5)
+    data = child("test_loss", adapter(), str(TEST_ROWS))
+    assert data["loss"] == pytest.approx(data["their_loss"], abs=1e-5)
     keep(
         faster(
             "test_loss",
             "test loss and PPL, all three protocols, ms a row",
             "mlx-lm's `evaluate` (`mlx_lm.lora --test`), same BLAS",
-            [1e3 * seconds for seconds in told["ours"]],
-            [1e3 * seconds for seconds in told["mlx_lm"]],
+            [1e3 * seconds for seconds in data["ours"]],
+            [1e3 * seconds for seconds in data["mlx_lm"]],
             (1.2, 1.35),
             "ms",
-            f"{TEST_ROWS} test rows of mini in turns; `mlx_lm_compat` {told['loss']:.6f}, "
-            f"theirs {told['their_loss']:.6f}",
+            f"{TEST_ROWS} test rows of mini in turns; `mlx_lm_compat` {data['loss']:.6f}, "
+            f"theirs {data['their_loss']:.6f}",
         )
     )

@@ -32,19 +32,19 @@ def test_stages_training() -> None:
 
 def test_stages_generation() -> None:
     skip_if_there("stages_generation")
-    told = child("decoding", adapter())
-    total = sum(told["stages"].values())
+    result = child("decoding", adapter())
+    total = sum(result["stages"].values())
     keep_table(
         "stages_generation",
         "Where the time of answering goes",
         ("stage", "time", "share"),
         [
             (name, f"{seconds:.2f} s", f"{100 * seconds / total:.0f}%")
-            for name, seconds in told["stages"].items()
+            for name, seconds in result["stages"].items()
         ],
-        f"{told['prompts']} prompts, {told['tokens']} tokens in {told['steps']} steps of "
-        f"{told['rows'] / told['steps']:.0f} rows on average: "
-        f"{1e3 * told['stages']['decoding'] / told['steps']:.0f} ms a step.",
+        f"{result['prompts']} prompts, {result['tokens']} tokens in {result['steps']} steps of "
+        f"{result['rows'] / result['steps']:.0f} rows on average: "
+        f"{1e3 * result['stages']['decoding'] / result['steps']:.0f} ms a step.",
     )
 
 

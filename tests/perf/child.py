@@ -21,7 +21,7 @@ WARM_UP = 1  # iterations left out: compilation, first touches
 VALIDATED = 24
 
 
-def holdings(variant: str, model: str = "smollm2", **changes: Any) -> Any:
+def model_state(variant: str, model: str = "smollm2", **changes: Any) -> Any:
     """``model`` and the default data with ``variant``, its fields changed."""
     from harness.disk.cache import Cache
     from harness.schema.stage_results import OpenRequest
@@ -42,7 +42,7 @@ def holdings(variant: str, model: str = "smollm2", **changes: Any) -> Any:
 def train(side: str, iterations: str) -> dict[str, Any]:
     """Fine-tune LoRA on the mini corpus; tokens a second and the loss it ends with."""
     count = int(iterations)
-    held = holdings("lora", iters=count, steps_per_eval=count, steps_per_report=count)
+    held = model_state("lora", iters=count, steps_per_eval=count, steps_per_report=count)
     from harness.models.load import load
 
     loaded = load(held.base)
@@ -121,7 +121,7 @@ def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
     """One forward and backward of 4 x 83 tokens, no pad among them: seconds, loss, peak memory."""
     if side == "stock":
         os.environ["TUNEBENCH_BLAS"] = "off"
-    held = holdings(variant)
+    held = model_state(variant)
     from harness.backend import blas, mx, nn
     from harness.models.cpu.cross_entropy import split_for_loss
     from harness.models.load import load

@@ -26,7 +26,7 @@ def main(what: str) -> dict[str, Any]:
     return generation() if what == "generation" else step(accelerated=what == "our-step")
 
 
-def _holdings(variant: str) -> Any:
+def _model_state(variant: str) -> Any:
     from harness.disk.cache import Cache
     from harness.schema.stage_results import OpenRequest
     from harness.train.variants import load_variants
@@ -50,14 +50,14 @@ def step(accelerated: bool) -> dict[str, Any]:
     from harness.models.load import load
     from harness.train.trainable import apply_variant
 
-    holdings = _holdings("qlora")
-    loaded = load(holdings.base)
-    train, _ = holdings.training_rows(loaded)
+    model_state = _model_state("qlora")
+    loaded = load(model_state.base)
+    train, _ = model_state.training_rows(loaded)
     rows = [row.tokens[:TOKENS] for row in train.examples if len(row.tokens) >= TOKENS][:ROWS]
     batch = mx.array(rows)
     if accelerated:
         accelerate(loaded.model, hold=False)
-    apply_variant(loaded.model, holdings.variant)
+    apply_variant(loaded.model, model_state.variant)
     loaded.model.train()
 
     def mean_loss(model: Any, tokens: Any) -> Any:
@@ -81,11 +81,11 @@ def generation() -> dict[str, Any]:
     from harness.backend import blas
     from harness.measure.generate import GenerationProtocol, generate
 
-    holdings = _holdings("lora")  # before mlx_lm: the BLAS must be loaded before MLX
+    model_state = _model_state("lora")  # before mlx_lm: the BLAS must be loaded before MLX
     from mlx_lm import generate as one_by_one
 
-    loaded = holdings.model(None)
-    prompts = holdings.prompts(holdings.examples(range(PROMPTS)), loaded)
+    loaded = model_state.model(None)
+    prompts = model_state.prompts(model_state.examples(range(PROMPTS)), loaded)
     protocol = GenerationProtocol(max_new_tokens=NEW_TOKENS, stop_at_newline=False)
     generate(loaded, prompts[:2], protocol)  # warm-up
     started = time.perf_counter()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from child import holdings
+from child import model_state
 
 
 def adapter(folder: str) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def adapter(folder: str) -> dict[str, Any]:
 
     out = Path(folder)
     if read_result(out)[0] is None:
-        held = holdings("lora")
+        held = model_state("lora")
         from harness.models.load import load
 
         loaded = load(held.base)
@@ -26,8 +26,8 @@ def adapter(folder: str) -> dict[str, Any]:
 
 
 def _both_models(folder: str) -> tuple[Any, Any, Any]:
-    """The holdings, the accelerated model and the same model as mlx-lm loads it."""
-    held = holdings("lora")  # before mlx_lm: the BLAS must be loaded before MLX
+    """The model state, the accelerated model and the same model as mlx-lm loads it."""
+    held = model_state("lora")  # before mlx_lm: the BLAS must be loaded before MLX
     from harness.models.load import load
 
     return held, held.model(folder), load(held.base, Path(folder))
@@ -92,7 +92,7 @@ def generation(folder: str, count: str) -> dict[str, Any]:
 
 
 def test_loss(folder: str, count: str) -> dict[str, Any]:
-    """Seconds a test row of our evaluation and of mlx-lm's, in turns; both losses."""
+    """Seconds a test row of our evaluation and of mlx-lm's, interleaved; both losses."""
     held, fast, stock = _both_models(folder)
     from mlx_lm.tuner.trainer import evaluate as theirs
 

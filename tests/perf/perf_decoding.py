@@ -11,9 +11,9 @@ REPEATS = 9
 
 def decoding_step(rows: str) -> dict[str, float]:
     """Milliseconds of a whole step of ``rows`` prompts without an adapter, and of its parts."""
-    from child import holdings
+    from child import model_state
 
-    count, held = int(rows), holdings("base")
+    count, held = int(rows), model_state("base")
     from harness.backend import mx
     from harness.measure import decode
     from harness.models.cpu.vector_exp import attention

@@ -11,9 +11,9 @@ from typing import Any
 
 def prompts(count: str) -> dict[str, Any]:
     """Answer ``count`` test prompts with `tiny`, 32 new tokens at most."""
-    from child import holdings
+    from child import model_state
 
-    held = holdings("base", model="tiny")
+    held = model_state("base", model="tiny")
     from harness.measure.generate import GenerationProtocol, generate
     from harness.measure.memory import MemoryPhase
 
@@ -31,9 +31,9 @@ def prompts(count: str) -> dict[str, Any]:
 
 def length(tokens: str) -> dict[str, Any]:
     """Test loss of 8 rows of ``tokens`` tokens with the default model."""
-    from child import holdings
+    from child import model_state
 
-    held = holdings("base")
+    held = model_state("base")
     loaded = held.model(None)
     return _losses(loaded.model, 8, int(tokens))
 

@@ -43,9 +43,9 @@ def enlarged(folder: Path, count: int) -> Path:
 
 def _originals() -> tuple[list[Any], list[Any], list[Any]]:
     if _WIKISQL.is_dir():
-        told = _lines(_WIKISQL / "dev.pred.jsonl")
+        lines = _lines(_WIKISQL / "dev.pred.jsonl")
         answers = [
-            {"error": row["error"]} if row["error"] else {"query": row["query"]} for row in told
+            {"error": row["error"]} if row["error"] else {"query": row["query"]} for row in lines
         ]
         return _lines(_WIKISQL / "dev.jsonl"), _lines(_WIKISQL / "dev.tables.jsonl"), answers
     examples = _lines(_MINI / "test.jsonl")

@@ -15,11 +15,11 @@ def training(variant: str) -> dict[str, Any]:
 
     Parts that cannot be run alone are differences: backward is forward and backward less forward.
     """
-    from child import ROWS, TOKENS, holdings
+    from child import ROWS, TOKENS, model_state
 
     from harness.train.trainable import apply_variant, build_optimizer
 
-    held = holdings(variant)
+    held = model_state(variant)
     from harness.backend import mx, nn
     from harness.models.cpu.accelerate import accelerate
     from harness.models.cpu.cross_entropy import token_losses, trained_losses
@@ -74,9 +74,9 @@ def _update(optimizer: Any, model: Any, gradients: Any, mx: Any) -> None:
 
 def decoding(folder: str) -> dict[str, Any]:
     """Seconds of prefill (shared beginnings, rests), decoding and the rest of answering."""
-    from child import holdings
+    from child import model_state
 
-    held = holdings("lora")
+    held = model_state("lora")
     from harness.backend import mx
     from harness.measure import decode, generate
 

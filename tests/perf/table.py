@@ -77,7 +77,7 @@ class Row:
     higher_is_better: bool
     note: str = ""
     reason: str = ""
-    """Why the bar is missed, told where it is."""
+    """Why the bar is missed, where it is."""
 
     @property
     def verdict(self) -> str:

@@ -48,8 +48,8 @@ def test_a_quantized_training_step_is_at_least_8_times_stock_mlx_lm() -> None:
 
 
 def test_generation_is_at_least_4_times_one_prompt_after_another() -> None:
-    told = measured("generation")
-    ratio = told["loop_s"] / told["ours_s"]
+    result = measured("generation")
+    ratio = result["loop_s"] / result["ours_s"]
     print(f"generation: {ratio:.1f} times a loop over mlx_lm.generate")
-    assert told["same"] == told["of"]
+    assert result["same"] == result["of"]
     assert ratio >= 4

@@ -80,7 +80,7 @@ def empty_valid(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reason"),
     [
         (["--model=nowhere/at-all/model"], "nowhere/at-all/model"),
         (["--model=tinny"], "Did you mean 'tiny'?"),
@@ -92,11 +92,11 @@ def empty_valid(folder: Path) -> Path:
     ],
 )
 def test_a_wrong_name_ends_before_anything_is_loaded(
-    tmp_path: Path, arguments: list[str], told: str
+    tmp_path: Path, arguments: list[str], reason: str
 ) -> None:
     done = suites(tmp_path, *arguments)
     assert done.returncode == 4, done.stdout + done.stderr
-    assert told in done.stderr
+    assert reason in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (tmp_path / "runs").exists()
 
@@ -154,8 +154,8 @@ def test_an_adapter_of_another_method_or_with_overrides_is_refused(tmp_path: Pat
 def test_an_adapter_on_a_base_of_other_bits_is_said(tmp_path: Path) -> None:
     adapter = written_adapter(tmp_path, "0", 64, quantize=None)
     assert other_base(load_variants(["lora"])[0], adapter) == ""
-    told = other_base(load_variants(["qlora"])[0], adapter)
-    assert "trained on a base not quantized, variant 'qlora' puts it on one of 4 bits" in told
+    reason = other_base(load_variants(["qlora"])[0], adapter)
+    assert "trained on a base not quantized, variant 'qlora' puts it on one of 4 bits" in reason
 
 
 @pytest.mark.parametrize("odd", [4, "4", [4]])
@@ -186,7 +186,7 @@ def test_two_variants_of_one_file_name_are_refused_at_once(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reason"),
     [
         (["--run-name", "x" * 300], "300 bytes, 200 are allowed"),
         (["--run-name=fused", "--keep-fused"], "kept for fused models"),
@@ -194,11 +194,11 @@ def test_two_variants_of_one_file_name_are_refused_at_once(tmp_path: Path) -> No
     ],
 )
 def test_what_would_lose_the_run_at_its_end_is_refused_at_its_start(
-    tmp_path: Path, arguments: list[str], told: str
+    tmp_path: Path, arguments: list[str], reason: str
 ) -> None:
     done = suites(tmp_path, *arguments)
     assert done.returncode == 4, done.stdout
-    assert told in done.stderr
+    assert reason in done.stderr
     assert "INTERNALERROR" not in done.stdout + done.stderr
 
 

@@ -23,7 +23,7 @@ def collect(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["--variant=qlra"], "Did you mean 'qlora'?"),
         (["--variant=lora,,qlora"], "empty name"),
@@ -43,11 +43,11 @@ def collect(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--checkpoints=10,x"], "'x'"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_status_4(arguments: list[str], told: str) -> None:
+def test_a_mistake_is_one_line_and_exit_status_4(arguments: list[str], expected: str) -> None:
     done = collect(*arguments)
     assert done.returncode == 4, done.stdout + done.stderr
     message = done.stderr.strip()
-    assert told in message
+    assert expected in message
     assert "Traceback" not in message
 
 
@@ -64,9 +64,9 @@ def test_collecting_never_imports_mlx() -> None:
 
 
 def test_without_a_variant_lora_and_qlora_are_compared() -> None:
-    told = collect().stdout
-    assert "test_execution_accuracy[lora]" in told
-    assert "test_execution_accuracy[qlora]" in told
+    expected = collect().stdout
+    assert "test_execution_accuracy[lora]" in expected
+    assert "test_execution_accuracy[qlora]" in expected
 
 
 def test_timings_come_last() -> None:

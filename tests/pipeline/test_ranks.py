@@ -73,10 +73,15 @@ def test_a_hostfile_that_is_none_is_named(tmp_path: Path) -> None:
 
 
 def test_the_variables_of_a_launch_are_told_from_the_users() -> None:
-    told = {"MLX_RANK": "0", "MLX_HOSTFILE": "f", "OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "0"}
+    launch_set = {
+        "MLX_RANK": "0",
+        "MLX_HOSTFILE": "f",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "PMIX_RANK": "0",
+    }
     own = {"PATH": "/bin", "MLX_MAX_OPS_PER_BUFFER": "8"}
-    assert launch_variables({**told, **own}) == told
-    assert without_launch({**told, **own}) == own
+    assert launch_variables({**launch_set, **own}) == launch_set
+    assert without_launch({**launch_set, **own}) == own
 
 
 # --- the connection ---------------------------------------------------------------------------
@@ -210,8 +215,8 @@ def test_a_rank_that_dies_is_to_blame_and_rank_0_stops_waiting(
     played = Played(port)
     coordinator.peers.assemble()
     if how == "process":
-        told: dict[str, Any] = {"kind": "died", "text": "killed by signal 9"}
-        threading.Timer(0.3, played.answer, kwargs=told).start()
+        death: dict[str, Any] = {"kind": "died", "text": "killed by signal 9"}
+        threading.Timer(0.3, played.answer, kwargs=death).start()
     else:
         threading.Timer(0.3, played.connection.close).start()
     started = time.monotonic()

@@ -92,13 +92,13 @@ def one(bench: Bench) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def told(bench: Bench) -> str:
+def stdout(bench: Bench) -> str:
     """What the launch of two ranks printed."""
     return bench.run("two", "--variant=lora", *MEASURED)
 
 
 def test_two_ranks_give_the_numbers_and_the_text_of_one(
-    bench: Bench, one: dict[str, Any], told: str
+    bench: Bench, one: dict[str, Any], stdout: str
 ) -> None:
     alone, shared = one["variants"]["lora"], bench.results("two")["variants"]["lora"]
     curves = zip(alone["finetune"]["curve"], shared["finetune"]["curve"], strict=True)
@@ -122,7 +122,7 @@ def test_two_ranks_give_the_numbers_and_the_text_of_one(
 
 
 def test_the_run_says_how_many_ranks_there_were(
-    bench: Bench, one: dict[str, Any], told: str
+    bench: Bench, one: dict[str, Any], stdout: str
 ) -> None:
     two = bench.results("two")
     assert (one["run"]["distributed"]["size"], two["run"]["distributed"]["size"]) == (1, 2)
@@ -130,15 +130,15 @@ def test_the_run_says_how_many_ranks_there_were(
     assert ranks == [1, 2]
 
 
-def test_only_rank_0_speaks(told: str) -> None:
-    assert told.count("test session starts") == 1
-    assert told.count("fine-tuning will take") == 1
-    assert told.count("2 ranks: this one and rank 1 (") == 1
-    assert told.count("results: ") == 1
-    assert "passed" in told.splitlines()[-1]
+def test_only_rank_0_speaks(stdout: str) -> None:
+    assert stdout.count("test session starts") == 1
+    assert stdout.count("fine-tuning will take") == 1
+    assert stdout.count("2 ranks: this one and rank 1 (") == 1
+    assert stdout.count("results: ") == 1
+    assert "passed" in stdout.splitlines()[-1]
 
 
-def test_the_same_launch_again_finds_all_in_the_cache(bench: Bench, told: str) -> None:
+def test_the_same_launch_again_finds_all_in_the_cache(bench: Bench, stdout: str) -> None:
     again = bench.run("two-again", "--variant=lora", *MEASURED)
     assert "fine-tuning will take" not in again
     assert bench.results("two-again")["variants"]["lora"]["finetune"]["cached"] is True
@@ -190,7 +190,7 @@ def test_a_killed_rank_ends_all_with_its_name(tmp_path: Path, part: str) -> None
 
 
 def test_a_killed_training_goes_on_with_the_same_ranks(
-    tmp_path: Path, bench: Bench, told: str
+    tmp_path: Path, bench: Bench, stdout: str
 ) -> None:
     killed = Bench(tmp_path)
     # The kernels that were chosen by measuring belong to the numbers.
@@ -211,7 +211,7 @@ def test_a_killed_training_goes_on_with_the_same_ranks(
 
 
 def test_a_training_that_was_finished_when_all_was_killed_is_not_trained_again(
-    tmp_path: Path, bench: Bench, told: str
+    tmp_path: Path, bench: Bench, stdout: str
 ) -> None:
     """As after a kill between the last iteration and the copy into the cache: rank 1 has nothing
     left to do, and rank 0 must not wait for it."""

@@ -2,7 +2,7 @@
 
 Input: an mlx-lm adapter folder -> output: folders beside each other, `noise` (Gaussian noise on
 every matrix, a multiple of that matrix's own standard deviation, seeded) and `scale` (LoRA scale
-doubled in the configuration, weights untouched). A quarter of the iterations is a retraining:
+doubled in the configuration, weights unchanged). A quarter of the iterations is a retraining:
 `--set iters=10`. Needs no MLX: safetensors are read as numpy arrays.
 
     python tests/results/damage.py ADAPTER OUT [SIGMA]

@@ -1,4 +1,4 @@
-"""The example of docs/gates.md: a damaged adapter of smollm2 held against the published one.
+"""The example of docs/gates.md: a damaged adapter of smollm2 gated against the published one.
 
     python tests/results/gate_example.py OUT       # writes the runs that the example gates
     python tests/results/gate_example.py --docs    # writes what it prints into docs/gates.md

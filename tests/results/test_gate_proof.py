@@ -36,7 +36,7 @@ def gate(new: MemoryRun, old: MemoryRun) -> dict[str, GateResult]:
     return {result.metric: result for result in judge(new, old, QUALITY)}
 
 
-def told(verdicts: dict[str, GateResult]) -> str:
+def reasons(verdicts: dict[str, GateResult]) -> str:
     return "\n".join(f"{g.metric}: {g.verdict}: {g.reason}" for g in verdicts.values())
 
 
@@ -49,15 +49,15 @@ def test_the_proof_holds_every_case_of_both_variants() -> None:
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_checkpoint_damaged_on_purpose_fails(method: str, damage: str) -> None:
     verdicts = gate(read_case(method, damage), read_case(method, "seed0"))
-    assert failed(list(verdicts.values())), told(verdicts)
-    assert verdicts["completion_loss"].verdict == "fail", told(verdicts)
+    assert failed(list(verdicts.values())), reasons(verdicts)
+    assert verdicts["completion_loss"].verdict == "fail", reasons(verdicts)
 
 
 @pytest.mark.parametrize("method", VARIANTS)
 @pytest.mark.parametrize(("old", "new"), list(itertools.permutations(SEEDS, 2)))
 def test_the_same_variant_of_another_seed_does_not_fail(method: str, old: str, new: str) -> None:
     verdicts = gate(read_case(method, new), read_case(method, old))
-    assert not failed(list(verdicts.values())), told(verdicts)
+    assert not failed(list(verdicts.values())), reasons(verdicts)
 
 
 @pytest.mark.parametrize("method", VARIANTS)
@@ -83,13 +83,13 @@ def test_the_untouched_checkpoint_passes(method: str) -> None:
 
 def test_the_margin_of_a_speed_lies_above_what_trials_differ_by() -> None:
     rule = load_gates()["generation_tokens_per_s"]
-    told = re.search(r"differ by up to (\d+)%", rule.reason)
-    assert told is not None
+    reasons = re.search(r"differ by up to (\d+)%", rule.reason)
+    assert reasons is not None
     run = read_run(ROOT / "results" / "smollm2-mini")
     assert not run.results.run.contended
     for variant in run.variants:
         speeds = [row.generation_tokens_per_s for row in run.trials(variant) or []]
-        assert max(speeds) / min(speeds) - 1 <= int(told[1]) / 100 + 0.005 < rule.relative
+        assert max(speeds) / min(speeds) - 1 <= int(reasons[1]) / 100 + 0.005 < rule.relative
 
 
 def bench(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -116,7 +116,7 @@ def test_retrained_and_damaged_now_it_is_the_same(method: str, tmp_path: Path) -
     adapter = Path(results(tmp_path, "seed0")["variants"][method]["adapter"]["path"]).expanduser()
     gates = tmp_path / "quality.toml"
     shipped = (ROOT / "fixtures" / "gates.toml").read_text("utf-8")
-    # Loss and execution only are measured, so only their gates are held against them.
+    # Loss and execution only are measured, so only their gates are used.
     gates.write_text(shipped.partition("[generation_tokens_per_s]")[0], "utf-8")
     against = [f"--baseline={tmp_path / 'runs' / 'seed0'}", f"--gates={gates}", variant]
     damaged = {
@@ -126,8 +126,8 @@ def test_retrained_and_damaged_now_it_is_the_same(method: str, tmp_path: Path) -
     for name, option in damaged.items():
         done = bench(tmp_path, name, option, *against)
         assert done.returncode == 1, done.stdout + done.stderr
-        told = f"FAILED suites/test_gates.py::test_no_regression[{method}-completion_loss]"
-        assert told in done.stdout
+        reasons = f"FAILED suites/test_gates.py::test_no_regression[{method}-completion_loss]"
+        assert reasons in done.stdout
         assert "beyond the margin and beyond noise" in done.stdout
     done = bench(tmp_path, "quarter", "--seed=0", "--set", "iters=10", *against)
     assert done.returncode == 1, done.stdout + done.stderr

@@ -76,7 +76,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
 
 @pytest.fixture(scope="module")
 def failed(work: Work) -> subprocess.CompletedProcess[str]:
-    """The run held against a baseline that is twice as good."""
+    """The run gated against a baseline that is twice as good."""
     baseline = work.folder / "old" / "results.json"
     return work.pytest(
         "new", f"--baseline={baseline}", f"--junitxml={work.folder / 'junit.xml'}", "-rsf"
@@ -93,8 +93,8 @@ def test_the_gate_of_the_worse_metric_fails_in_words(
     failed: subprocess.CompletedProcess[str],
 ) -> None:
     assert failed.returncode == 1, failed.stdout + failed.stderr
-    told = outcome(failed, "completion_loss")
-    assert "FAILED suites/test_gates.py::test_no_regression[base-completion_loss]" in told
+    output = outcome(failed, "completion_loss")
+    assert "FAILED suites/test_gates.py::test_no_regression[base-completion_loss]" in output
     for words in ("base: completion_loss", "before, ", "now: worse by", "beyond the margin"):
         assert words in failed.stdout
     assert "Traceback" not in failed.stdout

@@ -72,8 +72,8 @@ def test_two_processes_write_to_one_folder_and_a_name_is_taken_once(tmp_path: Pa
         )
         for name in names
     ]
-    told = [writer.communicate(timeout=120)[0].strip() for writer in writers]
-    assert told[2] == "other"
-    assert sorted(line.split(":")[0] for line in told[:2]) == ["refused", "same"]
+    outputs = [writer.communicate(timeout=120)[0].strip() for writer in writers]
+    assert outputs[2] == "other"
+    assert sorted(line.split(":")[0] for line in outputs[:2]) == ["refused", "same"]
     folders = {path.name for path in (tmp_path / "runs").iterdir()}
     assert folders == {"same", "other"}

@@ -150,9 +150,9 @@ def test_a_panel_leaves_out_what_has_no_common_measure() -> None:
     assert left_out(memory, columns_of([quiet, busy])) == {}
     device = quiet.results.run.device.model_dump()
     other = memory_run("other", device=device | {"chip": "Other CPU"})
-    told = left_out(speed, columns_of([quiet, other]))
-    assert set(told.values()) == {"timed on different machines"}
-    assert len(told) == 6
+    reasons = left_out(speed, columns_of([quiet, other]))
+    assert set(reasons.values()) == {"timed on different machines"}
+    assert len(reasons) == 6
     assert left_out(memory, columns_of([quiet, other])) == {}
     metal = memory_run("metal", device=device | {"backend": "metal", "blas": None})
     assert len(left_out(memory, columns_of([quiet, metal]))) == 6

@@ -112,12 +112,12 @@ def test_a_run_without_rows_of_checkpoints_still_has_its_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("p", "told"), [(0.01, "is worse beyond noise"), (0.2, "is not distinguishable from it")]
+    ("p", "verdict"), [(0.01, "is worse beyond noise"), (0.2, "is not distinguishable from it")]
 )
-def test_the_sentence_says_what_may_be_said(p: float, told: str) -> None:
+def test_the_sentence_gives_the_verdict(p: float, verdict: str) -> None:
     one = BestCheckpoint("ex", 20, 40, 3, 0.4, 0.3, -0.1, (-0.2, -0.01), p, p)
     text = checkpoint_sentence("lora", one, 2)
-    assert told in text
+    assert verdict in text
     assert "-10.0 points" in text
     assert "corrected for the choice among 2 others and 2 metrics)" in text
     alone = dataclasses.replace(one, of=2)

@@ -216,7 +216,7 @@ def exact(records: list[Comparison]) -> list[tuple[object, ...]]:
     return [(c.metric, abs(c.delta or 0), c.p, c.p_holm) for c in records]
 
 
-def test_the_same_comparison_has_the_same_p_whoever_asks() -> None:
+def test_the_same_comparison_has_the_same_p_for_every_caller() -> None:
     run = mixed(3)
     lora, qlora = RunVariant(run, "lora"), RunVariant(run, "qlora")
     here = compare_sides(lora, qlora).primary

@@ -337,8 +337,8 @@ def test_a_blessing_that_fails_leaves_the_old_baseline_and_nothing_beside(
         (Path(target) / "half.jsonl").write_text("x")
         if broken == "interrupt":
             raise KeyboardInterrupt
-        told = "[Errno 28] No space left on device"
-        raise shutil.Error([(str(source), str(target), told)])
+        refusal = "[Errno 28] No space left on device"
+        raise shutil.Error([(str(source), str(target), refusal)])
 
     rename = Path.rename
 

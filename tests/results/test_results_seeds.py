@@ -120,7 +120,7 @@ def test_the_family_across_seeds_is_the_one_named() -> None:
     assert seeds_family(seed_differences(runs[:2])).startswith("no test: fewer than three")
 
 
-def test_one_sentence_says_what_may_be_said_of_methods() -> None:
+def test_one_sentence_concludes_on_methods() -> None:
     runs = [run_of(0, 0.60, 0.50), run_of(1, 0.62, 0.56), run_of(2, 0.64, 0.56)]
     both = [d for d in seed_differences(runs) if "base" not in (d.a, d.b)]
     assert seed_claim([d for d in both if d.metric == "ex"], 3) == (

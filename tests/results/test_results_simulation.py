@@ -174,8 +174,8 @@ def test_the_stated_smallest_difference_is_found_in_about_80_percent(
     share = sum(family[name].verdict == verdict for family in families) / WORLDS
     assert share >= 0.80 - 2 * standard_error(0.80)
     assert share <= highest + 2 * standard_error(highest)
-    [told] = POWERS
-    documented = int(told[place]) / 100
+    [powers] = POWERS
+    documented = int(powers[place]) / 100
     assert abs(share - documented) <= 2 * standard_error(documented)
 
 

@@ -140,11 +140,11 @@ def test_a_row_that_is_no_utf8_is_named_by_line(stored: StoredRun, tmp_path: Pat
     (tmp_path / "predictions.lora.jsonl").write_bytes(b"\n".join(lines))
     with pytest.raises(UserError) as caught:
         StoredRun(tmp_path, stored.results).predictions("lora")
-    told = str(caught.value)
-    assert f"{tmp_path / 'predictions.lora.jsonl'}:4 is damaged: byte " in told
-    assert "is no UTF-8" in told
-    assert "make the run again" in told
-    assert "\n" not in told
+    reason = str(caught.value)
+    assert f"{tmp_path / 'predictions.lora.jsonl'}:4 is damaged: byte " in reason
+    assert "is no UTF-8" in reason
+    assert "make the run again" in reason
+    assert "\n" not in reason
 
 
 def test_a_row_file_that_cannot_be_read_is_the_one_named(stored: StoredRun, tmp_path: Path) -> None:

@@ -57,14 +57,14 @@ def whole_texts(name: str = "texts") -> MemoryRun:
 
 def test_what_whole_texts_cannot_have_is_told_in_report_and_terminal() -> None:
     run = whole_texts()
-    told = not_measurable(run)
-    assert "execution accuracy (the data has no tables" in told
-    assert "completion loss (whole texts do not say where an answer begins)" in told
-    assert "take each row as independent" in told
+    reason = not_measurable(run)
+    assert "execution accuracy (the data has no tables" in reason
+    assert "completion loss (whole texts do not say where an answer begins)" in reason
+    assert "take each row as independent" in reason
     report = report_of(run)
-    assert f"> {told}" in report
+    assert f"> {reason}" in report
     assert "Full-text loss" in report
-    assert told in terminal_summary(analyse([run]))
+    assert reason in terminal_summary(analyse([run]))
     assert not_measurable(memory_run()) == ""
 
 
@@ -102,10 +102,10 @@ def test_cut_rows_and_conflicting_gold_stand_above_the_numbers() -> None:
         raw["variants"]["lora"]["finetune"]["truncated"] = 5
         raw["variants"]["lora"]["loss"]["truncated"] = 1
 
-    told = "\n".join(warnings(changed(memory_run(), change)))
-    assert "> Conflicting gold: 2 questions were asked before" in told
-    assert "> Truncated: `lora` was trained on 5 rows cut short." in told
-    assert "> Truncated: the loss of `lora` is over 1 rows cut short." in told
+    reason = "\n".join(warnings(changed(memory_run(), change)))
+    assert "> Conflicting gold: 2 questions were asked before" in reason
+    assert "> Truncated: `lora` was trained on 5 rows cut short." in reason
+    assert "> Truncated: the loss of `lora` is over 1 rows cut short." in reason
     assert "Truncated" not in "\n".join(warnings(memory_run()))
 
 

@@ -39,8 +39,8 @@ def enlarged(folder: Path, n: int) -> Path:
             example = {**examples[at], "table_id": f"{examples[at]['table_id']}-{copy}"}
             gold.write(json.dumps(example) + "\n")
             error, query = answers[at]["error"], answers[at]["query"]
-            told = {"error": error} if error else {"query": query}
-            stream.write(json.dumps({"id": number, **told}) + "\n")
+            answer = {"error": error} if error else {"query": query}
+            stream.write(json.dumps({"id": number, **answer}) + "\n")
     return folder
 
 

@@ -37,7 +37,7 @@ def test_an_empty_error_is_none_and_a_null_query_is_an_answer(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("{", ":2: not JSON"),
         ("[]", ":2: expected an object"),
@@ -51,11 +51,11 @@ def test_an_empty_error_is_none_and_a_null_query_is_an_answer(tmp_path: Path) ->
         ({"id": 0, "text": "y"}, "1 of 2 ids are missing: 1"),
     ],
 )
-def test_every_problem_names_its_line(tmp_path: Path, line: object, told: str) -> None:
+def test_every_problem_names_its_line(tmp_path: Path, line: object, message: str) -> None:
     file = predictions(tmp_path, {"id": 0, "text": "x"}, line)
     with pytest.raises(UserError, match=None) as raised:
         read_predictions(file, "text", [0, 1])
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

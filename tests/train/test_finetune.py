@@ -223,10 +223,10 @@ def test_a_finished_training_is_not_repeated(
 def test_progress_is_told_after_every_iteration(
     loader: Loader, rows: Rows, valid: Rows, out: Path
 ) -> None:
-    told: list[tuple[str, float, float]] = []
+    calls: list[tuple[str, float, float]] = []
     variant = make_variant("article/lora", iters=3)
-    finetune(loader(variant), variant, rows, valid, out, lambda *update: told.append(update))
-    assert [(done, of) for label, done, of in told if label.startswith("fine-tune")] == [
+    finetune(loader(variant), variant, rows, valid, out, lambda *update: calls.append(update))
+    assert [(done, of) for label, done, of in calls if label.startswith("fine-tune")] == [
         (1, 3),
         (2, 3),
         (3, 3),

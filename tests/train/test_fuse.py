@@ -1,4 +1,4 @@
-"""Fused models: equal to base + adapter, sizes by number format, the loaded model untouched."""
+"""Fused models: equal to base + adapter, sizes by number format, the loaded model unchanged."""
 
 from __future__ import annotations
 

@@ -96,24 +96,24 @@ def test_overrides_are_typed_by_yaml() -> None:
 
 
 def test_unknown_variant_names_the_nearest_first() -> None:
-    told = message("qlroa")
-    assert "unknown variant 'qlroa'" in told
-    assert told.index("'qlora'") < told.index("Allowed")
+    error = message("qlroa")
+    assert "unknown variant 'qlroa'" in error
+    assert error.index("'qlora'") < error.index("Allowed")
 
 
 def test_unknown_keys_name_the_nearest_first(tmp_path: Path) -> None:
-    told = message(written(tmp_path, "lerning_rate: 1\nlora_parameters: {rnk: 3}\n"))
-    assert "'lerning_rate'. Did you mean 'learning_rate'?" in told
-    assert "'rnk'. Did you mean 'rank'?" in told
+    error = message(written(tmp_path, "lerning_rate: 1\nlora_parameters: {rnk: 3}\n"))
+    assert "'lerning_rate'. Did you mean 'learning_rate'?" in error
+    assert "'rnk'. Did you mean 'rank'?" in error
     assert "'lora_parameters.rank'?" in message("lora", lora_parameters__rnk="3")
 
 
 def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
-    told = message(
+    error = message(
         written(tmp_path, "iters: 0\nbatch_size: x\nlearning_rate: -1\noptimizer: adm\n")
     )
     for key in ("iters=0", "batch_size='x'", "learning_rate=-1", "optimizer='adm'"):
-        assert key in told
+        assert key in error
 
 
 def test_alpha_is_refused_with_what_to_write() -> None:
@@ -121,8 +121,8 @@ def test_alpha_is_refused_with_what_to_write() -> None:
 
 
 def test_alpha_in_a_file_is_told_to_be_scale(tmp_path: Path) -> None:
-    told = message(written(tmp_path, "lora_parameters: {rank: 8, alpha: 16}\n"))
-    assert "write scale" in told
+    error = message(written(tmp_path, "lora_parameters: {rank: 8, alpha: 16}\n"))
+    assert "write scale" in error
 
 
 def test_quantized_full_is_refused() -> None:
@@ -143,9 +143,9 @@ def test_ignored_keys_are_named_once(tmp_path: Path, capsys: pytest.CaptureFixtu
     a = written(tmp_path, "model: x\ntrain: true\n", "a.yaml")
     b = written(tmp_path, "model: y\n", "b.yaml")
     load_variants([str(a), str(b)])
-    told = capsys.readouterr().err
-    assert told.count("model") == 1
-    assert "train (a.yaml)" in told
+    error = capsys.readouterr().err
+    assert error.count("model") == 1
+    assert "train (a.yaml)" in error
 
 
 def test_ignored_keys_cannot_be_set_and_say_what_to_use() -> None:
@@ -162,7 +162,7 @@ def test_colliding_stems_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "error"),
     [
         ("- a\n- b\n", "mapping"),
         ("a: [1\n", "not YAML"),
@@ -171,8 +171,8 @@ def test_colliding_stems_are_refused(tmp_path: Path) -> None:
         ("name: x\n", "set by tunebench"),
     ],
 )
-def test_damaged_files_are_refused(tmp_path: Path, text: str, told: str) -> None:
-    assert told in message(written(tmp_path, text))
+def test_damaged_files_are_refused(tmp_path: Path, text: str, error: str) -> None:
+    assert error in message(written(tmp_path, text))
 
 
 def test_a_missing_file_lists_the_shipped_ones(tmp_path: Path) -> None:

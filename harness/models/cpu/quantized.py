@@ -164,7 +164,7 @@ def product(form: Format, dequantizer: str) -> Callable[..., mx.array]:
 
 
 def choose_product(layer: Any, count: int) -> ProductChoice:
-    """Time the ways to multiply with the weight of ``layer``, one of ``count`` alike."""
+    """Time the ways to multiply with the weight of ``layer``, which stands for ``count`` alike."""
     rows, columns, form = layer_key(layer)
     packed: Any = packed_arrays(layer)
     one = mx.random.normal((1, columns), key=mx.random.key(0))

@@ -34,7 +34,7 @@ Executed = tuple[str | None, list[list[Any]] | None]
 """The SQL that was run, and its rows; None where it failed."""
 
 GOLD = -1
-"""Stands for the gold query where answers go by the place of their column."""
+"""Stands for the gold query where answers are keyed by the place of their column."""
 
 OTHER_DATA = "These runs answered different data, so no examples stand side by side."
 

@@ -69,7 +69,7 @@ def checkpoint_sentence(label: str, one: BestCheckpoint, family: int) -> str:
     Args:
         label: the variant, as the report calls it.
         one: the last checkpoint beside the best by one metric.
-        family: by how many metrics that was asked.
+        family: the number of metrics that Holm's correction covers.
     """
     metric = METRICS[one.metric]
     if one.best == one.last:

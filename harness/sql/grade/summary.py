@@ -1,8 +1,8 @@
 """Scores of a split -> the `execution` record, and the figures that only `score` prints.
 
-Rates are 0..1; they are None where nothing was graded. ``ex`` and its kin leave out examples with a
-degenerate gold. The Wilson interval takes examples as independent; the interval over tables is
-made where it is stored (pipeline/grading.py), because `score` does without numpy.
+Rates are 0..1; they are None where nothing was graded. ``ex`` and rates like it leave out
+examples with a degenerate gold. The Wilson interval takes examples as independent; the interval
+over tables is made where it is stored (pipeline/grading.py), because `score` does without numpy.
 """
 
 from __future__ import annotations
