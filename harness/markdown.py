@@ -43,7 +43,7 @@ def paragraphs(*parts: str) -> str:
 
 
 def bullets(lines: Iterable[str]) -> str:
-    """A list, one item a line."""
+    """A list, one item per line."""
     return "\n".join(f"- {line}" for line in lines)
 
 

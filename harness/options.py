@@ -191,7 +191,7 @@ class Options:
 
     @property
     def many_seeds(self) -> bool:
-        """Whether --seeds was given, which makes one run a seed."""
+        """Whether --seeds was given, which makes one run per seed."""
         return self.several_seeds is not None
 
     @property
@@ -241,8 +241,8 @@ def _contradictions(options: Options) -> dict[str, bool]:
         "--seed and --seeds contradict one another: give one of them": (
             many and options.seed is not None
         ),
-        "--adapter-path evaluates one adapter, so it needs exactly one --variant that says how it "
-        f"was made; got {', '.join(options.variants)}. Try: --variant=lora": (
+        "--adapter-path evaluates one adapter, so it needs exactly one --variant, the one "
+        f"that it was made as; got {', '.join(options.variants)}. Try: --variant=lora": (
             adapter and len(options.variants) != 1
         ),
         "--adapter-path with --variant=base: base has no adapter. Name the variant that the "

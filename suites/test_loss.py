@@ -24,7 +24,7 @@ def test_loss_on_the_completion(
 ) -> None:
     """`completion`: SQL and stop token only, so over fewer tokens."""
     if evaluation.completion is None:
-        pytest.skip("the data holds whole texts, which do not say where an answer begins")
+        pytest.skip("the data holds whole texts, which do not mark where an answer begins")
     record_property("completion_loss", evaluation.completion.loss)
     assert math.isfinite(evaluation.completion.loss)
     assert 0 < evaluation.completion.tokens < evaluation.full_text.tokens

@@ -105,7 +105,7 @@ def report_command(
         UserError: a run is missing or damaged, or ``html`` without ``out``.
     """
     if html and out is None:
-        raise UserError("--html writes a page: say where with --out DIR.")
+        raise UserError("--html writes a page: name its folder with --out DIR.")
     from harness.compare.analysis import analyse
     from harness.report.article import load_article
     from harness.report.report import render_report

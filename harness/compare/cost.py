@@ -2,8 +2,8 @@
 
 Input: `trials.<variant>.jsonl` of two variants -> output: median rates and the ratio b/a with its
 interval. Trials of the same blocks (A B A B) are paired. A single trial, a busy machine or another
-machine gives no ratio, and the record holds the reason instead. Memory is one peak a phase and not
-repeated, so its ratio has no interval.
+machine gives no ratio, and the record holds the reason instead. Memory is one peak per phase,
+not repeated, so its ratio has no interval.
 """
 
 from __future__ import annotations

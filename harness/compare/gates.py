@@ -210,7 +210,7 @@ def _paired_evidence(rule: GateRule, pair: Pair) -> Evidence:
 def _timing_evidence(
     gate: Gate, value: float, baseline: float, sides: tuple[RunVariant, RunVariant]
 ) -> Evidence | None:
-    """Welch's t on the logarithms of the trials; no interval below two trials a side."""
+    """Welch's t on the logarithms of the trials; no interval below two trials per side."""
     after, before = (
         [float(getattr(row, gate.metric.key)) for row in side.run.trials(side.variant) or []]
         for side in sides

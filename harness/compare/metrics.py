@@ -19,7 +19,7 @@ from harness.schema.variant_result import VariantResult
 Kind = Literal["loss", "rate", "timing", "memory", "size"]
 
 NO_TABLES = "the data has no tables to run queries on"
-NO_ANSWERS = "the data does not say where an answer begins"
+NO_ANSWERS = "the data does not mark where an answer begins"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Pairing two variants' stored rows, example by example.
 
-Input: two variants of comparable runs -> output: one :class:`Pair` a metric, its differences b - a
+Input: two variants of comparable runs -> output: one :class:`Pair` per metric: differences b - a
 summed by table, with their interval and p; variants that answered other examples are refused.
 Whether runs are comparable is in ``sides``, what follows from a pair in ``quality`` and ``gates``.
 """

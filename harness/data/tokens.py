@@ -238,7 +238,7 @@ def _prompt_too_long(rows: list[TokenizedExample], max_length: int) -> UserError
     first = rows[0]
     longest = max(row.prompt_length for row in rows)
     return UserError(
-        f"{len(rows)} prompts leave no room for an answer within {max_length} tokens: the first "
+        f"{len(rows)} prompts leave no token for an answer within {max_length} tokens: the first "
         f"is example {first.id} (table {first.table_id}, {first.prompt_length} tokens), the "
         f"longest has {longest}. Raise max_seq_length to at least {longest + 64} "
         "(--set max_seq_length=N) or use a model with a longer context."

@@ -125,7 +125,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write one JSON object a line, atomically."""
+    """Write one JSON object per line, atomically."""
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     lines = (encode(row) for row in rows)
     write_text(path, "".join(line + "\n" for line in lines))

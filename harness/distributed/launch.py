@@ -45,7 +45,7 @@ def from_environment(environment: Mapping[str, str]) -> Ranks | None:
     """The ranks of a launch; None for a plain run, also where only one rank was launched.
 
     Raises:
-        UserError: the variables contradict themselves, or do not say where rank 0 is.
+        UserError: the variables contradict themselves, or do not name rank 0's host.
     """
     found = _of_mlx(environment) or _of_mpi(environment)
     if found is None or found.size < 2:
@@ -109,7 +109,7 @@ def _nodes(file: str) -> list[list[str]]:
     except (ValueError, TypeError) as error:
         raise UserError(
             f"MLX_HOSTFILE {file} is not a list of addresses by rank ({error}). Launch with "
-            "mlx.launch, or write it as MLX's documentation of the ring says."
+            "mlx.launch, or write it as in MLX's documentation of the ring."
         ) from error
 
 

@@ -1,6 +1,6 @@
 """The other ranks' main processes, as rank 0 sees them: who they are and what they answer.
 
-Ranks -> one :class:`Peer` a rank, each with a thread that receives its answers and notices when it
+Ranks -> one :class:`Peer` each, with a thread that receives its answers and notices when it
 is gone. What is requested of them is ``coordinator``.
 """
 

@@ -1,4 +1,4 @@
-"""Greedy decoding of several prompts at once: token rows -> one token a row a step.
+"""Greedy decoding of several prompts at once: token rows -> one token per row and step.
 
 Runs on mlx-lm's models and batch caches, as ``mlx_lm.generate.BatchGenerator`` does, but computes
 beginnings that prompts share once (``batch_plan.py``), takes no log-probabilities, and drops a row
@@ -41,7 +41,7 @@ class BatchDecoder:
     """The rows still decoding, their caches and the token each was fed last."""
 
     def __init__(self, model: Any, cache: list[Any], last: Sequence[int]) -> None:
-        """Continue from one ``cache`` a layer, of all but the ``last`` token of each prompt."""
+        """Continue from one ``cache`` per layer, of all but the ``last`` token of each prompt."""
         self._model = model
         self._cache = cache
         self._inputs = mx.array(list(last))  # (rows,)

@@ -113,7 +113,7 @@ _LEAVING = 4
 def decode_continuously(
     ready: Iterator[ReadyBatch], batch_size: int, batches: int, take: Callable[[int, int], bool]
 ) -> None:
-    """Decode every row of every batch, one token a row a step (continuous batching).
+    """Decode every row of every batch, one token per row and step (continuous batching).
 
     With ``batches`` 1 a row leaves the moment it is done. Where several batches are decoded as
     one, the next batch joins as soon as its rows fit, and rows leave some at a time.

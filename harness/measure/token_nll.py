@@ -1,4 +1,4 @@
-"""Negative log-likelihood of given targets: token rows -> two values a target, in nats.
+"""Negative log-likelihood of given targets: token rows -> two values per target, in nats.
 
 ``nll`` takes the log-sum-exp in float32 without the drift of a long sum; ``mlx_lm_nll`` is the
 value that mlx-lm's loss computes on this backend, which ``mlx_lm_compat`` must reproduce to 1e-5.

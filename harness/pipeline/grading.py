@@ -43,7 +43,7 @@ class Grader:
     cache: Cache
 
     def grade(self, answers: Answers, examples: Sequence[Example]) -> list[PredictionRow]:
-        """One graded row an example, in the examples' order."""
+        """One graded row per example, in the examples' order."""
         texts = [answer.text for answer in answers.rows]
         scores = self._graded(texts, examples, HARDENED_COPIES)
         return [
@@ -144,7 +144,7 @@ def fuse_section(fused: Fused, grade: Callable[[Sequence[str]], float | None]) -
 def checkpoint_rows(
     iteration: int, losses: Sequence[LossRow], graded: Sequence[PredictionRow] | None
 ) -> list[CheckpointRow]:
-    """One row an example; ``graded`` is None for data without tables, which hold no questions."""
+    """One row per example; ``graded`` is None for data without tables, which hold no questions."""
     of_answer = ("text", "ex", "ex_hardened", "failure")
     answers = {row.id: row.model_dump(include=set(of_answer)) for row in graded or ()}
     none = dict.fromkeys(of_answer)

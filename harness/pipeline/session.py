@@ -247,7 +247,7 @@ def check_answers(variant: Variant, dataset: Dataset) -> None:
     if variant.trains and variant.mask_prompt and not dataset.has_answers:
         raise UserError(
             f"variant {variant.name!r} sets mask_prompt, but dataset {dataset.name!r} holds whole "
-            "texts, which do not say where an answer begins. Use --set mask_prompt=false, or "
+            "texts, which do not mark where an answer begins. Use --set mask_prompt=false, or "
             "data with prompt and completion, or with messages."
         )
 

@@ -1,6 +1,6 @@
 """Comparisons in Markdown: `compare`, the report's section on pairs, the page over seeds.
 
-Input: an :class:`Analysis` -> output: tables, one sentence over all, sentences a metric, the
+Input: an :class:`Analysis` -> output: tables, one sentence over all, one per metric, the
 examples that changed. The statistics are in ``compare``, the sentences in ``conclusions``.
 """
 

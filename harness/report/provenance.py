@@ -1,6 +1,6 @@
 """The line under every table: protocol, sample, interval, machine, versions, commit, command.
 
-Input: the runs behind a table and its topic -> output: one small-print paragraph a run.
+Input: the runs behind a table and its topic -> output: one small-print paragraph per run.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ VERSIONS = ("tunebench", "mlx", "mlx-lm", "duckdb")
 
 
 def provenance(runs: Sequence[StoredRun], topic: str, note: str = "") -> str:
-    """Where the numbers of a table come from: one line a run, one for runs that share it.
+    """Where the numbers of a table come from: one line per run, one for runs that share it.
 
     Args:
         runs: the runs behind the table.

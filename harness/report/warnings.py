@@ -11,7 +11,7 @@ from harness.runs.store import StoredRun
 
 MISSING = {
     "text": "execution accuracy (the data has no tables to run queries on) and completion loss "
-    "(whole texts do not say where an answer begins)",
+    "(whole texts do not mark where an answer begins)",
     "completions": "execution accuracy (the data has no tables to run queries on)",
     "chat": "execution accuracy (the data has no tables to run queries on)",
 }

@@ -15,7 +15,7 @@ RESULTS_FILE = "results.json"
 REPORT_FILE = "report.md"
 PAGE_FILE = "index.html"
 FUSED_FOLDER = "fused"
-"""Beside the runs: the models that `--keep-fused` left, a folder a run."""
+"""The folder beside the runs with the models that `--keep-fused` left, one folder per run."""
 
 NAME_BYTES = 200
 """File systems allow 255: temporary names and `-seedN` are made from a run's name."""

@@ -1,4 +1,4 @@
-"""Rows of the files beside `results.json`: one example, or one speed trial, a line.
+"""Rows of the files beside `results.json`: each line is one example or one speed trial.
 
 Input and output: pydantic models <-> JSONL. `losses.<variant>.jsonl` and
 `predictions.<variant>.jsonl` are what stored runs are compared on, example by example;

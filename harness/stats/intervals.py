@@ -29,7 +29,7 @@ _CELLS_PER_CHUNK = 4_000_000
 
 @dataclass(frozen=True)
 class TableSums:
-    """Sums by table: a mean over examples (or tokens) is ``numerators.sum() / weights.sum()``."""
+    """Sums ``(tables,)``: a mean of examples or tokens is ``numerators.sum() / weights.sum()``."""
 
     numerators: Floats
     weights: Floats
@@ -143,7 +143,7 @@ def chunk_sizes(draws: int, width: int) -> list[int]:
 
 
 def _resamples(tables: int, seed: int, draws: int) -> Iterator[Floats]:
-    """How often each table is drawn: matrices of draws × tables, a chunk at a time."""
+    """How often each table is drawn: matrices ``(draws, tables)``, a chunk at a time."""
     sizes = chunk_sizes(draws, tables)
     if len(sizes) == 1:
         # A report resamples the same tables for every metric and pair.

@@ -29,8 +29,8 @@ ALPHA = 0.05
 def sign_flip(differences: Floats, seed: int = 0, flips: int = FLIPS) -> float:
     """Two-sided p of "the sign of each table's difference is a coin toss".
 
-    The statistic is the absolute sum of ``differences``. Tables without a difference cannot
-    change it and are left out; with none left, p is 1.
+    The statistic is the absolute sum of ``differences`` ``(tables,)``. Tables without a
+    difference cannot change it and are left out; with none left, p is 1.
     """
     moving = differences[differences != 0.0]
     if len(moving) == 0:
@@ -43,7 +43,7 @@ def sign_flip(differences: Floats, seed: int = 0, flips: int = FLIPS) -> float:
 def sign_flip_largest(differences: Floats, chosen: int, seed: int = 0) -> float:
     """One-sided p of column ``chosen`` where it may have been picked for being the largest.
 
-    ``differences`` holds a row a table and a column a comparison with one common partner. Signs
+    ``differences`` is ``(tables, comparisons)``, all comparisons with one common partner. Signs
     are flipped for whole rows, so that the columns keep their dependence, and the column's
     statistic, its sum over the root of its sum of squares, is compared with the largest of all
     columns in each flip. With one column it is a one-sided :func:`sign_flip`.
@@ -60,7 +60,7 @@ def sign_flip_largest(differences: Floats, chosen: int, seed: int = 0) -> float:
 def _share_of_flips(
     differences: Floats, is_hit: Callable[[Floats], NDArray[np.bool_]], seed: int, flips: int
 ) -> float:
-    """The share of sign patterns over tables, the rows, whose sums are a hit.
+    """The share of sign patterns over tables, the rows, whose column sums are a hit.
 
     Exact up to ``EXACT_TABLES`` rows, else Monte Carlo with ``(1 + hits) / (1 + flips)``, which is
     never 0.
@@ -78,7 +78,7 @@ def _share_of_flips(
 
 
 def _coins(count: int, seed: int, flips: int) -> Iterator[Floats]:
-    """Fair coins: matrices of flips × ``count``, a chunk at a time."""
+    """Fair coins: matrices ``(flips, count)``, a chunk at a time."""
     rng = np.random.default_rng(seed)
     for size in chunk_sizes(flips, count):
         packed = rng.integers(0, 256, size=(size, (count + 7) // 8), dtype=np.uint8)

@@ -1,6 +1,6 @@
 """The loss of training and validation: negative log-likelihood of real tokens, never of a pad.
 
-Input: a padded token matrix ``(rows, longest)`` and one ``[start, length]`` span a row,
+Input: a padded token matrix ``(rows, longest)`` and one ``[start, length]`` span per row,
 ``(rows, 2)``. Output: nats per target, masks and sums; validation's one mean, token-weighted, the
 same at any batch size. The evaluation proper, with a loss for each example, is ``measure/loss.py``.
 
@@ -30,14 +30,14 @@ from harness.sharding import Shard
 
 
 def token_nll(model: Any, tokens: mx.array) -> mx.array:
-    """Nats of ``tokens[:, 1:]`` given what precedes each: float32, one column fewer."""
+    """Nats ``(rows, longest - 1)`` of ``tokens[:, 1:]`` given what precedes each, float32."""
     logits = model(tokens[:, :-1])
     nll: mx.array = nn.losses.cross_entropy(logits, tokens[:, 1:])
     return nll.astype(mx.float32)
 
 
 def target_mask(spans: mx.array, targets: int) -> mx.array:
-    """Which of the ``targets`` columns of :func:`token_nll` are scored, a row a span."""
+    """Which of the ``targets`` columns of :func:`token_nll` are scored: ``(rows, targets)``."""
     position = mx.arange(1, targets + 1)
     return mx.logical_and(position >= spans[:, 0:1], position < spans[:, 1:])
 

@@ -1,4 +1,4 @@
-"""The calls of a variant's model process: one method a call, a request in and a result out.
+"""The calls of a variant's model process: one method per call, a request in and a result out.
 
 The base is loaded once and kept; an adapter is loaded from disk, also after training, so that what
 is measured is what was saved. Requests and results are the records of ``schema/stage_results``;

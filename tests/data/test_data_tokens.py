@@ -155,7 +155,7 @@ def test_a_prompt_longer_than_the_context_is_named_with_what_to_set() -> None:
     with pytest.raises(UserError) as caught:
         tokenize(rows, TABLES, style("dialect"), byte_tokenizer(), 120)
     text = str(caught.value)
-    assert "2 prompts leave no room for an answer within 120 tokens" in text
+    assert "2 prompts leave no token for an answer within 120 tokens" in text
     assert "the first is example 7 (table 1-1-1" in text
     assert "--set max_seq_length=" in text
 

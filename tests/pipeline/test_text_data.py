@@ -68,7 +68,7 @@ def test_whole_texts_are_measured_in_all_but_what_they_cannot_have(tmp_path: Pat
     data = SHARED if whole else texts_of(resolve_dataset("mini"), tmp_path / "data", "text")
     done, results = bench(tmp_path, data, "--variant=lora,qlora")
     assert "without tables no query can be executed" in done.stdout
-    assert "do not say where an answer begins" in done.stdout
+    assert "do not mark where an answer begins" in done.stdout
     assert "40 rows" in done.stderr or "1,000 rows" in done.stderr
     assert "answers not marked" in done.stderr
     assert results["run"]["partial"] == []

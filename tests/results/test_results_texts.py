@@ -59,7 +59,7 @@ def test_what_whole_texts_cannot_have_is_told_in_report_and_terminal() -> None:
     run = whole_texts()
     reason = not_measurable(run)
     assert "execution accuracy (the data has no tables" in reason
-    assert "completion loss (whole texts do not say where an answer begins)" in reason
+    assert "completion loss (whole texts do not mark where an answer begins)" in reason
     assert "take each row as independent" in reason
     report = report_of(run)
     assert f"> {reason}" in report
