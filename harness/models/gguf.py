@@ -86,7 +86,7 @@ def _name(stem: str) -> str:
 
 
 def unpermute(weight: mx.array, heads: int) -> mx.array:
-    """Undo llama.cpp's row order for q and k ``(rows, columns)``: rotary pairs alternate in a head."""
+    """Undo llama.cpp's row order of q and k ``(rows, columns)``: rotary pairs alternate."""
     rows, columns = weight.shape
     half = rows // heads // 2
     return weight.reshape(heads, half, 2, columns).swapaxes(1, 2).reshape(rows, columns)
