@@ -1,9 +1,9 @@
-"""The figures of the house: how many files, lines and circles, how long and wide the functions are.
+"""The figures of the structure: numbers of files, lines, circles; length and width of functions.
 
 `python tests/house.py` (``make house``) prints them and exits with 1 when one is beyond its bound;
 ``tests/test_house.py`` holds the same bounds in the lint tests. What is counted: the modules of
 `harness/`, imports inside functions included. The layers themselves are contracts of import-linter
-in `pyproject.toml`; this script says how many are kept.
+in `pyproject.toml`; this script counts those that are kept.
 """
 
 from __future__ import annotations

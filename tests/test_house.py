@@ -1,4 +1,4 @@
-"""The house keeps its shape: sizes, circles, layers, and what the pages say of it."""
+"""The structure keeps its bounds: sizes, circles, layers, and the pages that describe it."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_dialect_quotes_by_column_type_and_escapes_nothing() -> None:
     )
 
 
-def test_sql_doubles_quotes_and_tells_repeated_headers_apart() -> None:
+def test_sql_doubles_quotes_and_distinguishes_repeated_headers() -> None:
     assert sql_query(GOLD, TABLE) == (
         'SELECT COUNT("School/Club Team") FROM "1-10015132-16" '
         'WHERE "Player" = \'Ana O\'\'Bryant\' AND "Pts" > 10 AND "Pts (2)" < 3.5'

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def fill(disk: Path) -> None:
-    """Use up all room that is left on ``disk``."""
+    """Use up all space that is left on ``disk``."""
     with (disk / "filler").open("wb", buffering=0) as stream:
         try:
             while True:

@@ -68,7 +68,7 @@ def test_one_batch_at_a_time_loses_each_row_at_once() -> None:
     ]
 
 
-def test_the_next_batch_joins_when_there_is_room_for_it() -> None:
+def test_the_next_batch_joins_when_it_fits() -> None:
     # A quarter of four is one row, but a batch of two needs two places.
     assert played([1, 2, 4, 4, 1, 1], size=2, batches=2) == [
         ("begin", [0, 1]),

@@ -15,7 +15,7 @@ from harness.measure.generate import Generation, GenerationProtocol, generate
 
 
 class Successor(nn.Module):
-    """Answers with the next entry of ``follow`` whatever came before: no cache is needed."""
+    """Answers with the next entry of ``follow`` for any text before: no cache is needed."""
 
     def __init__(self, follow: dict[int, int]) -> None:
         super().__init__()

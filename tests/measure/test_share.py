@@ -15,7 +15,7 @@ from harness.sharding import SINGLE_RANK, Shard
 
 
 class Told(Shard):
-    """A rank whose others are played: ``ours`` is what it would tell them."""
+    """A rank whose others are simulated: ``ours`` is what it would send them."""
 
     def __init__(self, rank: int, size: int, all_of_it: list[Any]) -> None:
         super().__init__(rank, size)

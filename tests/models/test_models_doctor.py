@@ -70,14 +70,14 @@ def test_a_run_without_a_fast_blas_says_once_what_to_install(
     assert "20 times" in said[0]
 
 
-def test_who_asked_for_mlx_s_own_blas_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_asked_for_mlx_s_own_blas_is_not_warned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEBENCH_BLAS", "off")
     said: list[str] = []
     blas_advice.warn("reference", said.append)
     assert said == []
 
 
-def test_the_kernels_chosen_here_are_told() -> None:
+def test_the_kernels_chosen_here_are_reported() -> None:
     check = doctor._kernels()
     assert check.status == "ok"
     assert ("loss" in check.found) == (backend_name() == "cpu")

@@ -1,4 +1,4 @@
-"""Adapters folded into float32 weights: the same logits, the model afterwards as before."""
+"""Adapters merged into float32 weights: the same logits, the model afterwards as before."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def kinds(model: nn.Module) -> set[str]:
 
 @pytest.mark.parametrize("dora", [False, True])
 @pytest.mark.parametrize("bits", [None, 4])
-def test_a_folded_model_computes_what_the_adapter_does(
+def test_a_merged_model_computes_what_the_adapter_does(
     shallow: BaseModel, cache: Cache, dora: bool, bits: int | None
 ) -> None:
     base = shallow if bits is None else quantized(shallow, QuantizeSpec(bits=bits), cache)

@@ -130,7 +130,7 @@ def test_a_pickle_under_the_name_of_safetensors_is_damage_and_not_executed(
         {"rank": 10**12, "scale": 20.0, "dropout": 0.0},
     ],
 )
-def test_settings_that_fit_no_layer_are_told_without_a_traceback(
+def test_settings_that_fit_no_layer_are_reported_without_a_traceback(
     tiny: BaseModel, adapter: Writer, settings: Any
 ) -> None:
     folder = adapter()
@@ -202,7 +202,7 @@ def test_an_adapter_of_another_base_lists_all_mismatches_at_once(
     assert "its adapter_config.json names 'tiny'" in message
 
 
-def test_every_kind_of_mismatch_is_told_together_before_the_model_is_loaded(
+def test_every_kind_of_mismatch_is_reported_together_before_the_model_is_loaded(
     tiny: BaseModel, adapter: Writer
 ) -> None:
     folder = adapter()
@@ -314,7 +314,7 @@ def test_an_adapter_of_a_type_that_mlx_does_not_know_is_named(
         ("vocab_size", 0),
     ],
 )
-def test_a_configuration_that_fits_no_weights_is_told_without_a_traceback(
+def test_a_configuration_that_fits_no_weights_is_reported_without_a_traceback(
     copy: Path, cache: Cache, field: str, value: Any
 ) -> None:
     config = json.loads((copy / "config.json").read_text())
@@ -361,7 +361,7 @@ def test_no_json_file_of_a_model_ends_in_a_traceback(copy: Path, cache: Cache, n
             load(resolve(str(copy), cache))
 
 
-def test_a_tokenizer_that_only_python_reads_is_told_without_a_traceback(
+def test_a_tokenizer_that_only_python_reads_is_reported_without_a_traceback(
     copy: Path, cache: Cache
 ) -> None:
     """The package `tokenizers` raises bare exceptions."""

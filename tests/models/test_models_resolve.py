@@ -219,7 +219,7 @@ def test_a_tokenizer_of_the_models_own_code_runs_only_when_trusted(
     assert trace.exists()
 
 
-def test_a_tokenizer_that_cannot_be_read_is_told_without_a_traceback(
+def test_a_tokenizer_that_cannot_be_read_is_reported_without_a_traceback(
     copy: Path, cache: Cache
 ) -> None:
     (copy / "tokenizer.json").write_text("{}")

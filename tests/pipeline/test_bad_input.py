@@ -167,7 +167,7 @@ def test_odd_values_in_an_adapters_configuration_are_no_traceback(
     assert given_adapter(adapter).iterations == (4 if odd == 4 else None)
 
 
-def test_one_error_is_told_in_full_once(tmp_path: Path, two_layers: Path) -> None:
+def test_one_error_is_reported_in_full_once(tmp_path: Path, two_layers: Path) -> None:
     done = suites(
         tmp_path, *shallow(two_layers), "suites/test_execution.py", "--set", "max_seq_length=64"
     )

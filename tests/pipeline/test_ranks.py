@@ -1,4 +1,4 @@
-"""Several ranks without a launch: who is who, what they say to one another, who is to blame."""
+"""Several ranks without a launch: their places, their messages, and which one caused a failure."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_hostfile_that_is_none_is_named(tmp_path: Path) -> None:
         from_environment(variables)
 
 
-def test_the_variables_of_a_launch_are_told_from_the_users() -> None:
+def test_the_variables_of_a_launch_are_distinguished_from_the_users() -> None:
     launch_set = {
         "MLX_RANK": "0",
         "MLX_HOSTFILE": "f",

@@ -1,4 +1,4 @@
-"""`pytest suites/` on data in mlx-lm's own formats: all but execution accuracy, and it says so."""
+"""`pytest suites/` on data in mlx-lm's own formats: all but execution accuracy, with a note."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_masking_the_prompt_of_whole_texts_is_refused(tmp_path: Path) -> None:
     check_answers(lora, resolve_dataset(str(texts_of(mini, tmp_path / "c", "completions", 3))))
 
 
-def test_gold_queries_of_a_split_are_run_and_told_by_kind() -> None:
+def test_gold_queries_of_a_split_are_run_and_counted_by_kind() -> None:
     table = Table("t", ("A", "B"), ("text", "real"), (("x", 1), ("y", None)))
     asked = [
         LogicalForm(0, 0, (Condition(0, 0, "x"),)),

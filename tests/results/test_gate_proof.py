@@ -76,7 +76,7 @@ def test_a_small_true_loss_is_inconclusive_not_passed(method: str, metric: str) 
 
 
 @pytest.mark.parametrize("method", VARIANTS)
-def test_the_untouched_checkpoint_passes(method: str) -> None:
+def test_the_unchanged_checkpoint_passes(method: str) -> None:
     verdicts = gate(read_case(method, "seed0"), read_case(method, "seed0"))
     assert {result.verdict for result in verdicts.values()} == {"pass"}
 

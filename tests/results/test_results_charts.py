@@ -111,7 +111,7 @@ def test_speeds_of_a_busy_machine_are_marked_and_left_out_of_the_tradeoff() -> N
     assert "other work" not in drawn("tradeoff.svg", memory_run())
 
 
-def test_seeds_are_told_apart_in_bars_and_no_trial_is_cut_off() -> None:
+def test_seeds_are_distinguished_in_bars_and_no_trial_is_cut_off() -> None:
     runs = [memory_run(f"seed{seed}", seed=seed) for seed in (0, 1)]
     columns = columns_of(runs)
     with mpl.rc_context(STYLE):

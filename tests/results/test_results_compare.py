@@ -82,7 +82,7 @@ def test_fixed_and_broken_name_the_examples() -> None:
     assert ex.verdict == "not distinguishable"
 
 
-def test_the_published_kind_of_case_is_told_apart() -> None:
+def test_the_published_kind_of_case_is_distinguished() -> None:
     # n = 220, 159 both right, 22 fixed, 7 broken: unpaired p 0.080, McNemar 0.008.
     before = [True] * 159 + [False] * 22 + [True] * 7 + [False] * 32
     after = [True] * 159 + [True] * 22 + [False] * 7 + [False] * 32
@@ -249,7 +249,7 @@ def test_every_row_names_its_run_where_several_are_compared() -> None:
     assert "`r-seed1:qlora` / `r-seed0:lora`" not in report
 
 
-def test_runs_of_one_name_are_told_apart_by_their_folders() -> None:
+def test_runs_of_one_name_are_distinguished_by_their_folders() -> None:
     a, b = memory_run("ci"), dataclasses.replace(memory_run("ci"), folder=Path("elsewhere/ci"))
     labels = [side.label(side) for side in sides_of([a, b, b])]
     assert len(set(labels)) == len(labels) == 6

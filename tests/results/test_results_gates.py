@@ -83,7 +83,7 @@ def test_a_small_true_loss_is_inconclusive_not_passed() -> None:
     assert [g.metric for g in failed(list(found.values()), strict=True) if g.metric == "ex"]
 
 
-def test_a_better_model_passes_whatever_the_margin() -> None:
+def test_a_better_model_passes_with_any_margin() -> None:
     found = verdicts(changed(losses=loss_rows("qlora", shift=-0.2)))
     assert found["completion_loss"].verdict == "pass"
 
@@ -203,7 +203,7 @@ def test_a_missing_metric_fails_on_either_side() -> None:
     assert "not measured in the baseline old" in found["completion_loss"].reason
 
 
-def test_a_timing_that_was_not_taken_fails_whatever_the_machine() -> None:
+def test_a_timing_that_was_not_taken_fails_on_any_machine() -> None:
     run = dataclasses.replace(memory_run("new", contended=True))
     found = {g.metric: g for g in judge(without(run, "throughput"), memory_run("old"), RULES)}
     assert found["generation_tokens_per_s"].verdict == "fail"

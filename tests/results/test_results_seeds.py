@@ -1,4 +1,4 @@
-"""Across seeds: spread, per-seed differences, and what may be said of methods."""
+"""Across seeds: spread, per-seed differences, and conclusions on methods."""
 
 from __future__ import annotations
 

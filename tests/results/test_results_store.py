@@ -25,7 +25,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
     return write_sample(tmp_path_factory.mktemp("results"))
 
 
-def test_a_run_holds_what_design_says(stored: StoredRun) -> None:
+def test_a_run_holds_what_design_requires(stored: StoredRun) -> None:
     names = {path.name for path in stored.folder.iterdir()}
     assert {"results.json", "report.md", "loss.svg", "accuracy.svg", "tradeoff.svg"} <= names
     assert {"predictions.lora.jsonl", "losses.lora.jsonl", "trials.lora.jsonl"} <= names

@@ -1,4 +1,4 @@
-"""Runs on data in mlx-lm's own formats, another prompt template, rows cut short: said in words."""
+"""Runs on data in mlx-lm's own formats, another prompt, rows cut short: notes in reports."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def whole_texts(name: str = "texts") -> MemoryRun:
     return changed(MemoryRun(base.folder, sample_results(name), None, kept), change)
 
 
-def test_what_whole_texts_cannot_have_is_told_in_report_and_terminal() -> None:
+def test_what_whole_texts_cannot_have_is_noted_in_report_and_terminal() -> None:
     run = whole_texts()
     reason = not_measurable(run)
     assert "execution accuracy (the data has no tables" in reason

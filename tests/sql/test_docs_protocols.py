@@ -1,4 +1,4 @@
-"""docs/protocols.md says what the code does: every kind, with an example that has it."""
+"""docs/protocols.md matches the code: every kind, with an example that has it."""
 
 from __future__ import annotations
 

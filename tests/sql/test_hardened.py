@@ -70,7 +70,7 @@ def test_copies_are_the_same_for_the_same_seed_and_put_null_only_where_null_is(s
     assert {2, 3, 4} <= set(cells[3])
 
 
-def test_a_table_whose_rows_are_few_or_constant_still_tells_columns_apart(grade) -> None:
+def test_a_table_whose_rows_are_few_or_constant_still_distinguishes_columns(grade) -> None:
     table = Table("1-1", ("A", "B", "C"), ("text", "text", "real"), (("x", "x", 1), ("x", "x", 1)))
     gold = LogicalForm(0, 0, (Condition(2, 0, 1),))
     (row,) = grade(["SELECT B FROM 1-1 WHERE C = 1"], gold, hardened=K, table=table)

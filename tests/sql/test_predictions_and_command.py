@@ -58,7 +58,7 @@ def test_every_problem_names_its_line(tmp_path: Path, line: object, message: str
     assert message in str(raised.value)
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     file = predictions(tmp_path, "{", {"id": 9, "text": ""}, {"id": 0, "text": ""})
     with pytest.raises(UserError) as raised:
         read_predictions(file, "text", [0, 1])

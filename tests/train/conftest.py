@@ -24,7 +24,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 @pytest.fixture(scope="session")
 def loader(cache: Cache, two_layers: Path) -> Callable[[Variant], LoadedModel]:
-    """A two-layer model of tiny's kind, quantized as a variant says, fresh at every call."""
+    """A two-layer model of tiny's kind, quantized as a variant sets it, fresh at every call."""
     base = resolve(str(two_layers), cache)
     return lambda variant: load(quantized(base, variant.quantize, cache))
 

@@ -68,7 +68,7 @@ def test_smollm2_is_estimated_as_measured() -> None:
     assert found.peak_bytes == pytest.approx(1.302e9, rel=0.15)
 
 
-def test_it_is_told_in_minutes_and_gigabytes() -> None:
+def test_it_is_reported_in_minutes_and_gigabytes() -> None:
     found = estimate(make_variant("lora"), TOY, COUNTS, 2_500_000_000, [10], gflops=1e-3)
     assert str(found).startswith("about ")
     assert str(found).endswith("2.5 GB")

@@ -220,7 +220,7 @@ def test_a_finished_training_is_not_repeated(
     assert (found.adapter, found.checkpoints) == (moved, [2, 4])
 
 
-def test_progress_is_told_after_every_iteration(
+def test_progress_is_reported_after_every_iteration(
     loader: Loader, rows: Rows, valid: Rows, out: Path
 ) -> None:
     calls: list[tuple[str, float, float]] = []
@@ -250,7 +250,7 @@ def test_a_loss_that_becomes_nan_stops_and_keeps_nothing(
     assert [path for path in out.rglob("*") if path.is_file()] == []
 
 
-def test_a_base_whose_loss_is_nan_is_told_apart(
+def test_a_base_whose_loss_is_nan_is_distinguished(
     loader: Loader, rows: Rows, valid: Rows, out: Path
 ) -> None:
     variant = make_variant("article/lora")

@@ -108,7 +108,7 @@ def test_unknown_keys_name_the_nearest_first(tmp_path: Path) -> None:
     assert "'lora_parameters.rank'?" in message("lora", lora_parameters__rnk="3")
 
 
-def test_every_mistake_of_a_file_is_told_at_once(tmp_path: Path) -> None:
+def test_every_mistake_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
     error = message(
         written(tmp_path, "iters: 0\nbatch_size: x\nlearning_rate: -1\noptimizer: adm\n")
     )
@@ -120,7 +120,7 @@ def test_alpha_is_refused_with_what_to_write() -> None:
     assert "'lora_parameters.alpha'" in message("lora", lora_parameters__alpha="16")
 
 
-def test_alpha_in_a_file_is_told_to_be_scale(tmp_path: Path) -> None:
+def test_alpha_in_a_file_is_named_as_scale(tmp_path: Path) -> None:
     error = message(written(tmp_path, "lora_parameters: {rank: 8, alpha: 16}\n"))
     assert "write scale" in error
 
