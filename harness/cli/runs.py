@@ -98,7 +98,7 @@ def report_command(
 ) -> tuple[dict[str, Any], str]:
     """Tables and charts of stored runs: a JSON-able value and Markdown.
 
-    With ``out`` the report and its charts are written there and the text says where; without, the
+    With ``out`` the report and its charts are written there and the text names it; without it, the
     text is the report itself and nothing is written.
 
     Raises:

@@ -57,7 +57,7 @@ def from_environment(environment: Mapping[str, str]) -> Ranks | None:
         return replace(found, host=host, port=port)
     if not found.host:
         raise UserError(
-            f"the ranks of this MPI job are on several machines, and nothing says where rank 0 is. "
+            "the ranks of this MPI job are on several machines, and rank 0's address is unknown. "
             f"Set {COORDINATOR}=HOST:PORT on all of them, e.g. with mlx.launch --env "
             f"{COORDINATOR}=mac1.local:32300, HOST being rank 0's and PORT a free one there."
         )

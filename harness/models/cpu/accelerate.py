@@ -103,7 +103,7 @@ def accelerate(
         choice: a record of an earlier call, to compute the same way again. Layers that it does
             not know are measured.
         hold: whether float32 copies of quantized weights are kept until ``model.train()``; None
-            decides by speed and free memory (or as ``choice`` says), and never in training mode.
+            decides by speed and free memory (or as ``choice`` did), and never in training mode.
     """
     backend = backend_name()
     if backend != "cpu":

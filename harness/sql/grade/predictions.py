@@ -27,7 +27,7 @@ _MAX_CONDITIONS = 100
 class Prediction:
     """One system's answer to example ``id``: exactly one of the three is not None.
 
-    ``query`` is any JSON value, ``structured`` tells a ``query`` of null from no query.
+    ``query`` is any JSON value; ``structured`` distinguishes a null ``query`` from none.
     """
 
     id: int
