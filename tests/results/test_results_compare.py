@@ -32,7 +32,8 @@ from harness.report.conclusions import (
     pairs_family,
     sentence,
 )
-from harness.runs.store import RunRows
+from harness.report.write import write_run
+from harness.runs.store import PendingRun, RunRows, read_run
 from harness.schema.results import Comparison
 from harness.schema.rows import PredictionRow
 
@@ -149,6 +150,21 @@ def test_losses_over_other_tokens_are_refused() -> None:
     other = dataclasses.replace(memory_run("b"), rows=RunRows(losses={"lora": longer}))
     with pytest.raises(UserError, match="different tokens"):
         compare_sides(RunVariant(memory_run("a"), "lora"), RunVariant(other, "lora"))
+
+
+def test_a_run_whose_variants_scored_other_tokens_is_written_and_its_report_says_why(
+    tmp_path: Path,
+) -> None:
+    """The measurements are kept; only the pairs that cannot be compared are left out."""
+    rows = sample_rows()
+    longer = [r.model_copy(update={"completion_tokens": 99}) for r in rows.losses["lora"]]
+    rows = dataclasses.replace(rows, losses={**rows.losses, "lora": longer})
+    run = PendingRun(tmp_path / "a", memory_run("a").results, None, rows)
+    write_run(run, analyse([run]))
+    compared = {(c.a, c.b) for c in read_run(tmp_path / "a").results.comparisons}
+    assert compared == {("base", "qlora")}
+    report = (tmp_path / "a" / "report.md").read_text(encoding="utf-8")
+    assert "base and lora scored different tokens for completion\\_loss" in report
 
 
 def test_two_runs_are_matched_by_name_by_pick_or_by_being_alone() -> None:
