@@ -202,7 +202,7 @@ def test_the_dataset_key_follows_the_bytes_of_every_file(tmp_path: Path) -> None
     ("name", "message"),
     [
         ("minni", "unknown dataset 'minni'. Did you mean 'mini'? Allowed: mini, wikisql."),
-        ("./nowhere", "dataset folder nowhere does not exist"),
+        ("./nowhere", r"dataset folder nowhere does not exist. Give a folder holding train.jsonl"),
         (__file__, "is a file; give the folder that holds it"),
     ],
 )

@@ -69,8 +69,8 @@ def first_existing(folder: Path, names: Sequence[str]) -> Path:
     wanted = " or ".join(f"{name}.jsonl" for name in names)
     if not folder.is_dir():
         raise UserError(
-            f"dataset folder {folder} does not exist. Give a folder holding {wanted}, with its "
-            "tables if queries are to be run, and the other splits."
+            f"dataset folder {folder} does not exist. Give a folder holding {wanted}, and its "
+            "tables if queries are to be run."
         )
     found = {split_of(p) for end in ("", GZIP) for p in folder.glob(f"*.jsonl{end}")}
     listed = ", ".join(sorted(n for n in found if not n.endswith(".tables"))) or "none"
