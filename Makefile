@@ -20,9 +20,12 @@ test-rounding: $(VENV)/.ready
 	$(BIN)/python tests/rounding_runs.py
 
 # The slow tests too: ranks, kill -9, every family of models, smollm2 where it is in the cache.
+# What is measured (ratios of speed, memory over many runs) runs alone, after the others.
+ALONE := tests/perf/test_claims.py tests/faults/test_soak.py
 test-all: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -m "" -n 2 --dist loadfile \
-	  --no-loadscope-reorder --durations=20
+	  --no-loadscope-reorder --durations=20 $(addprefix --ignore=,$(ALONE))
+	$(BIN)/python -m pytest $(ALONE) -q -m ""
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
