@@ -105,13 +105,13 @@ def test_a_group_that_does_not_divide_the_width_is_refused(tiny: BaseModel, cach
 
 
 def test_layers_that_no_group_fits_are_named_also_from_a_model_process(
-    tiny: BaseModel, cache: Cache, monkeypatch: pytest.MonkeyPatch
+    tiny: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A model process passes messages on to its parent; what it prints stays in its log."""
     sent: list[str] = []
     monkeypatch.setattr("harness.progress._receivers", [sent.append])
     monkeypatch.setattr("harness.models.quantize._indivisible", lambda *_: {"narrow": 24})
-    quantized(tiny, QuantizeSpec(), cache)
+    quantized(tiny, QuantizeSpec(), Cache(tmp_path))  # the message belongs to the making
     assert [m for m in sent if "1 layers of width 24" in m and "left as they are" in m]
 
 

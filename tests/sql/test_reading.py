@@ -226,7 +226,8 @@ def read_back(step: int) -> tuple[Counter, Counter]:
         if aside or number % step:
             continue
         table = split.tables[split.examples[row["i"]].table_id]
-        found = reader.read(row["text"], table)
+        reading = reader.read(row["text"], table)
+        found = reading if isinstance(reading, Query) else None
         wanted = row.get("query", preds[row["i"]]["query"])
         good = found is None if row["expect"] == "error" else same_structure(found, wanted)
         total[row["kind"]] += 1
