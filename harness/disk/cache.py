@@ -82,6 +82,7 @@ class Cache:
         cache = cls(scratch.path)
         cache._held.callback(scratch.remove)
         atexit.register(cache.release)
+        cache._held.callback(atexit.unregister, cache.release)  # it would hold the whole session
         return cache
 
     def hold(self) -> None:

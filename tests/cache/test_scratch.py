@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,15 @@ def test_a_killed_process_s_folders_go_and_a_living_one_s_stay(tmp_path: Path) -
     process.wait()
     assert sorted(sweep()) == sorted(made)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_end_of_the_process_does_not_hold_a_released_cache() -> None:
+    cache = Cache.temporary()
+    alive = weakref.ref(cache)
+    cache.release()
+    del cache
+    gc.collect()
+    assert alive() is None
 
 
 def test_a_folder_is_removed_by_its_owner_alone(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_a_run_without_a_fast_blas_says_once_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("TUNEBENCH_BLAS", raising=False)
+    monkeypatch.setattr(blas_advice, "_warned", [])
     said: list[str] = []
     for blas in ("reference", "reference", "mkl", None):
         blas_advice.warn(blas, said.append)
@@ -72,6 +73,7 @@ def test_a_run_without_a_fast_blas_says_once_what_to_install(
 
 def test_who_asked_for_mlx_s_own_blas_is_not_warned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEBENCH_BLAS", "off")
+    monkeypatch.setattr(blas_advice, "_warned", [])
     said: list[str] = []
     blas_advice.warn("reference", said.append)
     assert said == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import lru_cache
 
 SLOW = (
     "training is about 20 times slower than with a fast BLAS. Install one: pip install mkl "
@@ -12,9 +11,12 @@ SLOW = (
     "Fedora: dnf install openblas-threads); or set TUNEBENCH_BLAS to a library's path"
 )
 
+_warned: list[str] = []
+"""What this process has been told; never the receiver, which would hold its whole session."""
 
-@lru_cache(maxsize=8)
+
 def warn(blas: str | None, notify: Callable[[str], None]) -> None:
     """Notify the user, once a process, that MLX's own BLAS is in use, unless it was chosen."""
-    if blas == "reference" and os.environ.get("TUNEBENCH_BLAS") != "off":
+    if blas == "reference" and os.environ.get("TUNEBENCH_BLAS") != "off" and not _warned:
+        _warned.append(SLOW)
         notify(f"MLX's own BLAS is in use: {SLOW}")
