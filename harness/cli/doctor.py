@@ -25,8 +25,7 @@ from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models import smollm2
 from harness.models.cpu import blas_advice
-from harness.models.cpu.cross_entropy import choose_loss
-from harness.models.cpu.llama import choose_exponential
+from harness.models.cpu.rule import this_rule
 from harness.models.device import device, measure_gflops, measured_blas
 
 Status = Literal["ok", "warning", "problem"]
@@ -75,7 +74,7 @@ def examine(cache: Cache) -> Report:
         Check("python", "ok", f"{sys.version.split()[0]} at {sys.executable}"),
         _device(),
         _blas(blas),
-        _kernels(),
+        _kernels(blas),
         _packages(),
         _memory(),
         _cache(cache),
@@ -126,20 +125,16 @@ def _blas(blas: BlasInfo) -> Check:
     return Check("blas", "warning", found, advice)
 
 
-def _kernels() -> Check:
-    """Which kernels are faster here for a typical layer; a run's own choice is in results.json."""
+def _kernels(blas: BlasInfo) -> Check:
+    """By which rule the CPU's kernels are chosen; a run's own record is in results.json."""
     if backend_name() != "cpu":
         return Check("kernels", "ok", "MLX's own: nothing is replaced on a GPU")
-    loss, functions = choose_loss(), choose_exponential()
-    gains = {"loss": loss.stock_s / loss.ours_s if loss.ours else None}
-    for name, (_, many) in functions.timings.items():
-        ours = getattr(functions, f"{name}_min") is not None
-        gains[name] = many.stock_s / many.ours_s if ours else None
-    chosen = [f"{k} " + ("MLX's" if g is None else f"ours, {g:.1f}x") for k, g in gains.items()]
+    rule = this_rule(blas.name)
+    loss = "in chunks" if rule.chunked_loss else "MLX's"
     found = (
-        f"chosen by measuring against MLX's: {', '.join(chosen)}; how weights are dequantized and "
-        "how many batches are decoded together is chosen for each model (acceleration in "
-        "results.json)"
+        f"by the rule {rule.name!r}: exponential from {rule.exponential.swiglu_min} elements on, "
+        f"loss {loss}, weights dequantized from {rule.bytes_min_rows} rows on, {rule.batches} "
+        "batches decoded together (acceleration in results.json)"
     )
     return Check("kernels", "ok", found)
 

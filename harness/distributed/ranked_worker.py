@@ -108,7 +108,7 @@ class RankedWorker:
             self.coordinator.holder.close()
         self.coordinator.holder = self
         # Theirs are compared with rank 0's below.
-        opening = self._opening.model_copy(update={"kernels": facts.kernels, "expected": {}})
+        opening = self._opening.model_copy(update={"expected": {}})
         answers = self.coordinator.request(
             "open", label=self.label, request=opening.model_dump(mode="json")
         )

@@ -214,7 +214,7 @@ def _decoded_together(
     context = ModelConfig(loaded.base.config).context
     if context is not None and longest > context:
         return protocol.batch_size, 1
-    chosen = loaded.answering.joined.batches
+    chosen = loaded.answering.batches
     return protocol.batch_size, fitting_batches(loaded.model, chosen, protocol.batch_size, longest)
 
 

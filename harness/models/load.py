@@ -7,7 +7,6 @@ with every parameter evaluated (MLX loads lazily). Half-precision weights stay a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from typing import Any
 from harness.backend import mx, nn
 from harness.errors import UserError, one_line
 from harness.models.adapter import adapter_weights, apply_adapter, check_adapter
-from harness.models.cpu.accelerate import Acceleration, Answering, accelerate
-from harness.models.cpu.decode_batches import DecodeBatches
+from harness.models.cpu.accelerate import MLX_ANSWERING, Acceleration, Answering, accelerate
 from harness.models.reading import read_model, readable, weights_readable
 from harness.models.resolve import BaseModel
 from harness.out_of_memory import is_out_of_memory
@@ -33,19 +31,21 @@ class LoadedModel:
     acceleration: Acceleration | None = None
     """What :meth:`accelerate` did to ``model``; None before."""
 
-    def accelerate(
-        self, choice: Acceleration | Mapping[str, Any] | None = None, hold: bool | None = None
-    ) -> Acceleration:
-        """Make the model as fast as this backend allows; arguments as of
+    def accelerate(self, hold: bool = True) -> Acceleration:
+        """Make the model as fast as this backend allows; ``hold`` as of
         :func:`~harness.models.cpu.accelerate.accelerate`."""
-        self.acceleration = accelerate(self.model, choice, hold)
+        self.acceleration = accelerate(self.model, hold)
         return self.acceleration
 
     @property
+    def chunked_loss(self) -> bool:
+        """Whether training's cross-entropy is that of `cpu/cross_entropy.py`."""
+        return self.acceleration is not None and self.acceleration.rule.chunked_loss
+
+    @property
     def answering(self) -> Answering:
-        """How it answers faster; as mlx-lm does where nothing was chosen."""
-        chosen = None if self.acceleration is None else self.acceleration.answering
-        return chosen or Answering(DecodeBatches(), False, "")
+        """How it answers faster; as mlx-lm does before :meth:`accelerate`."""
+        return MLX_ANSWERING if self.acceleration is None else self.acceleration.answering
 
 
 def load(base: BaseModel, adapter_path: Path | None = None) -> LoadedModel:

@@ -61,8 +61,6 @@ class VariantStages:
                 self._worker = Worker(name, notify=invocation.notify)
             else:
                 self._worker = RankedWorker(invocation.coordinator, name, invocation.notify)
-            # The kernels that belong to this variant's numbers are known once it was described.
-            described: calls.Description | None = vars(self).get("description")
             request = calls.OpenRequest(
                 model=invocation.base.id,
                 variant=self.variant.config(),
@@ -70,7 +68,6 @@ class VariantStages:
                 prompt_style=invocation.style.name,
                 cache_root=str(invocation.cache.root),
                 trust_remote_code=invocation.options.trust_remote_code,
-                kernels=None if described is None else described.acceleration,
                 expected={"model": invocation.base.sha256, "dataset": invocation.dataset.sha256},
             )
             self._worker.call(calls.OPEN, request, invocation.progress)

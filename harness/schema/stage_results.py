@@ -22,7 +22,7 @@ Request = TypeVar("Request", bound=Record)
 Result = TypeVar("Result", bound=Record)
 
 
-STAGE_VERSIONS = {"describe": 5, "finetune": 5, "loss": 4, "generate": 5, "fuse": 5, "speed": 3}
+STAGE_VERSIONS = {"describe": 6, "finetune": 6, "loss": 5, "generate": 6, "fuse": 6, "speed": 4}
 """The version of each stage's results in the cache. Raise a version by hand when its code changes
 what it computes or the form of its result: older entries are then unused."""
 
@@ -51,19 +51,15 @@ class OpenRequest(Record):
     prompt_style: str = Field(description="Name of the prompt style.")
     cache_root: str = Field(description="Folder of the cache.")
     trust_remote_code: bool = Field(default=False, description="Whether its own code may run.")
-    kernels: dict[str, Any] | None = Field(
-        default=None, description="CPU kernels chosen earlier; null where none were chosen yet."
-    )
     expected: dict[str, str] = Field(
         default_factory=dict, description="SHA-256 that `model` and `dataset` must have."
     )
 
 
 class RankFacts(Record):
-    """What another rank needs to compute as this one does."""
+    """What another rank must have as this one has it."""
 
     must_match: dict[str, str] = Field(description="SHA-256 of base model and dataset.")
-    kernels: dict[str, Any] | None = Field(description="CPU kernels that this rank computes with.")
 
 
 class JoinRequest(Record):
@@ -126,7 +122,7 @@ class Description(Record):
     device: Device = Field(description="The machine that loaded it.")
     base_bytes: int = Field(description="Weights on disk, quantized as the variant asks.")
     parameters: Parameters = Field(description="Counts with the variant's adapter.")
-    acceleration: dict[str, Any] = Field(description="Kernels chosen by measuring.")
+    acceleration: dict[str, Any] = Field(description="What computes the model on a CPU, by rule.")
     load: PhaseMemory = Field(description="Memory of loading, weights evaluated.")
 
 

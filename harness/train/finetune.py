@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
@@ -23,7 +22,6 @@ from harness.data.tokens import TokenizedExample
 from harness.disk.files import content_key, sha256_file, write_json
 from harness.errors import UserError
 from harness.measure.memory import MemoryPhase
-from harness.models.cpu.accelerate import Acceleration
 from harness.models.cpu.cross_entropy import split_for_loss
 from harness.models.load import LoadedModel
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
@@ -48,7 +46,6 @@ class FinetuneResult(Training):
         default=0.0, description="Time in our batches and callbacks, not validation or saving."
     )
     step_s: float = Field(default=0.0, description="Time in mlx-lm's steps.")
-    acceleration: Any = Field(default=None, description="How the CPU kernels were chosen.")
 
 
 def finetune(
@@ -58,7 +55,6 @@ def finetune(
     valid: Sequence[TokenizedExample],
     out: Path,
     progress: ProgressCallback = silent,
-    kernels: Any = None,
 ) -> FinetuneResult:
     """Train ``variant`` on ``train`` and leave the tuned model in ``loaded.model``.
 
@@ -70,8 +66,6 @@ def finetune(
         out: a folder for adapter, checkpoints and resume state. A finished training found there
             is loaded, an unfinished one is continued, if settings and data are the same.
         progress: called after every iteration and every validation batch.
-        kernels: the kernel choice to compute with, as JSON; None, or what it does not know, is
-            chosen by measuring.
 
     Raises:
         UserError: an empty split, a loss that became NaN, no memory, a folder that cannot be
@@ -81,7 +75,7 @@ def finetune(
     count = -1 if variant.val_batches == -1 else variant.val_batches * variant.batch_size
     subset = validation_rows(valid, count, variant.seed)
     if not variant.trains:
-        return _base_only(loaded, variant, subset, progress, kernels)
+        return _base_only(loaded, variant, subset, progress)
     fingerprint = _fingerprint(loaded, variant, train, subset)
     share = Shard.of_the_group()
     if share.rank == 0:
@@ -91,20 +85,16 @@ def finetune(
     if begun == _FINISHED and finished is None:
         return _UNTRAINED
     store.notes += damage
-    earlier = finished or store.newest
-    # What was chosen by measuring is kept: other kernels round otherwise.
-    chosen = earlier.acceleration if earlier is not None else kernels
-    # Of a training that was finished already, the other ranks have gone by now.
-    acceleration = _same_kernels(loaded, chosen, Shard() if begun == _FINISHED else share)
+    loaded.accelerate(hold=False)
     apply_variant(loaded.model, variant)
     if finished is not None:
         loaded.model.load_weights(str(out / ADAPTER_FILE), strict=False)
         loaded.model.eval()
         return finished
     job = TrainingJob(loaded, variant, out, train, subset)
-    loop = TrainingLoop(job, store, progress, acceleration)
+    loop = TrainingLoop(job, store, progress)
     loop.run()
-    result = _trained(loop, store.notes, out, acceleration)
+    result = _trained(loop, store.notes, out)
     if share.rank == 0:
         save_adapter(loaded.model, variant, loaded.base.id, out)
         _write_result(out, result, fingerprint, store.checksums)
@@ -112,7 +102,7 @@ def finetune(
     return result
 
 
-def _trained(loop: TrainingLoop, notes: list[str], out: Path, acceleration: Any) -> FinetuneResult:
+def _trained(loop: TrainingLoop, notes: list[str], out: Path) -> FinetuneResult:
     """The record of a loop that has ended."""
     return FinetuneResult(
         curve=loop.curve.points,
@@ -124,7 +114,6 @@ def _trained(loop: TrainingLoop, notes: list[str], out: Path, acceleration: Any)
         resumed_from=loop.resumed_from,
         overhead_s=loop.overhead_s,
         step_s=loop.step_s,
-        acceleration=acceleration,
         notes=notes,
     )
 
@@ -167,16 +156,6 @@ def _start(store: StateStore | None) -> int:
     return 0 if store is None or store.newest is None else store.newest.iteration
 
 
-def _same_kernels(loaded: LoadedModel, chosen: Any, share: Shard) -> Any:
-    """Accelerate as the first rank does, which alone measures."""
-    if share.rank > 0:
-        chosen = share.gather(None)[0]
-    acceleration = loaded.accelerate(chosen, hold=False).to_json()
-    if share.rank == 0:
-        share.gather(acceleration)
-    return acceleration
-
-
 def _require_rows(
     variant: Variant, train: Sequence[TokenizedExample], valid: Sequence[TokenizedExample]
 ) -> None:
@@ -193,21 +172,19 @@ def _base_only(
     variant: Variant,
     subset: Sequence[TokenizedExample],
     progress: ProgressCallback,
-    kernels: Any,
 ) -> FinetuneResult:
     started = time.perf_counter()
-    acceleration = _same_kernels(loaded, kernels, Shard.of_the_group())
+    loaded.accelerate(hold=False)
     apply_variant(loaded.model, variant)
     label, curve = f"validate {variant.name}", Curve()
     with MemoryPhase() as memory:
-        split = split_for_loss(loaded.model, Acceleration.from_json(acceleration).loss)
+        split = split_for_loss(loaded.model, loaded.chunked_loss)
         loss = mean_loss(loaded.model, subset, variant.batch_size, progress, label, split)
     curve.close(0, loss)
     measured = {
         "curve": curve.points,
         "wall_s": time.perf_counter() - started,
         "validation": memory.measured,
-        "acceleration": acceleration,
     }
     return _UNTRAINED.model_copy(update=measured)
 
@@ -220,7 +197,7 @@ def _fingerprint(
 ) -> str:
     """Equal for two trainings only if they would leave the same bytes."""
     return content_key(
-        "finetune-1",
+        "finetune-2",
         loaded.base.sha256,
         variant.training_config(),
         [(row.tokens, row.prompt_length) for row in train],

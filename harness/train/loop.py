@@ -21,7 +21,6 @@ from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
 from harness.measure.memory import MemoryPhase
-from harness.models.cpu.accelerate import Acceleration
 from harness.models.cpu.cross_entropy import split_for_loss
 from harness.models.load import LoadedModel
 from harness.progress import ProgressCallback, silent
@@ -54,13 +53,8 @@ class TrainingJob:
 class TrainingLoop:
     """One training; :meth:`run` is called once."""
 
-    def __init__(
-        self, job: TrainingJob, store: StateStore, progress: ProgressCallback, acceleration: Any
-    ) -> None:
-        """Prepare to train from the newest resume state of ``store``, if there is one.
-
-        ``acceleration`` is the JSON of the kernel choice that the model computes with.
-        """
+    def __init__(self, job: TrainingJob, store: StateStore, progress: ProgressCallback) -> None:
+        """Prepare to train from the newest resume state of ``store``, if there is one."""
         variant = job.variant
         self.memory = {"train": MemoryPhase(), "validate": MemoryPhase()}
         """Memory of the two phases, which alternate."""
@@ -70,7 +64,6 @@ class TrainingLoop:
         self._model = job.loaded.model
         self._variant = variant
         self._store = store
-        self._acceleration = acceleration
         self._world = mx.distributed.init()
         self._progress = progress if self._world.rank() == 0 else silent
         self._training = ExitStack()
@@ -107,8 +100,7 @@ class TrainingLoop:
         """Train to the end; the model is left in evaluation mode."""
         start, last = self._batches.start, self._variant.iters
         mx.eval(self._model.parameters(), self._optimizer.state)
-        chosen = Acceleration.from_json(self._acceleration).loss
-        self._split = split_for_loss(self._model, chosen)
+        self._split = split_for_loss(self._model, self._job.loaded.chunked_loss)
         with self._training, errors_explained(self._variant, max(self._lengths)):
             if start < last:
                 train_with_mlx_lm(
@@ -197,7 +189,7 @@ class TrainingLoop:
         begun = time.perf_counter()
         parts = {name: phase.so_far for name, phase in self.memory.items()}
         memory = {name: part and part.model_dump() for name, part in parts.items()}
-        state = ResumeState(done, self.curve.state(), self.elapsed_s(), self._acceleration, memory)
+        state = ResumeState(done, self.curve.state(), self.elapsed_s(), memory)
         self._store.save(self._model, self._optimizer, state)
         self._saved = time.perf_counter()
         self._save_cost_s = self._saved - begun

@@ -55,8 +55,6 @@ class ResumeState:
     curve: dict[str, Any]
     elapsed_s: float
     """Wall time of the run that was cut off, up to this state."""
-    acceleration: Any
-    """The kernel choice it computed with."""
     memory: dict[str, Any]
     """Memory by phase up to this state."""
 

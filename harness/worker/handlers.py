@@ -74,12 +74,12 @@ class Handlers:
         return calls.Nothing()
 
     def rank_facts(self, _: calls.Nothing) -> calls.RankFacts:
-        """What the other ranks need to compute as this one does."""
+        """What the other ranks must have as this one has it."""
         must_match = {
             "base model": self.state.base.sha256,
             "dataset": self.state.dataset.sha256,
         }
-        return calls.RankFacts(must_match=must_match, kernels=self.state.kernels)
+        return calls.RankFacts(must_match=must_match)
 
     def join(self, request: calls.JoinRequest) -> calls.Nothing:
         """Connect with the model processes of the other ranks."""
@@ -88,11 +88,12 @@ class Handlers:
         return calls.Nothing()
 
     def describe(self, _: calls.Nothing) -> calls.Description:
-        """Load the base, choose the kernels, and count and weigh it."""
+        """Load the base, and count and weigh it."""
         self.state.release()
         with MemoryPhase() as phase:
             loaded = load(self.state.base)
-        acceleration = self.state.hold(loaded)
+        acceleration = loaded.accelerate()
+        self.state.keep(loaded)
         return calls.Description(
             device=device(),
             base_bytes=weight_bytes(self.state.base.path),
@@ -133,7 +134,6 @@ class Handlers:
                 valid.examples,
                 request.work,
                 self._progress,
-                self.state.kernels,
             )
         if result.adapter is not None:
             shutil.copytree(result.adapter, request.out, dirs_exist_ok=True)
@@ -151,7 +151,7 @@ class Handlers:
         loaded = self.state.model(request.adapter)
         rows = self.state.tokenized(self.state.examples(request.ids), loaded)
         with MemoryPhase() as phase:
-            kept = self._kept_rows(request.work, phase)
+            kept = self._kept_rows(loaded, request.work, phase)
             found = loss.evaluate(
                 loaded.model,
                 rows.examples,
@@ -195,7 +195,7 @@ class Handlers:
         shard: Shard,
     ) -> calls.Answers:
         with MemoryPhase() as phase:
-            kept = self._kept_rows(work, phase)
+            kept = self._kept_rows(loaded, work, phase)
             found = generate.generate(loaded, prompts, None, self._progress, kept, shard)
         rows = [
             calls.Answer(id=id, text=answer.text, tokens=answer.tokens)
@@ -203,10 +203,12 @@ class Handlers:
         ]
         return calls.Answers(rows=rows, memory=phase.measured)
 
-    def _kept_rows(self, work: Path, phase: MemoryPhase) -> Journal:
-        """The batches of an evaluation that a killed process kept in ``work``; its memory counts
-        in the phase that goes on."""
-        journal = Journal(work / ROWS_FILE, self.state.kernels, lambda: phase.measured.model_dump())
+    @staticmethod
+    def _kept_rows(loaded: LoadedModel, work: Path, phase: MemoryPhase) -> Journal:
+        """The batches of an evaluation that a killed process kept in ``work``, computed by the
+        same kernels (a cache may have moved); its memory counts in the phase that goes on."""
+        kernels = loaded.acceleration and loaded.acceleration.to_json()
+        journal = Journal(work / ROWS_FILE, kernels, lambda: phase.measured.model_dump())
         if journal.notes:
             phase.go_on_from(journal.notes[-1])
         return journal

@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.backend import mx
 from harness.data.prompts import PromptStyle, style
@@ -22,7 +21,6 @@ from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.measure.decode import batchable
 from harness.models.config import ModelConfig
-from harness.models.cpu.accelerate import Acceleration
 from harness.models.load import LoadedModel, load
 from harness.models.parameters import predict
 from harness.models.quantize import quantized
@@ -53,9 +51,6 @@ class ModelState:
         self.variant = Variant.model_validate(request.variant)
         self.style: PromptStyle = style(request.prompt_style)
         self.dataset: Dataset = resolve_dataset(request.dataset)
-        self.kernels: dict[str, Any] | None = request.kernels
-        """The choice of CPU kernels that every stage computes with, also in a later process:
-        other kernels round otherwise. None until the base was described."""
         self._working = working
         self.original: BaseModel = resolve(
             request.model, cache, progress, request.trust_remote_code
@@ -93,16 +88,13 @@ class ModelState:
         if self._loaded is None or self._adapter != adapter:
             self.release()
             self._loaded = load(self.base, adapter)
-            self._loaded.accelerate(self.kernels)
+            self._loaded.accelerate()
             self._adapter = adapter
         return self._loaded
 
-    def hold(self, loaded: LoadedModel) -> Acceleration:
-        """Accelerate and keep a base that was just loaded; the choice of kernels."""
+    def keep(self, loaded: LoadedModel) -> None:
+        """Keep a base that was just loaded and accelerated."""
         self._loaded, self._adapter = loaded, None
-        chosen = loaded.accelerate()
-        self.kernels = chosen.to_json()
-        return chosen
 
     def fused(self, folder: Path) -> LoadedModel:
         """A fused model from its folder, in place of the variant's own."""
@@ -111,7 +103,7 @@ class ModelState:
         trusted = self.base.trusted
         self._loaded = load(resolve(str(folder), cache, trust_remote_code=trusted))
         self._adapter = folder
-        self._loaded.accelerate(self.kernels)
+        self._loaded.accelerate()
         return self._loaded
 
     def write_fused(self, adapter: Path, folder: Path, dequantize: bool) -> FusedSize:
@@ -174,7 +166,7 @@ class ModelState:
             encode_prompt(loaded.tokenizer, self.style, e.question, tables[e.table_id])
             for e in examples
         ]
-        at_once = BATCH_ROWS * loaded.answering.joined.batches if batchable(loaded.model) else 1
+        at_once = BATCH_ROWS * loaded.answering.batches if batchable(loaded.model) else 1
         self._working(memory_advice.evaluating("answering test prompts", at_once, found))
         return found
 

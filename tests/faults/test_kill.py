@@ -21,30 +21,26 @@ from bench_command import ROOT, Bench, descendants, gone, kill, wait_for, withou
 ANSWERS = """
 import json, sys
 from pathlib import Path
-from harness.schema.stage_results import ANSWERS, DESCRIBE, OPEN
-from harness.schema.stage_results import EvaluateRequest, Nothing, OpenRequest
+from harness.schema.stage_results import ANSWERS, OPEN
+from harness.schema.stage_results import EvaluateRequest, OpenRequest
 from harness.worker.client import Worker
-cache, kernels, work = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-opened = {"model": sys.argv[5], "variant": {"name": "base", "fine_tune_type": "base"}}
+cache, work = sys.argv[1], Path(sys.argv[2])
+opened = {"model": sys.argv[4], "variant": {"name": "base", "fine_tune_type": "base"}}
 opened |= {"dataset": "mini", "prompt_style": "dialect", "cache_root": cache}
 worker = Worker("x")
-if kernels.exists():
-    worker.call(OPEN, OpenRequest(**opened, kernels=json.loads(kernels.read_text())))
-else:
-    worker.call(OPEN, OpenRequest(**opened))
-    kernels.write_text(json.dumps(worker.call(DESCRIBE, Nothing()).acceleration))
+worker.call(OPEN, OpenRequest(**opened))
 found = []
 for name in "ab":
     request = EvaluateRequest(ids=list(range(80)), adapter=None, work=work / name)
     found.append([row.model_dump() for row in worker.call(ANSWERS, request).rows])
-Path(sys.argv[4]).write_text(json.dumps(found))
+Path(sys.argv[3]).write_text(json.dumps(found))
 """
 
 
 def test_killed_while_generating_it_goes_on_and_leaves_no_process(
     tmp_path: Path, two_layers: Path
 ) -> None:
-    command = [sys.executable, "-c", ANSWERS, str(tmp_path / "cache"), str(tmp_path / "kernels")]
+    command = [sys.executable, "-c", ANSWERS, str(tmp_path / "cache")]
     command += [str(tmp_path / "work"), str(tmp_path / "found"), str(two_layers)]
     # The kernels that MLX has compiled before: compiling them again takes most of a minute.
     compiled = Path(tempfile.gettempdir()) / "mlx"

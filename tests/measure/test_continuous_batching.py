@@ -12,9 +12,8 @@ from measure_models import Base, Loaded, llama, rows
 from harness.disk.journal import Journal
 from harness.measure.decode import BatchDecoder
 from harness.measure.generate import GenerationProtocol, decode_continuously, generate
-from harness.models.cpu import decode_batches
 from harness.models.cpu.accelerate import Acceleration, Answering
-from harness.models.cpu.decode_batches import DecodeBatches
+from harness.models.cpu.decode_batches import joinable
 
 
 class Script:
@@ -108,7 +107,7 @@ def loaded(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> Loaded:
 
 def together(batches: int) -> Acceleration:
     """So many batches decoded as one, nothing else."""
-    return Acceleration("cpu", answering=Answering(DecodeBatches(batches), False, ""))
+    return Acceleration("cpu", answering=Answering(batches))
 
 
 PROTOCOL = GenerationProtocol(max_new_tokens=40, batch_size=4)
@@ -157,16 +156,6 @@ def test_each_batch_is_kept_when_its_last_row_is_done(
     assert generate(loaded, prompts, PROTOCOL, kept=kept) == whole
 
 
-def test_more_batches_are_taken_while_a_row_gets_faster(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = {16: 1.0, 32: 1.5, 64: 2.9}
-    monkeypatch.setattr(decode_batches, "shortest_s", lambda step: times[step.args[1].shape[0]])
-    model = llama(vocab_size=258)
-    found = decode_batches.choose_batches(model)
-    # 16 rows: 62 ms a row; 32: 47; 64: 45, less than a tenth faster.
-    assert found == DecodeBatches(2, tuple(found.timings))
-    assert [tuple(timing) for timing in found.timings] == list(times.items())
-
-
 def steps(loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Rows of each step of answering."""
     seen: list[int] = []
@@ -193,7 +182,7 @@ def test_batches_that_fit_are_decoded_as_one(
 def test_caches_that_lack_memory_keep_it_at_one_batch(
     loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.models.cpu.probes.FREE_SHARE", 0.0)
+    monkeypatch.setattr("harness.models.cpu.rule.COPIES_SHARE", 0.0)
     assert max(steps(loaded, prompts, monkeypatch)) == 4
 
 
@@ -208,11 +197,12 @@ def test_no_row_is_fed_beyond_the_context(
     assert max(steps(short, prompts, monkeypatch)) == 4
 
 
-def test_a_model_without_batched_caches_is_not_timed() -> None:
+def test_a_model_without_batched_caches_keeps_one_batch() -> None:
     from mlx_lm.models.cache import ConcatenateKVCache
 
     class Unbatched(type(llama())):  # type: ignore[misc]
         def make_cache(self) -> list[Any]:
             return [ConcatenateKVCache() for _ in self.layers]
 
-    assert decode_batches.choose_batches(Unbatched(llama().args)) == DecodeBatches()
+    assert joinable(llama())
+    assert not joinable(Unbatched(llama().args))

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,8 @@ from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.loss import evaluate, full_text
 from harness.measure.speed import batched_trial
 from harness.models import parameters
-from harness.models.cpu.accelerate import Acceleration, accelerate
-from harness.models.cpu.llama import VectorExp
+from harness.models.cpu.accelerate import accelerate
+from harness.models.cpu.rule import Rule, VectorExp
 from harness.models.load import LoadedModel, load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel, resolve
@@ -95,10 +94,10 @@ def stock_answer(stock: LoadedModel, prompt: tuple[int, ...]) -> str:
 
 def check_measures(base: BaseModel) -> None:
     stock, fast = load(base), load(base)
-    # Our own kernels at every size, where they know the architecture; measured ones would hardly
-    # be chosen for a model this small.
+    # Our own kernels at every size, where they know the architecture: a model this small is below
+    # the rule's sizes.
     everywhere = VectorExp(swiglu_min=1, softmax_min=1, attention_min=1)
-    accelerate(fast.model, Acceleration("cpu", exponential=everywhere))
+    accelerate(fast.model, rule=Rule(exponential=everywhere))
     rows = rows_of(stock)
     for row, found in zip(rows, evaluate(fast.model, rows, 3), strict=True):
         assert found.full_nll == pytest.approx(stock_nll(stock.model, row.tokens), rel=SAME_LOSS)
@@ -145,9 +144,9 @@ def check_packed(base: BaseModel, cache: Cache) -> None:
     stock, held, unpacked = load(packed), load(packed), load(packed)
     rows = rows_of(stock)
     expected = [stock_nll(stock.model, row.tokens) for row in rows]
-    record = accelerate(held.model, hold=True)
-    every_row = [replace(kernel, min_rows=1) for kernel in record.kernels]
-    accelerate(unpacked.model, replace(record, kernels=tuple(every_row)), hold=False)
+    accelerate(held.model)
+    every_row = Rule(bytes_min_rows=1, mlx_min_rows=1)
+    accelerate(unpacked.model, hold=False, rule=every_row)
     for model in (held.model, unpacked.model):
         found = [loss.full_nll for loss in evaluate(model, rows, 3)]
         # An unpacked weight is rounded once itself, as each of its products is.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten
 
-from harness.backend import backend_name, mx, nn
+from harness.backend import backend_name, blas, mx, nn
 from harness.disk.cache import Cache
 from harness.models.cpu import accelerate as stage
-from harness.models.cpu import probes
+from harness.models.cpu import rule
 from harness.models.cpu.accelerate import Acceleration, accelerate
-from harness.models.cpu.quantized import Format, blocks, dequantize_bytes, dequantizers, product
+from harness.models.cpu.quantized import Format, blocks, dequantize_bytes, dequantizer, multiplier
+from harness.models.cpu.rule import this_rule
 from harness.models.load import load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel
@@ -117,7 +118,7 @@ def test_a_product_in_blocks_is_the_whole_one(monkeypatch: pytest.MonkeyPatch) -
     weight = mx.random.normal((50, 64), key=mx.random.key(7))
     packed = mx.quantize(weight, 64, 4)
     x = mx.random.normal((3, 5, 64), key=mx.random.key(8))
-    multiply = product(Format(4, 64, "affine"), "bytes")
+    multiply = multiplier(Format(4, 64, "affine"), "bytes")
 
     def both() -> list[mx.array]:
         gradient = mx.grad(lambda x: (multiply(x, *packed) ** 2).sum())(x)
@@ -133,8 +134,8 @@ def test_a_product_in_blocks_is_the_whole_one(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_odd_bits_are_left_to_mlx() -> None:
-    assert dequantizers(Format(3, 64, "affine")) == ("mlx",)
-    assert dequantizers(Format(4, 32, "mxfp4")) == ("mlx",)
+    assert dequantizer(Format(3, 64, "affine")) == "mlx"
+    assert dequantizer(Format(4, 32, "mxfp4")) == "mlx"
 
 
 def test_the_gradient_of_a_packed_product_is_that_of_the_dense_one() -> None:
@@ -142,7 +143,7 @@ def test_the_gradient_of_a_packed_product_is_that_of_the_dense_one() -> None:
     packed, scales, biases = mx.quantize(weight, 64, 8)
     dense = mx.dequantize(packed, scales, biases, 64, 8)
     x = mx.random.normal((5, 64), key=mx.random.key(6))
-    multiply = product(Format(8, 64, "affine"), "bytes")
+    multiply = multiplier(Format(8, 64, "affine"), "bytes")
     got = mx.grad(lambda x: (multiply(x, packed, scales, biases) ** 2).sum())(x)
     wide, plain = x.astype(mx.float64), dense.astype(mx.float64)
     exact = 2 * (wide @ plain.T) @ plain
@@ -180,17 +181,14 @@ def test_an_adapter_trained_fast_loads_in_stock_mlx_lm(
     assert_as_exact(got, expected, in_float64(stock)(TOKENS), WIDTH)
 
 
-def test_the_record_applies_the_same_choice_without_measuring(
-    shallow: BaseModel, cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_record_is_json_and_the_same_each_time(shallow: BaseModel, cache: Cache) -> None:
     base = _base(shallow, cache, SPECS[0])
     first = accelerate(load(base).model)
-    record = json.loads(json.dumps(asdict(first), allow_nan=False))
-    assert Acceleration.from_json(record) == first
-    monkeypatch.setattr(stage, "choose_product", None)
-    monkeypatch.setattr("harness.models.cpu.accelerate.choose_batches", None)
-    again = accelerate(load(base).model, choice=record)
-    assert again == replace(first, reason=again.reason)
+    record = first.to_json()
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["rule"] == asdict(this_rule(blas.name))
+    assert [kernel["min_rows"] for kernel in record["kernels"]]
+    assert accelerate(load(base).model) == first
 
 
 def test_float32_copies_are_given_up_when_training_begins(shallow: BaseModel, cache: Cache) -> None:
@@ -207,7 +205,7 @@ def test_float32_copies_are_given_up_when_training_begins(shallow: BaseModel, ca
 def test_float32_copies_that_do_not_fit_are_not_made(
     shallow: BaseModel, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "FREE_SHARE", 0.0)
+    monkeypatch.setattr(rule, "COPIES_SHARE", 0.0)
     chosen = accelerate(load(_base(shallow, cache, SPECS[0])).model)
     assert (chosen.generation, chosen.held_bytes) == ("packed", 0)
     assert "may be taken" in chosen.reason
@@ -224,7 +222,7 @@ def test_half_precision_is_widened_on_the_cpu(shallow: BaseModel) -> None:
 def test_a_float32_model_has_no_kernels_of_packed_weights(shallow: BaseModel) -> None:
     chosen = accelerate(load(shallow).model)
     assert chosen == Acceleration(
-        "cpu", exponential=chosen.exponential, loss=chosen.loss, answering=chosen.answering
+        "cpu", this_rule(blas.name), known_modules=True, answering=chosen.answering
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.backend import BlasInfo, backend_name
+from harness.backend import BlasInfo, backend_name, blas
 from harness.cli import doctor
 from harness.disk.cache import Cache
 from harness.models.cpu import blas_advice
@@ -64,8 +64,8 @@ def test_a_run_without_a_fast_blas_says_once_what_to_install(
     monkeypatch.delenv("TUNEBENCH_BLAS", raising=False)
     monkeypatch.setattr(blas_advice, "_warned", [])
     said: list[str] = []
-    for blas in ("reference", "reference", "mkl", None):
-        blas_advice.warn(blas, said.append)
+    for name in ("reference", "reference", "mkl", None):
+        blas_advice.warn(name, said.append)
     assert len(said) == 1
     assert "pip install mkl" in said[0]
     assert "20 times" in said[0]
@@ -79,7 +79,7 @@ def test_who_asked_for_mlx_s_own_blas_is_not_warned(monkeypatch: pytest.MonkeyPa
     assert said == []
 
 
-def test_the_kernels_chosen_here_are_reported() -> None:
-    check = doctor._kernels()
+def test_the_rule_of_the_kernels_is_reported() -> None:
+    check = doctor._kernels(blas)
     assert check.status == "ok"
     assert ("loss" in check.found) == (backend_name() == "cpu")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +11,7 @@ from mlx.utils import tree_flatten
 
 from harness.backend import backend_name, mx, nn
 from harness.models.cpu import cross_entropy
-from harness.models.cpu.accelerate import Acceleration, accelerate
 from harness.models.cpu.cross_entropy import (
-    MLX_LOSS,
-    LossChoice,
     split_for_loss,
     token_losses,
     trained_losses,
@@ -36,7 +32,6 @@ from tests.rounding import (
 
 pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only: no-op on a GPU")
 
-OURS = LossChoice(True, 1.0, 0.5)
 TOKENS = mx.array(np.random.default_rng(0).integers(0, 256, (3, 24)))
 SPANS = mx.array([[0, 24], [10, 20], [5, 5]])
 
@@ -135,15 +130,15 @@ def test_training_is_mlx_s_own_to_rounding(shallow: BaseModel) -> None:
         wide, TOKENS, SPANS, mx.array(33.0)
     )
 
-    def taken(choice: LossChoice) -> tuple[float, int, float, dict[str, mx.array]]:
-        split = split_for_loss(model, choice)
-        assert (split is not None) == choice.ours
+    def taken(ours: bool) -> tuple[float, int, float, dict[str, mx.array]]:
+        split = split_for_loss(model, ours)
+        assert (split is not None) == ours
         (loss, count), gradient = value_and_grad(model, TOKENS, SPANS, mx.array(33.0), split)
         nats = scored_nats(model, TOKENS, SPANS, split)
         return loss.item(), count.item(), nats, dict(tree_flatten(gradient))
 
-    loss, count, nats, gradient = taken(OURS)
-    expected_loss, expected_count, expected_nats, expected = taken(MLX_LOSS)
+    loss, count, nats, gradient = taken(True)
+    expected_loss, expected_count, expected_nats, expected = taken(False)
     assert count == expected_count == 23 + 10
     # 33 targets, each by two ways apart, added up in float32.
     apart = paths_apart(model, wide, TOKENS, WIDTH) + rounded(33) * expected_loss
@@ -158,7 +153,7 @@ def test_no_scored_target_is_no_loss_and_no_gradient(shallow: BaseModel) -> None
     model = load(shallow).model
     model.freeze()
     model.layers[-1].unfreeze()
-    split = split_for_loss(model, OURS)
+    split = split_for_loss(model, True)
     assert split is not None
     nothing = mx.array([[0, 0]] * 3)
     value_and_grad = nn.value_and_grad(model, training_loss)
@@ -170,17 +165,5 @@ def test_no_scored_target_is_no_loss_and_no_gradient(shallow: BaseModel) -> None
 def test_a_trained_output_layer_keeps_mlx_s_loss(shallow: BaseModel) -> None:
     model = load(shallow).model
     model.train()
-    assert split_for_loss(model, OURS) is None  # all of it is trainable, the tied embedding too
+    assert split_for_loss(model, True) is None  # all of it is trainable, the tied embedding too
     assert model.training
-
-
-def test_the_choice_is_kept_and_an_older_record_means_mlx_s(shallow: BaseModel) -> None:
-    model = load(shallow).model
-    chosen = accelerate(model)
-    assert chosen.loss is not None
-    assert chosen.loss.ours == (chosen.loss.ours_s < 0.8 * chosen.loss.stock_s)
-    record = json.loads(json.dumps(chosen.to_json()))
-    assert accelerate(model, record).loss == chosen.loss
-    assert Acceleration.from_json(record) == chosen
-    del record["loss"]
-    assert accelerate(model, record).loss == MLX_LOSS

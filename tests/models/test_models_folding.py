@@ -77,7 +77,7 @@ def test_packed_weights_without_a_copy_keep_their_adapters(
 ) -> None:
     model = adapted(quantized(shallow, QuantizeSpec(bits=4), cache))
     chosen = accelerate(model, hold=False)
-    assert chosen.answering is None
+    assert not chosen.answering.folded
     with merged(model) as count:
         assert count == 0
 
@@ -86,7 +86,7 @@ def test_copies_that_lack_memory_are_not_made(
     shallow: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = adapted(shallow)
-    monkeypatch.setattr("harness.models.cpu.probes.FREE_SHARE", 0.0)
+    monkeypatch.setattr("harness.models.cpu.rule.COPIES_SHARE", 0.0)
     with merged(model) as count:
         assert count == 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import Any
 
@@ -11,9 +10,8 @@ import pytest
 from mlx.utils import tree_flatten
 
 from harness.backend import backend_name, mx, nn
-from harness.models.cpu import llama as stage
-from harness.models.cpu.accelerate import Acceleration, accelerate
-from harness.models.cpu.llama import Timing, VectorExp
+from harness.models.cpu.accelerate import accelerate
+from harness.models.cpu.rule import Rule, VectorExp
 from harness.models.cpu.vector_exp import attention, exponential, softmax, swiglu
 from harness.models.load import load
 from harness.models.resolve import BaseModel
@@ -180,7 +178,7 @@ def test_a_model_s_loss_and_gradients_are_the_stock_ones(
     _, exact = nn.value_and_grad(wide, _loss)(wide)
     for choice in (NEVER, ALWAYS):
         model = load(shallow).model
-        accelerate(model, Acceleration("cpu", exponential=choice))
+        accelerate(model, rule=Rule(exponential=choice))
         model.train()
         step: Any = partial(nn.value_and_grad(model, _loss), model)
         if compiled:
@@ -211,8 +209,8 @@ def test_decoding_with_caches_gives_the_stock_logits(shallow: BaseModel) -> None
         return [first, *(model(TOKENS[:, :1], cache=cache)[:, -1] for _ in range(3))]
 
     stock, ours, wide = (load(shallow).model for _ in range(3))
-    accelerate(stock, Acceleration("cpu", exponential=NEVER))
-    accelerate(ours, Acceleration("cpu", exponential=ALWAYS))
+    accelerate(stock, rule=Rule(exponential=NEVER))
+    accelerate(ours, rule=Rule(exponential=ALWAYS))
     exact = answers(in_float64(wide), KVCache)
     for make in makers:
         padded = answers(wide, make) if make is makers[1] else exact
@@ -229,7 +227,7 @@ def test_decoding_with_caches_gives_the_stock_logits(shallow: BaseModel) -> None
 
 def test_a_diverged_model_s_loss_stays_nan(shallow: BaseModel) -> None:
     model = load(shallow).model
-    accelerate(model, Acceleration("cpu", exponential=ALWAYS))
+    accelerate(model, rule=Rule(exponential=ALWAYS))
     model.model.layers[1].mlp.gate_proj.weight *= NAN
     assert np.isnan(_loss(model).item())
 
@@ -239,7 +237,7 @@ def test_names_parameters_and_ancestors_stay(shallow: BaseModel) -> None:
 
     model = load(shallow).model
     before = [name for name, _ in tree_flatten(model.parameters())]
-    accelerate(model, Acceleration("cpu", exponential=ALWAYS))
+    accelerate(model, rule=Rule(exponential=ALWAYS))
     layer = model.model.layers[0]
     assert isinstance(layer.mlp, MLP)
     assert isinstance(layer.self_attn, Attention)
@@ -247,29 +245,11 @@ def test_names_parameters_and_ancestors_stay(shallow: BaseModel) -> None:
     assert [name for name, _ in tree_flatten(model.parameters())] == before
 
 
-def test_the_record_applies_the_same_choice_without_measuring(
-    shallow: BaseModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = accelerate(load(shallow).model)
-    assert first.exponential is not None
-    record = json.loads(json.dumps(first.to_json(), allow_nan=False))
-    assert Acceleration.from_json(record) == first
-    monkeypatch.setattr("harness.models.cpu.llama.choose_exponential", None)
-    assert accelerate(load(shallow).model, choice=record) == first
-
-
-def test_what_does_not_win_stays_stock(shallow: BaseModel) -> None:
+def test_what_the_rule_leaves_stays_stock(shallow: BaseModel) -> None:
     model = load(shallow).model
     classes = [type(module) for _, module in model.named_modules()]
-    accelerate(model, Acceleration("cpu", exponential=NEVER))
+    accelerate(model, rule=Rule(exponential=NEVER))
     assert [type(module) for _, module in model.named_modules()] == classes
-
-
-def test_the_threshold_is_where_the_measured_lines_cross() -> None:
-    few = Timing(1_000, stock_s=1.0, ours_s=3.0)
-    assert stage._crossing(few, Timing(11_000, stock_s=11.0, ours_s=3.0)) == 3_000
-    assert stage._crossing(few, Timing(11_000, stock_s=11.0, ours_s=10.0)) is None
-    assert stage._crossing(Timing(1_000, 2.0, 1.0), Timing(11_000, 11.0, 3.0)) == 0
 
 
 OTHERS: dict[str, tuple[dict[str, Any], bool]] = {
@@ -304,6 +284,6 @@ def test_of_other_architectures_only_known_code_is_changed(name: str) -> None:
     wide = module.Model(module.ModelArgs.from_dict(settings))
     wide.update(model.parameters())
     exact = in_float64(wide)(TOKENS)
-    chosen = accelerate(model, Acceleration("cpu", exponential=ALWAYS))
-    assert (chosen.exponential is not None) is known
+    chosen = accelerate(model, rule=Rule(exponential=ALWAYS))
+    assert chosen.known_modules is known
     assert_as_exact(model(TOKENS), expected, exact, 96, EXP_ROUNDINGS)

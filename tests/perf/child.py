@@ -134,8 +134,7 @@ def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
     if side == "ours":
         loaded.accelerate(hold=False)
     apply_variant(loaded.model, held.variant)
-    chosen = None if loaded.acceleration is None else loaded.acceleration.loss
-    split = split_for_loss(loaded.model, chosen)
+    split = split_for_loss(loaded.model, loaded.chunked_loss)
     loaded.model.train()
     spans = mx.array([(0, TOKENS)] * ROWS)
 

@@ -43,7 +43,6 @@ def generation(folder: str, count: str) -> dict[str, Any]:
     from mlx_lm import generate as one_by_one
 
     from harness.measure.generate import generate
-    from harness.models.cpu.decode_batches import DecodeBatches
 
     prompts = held.prompts(held.dataset.test.examples, fast)
     sampled = [at * len(prompts) // int(count) for at in range(int(count))]
@@ -66,8 +65,8 @@ def generation(folder: str, count: str) -> dict[str, Any]:
         texts.append(one_by_one(stock.model, stock.tokenizer, prompts[at], max_tokens=128))
         loop.append(time.perf_counter() - started)
     batches(ours)
-    chosen = fast.answering.joined.batches
-    alone = replace(fast.answering, joined=DecodeBatches())
+    chosen = fast.answering.batches
+    alone = replace(fast.answering, batches=1)
     fast.acceleration = replace(fast.acceleration, answering=alone)
     one_at_a_time = batches(by_batch)
     # mlx-lm's detokenizer takes the leading space away.

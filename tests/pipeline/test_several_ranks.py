@@ -193,9 +193,6 @@ def test_a_killed_training_goes_on_with_the_same_ranks(
     tmp_path: Path, bench: Bench, stdout: str
 ) -> None:
     killed = Bench(tmp_path)
-    # The kernels that were chosen by measuring belong to the numbers.
-    kernels = "cache/tunebench/describe"
-    shutil.copytree(bench.folder / kernels, tmp_path / kernels)
     launch = killed.start("first", "--variant=lora", *MEASURED)
     while state_of(killed) is None:
         assert launch.poll() is None, launch.communicate()[0]

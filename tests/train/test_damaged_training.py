@@ -38,12 +38,12 @@ def short() -> Variant:
 def train(loader: Loader, short: Variant, rows: Rows, valid: Rows) -> Callable[..., FinetuneResult]:
     """Trains in a folder; ``stop`` cuts it off after that iteration's loss is known."""
 
-    def run(out: Path, stop: int | None = None, kernels: object = None) -> FinetuneResult:
+    def run(out: Path, stop: int | None = None) -> FinetuneResult:
         def progress(label: str, done: float, total: float) -> None:
             if label.startswith("fine-tune") and done == stop:
                 raise CutOffError
 
-        return finetune(loader(short), short, rows, valid, out, progress, kernels)
+        return finetune(loader(short), short, rows, valid, out, progress)
 
     return run
 
@@ -61,9 +61,9 @@ def flip(file: Path) -> None:
 def test_a_damaged_checkpoint_is_named_and_an_earlier_state_used(
     train: Callable[..., FinetuneResult], tmp_path: Path
 ) -> None:
-    whole = train(tmp_path / "whole")
+    train(tmp_path / "whole")
     with pytest.raises(CutOffError):
-        train(tmp_path / "cut", 3, whole.acceleration)
+        train(tmp_path / "cut", 3)
     flip(tmp_path / "cut" / CHECKPOINT)
     result = train(tmp_path / "cut")
     assert result.resumed_from == 1  # the state at 2 follows the checkpoint at 2
@@ -78,11 +78,11 @@ def test_a_damaged_checkpoint_is_named_and_an_earlier_state_used(
 def test_a_lost_checkpoint_before_every_state_means_training_again(
     train: Callable[..., FinetuneResult], tmp_path: Path
 ) -> None:
-    whole = train(tmp_path / "whole")
+    train(tmp_path / "whole")
     with pytest.raises(CutOffError):
-        train(tmp_path / "cut", 5, whole.acceleration)
+        train(tmp_path / "cut", 5)
     (tmp_path / "cut" / CHECKPOINT).unlink()
-    result = train(tmp_path / "cut", kernels=whole.acceleration)
+    result = train(tmp_path / "cut")
     assert result.resumed_from is None
     assert len(result.notes) == 2
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
@@ -99,11 +99,11 @@ def test_a_lost_checkpoint_before_every_state_means_training_again(
 def test_a_damaged_result_is_named_and_trained_again(
     name: str, train: Callable[..., FinetuneResult], tmp_path: Path
 ) -> None:
-    first = train(tmp_path)
+    train(tmp_path)
     before = weights(tmp_path)
     assert train(tmp_path).notes == []  # found finished, and whole
     flip(tmp_path / name) if name != "finetune.json" else (tmp_path / name).write_text("{")
-    result = train(tmp_path, kernels=first.acceleration)
+    result = train(tmp_path)
     assert f"{tmp_path / name} is damaged" in result.notes[0]
     assert weights(tmp_path) == before
 

@@ -1,12 +1,12 @@
 """What only serves a CPU without a GPU; nothing here changes a number beyond rounding.
 
-- `accelerate.py` - chooses, applies and records the speed-ups
+- `rule.py` - from what size on which kernel
+- `accelerate.py` - applies the rule, and records it
 - `quantized.py` - dequantize, then one BLAS product
 - `vector_exp.py` - exponential, SwiGLU, softmax, attention
 - `llama.py` - llama modules that use them
 - `cross_entropy.py` - training's loss in chunks
 - `merged_adapters.py` - adapters merged into weights while answering
-- `decode_batches.py` - how many batches decode together
-- `probes.py` - shortest time and free memory
+- `decode_batches.py` - whether batches can decode together
 - `blas_advice.py` - what to install without a fast BLAS
 """

@@ -11,15 +11,12 @@ alive. Not covered: an output layer with trainable weights, other types than flo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, cast
 
 from harness.backend import mx, nn  # isort: skip  (the BLAS first)
 from mlx.utils import tree_flatten
 
-from harness.models.cpu.probes import shortest_s, slices
-from harness.models.cpu.vector_exp import elementwise, exponential
+from harness.models.cpu.vector_exp import elementwise, exponential, slices
 from harness.models.lm_head import SplitModel, split_model
 
 CHUNK_BYTES = 32 * 2**20
@@ -28,35 +25,19 @@ CHUNK_BYTES = 32 * 2**20
 BLOCK_ELEMENTS = 2**17
 """Logits whose powers are taken at a time: their temporaries are a few megabytes."""
 
-_ROWS, _VOCABULARY = 8, 2**15  # of the trial
-
 Head = Callable[[mx.array], mx.array]
 
 
-@dataclass(frozen=True, slots=True)
-class LossChoice:
-    """Whether the loss is ours, and the seconds of both ways by which it was chosen."""
-
-    ours: bool
-    stock_s: float
-    ours_s: float
-    """Loss and gradient of 8 rows of 32,768 logits."""
-
-
-MLX_LOSS = LossChoice(False, 0.0, 0.0)
-"""MLX's own, not measured."""
-
-
-def split_for_loss(model: nn.Module, choice: LossChoice | None) -> SplitModel | None:
+def split_for_loss(model: nn.Module, chunked: bool) -> SplitModel | None:
     """``model`` cut for our loss, or None where the loss is to be MLX's own.
 
     Runs the model on a probe: call it outside of a gradient, with the adapters in place.
 
     Args:
         model: an mlx-lm model; its mode and what of it is trained stay as they are.
-        choice: what was chosen for it; None is MLX's loss.
+        chunked: whether the rule takes our loss here.
     """
-    if choice is None or not choice.ours:
+    if not chunked:
         return None
     was_training = bool(model.training)
     model.eval()
@@ -134,17 +115,3 @@ def _block(logits: mx.array, targets: mx.array, ones: mx.array) -> tuple[mx.arra
     # After the loss: MLX might else leave it for last, and keep its logits until then.
     weights = mx.depends([powers], [loss])[0] / total
     return loss, weights.at[mx.arange(targets.size), targets].add(-1.0)
-
-
-@lru_cache(maxsize=1)
-def choose_loss() -> LossChoice:
-    """Time MLX's loss and ours, once a process."""
-    logits = mx.random.normal((_ROWS, _VOCABULARY), key=mx.random.key(0))
-    targets = mx.arange(_ROWS)
-
-    def stock(logits: mx.array) -> mx.array:
-        return cast(mx.array, nn.losses.cross_entropy(logits, targets).sum())
-
-    stock_s = shortest_s(lambda: mx.value_and_grad(stock)(logits))
-    ours_s = shortest_s(lambda: _cross_entropy(logits, targets))
-    return LossChoice(ours_s < 0.8 * stock_s, stock_s, ours_s)

@@ -1,8 +1,7 @@
 """Modules of mlx-lm's llama that compute with ``vector_exp.py``, put in place of the stock ones.
 
-Model (changed in place) -> :class:`VectorExp`: from how many elements on SwiGLU, softmax and
-attention take the vectorized exponential, by timing MLX's functions and ours on few and on many
-elements, once a process. The class of a module instance is changed, only where its code is the one
+Model (changed in place), and from how many elements on SwiGLU, softmax and attention take the
+vectorized exponential. The class of a module instance is changed, only where its code is the one
 known here, so parameters, adapter names and every other model stay as they are. Known: the
 feed-forward of llama, Qwen 2 and 3 (``models/llama.py: MLP``) and the attention of llama
 (``Attention``), mlx-lm 0.32.2. Quantized caches and other types than float32 take MLX's way.
@@ -14,94 +13,17 @@ import hashlib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from typing import Any, NamedTuple, cast
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import Any, cast
 
 from harness.backend import mx, nn
-from harness.models.cpu.probes import shortest_s
-from harness.models.cpu.vector_exp import attention, softmax, swiglu
+from harness.models.cpu.rule import VectorExp
+from harness.models.cpu.vector_exp import attention, swiglu
 
 # The code of `__call__` in mlx-lm 0.32.2's models/llama.py, as `_call_digest` takes it.
 _MLP_SHA256 = "7e15b540f8731ce7b090887d88d136808a660e568ba8f9d2aeacdd776a4c42f0"
 _ATTENTION_SHA256 = "8a9043f806298b74dd1f4e3d04da98d6afd1d344dfdd80a7bed2b34417f12143"
-
-_ELEMENTS = (2**10, 2**17)  # few and many, both measured
-
-
-class Timing(NamedTuple):
-    """Seconds of MLX's function and ours on as many elements."""
-
-    elements: int
-    stock_s: float
-    ours_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class VectorExp:
-    """From how many elements on each function is ours (None: never), and the times behind it."""
-
-    swiglu_min: int | None
-    softmax_min: int | None
-    """Inside of our attention; below, it is MLX's softmax."""
-    attention_min: int | None
-    """Elements of the scores."""
-    timings: dict[str, tuple[Timing, Timing]] = field(default_factory=dict)
-    """By function, of few and of many elements."""
-
-
-@lru_cache(maxsize=1)
-def choose_exponential() -> VectorExp:
-    """Time MLX's functions and ours, once a process."""
-    from mlx_lm.models.activations import swiglu as stock_swiglu
-
-    def times(stock: Any, ours: Any, *shapes: Sequence[tuple[int, ...]]) -> tuple[Timing, Timing]:
-        def timing(elements: int, inputs: Sequence[tuple[int, ...]]) -> Timing:
-            arrays = [mx.random.normal(s, key=mx.random.key(i)) for i, s in enumerate(inputs)]
-            seconds = [shortest_s(partial(f, *arrays), repeats=5) for f in (stock, ours)]
-            return Timing(elements, *seconds)
-
-        few, many = map(timing, _ELEMENTS, shapes)
-        return few, many
-
-    rows = [(elements // 128, 128) for elements in _ELEMENTS]
-    softmaxes = times(
-        partial(mx.softmax, axis=-1, precise=True), softmax, *([shape] for shape in rows)
-    )
-    softmax_min = _crossing(*softmaxes)
-
-    def attending(attend: Callable[..., Any]) -> Callable[..., Any]:
-        def attended(queries: mx.array, keys: mx.array) -> Any:
-            mask = None if queries.shape[2] == 1 else "causal"
-            return attend(queries, keys, keys, scale=0.125, mask=mask)
-
-        return attended
-
-    timings = {
-        "swiglu": times(stock_swiglu, swiglu, *([shape] * 2 for shape in rows)),
-        "softmax": softmaxes,
-        "attention": times(
-            attending(mx.fast.scaled_dot_product_attention),
-            attending(partial(attention, softmax_min=softmax_min)),
-            # A token decoded, and a prompt: 8 heads over 2.
-            [(1, 8, 1, 64), (1, 2, 128, 64)],
-            [(1, 8, 128, 64), (1, 2, 128, 64)],
-        ),
-    }
-    minima = {f"{name}_min": _crossing(*pair) for name, pair in timings.items()}
-    return VectorExp(**minima, timings=timings)
-
-
-def _crossing(few: Timing, many: Timing) -> int | None:
-    """Where the straight lines through the measured points cross; None without a clear gain."""
-    if many.ours_s > 0.8 * many.stock_s:
-        return None
-    saved_few, saved_many = few.stock_s - few.ours_s, many.stock_s - many.ours_s
-    if saved_few >= 0:
-        return 0
-    per_element = (saved_many - saved_few) / (many.elements - few.elements)
-    return few.elements + math.ceil(-saved_few / per_element)
 
 
 class _Replaced(nn.Module):  # type: ignore[misc]  # untyped in mlx
@@ -161,20 +83,17 @@ class _Attention(_Replaced):
         return cast(mx.array, self.o_proj(output.transpose(0, 2, 1, 3).reshape(batch, length, -1)))
 
 
-def use_vector_exp(model: nn.Module, known: VectorExp | None = None) -> VectorExp | None:
-    """Change the recognised modules of ``model`` in place; what was chosen, None where none is."""
+def use_vector_exp(model: nn.Module, sizes: VectorExp) -> bool:
+    """Change the recognised modules of ``model`` in place; False where none is recognised."""
     found = [(module, kind) for _, module in model.named_modules() if (kind := _kind(module))]
-    if not found:
-        return None
-    chosen = known or choose_exponential()
     for module, kind in found:
-        minimum = chosen.swiglu_min if kind is _Mlp else chosen.attention_min
+        minimum = sizes.swiglu_min if kind is _Mlp else sizes.attention_min
         if not isinstance(module, _Replaced):
             if minimum is None:
                 continue
             module.__class__ = _subclass(kind, cast(Hashable, type(module)))
-        module.use(minimum, chosen.softmax_min)
-    return chosen
+        module.use(minimum, sizes.softmax_min)
+    return bool(found)
 
 
 @lru_cache(maxsize=32)

@@ -15,8 +15,8 @@ from typing import Any
 
 from harness.backend import mx, nn
 from harness.models.adapter import replace_modules
-from harness.models.cpu.probes import memory_shortfall
 from harness.models.cpu.quantized import DequantizingLinear
+from harness.models.cpu.rule import memory_shortfall
 
 _TOLERANCE = 1e-4  # of the largest output; float32 sums in another order differ by some 1e-6
 _PROBE_ROWS = 2

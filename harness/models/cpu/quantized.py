@@ -4,23 +4,21 @@ MLX's ``quantized_matmul`` is scalar and single-threaded on the CPU (about 2 GFL
 ``dequantize`` handles one weight at a time (0.1 billion a second). Here 2-, 4- and 8-bit affine
 weights are dequantized with vectorized byte operations (two to three times as fast, the same bits),
 and the product's gradient dequantizes again instead of keeping the float32 weight for the backward
-pass, as QLoRA does on CUDA (Dettmers et al. 2023). From how many rows of input on this is faster
-than MLX's product is found by timing a layer (:func:`choose_product`). The layers keep the
-ancestors of their classes, their parameters and adapter names: an adapter trained with them loads
-in stock mlx-lm.
+pass, as QLoRA does on CUDA (Dettmers et al. 2023). From how many rows of input on this is done
+instead of MLX's product is set by `rule.py`. The layers keep the ancestors of their classes, their
+parameters and adapter names: an adapter trained with them loads in stock mlx-lm.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 from harness.backend import mx, nn
-from harness.models.cpu.probes import shortest_s, slices
-from harness.protocols import BATCH_ROWS
+from harness.models.cpu.rule import Rule
+from harness.models.cpu.vector_exp import slices
 
 
 class Format(NamedTuple):
@@ -37,8 +35,8 @@ Dequantizer = Callable[..., mx.array]
 
 
 @dataclass(frozen=True, slots=True)
-class ProductChoice:
-    """The choice for one shape and packing of weight, and the times behind it."""
+class Product:
+    """How a model's weights of one shape and packing are multiplied with."""
 
     rows: int
     columns: int
@@ -49,26 +47,20 @@ class ProductChoice:
     """How many layers of the model have it."""
     unpacker: str
     """``bytes`` or ``mlx``: the way to dequantize."""
-    min_rows: int
-    """From this many rows of input on the weight is dequantized first."""
-    packed_row_s: float
-    """Seconds of MLX's quantized product, one row."""
-    unpack_s: float
-    """Seconds of dequantizing and multiplying 16 rows."""
-    dense_s: float
-    """Seconds of multiplying 16 rows with the weight already in float32."""
+    min_rows: int | None
+    """From this many rows of input on the weight is dequantized first; None is never."""
 
     @property
-    def key(self) -> tuple[int, int, Format]:
-        """What the choice depends on."""
-        return (self.rows, self.columns, Format(self.bits, self.group_size, self.mode))
+    def dense_bytes(self) -> int:
+        """Bytes of float32 copies of all its layers."""
+        return 4 * self.rows * self.columns * self.layers
 
 
 @dataclass(slots=True)
 class LayerProduct:
     """How one layer multiplies."""
 
-    choice: ProductChoice
+    product: Product
     dense: mx.array | None = None
     """A float32 copy of its weight."""
 
@@ -79,7 +71,7 @@ def format_of(layer: Any) -> Format:
 
 
 def layer_key(layer: Any) -> tuple[int, int, Format]:
-    """What the choice for ``layer`` depends on: rows and columns of its weight, and packing."""
+    """What the product with ``layer`` depends on: rows and columns of its weight, and packing."""
     rows, words = layer["weight"].shape
     return rows, words * 32 // layer.bits, format_of(layer)
 
@@ -118,9 +110,9 @@ BLOCK_WEIGHTS = 2**18
 DEQUANTIZERS: dict[str, Dequantizer] = {"bytes": dequantize_bytes, "mlx": dequantize_mlx}
 
 
-def dequantizers(form: Format) -> tuple[str, ...]:
-    """Names of the ways to dequantize this format."""
-    return ("bytes", "mlx") if form.mode == "affine" and 8 % form.bits == 0 else ("mlx",)
+def dequantizer(form: Format) -> str:
+    """The name of the way to dequantize this format."""
+    return "bytes" if form.mode == "affine" and 8 % form.bits == 0 else "mlx"
 
 
 def blocks(rows: int, columns: int) -> list[slice]:
@@ -134,7 +126,7 @@ def blocks(rows: int, columns: int) -> list[slice]:
 
 
 @lru_cache(maxsize=64)
-def product(form: Format, dequantizer: str) -> Callable[..., mx.array]:
+def multiplier(form: Format, dequantizer: str) -> Callable[..., mx.array]:
     """``f(x, weight, scales[, biases])``: x ``(…, columns)`` times the transposed weight, that is
     ``(…, rows)``, differentiable in x."""
     dequantize = DEQUANTIZERS[dequantizer]
@@ -163,32 +155,12 @@ def product(form: Format, dequantizer: str) -> Callable[..., mx.array]:
     return cast(Callable[..., mx.array], multiply)
 
 
-def choose_product(layer: Any, count: int) -> ProductChoice:
-    """Time the ways to multiply with the weight of ``layer``, which stands for ``count`` alike."""
+def product_of(layer: Any, count: int, rule: Rule) -> Product:
+    """The product with the weight of ``layer``, which stands for ``count`` alike."""
     rows, columns, form = layer_key(layer)
-    packed: Any = packed_arrays(layer)
-    one = mx.random.normal((1, columns), key=mx.random.key(0))
-    batch = mx.random.normal((BATCH_ROWS, columns), key=mx.random.key(1))
-    packed_row_s = shortest_s(lambda: mx.quantized_matmul(one, *packed, **form._asdict()))
-    timed = {
-        name: shortest_s(partial(product(form, name), batch, *packed))
-        for name in dequantizers(form)
-    }
-    fastest = min(timed, key=lambda name: timed[name])
-    dense = DEQUANTIZERS[fastest](form, *packed)
-    dense_s = shortest_s(lambda: batch @ dense.T)
-    return ProductChoice(
-        rows=rows,
-        columns=columns,
-        **form._asdict(),
-        layers=count,
-        unpacker=fastest,
-        # The quantized product's time is proportional to its rows, dequantizing's hardly grows.
-        min_rows=max(1, math.ceil(timed[fastest] / packed_row_s)),
-        packed_row_s=packed_row_s,
-        unpack_s=timed[fastest],
-        dense_s=dense_s,
-    )
+    unpacker = dequantizer(form)
+    min_rows = rule.bytes_min_rows if unpacker == "bytes" else rule.mlx_min_rows
+    return Product(rows, columns, *form, count, unpacker, min_rows)
 
 
 class _Dequantizing(nn.Module):  # type: ignore[misc]  # untyped in mlx
@@ -198,8 +170,8 @@ class _Dequantizing(nn.Module):  # type: ignore[misc]  # untyped in mlx
 
     def hold(self) -> None:
         """Keep the weight in float32 beside the packed one until training begins."""
-        dequantizer = DEQUANTIZERS[self._product.choice.unpacker]
-        dense = dequantizer(format_of(self), *packed_arrays(self))
+        unpack = DEQUANTIZERS[self._product.product.unpacker]
+        dense = unpack(format_of(self), *packed_arrays(self))
         mx.eval(dense)
         self._product.dense = dense
 
@@ -214,13 +186,13 @@ class _Dequantizing(nn.Module):  # type: ignore[misc]  # untyped in mlx
             self._product.dense = None
 
     def _times(self, x: mx.array) -> mx.array | None:
-        """x times the transposed weight, or None where MLX's own product is faster."""
-        chosen = self._product
-        if chosen.dense is not None:
-            return x @ chosen.dense.T
-        if x.size // x.shape[-1] < chosen.choice.min_rows:
+        """x times the transposed weight, or None where it is MLX's own product."""
+        if self._product.dense is not None:
+            return x @ self._product.dense.T
+        product = self._product.product
+        if product.min_rows is None or x.size // x.shape[-1] < product.min_rows:
             return None
-        return product(format_of(self), chosen.choice.unpacker)(x, *packed_arrays(self))
+        return multiplier(format_of(self), product.unpacker)(x, *packed_arrays(self))
 
 
 class DequantizingLinear(_Dequantizing, nn.QuantizedLinear):  # type: ignore[misc]
@@ -241,8 +213,8 @@ class DequantizingEmbedding(_Dequantizing, nn.QuantizedEmbedding):  # type: igno
         return cast(mx.array, super().as_linear(x)) if y is None else y
 
 
-def dequantize(layer: Any, choice: ProductChoice) -> None:
-    """Have a quantized linear layer or embedding of MLX multiply as was chosen, in place."""
+def dequantize(layer: Any, product: Product) -> None:
+    """Have a quantized linear layer or embedding of MLX multiply by ``product``, in place."""
     embedding = isinstance(layer, nn.QuantizedEmbedding)
     layer.__class__ = DequantizingEmbedding if embedding else DequantizingLinear
-    layer._product = LayerProduct(choice)
+    layer._product = LayerProduct(product)

@@ -3,8 +3,8 @@
 On x86 MLX's CPU backend calls the scalar ``expf``, 19 ns an element: a quarter of a forward pass of
 SmolLM2. A polynomial of plain operations (Cephes ``expf``; relative error below 1e-6), compiled by
 ``mx.compile``, is vectorized by the C++ compiler. Gradients are the formulas'. Rows masked whole
-and NaN come out as MLX's own do, -inf among scores weighs 0. Whether SwiGLU and attention gain by
-it is measured in `llama.py`; the loss over the vocabulary uses it too (`cross_entropy.py`).
+and NaN come out as MLX's own do, -inf among scores weighs 0. From what size on SwiGLU and attention
+use it is set by `rule.py`; the loss over the vocabulary uses it too (`cross_entropy.py`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from functools import lru_cache
 from typing import Any, cast
 
 from harness.backend import mx
-from harness.models.cpu.probes import slices
 
 _BLOCK, _BLOCKS = 64, 6  # of causal queries: least positions in one, most of them in a row
 _MASKED = -3.4028234663852886e38  # float32's least, as MLX fills masked scores
+
+
+def slices(length: int, step: int) -> list[slice]:
+    """``length`` positions in parts of ``step``, the last perhaps shorter."""
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
 
 
 def exponential(x: mx.array) -> mx.array:
