@@ -20,15 +20,17 @@ import pytest
 from harness import options as option_table
 from harness import plugin_fixtures, plugin_ranks
 from harness.compare.analysis import Analysis
-from harness.compare.gates import failed
+from harness.compare.gates import outcome
 from harness.disk.files import refusal
 from harness.errors import UserError
 from harness.interrupts import FirstInterrupt
+from harness.markdown import paragraphs
 from harness.pipeline.invocation import Case
 from harness.pipeline.session import Session
 from harness.plugin_fixtures import SESSION
 from harness.plugin_ranks import COORDINATOR
 from harness.progress import TerminalProgress, print_message
+from harness.report.changed_examples import as_markdown
 from harness.report.report import terminal_summary
 from harness.worker.client import WorkerError
 
@@ -167,12 +169,27 @@ def _write_runs(session: pytest.Session, tunebench: Session) -> None:
         problem = ""
         # Gates hold whether or not their suite was selected.
         runs = [run for analysis in written for run in analysis.runs]
-        if any(failed(run.results.gates, tunebench.options.strict) for run in runs):
+        strict = tunebench.options.strict
+        judged = [run.results.gates for run in runs if tunebench.baseline is not None]
+        if any(outcome(gates, strict).exit_status for gates in judged):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         tunebench.conclude(runs)
     except (UserError, WorkerError) as error:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print_message(f"\ntunebench: {problem}{error}")
+
+
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Count gates that decided nothing apart from those that passed and from skipped tests."""
+    undecided = any(
+        name.startswith("gate.") and value == "inconclusive"
+        for name, value in getattr(report, "user_properties", ())
+    )
+    if report.when == "call" and report.skipped and undecided:
+        return "not decided", "?", ("NOT DECIDED", {"yellow": True})
+    return None
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -183,7 +200,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section(f"tunebench: {run.id}")
         terminalreporter.write_line(summary)
         terminalreporter.write_line(f"results: {run.folder}")
-        _append_job_summary(f"## tunebench: {run.id}\n\n{summary}\n\n")
+        made = config.stash[SESSION].runs[run.results.run.seed]
+        changed = as_markdown(made.changed_examples())
+        page = paragraphs(f"## tunebench: {run.id}", summary, changed)
+        _append_job_summary(f"{page}\n\n")
 
 
 @contextmanager

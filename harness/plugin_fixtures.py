@@ -17,6 +17,7 @@ from harness.errors import UserError
 from harness.pipeline.invocation import Case
 from harness.pipeline.session import Session
 from harness.pipeline.variant_run import VariantRun
+from harness.report.changed_examples import as_text
 from harness.schema.results import GateResult
 from harness.worker.client import WorkerError
 
@@ -120,6 +121,19 @@ def gate(request: pytest.FixtureRequest, variant: VariantRun) -> list[GateResult
     session = request.config.stash[SESSION]
     verdicts = _computed(session.runs[variant.seed].gate)
     return [v for v in verdicts if v.metric == request.param and v.variant == variant.name]
+
+
+@pytest.fixture(scope="session")
+def gate_examples(
+    request: pytest.FixtureRequest, variant: VariantRun
+) -> Callable[[GateResult], str]:
+    """By a failing verdict: the examples that broke and that were fixed, the first ten of each."""
+    session = request.config.stash[SESSION]
+
+    def text(verdict: GateResult) -> str:
+        return as_text(session.runs[variant.seed].changed_examples(), verdict)
+
+    return text
 
 
 @pytest.fixture(scope="session")

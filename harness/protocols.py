@@ -23,6 +23,9 @@ EXECUTION = "execution@1"
 THROUGHPUT = "throughput@1"
 """Speed trials: ``measure/speed.py``, in the rounds of ``pipeline/interleaved_speed.py``."""
 
+GATES = "gates@2"
+"""Verdicts of a checkpoint against its baseline: ``compare/gates.py``."""
+
 BATCH_ROWS = 16
 """Rows that are computed together: in a pass of the loss, while answering, in a batched trial."""
 

@@ -6,11 +6,10 @@ What a command needs is imported when it runs, so that `--help` is quick.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
@@ -59,7 +58,8 @@ def gate(
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Exit 0 when no metric regressed, 1 on a regression, 2 when runs cannot be compared."""
+    """Exit 0 when a metric passed and none regressed, 1 on a regression or where nothing was
+    decided, 2 when nothing can be compared."""
     value, text, status = gate_command(run, baseline, gates, strict)
     answer(json, value, text)
     if status:
@@ -128,40 +128,32 @@ def report_command(
 def gate_command(
     run: str, baseline: str, gates_file: Path | None = None, strict: bool = False
 ) -> tuple[dict[str, Any], str, int]:
-    """Judge a stored run against a baseline: a JSON-able value, Markdown, the exit status 0 or 1.
+    """Judge a stored run against a baseline: a JSON-able value, Markdown, the exit status.
 
     Raises:
-        UserError: a file is missing, the runs are not comparable, or nothing that the gates name
-            could be compared (exit status 2).
+        UserError: a file is missing, or the runs are not comparable (exit status 2).
     """
-    from harness.compare.gates import failed, judge
+    from harness.compare.gates import judge, outcome, verdict_counts
     from harness.compare.thresholds import load_gates
-    from harness.markdown import code
+    from harness.markdown import code, paragraphs
+    from harness.report.changed_examples import as_markdown, changed_examples
+    from harness.report.page.explorer import known_split
     from harness.report.provenance import provenance
     from harness.report.tables import comparison_tables
     from harness.runs.store import read_run
-    from harness.schema.results import GateVerdict
 
     rules = load_gates(gates_file)
     new, old = read_run(run), read_run(baseline)
     results = judge(new, old, rules, require_all=True)
-    bad = failed(results, strict)
-    if all(result.verdict == "skipped" for result in results):
-        why = sorted({result.reason for result in results}) or ["the run holds no variant"]
-        raise UserError(
-            f"nothing of run {new.id!r} was compared with {old.id!r}, so nothing passed: "
-            f"{'; '.join(why)}. Name other metrics with --gates FILE, or take the baseline anew "
-            "on this machine."
-        )
-    tally = Counter(result.verdict for result in results)
-    counts = {verdict: tally[verdict] for verdict in get_args(GateVerdict)}
-    listed = ", ".join(f"{number} {verdict}" for verdict, number in counts.items() if number)
+    found = outcome(results, strict)
+    changed = changed_examples(new, old, results, known_split([new]))
     value = {
-        "status": "regression" if bad else "pass",
-        "counts": counts,
+        "status": found.status,
+        "counts": verdict_counts(results),
         "gates": [result.model_dump(mode="json") for result in results],
+        "examples": [one.as_json() for one in changed],
     }
-    headline = f"**{'Regression' if bad else 'No regression'}**: {listed}."
     thresholds = f"thresholds of {code(str(gates_file or SHIPPED_GATES))}"
-    origin = provenance([new, old], "gates", thresholds)
-    return value, f"{headline}\n\n{comparison_tables.gates(results)}\n\n{origin}\n", int(bool(bad))
+    origin = provenance([new, old], "gated now", thresholds)
+    text = paragraphs(comparison_tables.gates(results), as_markdown(changed), origin)
+    return value, f"{text}\n", found.exit_status

@@ -10,4 +10,5 @@
 `checkpoints.py` - last saved checkpoint beside the best
 `thresholds.py` - gate rules of gates.toml
 `gates.py` - a run judged against its baseline
+`gate_power.py` - examples with which equal checkpoints pass a gate
 """

@@ -1,27 +1,66 @@
 """Gates: is a checkpoint worse than its baseline beyond margin and noise?
 
-Input: a run, its baseline and the rules -> output: :class:`GateResult` records. Definitions: DESIGN
-§5. Quality is paired on the same examples; timings are compared by their trials as two independent
-samples, since the trials of a run and of its baseline are never interleaved; sizes and memory peaks
-are exact. A missing metric or variant fails; runs that are not comparable are refused by naming the
-field.
+Input: a run, its baseline and the rules -> output: :class:`GateResult` records, and what they come
+to. Definitions: DESIGN §5 (``gates@2``). Quality is paired on the same examples; timings are
+compared by their trials as two independent samples, since the trials of a run and of its baseline
+are never interleaved; sizes and memory peaks are exact. A missing metric or variant fails; runs
+that are not comparable are refused by naming the field.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from harness.compare.cost import other_measure, same_timing
+from harness.compare.gate_power import PASSING_SHARE, examples_needed
 from harness.compare.metrics import METRICS, Metric
 from harness.compare.pairing import Pair, pairs
 from harness.compare.sides import RunVariant, require_comparable, sample_note, sample_size
-from harness.compare.thresholds import GateRule
+from harness.compare.thresholds import moved, own_rules
 from harness.errors import UserError
 from harness.runs.store import StoredRun
-from harness.schema.results import GateResult, GateVerdict
+from harness.schema.results import GateResult, GateRule, GateVerdict
 from harness.stats.intervals import Interval
 from harness.stats.paired import ratio_test
+
+Status = Literal["pass", "regression", "not decided", "nothing compared"]
+
+FEWEST_UNITS = 6
+"""With fewer of them no two-sided sign-flip p can lie below 0.05 (2 / 2**5 is 0.0625)."""
+
+FAR = 100
+"""A number of examples beyond so many times today's is told as that, not as a figure."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the gates of a run come to."""
+
+    status: Status
+    exit_status: int
+    """Of `tunebench gate`: 0, 1 for a failed check, 2 where nothing was compared."""
+
+
+def verdict_counts(results: Sequence[GateResult]) -> dict[GateVerdict, int]:
+    """How many of ``results`` have each verdict."""
+    tally = Counter(result.verdict for result in results)
+    return {verdict: tally[verdict] for verdict in get_args(GateVerdict)}
+
+
+def outcome(results: Sequence[GateResult], strict: bool = False) -> Outcome:
+    """One status for all verdicts: a gate that is inconclusive did not pass.
+
+    Undecided gates beside at least one that passed fail a build only under ``strict``.
+    """
+    found = {result.verdict for result in results}
+    if "fail" in found:
+        return Outcome("regression", 1)
+    if "inconclusive" in found:
+        return Outcome("not decided", int(strict or "pass" not in found))
+    return Outcome("pass", 0) if "pass" in found else Outcome("nothing compared", 2)
 
 
 @dataclass(frozen=True)
@@ -31,21 +70,32 @@ class Gate:
     metric: Metric
     rule: GateRule
     variant: str
+    own: GateRule | None = None
+    """The baseline's own rule for the metric."""
     baseline: float | None = None
     value: float | None = None
 
-    def result(self, verdict: GateVerdict, reason: str) -> GateResult:
-        """The record of a verdict."""
-        baseline = self.baseline
+    def result(self, verdict: GateVerdict, reason: str, **found: Any) -> GateResult:
+        """The record of a verdict; ``found`` are further fields of it."""
+        limit = own_limit = None
+        if self.baseline is not None:
+            limit = self.rule.threshold(self.baseline)
+            own_limit = self.own.threshold(self.baseline) if self.own else None
+            if self.metric.kind == "rate" and limit < 0.0:
+                reason += ". This gate cannot fail: its limit lies below 0%"
+            if self.own and (change := moved(self.rule, self.own, self.baseline, self.metric)):
+                reason += f". {change}"
         return GateResult(
             metric=self.metric.key,
             variant=self.variant,
-            baseline=baseline,
+            baseline=self.baseline,
             value=self.value,
             direction=self.rule.direction,
-            threshold=None if baseline is None else self.rule.threshold(baseline),
+            threshold=limit,
+            own_threshold=own_limit,
             verdict=verdict,
             reason=reason,
+            **found,
         )
 
 
@@ -78,7 +128,7 @@ def judge(
         UserError: the runs differ in model, dataset, protocol or limit.
     """
     require_comparable(baseline, run)
-    matched = _matched(run, baseline)
+    matched = matched_variants(run, baseline)
     results = []
     for name, other in matched.items():
         if other is None:
@@ -89,7 +139,8 @@ def judge(
         _require_same_limit(new, old)
         paired = {pair.metric: pair for pair in pairs(old, new)}
         for gate in _gates(rules, name, new, old):
-            results.append(gate.result(*_verdict(gate, new, old, paired.get(gate.metric))))
+            results.append(_judged(gate, new, old, paired.get(gate.metric)))
+        results += _dropped(rules, new, old)
     if require_all and run.variant is None and baseline.variant is None:
         for name in baseline.variants:
             if name not in matched.values():
@@ -105,16 +156,26 @@ def _gates(
     old: RunVariant | None = None,
 ) -> list[Gate]:
     """One gate for each rule, without values for a variant that one side lacks."""
+    own = own_rules(old.run) if old else {}
     return [
         Gate(
             METRICS[key],
             rule,
             variant,
+            own.get(key),
             METRICS[key].value(old.result) if old else None,
             METRICS[key].value(new.result) if new else None,
         )
         for key, rule in rules.items()
     ]
+
+
+def _dropped(rules: Mapping[str, GateRule], new: RunVariant, old: RunVariant) -> list[GateResult]:
+    """Metrics that the baseline records a rule for and ``rules`` leave out: named as skipped."""
+    recorded = old.run.results.gate_rules
+    left_out = {key: rule for key, rule in recorded.items() if key in METRICS and key not in rules}
+    reason = "no longer gated: the baseline's own thresholds name it, these do not"
+    return [gate.result("skipped", reason) for gate in _gates(left_out, new.variant, new, old)]
 
 
 def failed(results: list[GateResult], strict: bool = False) -> list[GateResult]:
@@ -123,7 +184,7 @@ def failed(results: list[GateResult], strict: bool = False) -> list[GateResult]:
     return [result for result in results if result.verdict in bad]
 
 
-def _matched(run: StoredRun, baseline: StoredRun) -> dict[str, str | None]:
+def matched_variants(run: StoredRun, baseline: StoredRun) -> dict[str, str | None]:
     """By variant of the run: the baseline's variant that it is judged against."""
     if len(run.variants) == 1 and len(baseline.variants) == 1:
         picked = run.variant or baseline.variant
@@ -132,6 +193,18 @@ def _matched(run: StoredRun, baseline: StoredRun) -> dict[str, str | None]:
     if baseline.variant in run.variants:
         return {baseline.variants[0]: baseline.variants[0]}
     return {name: name if name in baseline.variants else None for name in run.variants}
+
+
+def _judged(gate: Gate, new: RunVariant, old: RunVariant, pair: Pair | None) -> GateResult:
+    verdict, reason = _verdict(gate, new, old, pair)
+    if pair is None or verdict == "skipped":
+        return gate.result(verdict, reason)
+    needed = None
+    if verdict == "inconclusive" and not _few_units(pair):
+        needed, sentence = _needed(gate, pair)
+        reason += sentence
+    found = {"n": pair.n, "n_needed": needed, "broken": pair.broken, "fixed": pair.fixed}
+    return gate.result(verdict, reason, **found)
 
 
 def _verdict(
@@ -152,6 +225,8 @@ def _verdict(
         delta = gate.value - gate.baseline
         evidence = Evidence(gate.value, gate.baseline, (delta, delta), True, "exact")
     elif gate.metric.paired:
+        if pair is not None and _few_units(pair):
+            return "inconclusive", _too_few(pair)
         evidence = None if pair is None else _paired_evidence(gate.rule, pair)
     else:
         evidence = _timing_evidence(gate, gate.value, gate.baseline, (new, old))
@@ -166,7 +241,7 @@ def _verdict_on(gate: Gate, evidence: Evidence) -> tuple[GateVerdict, str]:
     worse_by = sign * (evidence.value - evidence.baseline)
     margin = gate.rule.margin(evidence.baseline)
     if evidence.interval is None:
-        return "inconclusive", f"no interval from one table or one trial ({evidence.basis})"
+        return "inconclusive", f"one trial has no interval ({evidence.basis})"
     # The interval of a timing is about the mean of its trials, the value is their median.
     worst = max(worse_by, *(sign * edge for edge in evidence.interval))
     shown = f"{_shown(gate.metric, evidence, (worse_by, worst), margin)} ({evidence.basis})"
@@ -174,11 +249,49 @@ def _verdict_on(gate: Gate, evidence: Evidence) -> tuple[GateVerdict, str]:
         return "fail", f"{shown}: beyond the margin and beyond noise. Margin: {gate.rule.reason}"
     if worst < margin or (margin == 0.0 and worst <= 0.0):
         return "pass", f"{shown}: the interval lies within the margin"
+    if worse_by > margin:
+        return "inconclusive", f"{shown}: beyond the margin, but not beyond noise"
     return (
         "inconclusive",
         f"{shown}: the margin lies within the interval, so neither a pass nor a regression is "
-        "shown; measure more or widen the margin",
+        "shown",
     )
+
+
+def _few_units(pair: Pair) -> bool:
+    return len(pair.sums.weights) < FEWEST_UNITS
+
+
+def _too_few(pair: Pair) -> str:
+    units = len(pair.sums.weights)
+    return (
+        f"{pair.metric.show(pair.value_a)} before, {pair.metric.show(pair.value_b)} now; the "
+        f"{pair.n} examples come in {units} {'table' if units == 1 else 'tables'}, and with fewer "
+        f"than {FEWEST_UNITS} no two-sided test reaches 5%, so nothing can pass or fail. Test on "
+        "more tables"
+    )
+
+
+def _needed(gate: Gate, pair: Pair) -> tuple[int | None, str]:
+    """Examples with which most equal checkpoints pass, and the sentence that says so."""
+    margin, spread = gate.rule.margin(pair.value_a), gate.rule.seed_spread
+    error = pair.sums.standard_error
+    if not error > 0.0:
+        return None, ""
+    needed = examples_needed(pair.n, margin, error, spread)
+    equal = f"{PASSING_SHARE:.0%} of equal checkpoints pass"
+    if needed is None:
+        return None, (
+            f". With no number of examples do {equal}: the margin is too close to what trainings "
+            f"of different seeds differ by (standard deviation "
+            f"{gate.metric.show_amount(spread)})"
+        )
+    if needed > FAR * pair.n:
+        return needed, f". {equal} only with more than {FAR} times as many examples"
+    if needed <= pair.n:
+        return needed, f". {equal} with these {pair.n} examples"
+    unknown = "" if spread else ", what the seed does not counted"
+    return needed, f". {equal} with about {needed:,} examples{unknown}; here are {pair.n}"
 
 
 def _shown(

@@ -7,38 +7,18 @@ in ``gates``.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from harness.bundled import FIXTURES
-from harness.compare.metrics import METRICS
+from harness.compare.metrics import METRICS, Metric
 from harness.errors import UserError, unknown
-from harness.schema.results import Direction
-from harness.schema.variant_result import Record
+from harness.runs.store import StoredRun
+from harness.schema.results import GateRule
 
 GATES_FILE = FIXTURES / "gates.toml"
-
-
-class GateRule(Record):
-    """One metric's gate."""
-
-    direction: Direction = Field(description="Which way is better.")
-    absolute: float = Field(default=0.0, ge=0, description="Tolerated worsening, metric's unit.")
-    relative: float = Field(default=0.0, ge=0, description="Tolerated share of the baseline.")
-    significance: float | None = Field(
-        default=None, gt=0, lt=1, description="Level of the test; null for exact numbers."
-    )
-    reason: str = Field(min_length=1, description="Why the margin is what it is.")
-
-    def margin(self, baseline: float) -> float:
-        """The worsening that is tolerated against ``baseline``: the larger of the two."""
-        return max(self.absolute, self.relative * abs(baseline))
-
-    def threshold(self, baseline: float) -> float:
-        """The worst value that is still within the margin."""
-        margin = self.margin(baseline)
-        return baseline - margin if self.direction == "higher" else baseline + margin
 
 
 def load_gates(file: Path | None = None) -> dict[str, GateRule]:
@@ -64,6 +44,26 @@ def load_gates(file: Path | None = None) -> dict[str, GateRule]:
     if not raw:
         raise UserError(f"{file} names no metric: a gate without rules would pass everything.")
     return {key: _rule(file, key, value) for key, value in raw.items()}
+
+
+def own_rules(baseline: StoredRun) -> Mapping[str, GateRule]:
+    """The rules that a baseline records; the shipped ones for a run that recorded none."""
+    return baseline.results.gate_rules or load_gates()
+
+
+def moved(rule: GateRule, own: GateRule, baseline: float, metric: Metric) -> str:
+    """Where ``rule`` judges otherwise than the baseline's ``own``: a sentence, empty where not."""
+    margin, before = rule.margin(baseline), own.margin(baseline)
+    said = []
+    if margin != before:
+        how = "looser" if margin > before else "tighter"
+        said.append(f"the margin is {how} than the baseline's own, {metric.show_amount(before)}")
+    if rule.significance != own.significance:
+        said.append(
+            f"the level of the test is {rule.significance}, the baseline's own {own.significance}"
+        )
+    sentence = " and ".join(said)
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _rule(file: Path, key: str, value: object) -> GateRule:

@@ -10,7 +10,6 @@ import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from harness.compare.thresholds import GateRule
 from harness.data.prompts import PromptStyle
 from harness.data.records import Dataset, Example
 from harness.disk.cache import Cache
@@ -19,7 +18,7 @@ from harness.models.resolve import BaseModel
 from harness.options import Options
 from harness.progress import ProgressCallback
 from harness.runs.store import StoredRun
-from harness.schema.results import Git
+from harness.schema.results import GateRule, Git
 
 
 @dataclass(frozen=True)

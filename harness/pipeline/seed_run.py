@@ -23,6 +23,7 @@ from harness.pipeline import interleaved_speed
 from harness.pipeline.invocation import Invocation
 from harness.pipeline.stages import VariantStages
 from harness.pipeline.variant_run import SECTIONS, VariantRun
+from harness.report.changed_examples import ChangedExample, changed_examples
 from harness.runs import git_state
 from harness.runs.file_names import FUSED_FOLDER
 from harness.runs.store import PendingRun, RunRows
@@ -98,6 +99,15 @@ class SeedRun:
             self._judged = {measured: verdicts}
         return self._judged[measured]
 
+    def changed_examples(self) -> list[ChangedExample]:
+        """What broke and what was fixed against the baseline, by its failing gates."""
+        baseline = self.invocation.baseline
+        if baseline is None:
+            return []
+        return changed_examples(
+            self._pending(), baseline, self.gate(), self.invocation.dataset.test
+        )
+
     def write(self) -> Analysis:
         """Write the run's folder; return what was compared in it, computed once.
 
@@ -152,6 +162,7 @@ class SeedRun:
             protocols=protocols(self.invocation.style, dataset),
             variants={name: v.result() for name, v in self.variants.items() if v.requested},
             gates=list(verdicts),
+            gate_rules=dict(self.invocation.gates),
         )
 
     def _run(self) -> Run:
@@ -204,6 +215,7 @@ def protocols(style: PromptStyle, dataset: Dataset) -> Protocols:
         throughput=names.speed_protocol(),
         memory=names.MEMORY,
         prompt=f"{style.name}@{style.version} sha256:{style.sha256}",
+        gates=names.GATES,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.compare.sides import run_names, sample_note, sample_size
 from harness.markdown import code, escape, gigabytes
+from harness.protocols import GATES
 from harness.report.columns import distinct
 from harness.runs.store import StoredRun
 from harness.schema.variant_result import VariantResult
@@ -58,7 +59,8 @@ PROTOCOLS = {
     "groups": ("execution",),
     "checkpoints": ("loss", "execution"),
     "comparisons": ("loss", "execution"),
-    "gates": ("loss", "execution", "throughput", "memory"),
+    "gates": ("loss", "execution", "throughput", "memory", "gates"),
+    "gated now": ("loss", "execution", "throughput", "memory"),
     "fuse": ("loss", "execution"),
     "questions": ("execution",),
     "question speeds": ("throughput",),
@@ -66,6 +68,9 @@ PROTOCOLS = {
     "memory": ("memory",),
     "ratios": ("throughput", "memory"),
 }
+
+INTERVALS["gated now"] = f"judged by {GATES} · {INTERVALS['gates']}"
+"""Verdicts that are given now, whatever the runs themselves were gated by."""
 
 VERSIONS = ("tunebench", "mlx", "mlx-lm", "duckdb")
 
@@ -103,7 +108,7 @@ def _line(run: StoredRun, topic: str, note: str) -> str:
     blas = f" with {escape(device.blas)}" if device.blas else ""
     dirty = ", dirty" if record.git.dirty else ""
     parts = [
-        *(escape(protocols[name]) for name in PROTOCOLS.get(topic, ())),
+        *(escape(protocols[name] or f"{name}@1") for name in PROTOCOLS.get(topic, ())),
         _sample(run, topic),
         _intervals(run, topic),
         note,

@@ -141,14 +141,13 @@ def _beyond_the_article(
 
 
 def _gates(analysis: Analysis) -> str:
-    return comparison_tables.gates(
-        [
-            gate.model_copy(update={"variant": side.label(side)})
-            for side in analysis.variants
-            for gate in side.run.results.gates
-            if gate.variant == side.variant
-        ]
-    )
+    judged = [
+        gate.model_copy(update={"variant": side.label(side)})
+        for side in analysis.variants
+        for gate in side.run.results.gates
+        if gate.variant == side.variant
+    ]
+    return comparison_tables.gates(judged) if judged else ""
 
 
 def _head(runs: Sequence[StoredRun], columns: Sequence[Column], claimed: str) -> str:

@@ -88,6 +88,10 @@ class Protocols(Record):
         description="The template that made the texts, as `name@version sha256:…` (32 digits); "
         "null in runs that did not record it.",
     )
+    gates: str | None = Field(
+        default=None,
+        description="How a checkpoint is judged against its baseline; null is gates@1.",
+    )
 
 
 class Comparison(Record):
@@ -109,6 +113,33 @@ class Comparison(Record):
     )
 
 
+class GateRule(Record):
+    """One metric's gate: how much worse than its baseline a checkpoint may be."""
+
+    direction: Direction = Field(description="Which way is better.")
+    absolute: float = Field(default=0.0, ge=0, description="Tolerated worsening, metric's unit.")
+    relative: float = Field(default=0.0, ge=0, description="Tolerated share of the baseline.")
+    significance: float | None = Field(
+        default=None, gt=0, lt=1, description="Level of the test; null for exact numbers."
+    )
+    seed_spread: float = Field(
+        default=0.0,
+        ge=0,
+        description="Standard deviation between trainings that differ in the seed alone, sampling "
+        "of test examples taken out; metric's unit.",
+    )
+    reason: str = Field(min_length=1, description="Why the margin is what it is.")
+
+    def margin(self, baseline: float) -> float:
+        """The worsening that is tolerated against ``baseline``: the larger of the two."""
+        return max(self.absolute, self.relative * abs(baseline))
+
+    def threshold(self, baseline: float) -> float:
+        """The worst value that is still within the margin."""
+        margin = self.margin(baseline)
+        return baseline - margin if self.direction == "higher" else baseline + margin
+
+
 class GateResult(Record):
     """One metric of one variant judged against the baseline."""
 
@@ -120,6 +151,25 @@ class GateResult(Record):
     threshold: float | None = Field(description="The worst value that still passes.")
     verdict: GateVerdict = Field(description="pass, fail, inconclusive or skipped.")
     reason: str = Field(description="Why, in a sentence.")
+    own_threshold: float | None = Field(
+        default=None,
+        description="The worst value that passes by the margins that the baseline records; null "
+        "where it records none for this metric.",
+    )
+    n: int | None = Field(
+        default=None, ge=0, description="Examples that were paired; null for unpaired metrics."
+    )
+    n_needed: int | None = Field(
+        default=None,
+        description="Of an inconclusive gate: examples with which 80% of equal checkpoints pass; "
+        "null where no number does, or none can be told.",
+    )
+    broken: list[int] | None = Field(
+        default=None, description="Ids that the baseline has right and the checked run wrong."
+    )
+    fixed: list[int] | None = Field(
+        default=None, description="Ids that the baseline has wrong and the checked run right."
+    )
 
 
 class Results(Record):
@@ -136,6 +186,11 @@ class Results(Record):
     )
     gates: list[GateResult] = Field(
         default_factory=list, description="Verdicts against a baseline; empty without one."
+    )
+    gate_rules: dict[str, GateRule] = Field(
+        default_factory=dict,
+        description="The margins in force when the run was made, by metric: its own, against which "
+        "later ones are held; empty in runs that did not record them.",
     )
 
     @model_validator(mode="after")

@@ -75,6 +75,32 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
 
 
 @pytest.fixture(scope="module")
+def undecided(work: Work) -> subprocess.CompletedProcess[str]:
+    """The run gated against one that was better on half of the examples, worse on the others."""
+    near = work.folder / "near"
+    shutil.copytree(work.folder / "first", near)
+    file = near / "losses.base.jsonl"
+    rows = [json.loads(line) for line in file.read_text("utf-8").split("\n") if line]
+    for place, row in enumerate(rows):
+        row["completion_nll"] *= 1.2 if place % 2 else 0.8
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    (near / "checksums.json").unlink()
+    rules = work.folder / "loss.toml"
+    rules.write_text(
+        '[completion_loss]\ndirection = "lower"\nabsolute = 0.01\nsignificance = 0.05\n'
+        'reason = "narrow"\n'
+        '[full_text_loss]\ndirection = "lower"\nabsolute = 0.01\nsignificance = 0.05\n'
+        'reason = "narrow"\n'
+    )
+    return work.pytest(
+        "undecided",
+        f"--baseline={near}",
+        f"--gates={rules}",
+        f"--junitxml={work.folder / 'undecided.xml'}",
+    )
+
+
+@pytest.fixture(scope="module")
 def failed(work: Work) -> subprocess.CompletedProcess[str]:
     """The run gated against a baseline that is twice as good."""
     baseline = work.folder / "old" / "results.json"
@@ -139,6 +165,37 @@ def test_the_summary_goes_to_the_jobs_page(
     assert "## tunebench: new" in summary
     assert "| `base`" in summary
     assert "**fail**" in summary
+
+
+def test_a_gate_that_decides_nothing_stands_apart_from_those_that_passed(
+    work: Work, undecided: subprocess.CompletedProcess[str]
+) -> None:
+    assert undecided.returncode == 0, undecided.stdout + undecided.stderr
+    last = undecided.stdout.strip().splitlines()[-1]
+    assert "1 not decided" in last
+    assert "skipped" not in last
+    assert "**Not decided**: 1 pass, 1 inconclusive, 6 skipped." in undecided.stdout
+    cases = {
+        case.get("name"): case for case in ET.parse(work.folder / "undecided.xml").iter("testcase")
+    }
+    skipped = cases["test_no_regression[base-completion_loss]"].find("skipped")
+    assert skipped is not None
+    assert "completion_loss inconclusive: " in (skipped.get("message") or "")
+    assert cases["test_no_regression[base-full_text_loss]"].find("skipped") is None
+
+
+def test_strict_fails_what_is_not_decided(
+    work: Work, undecided: subprocess.CompletedProcess[str]
+) -> None:
+    done = work.pytest(
+        "strict",
+        f"--baseline={work.folder / 'near'}",
+        f"--gates={work.folder / 'loss.toml'}",
+        "--strict",
+    )
+    assert done.returncode == 1
+    assert "FAILED" in outcome(done, "completion_loss")
+    assert "FAILED" not in outcome(done, "full_text_loss")
 
 
 def test_the_command_gives_the_same_verdict_without_a_model(

@@ -121,8 +121,10 @@ def test_a_gate_that_held_nothing_did_not_pass(stored: StoredRun, tmp_path: Path
         '[generation_tokens_per_s]\ndirection = "higher"\nrelative = 0.1\nreason = "x"\n'
     )
     # The run against itself: one measurement.
-    with pytest.raises(UserError, match="nothing passed: the same measurement"):
-        gate_command(str(stored.folder), str(stored.folder), rules)
+    value, text, status = gate_command(str(stored.folder), str(stored.folder), rules)
+    assert (value["status"], status) == ("nothing compared", 2)
+    assert text.startswith("**Nothing was compared, so nothing passed**: 3 skipped.")
+    assert "the same measurement" in text
 
 
 def test_gate_refuses_a_missing_baseline(stored: StoredRun, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_the_level_of_a_timing_gate_is_the_files() -> None:
 def test_single_timings_are_inconclusive_and_lost_ones_fail() -> None:
     found = verdicts(changed(trials=trial_rows("qlora")[:1]))["generation_tokens_per_s"]
     assert found.verdict == "inconclusive"
-    assert "no interval from one table or one trial (1 trials against 3)" in found.reason
+    assert "one trial has no interval (1 trials against 3)" in found.reason
     timed = changed()
     bare = dataclasses.replace(timed, rows=dataclasses.replace(timed.rows, trials={}))
     lost = verdicts(bare)["generation_tokens_per_s"]

@@ -36,7 +36,7 @@ def test_results_json_has_designs_names_and_nesting(stored: StoredRun) -> None:
     raw = json.loads((stored.folder / "results.json").read_text(encoding="utf-8"))
     assert list(raw) == [
         "schema_version", "run", "model", "dataset", "protocols", "variants", "comparisons",
-        "gates",
+        "gates", "gate_rules",
     ]  # fmt: skip
     lora = raw["variants"]["lora"]
     assert list(lora) == [

@@ -50,7 +50,7 @@ def explorer(columns: Sequence[Column]) -> dict[str, Any]:
     ]
     answers = [rows for _, rows in answered]
     ids = sorted({number for rows in answers for number in rows})
-    split = _test_split([column.run for column in columns])
+    split = known_split([column.run for column in columns])
     full, note = _kept_in_full(answers, ids)
     results = _results(answers, full, split) if split else {}
     return {
@@ -84,7 +84,8 @@ def _kept_in_full(answers: Sequence[Answers], ids: Sequence[int]) -> tuple[set[i
     )
 
 
-def _test_split(runs: Sequence[StoredRun]) -> Split | None:
+def known_split(runs: Sequence[StoredRun]) -> Split | None:
+    """The test split of the runs' data, where its name resolves to the very data of the runs."""
     found = {(run.results.dataset.name, run.results.dataset.sha256) for run in runs}
     if len(found) != 1:
         return None

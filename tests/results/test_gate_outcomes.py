@@ -1,0 +1,243 @@
+"""What gates come to, how many examples they need, moved margins, the examples that changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from results_sample import MemoryRun, memory_run, prediction_rows, sample_rows
+
+from harness.cli.runs import gate_command
+from harness.compare.gate_power import examples_needed, passing_share
+from harness.compare.gates import judge, outcome
+from harness.compare.thresholds import load_gates
+from harness.data.sources.resolve import resolve_dataset
+from harness.report.changed_examples import SHOWN, as_markdown, as_text, changed_examples
+from harness.runs.store import RunRows, read_run
+from harness.schema.results import GateResult, GateRule, GateVerdict
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = load_gates()
+EX = GateRule(direction="higher", absolute=0.05, significance=0.05, reason="why")
+
+
+def run_of(name: str, rows: list[Any], **rules: GateRule) -> MemoryRun:
+    """A run of qlora with these answers, made under these rules."""
+    sample = sample_rows()
+    parts = (sample.losses, {"qlora": rows}, sample.trials)
+    run = memory_run(name, RunRows(*({"qlora": part["qlora"]} for part in parts)))
+    results = run.results
+    changed = results.model_copy(
+        update={"variants": {"qlora": results.variants["qlora"]}, "gate_rules": rules}
+    )
+    return dataclasses.replace(run, results=changed)
+
+
+def verdicts_of(*given: GateVerdict) -> list[GateResult]:
+    return [
+        GateResult(
+            metric="ex",
+            variant="lora",
+            baseline=0.5,
+            value=0.5,
+            direction="higher",
+            threshold=0.4,
+            verdict=verdict,
+            reason="why",
+        )
+        for verdict in given
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "plain", "strict"),
+    [
+        (("pass", "skipped"), "pass", 0, 0),
+        (("pass", "inconclusive"), "not decided", 0, 1),
+        (("inconclusive", "skipped"), "not decided", 1, 1),
+        (("fail", "inconclusive", "pass"), "regression", 1, 1),
+        (("skipped",), "nothing compared", 2, 2),
+        ((), "nothing compared", 2, 2),
+    ],
+)
+def test_a_gate_that_is_inconclusive_did_not_pass(
+    found: tuple[GateVerdict, ...], status: str, plain: int, strict: int
+) -> None:
+    loose, tight = (outcome(verdicts_of(*found), one) for one in (False, True))
+    assert (loose.status, loose.exit_status) == (status, plain)
+    assert (tight.status, tight.exit_status) == (status, strict)
+
+
+def test_with_five_tables_nothing_passes_and_nothing_fails() -> None:
+    def on_tables(count: int, variant: str, skill: float) -> list[Any]:
+        return [
+            row.model_copy(update={"table_id": f"t-{place % count}"})
+            for place, row in enumerate(prediction_rows(variant, skill))
+        ]
+
+    for count, verdict in ((5, "inconclusive"), (6, "fail")):
+        new = run_of("new", on_tables(count, "qlora", 0.02))
+        old = run_of("old", on_tables(count, "qlora", 0.9))
+        [found] = judge(new, old, {"ex": EX})
+        assert found.verdict == verdict, found.reason
+        assert found.n_needed is None
+    new = run_of("new", on_tables(5, "qlora", 0.45))
+    old = run_of("old", on_tables(5, "qlora", 0.45))
+    [equal] = judge(new, old, {"ex": EX})
+    assert equal.verdict == "inconclusive"
+    assert "58 examples come in 5 tables, and with fewer than 6" in equal.reason
+
+
+def test_examples_needed_is_the_textbook_number_where_seeds_do_not_differ() -> None:
+    # 2.8 standard errors within the margin: (1.95996 + 0.84162) * 0.03 / 0.05 = 1.68095, squared.
+    assert examples_needed(193, 0.05, 0.03, 0.0) == math.ceil(193 * 2.82558)
+    assert examples_needed(193, 0.0, 0.03, 0.0) is None
+
+
+def test_no_number_of_examples_settles_what_the_seeds_differ_by() -> None:
+    # Two trainings lie apart with standard deviation 0.02 * sqrt(2); 0.84162 of those are 0.0238.
+    assert examples_needed(193, 0.0238, 0.03, 0.02) is None
+    assert examples_needed(193, 0.0239, 0.03, 0.02) is not None
+
+
+@given(st.floats(0.01, 0.2), st.floats(0.005, 0.1), st.floats(0.0, 0.1), st.integers(6, 5_000))
+def test_the_number_is_the_first_with_which_four_in_five_pass(
+    margin: float, error: float, spread: float, n: int
+) -> None:
+    needed = examples_needed(n, margin, error, spread)
+    if needed is None:
+        assert passing_share(margin, 1e-9, spread) <= 0.80 + 1e-6
+        return
+    assert passing_share(margin, error * math.sqrt(n / needed), spread) >= 0.80 - 1e-9
+    if needed > 1:
+        assert passing_share(margin, error * math.sqrt(n / (needed - 1)), spread) <= 0.80 + 1e-9
+
+
+def test_the_share_that_passes_is_what_draws_give() -> None:
+    draws = np.random.default_rng(0).normal(0.0, math.hypot(0.02, math.sqrt(2) * 0.01), 400_000)
+    share = float(np.mean(draws + NormalDist().inv_cdf(0.975) * 0.02 < 0.06))
+    assert passing_share(0.06, 0.02, 0.01) == pytest.approx(share, abs=0.003)
+
+
+def test_an_inconclusive_gate_names_the_number_of_examples() -> None:
+    new, old = (run_of(name, prediction_rows("qlora", 0.45)) for name in ("new", "old"))
+    moved = [row.model_copy(update={"ex": not row.ex}) if row.id in (3, 14, 25, 36) else row
+             for row in new.rows.predictions["qlora"]]  # fmt: skip
+    [found] = judge(run_of("new", moved), old, {"ex": EX})
+    assert found.verdict == "inconclusive"
+    assert found.n == 58
+    assert found.n_needed is not None
+    assert f"80% of equal checkpoints pass with about {found.n_needed} examples" in found.reason
+    far = EX.model_copy(update={"absolute": 0.001})
+    [found] = judge(run_of("new", moved), old, {"ex": far})
+    assert "more than 100 times as many examples" in found.reason
+    none = EX.model_copy(update={"seed_spread": 0.06})
+    [found] = judge(run_of("new", moved), old, {"ex": none})
+    assert found.n_needed is None
+    assert "With no number of examples do 80% of equal checkpoints pass" in found.reason
+
+
+def test_margins_other_than_the_baselines_own_are_named() -> None:
+    rows = prediction_rows("qlora")
+    old = run_of("old", rows, ex=EX, valid=RULES["valid"])
+    looser = EX.model_copy(update={"absolute": 0.2, "significance": 0.01})
+    found = {g.metric: g for g in judge(run_of("new", rows), old, {"ex": looser})}
+    assert found["ex"].verdict == "pass"
+    assert found["ex"].reason.endswith(
+        "The margin is looser than the baseline's own, 5.0 points and the level of the test is "
+        "0.01, the baseline's own 0.05"
+    )
+    assert found["ex"].own_threshold == pytest.approx((found["ex"].baseline or 0) - 0.05)
+    assert found["valid"].verdict == "skipped"
+    assert "no longer gated" in found["valid"].reason
+    tighter = EX.model_copy(update={"absolute": 0.01})
+    [one, _] = judge(run_of("new", rows), old, {"ex": tighter})
+    assert "tighter than the baseline's own" in one.reason
+
+
+def test_a_baseline_without_rules_of_its_own_is_held_against_the_shipped_ones() -> None:
+    rows = prediction_rows("qlora")
+    loose = RULES["ex"].model_copy(update={"absolute": 0.9})
+    [found] = judge(run_of("new", rows), run_of("old", rows), {"ex": loose})
+    assert "looser than the baseline's own" in found.reason
+    [same] = judge(run_of("new", rows), run_of("old", rows), {"ex": RULES["ex"]})
+    assert "baseline's own" not in same.reason
+
+
+def test_a_limit_below_zero_says_that_it_cannot_be_missed() -> None:
+    rows = prediction_rows("qlora", -1.0)
+    [found] = judge(run_of("new", rows), run_of("old", rows), {"ex": EX})
+    assert found.value == 0.0
+    assert "cannot fail: its limit lies below 0%" in found.reason
+
+
+@pytest.fixture(scope="module")
+def broken() -> tuple[Any, Any, list[GateResult]]:
+    """Seed 0 of lora against the same with twelve right answers turned wrong and one put right."""
+    old = read_run(ROOT / "results" / "smollm2-mini-seeds" / "smollm2-mini-seed0")
+    old = dataclasses.replace(old, variant="lora")
+    rows = list(old.predictions("lora") or [])
+    right = [place for place, row in enumerate(rows) if row.ex][::5][:12]
+    wrong = next(place for place, row in enumerate(rows) if row.ex is False)
+    for place in right:
+        rows[place] = rows[place].model_copy(update={"ex": False, "text": " SELECT wrong"})
+    rows[wrong] = rows[wrong].model_copy(update={"ex": True})
+    losses = old.losses("lora") or []
+    new = MemoryRun(Path("nowhere") / "new", old.results, "lora", RunRows(
+        losses={"lora": losses}, predictions={"lora": rows}))  # fmt: skip
+    rule = GateRule(direction="higher", absolute=0.01, significance=0.05, reason="why")
+    return new, old, judge(new, old, {"ex": rule})
+
+
+def test_a_failing_gate_lists_what_broke_with_question_gold_and_both_answers(
+    broken: tuple[Any, Any, list[GateResult]],
+) -> None:
+    new, old, results = broken
+    [gate] = results
+    assert gate.verdict == "fail"
+    assert gate.broken is not None
+    assert (len(gate.broken), len(gate.fixed or [])) == (12, 1)
+    split = resolve_dataset("mini").test
+    changed = changed_examples(new, old, results, split)
+    assert [one.id for one in changed if one.broken] == gate.broken
+    first = next(one for one in changed if one.broken)
+    assert first.question == split.examples[first.id].question
+    assert (first.gold or "").startswith("SELECT ")
+    assert first.now == "SELECT wrong"
+    before = next(row for row in old.predictions("lora") if row.id == first.id)
+    assert first.before == before.text.strip()
+
+    text = as_text(changed, gate)
+    assert text.startswith("12 examples broken, 1 examples fixed")
+    assert text.count("broken: #") == SHOWN
+    assert "and 2 more broken" in text
+    assert "now     SELECT wrong" in text
+    page = as_markdown(changed)
+    assert "**Broken**, the first 10 of 12:" in page
+    assert page.count("| #") == 11
+
+    without = changed_examples(new, old, results, None)
+    assert [one.question for one in without] == [None] * 13
+    assert f"#{first.id}, table {first.table}\n" in as_text(without, gate)
+
+
+def test_the_command_puts_all_of_them_into_its_json(tmp_path: Path) -> None:
+    lora = f"{ROOT}/results/smollm2-mini-seeds/smollm2-mini-seed0"
+    rules = tmp_path / "ex.toml"
+    rules.write_text('[ex]\ndirection = "higher"\nabsolute = 0.01\nreason = "narrow"\n')
+    value, text, status = gate_command(f"{lora}:qlora", f"{lora}:lora", rules)
+    assert (value["status"], status) == ("regression", 1)
+    [gate] = value["gates"]
+    assert json.loads(json.dumps(value)) == value
+    shown = value["examples"]
+    assert sorted(one["id"] for one in shown) == sorted(gate["broken"] + gate["fixed"])
+    assert all(one["question"] and one["gold"] and one["before"] for one in shown)
+    assert f"**Broken**, the first {SHOWN} of {len(gate['broken'])}:" in text
