@@ -139,7 +139,7 @@ def gate_command(
     from harness.report.changed_examples import as_markdown, changed_examples
     from harness.report.page.explorer import known_split
     from harness.report.provenance import provenance
-    from harness.report.tables import comparison_tables
+    from harness.report.tables import gate_tables
     from harness.runs.store import read_run
 
     rules = load_gates(gates_file)
@@ -155,5 +155,5 @@ def gate_command(
     }
     thresholds = f"thresholds of {code(str(gates_file or SHIPPED_GATES))}"
     origin = provenance([new, old], "gated now", thresholds)
-    text = paragraphs(comparison_tables.gates(results), as_markdown(changed), origin)
+    text = paragraphs(gate_tables.gates(results), as_markdown(changed), origin)
     return value, f"{text}\n", found.exit_status

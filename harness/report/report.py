@@ -26,6 +26,7 @@ from harness.report.tables import (
     checkpoint_tables,
     comparison_tables,
     cost_tables,
+    gate_tables,
     quality_tables,
     question_tables,
 )
@@ -147,7 +148,7 @@ def _gates(analysis: Analysis) -> str:
         for gate in side.run.results.gates
         if gate.variant == side.variant
     ]
-    return comparison_tables.gates(judged) if judged else ""
+    return gate_tables.gates(judged) if judged else ""
 
 
 def _head(runs: Sequence[StoredRun], columns: Sequence[Column], claimed: str) -> str:

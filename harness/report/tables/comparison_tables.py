@@ -7,11 +7,10 @@ where there is nothing to show. The sentences are in ``conclusions``.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from harness.compare.analysis import Analysis
 from harness.compare.cost import MemoryRatio, SpeedRatio
-from harness.compare.gates import Status, outcome, verdict_counts
 from harness.compare.metrics import METRICS
 from harness.compare.quality import PairComparison
 from harness.compare.seeds import SeedDifference, common_variants, seed_family, seed_values
@@ -31,14 +30,6 @@ from harness.report.columns import Column
 from harness.report.conclusions import mcnemar_text, seed_claim, seed_sentence
 from harness.runs.store import StoredRun
 from harness.schema.results import GateResult
-
-HEADLINES: Mapping[Status, str] = {
-    "pass": "No regression",
-    "regression": "Regression",
-    "not decided": "Not decided",
-    "nothing compared": "Nothing was compared, so nothing passed",
-}
-"""What the first line about a run's gates says of each status."""
 
 
 def throughput(columns: Sequence[Column]) -> str:
@@ -126,7 +117,7 @@ def comparisons(pairs: Sequence[PairComparison]) -> str:
 
 
 def gates(results: Sequence[GateResult]) -> str:
-    """What the gates come to, every gate's verdict, and below the table its reason."""
+    """Every gate's verdict, and below the table its reason."""
     rows = [
         {
             "Variant": code(g.variant),
@@ -134,33 +125,15 @@ def gates(results: Sequence[GateResult]) -> str:
             "Verdict": f"**{g.verdict}**",
             "Baseline": METRICS[g.metric].show(g.baseline),
             "Value": METRICS[g.metric].show(g.value),
-            "Limit": _limit(g),
+            "Limit": METRICS[g.metric].show(g.threshold),
             "Better": g.direction,
-            "Broken / fixed": NONE
-            if g.broken is None
-            else f"{len(g.broken)} / {len(g.fixed or ())}",
         }
         for g in results
     ]
     reasons = [
         f"{code(g.variant)} {code(g.metric)} **{g.verdict}**: {escape(g.reason)}" for g in results
     ]
-    return paragraphs(gates_headline(results), table_of(rows, text_columns=3), bullets(reasons))
-
-
-def gates_headline(results: Sequence[GateResult]) -> str:
-    """What the gates come to, and how many of them have each verdict."""
-    counts = verdict_counts(results).items()
-    listed = ", ".join(f"{number} {verdict}" for verdict, number in counts if number)
-    return f"**{HEADLINES[outcome(results).status]}**: {listed or 'no variant'}."
-
-
-def _limit(gate: GateResult) -> str:
-    """The limit, and beside it the baseline's own where it is another."""
-    show = METRICS[gate.metric].show
-    if gate.own_threshold in (None, gate.threshold):
-        return show(gate.threshold)
-    return f"{show(gate.threshold)} (the baseline's own: {show(gate.own_threshold)})"
+    return paragraphs(table_of(rows, text_columns=3), bullets(reasons))
 
 
 def seed_summary(analysis: Analysis) -> str:
