@@ -1,7 +1,7 @@
 """A two-layer model of tiny's kind, for tests whose claim does not lie in the sixteen layers.
 
-Folder -> the first two layers of ``harness/models/tiny.py``'s model: same widths, tokenizer, output
-layer and chat template; a sixth of the time.
+Folder -> the first two layers of ``harness/models/embedded/tiny.py``'s model: same widths,
+tokenizer, output layer and chat template; a sixth of the time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.disk.files import write_json
-from harness.models import tiny
+from harness.models.embedded import tiny
 
 LAYERS = 2
 

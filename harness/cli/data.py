@@ -80,7 +80,7 @@ def fetch(
     from harness.data.sources.archive import fetch_wikisql
     from harness.disk.cache import Cache
     from harness.errors import unknown
-    from harness.models.smollm2 import directory
+    from harness.models.embedded.smollm2 import directory
     from harness.progress import ProgressCallback, TerminalProgress
 
     makers: dict[str, Callable[[Cache, ProgressCallback], Path]]

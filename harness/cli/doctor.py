@@ -23,10 +23,10 @@ import psutil
 from harness.backend import BlasInfo, backend_name, mx
 from harness.disk.cache import Cache
 from harness.errors import UserError
-from harness.models import smollm2
 from harness.models.cpu import blas_advice
 from harness.models.cpu.rule import this_rule
 from harness.models.device import device, measure_gflops, measured_blas
+from harness.models.embedded import smollm2
 
 Status = Literal["ok", "warning", "problem"]
 

@@ -33,18 +33,19 @@ def params(
 ) -> None:
     """Parameter counts and predicted sizes from the configuration alone, no weights."""
     from harness.models.parameters import predict
+    from harness.models.quantize import SOURCE
     from harness.models.resolve import read_config
     from harness.train.variants import check_against, load_variants
 
     chosen = load_variants([variant])[0]
-    config = read_config(model)
+    config = read_config(model, packed=chosen.keeps_source)
     check_against(chosen, config)
     counts, sizes = predict(
         config,
         fine_tune_type=chosen.fine_tune_type,
         num_layers=chosen.num_layers,
         lora_parameters=chosen.lora_parameters.model_dump(exclude_none=True),
-        quantize=chosen.quantize,
+        quantize=None if chosen.quantize == SOURCE else chosen.quantize,
     )
     value = {
         "model": model,

@@ -2,9 +2,9 @@
 
 - `resolve.py` - a name to a checked folder
 - `hub.py` - downloads from the hub
-- `smollm2.py`, `tiny.py` - the two embedded models
-- `gguf.py` - GGUF file to model folder
+- `embedded/` - the models that come with tunebench
 - `weights.py` - names, sizes, headers of weight files
+- `stored_as.py` - how a base's weights were stored
 - `config.py` - what config.json holds
 - `quantize.py` - a base quantized, kept by content
 - `reading.py` - weights through mlx-lm, failures named

@@ -1,8 +1,9 @@
 """Quantizing a base model, with mlx-lm's own conversion, once per content.
 
 :class:`~harness.models.resolve.BaseModel` and :class:`QuantizeSpec` -> another ``BaseModel`` in
-the cache. The specification is checked here without mlx; mlx is imported only when a model is
-really converted. Not covered: learned quantizations (AWQ, DWQ), mixed-bit recipes.
+the cache; or the bits of the file that the base was made of, as they are. The specification is
+checked here without mlx; mlx is imported only when a model is really converted. Not covered:
+learned quantizations (AWQ, DWQ), mixed-bit recipes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pydantic import ConfigDict, model_validator
 from harness.disk.cache import Cache
 from harness.disk.files import content_key
 from harness.errors import UserError
-from harness.models.resolve import TEXT_FILES, BaseModel, files_in, inspect
+from harness.models.resolve import TEXT_FILES, BaseModel, files_in, inspect, no_low_bits
 from harness.progress import ProgressCallback, print_message, silent
 
 Mode = Literal["affine", "mxfp4", "nvfp4", "mxfp8"]
@@ -67,8 +68,13 @@ class QuantizeSpec(Record):
         return self
 
 
+SOURCE: Literal["source"] = "source"
+"""Instead of a specification: the bits and groups of the file that the base came from."""
+Quantize = QuantizeSpec | Literal["source"]
+
+
 def quantized(
-    base: BaseModel, spec: QuantizeSpec | None, cache: Cache, progress: ProgressCallback = silent
+    base: BaseModel, spec: Quantize | None, cache: Cache, progress: ProgressCallback = silent
 ) -> BaseModel:
     """``base`` quantized by ``spec``, from the cache or converted now.
 
@@ -76,11 +82,16 @@ def quantized(
     ``spec`` demands (a 4-bit model from the hub).
 
     Raises:
-        UserError: the base is quantized otherwise, or a layer's width is no multiple of the group
-            where a smaller group would do.
+        UserError: the base is quantized otherwise, or has no low-bit source, or a layer's width is
+            no multiple of the group where a smaller group would do.
     """
     if spec is None:
         return base
+    if spec == SOURCE:
+        if base.packed is None:
+            raise no_low_bits(base.id)
+        same = base.packed == base.path
+        return base if same else inspect(base.id, base.packed, cache, base.revision, base.trusted)
     if base.quantization is not None:
         return _already(base, spec)
     key = content_key(base.sha256, spec.model_dump(), version("mlx"), version("mlx-lm"))

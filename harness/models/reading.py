@@ -15,6 +15,7 @@ from typing import Any
 from harness.backend import mx, nn
 from harness.errors import UserError, one_line
 from harness.models.resolve import BaseModel
+from harness.models.weights import model_files
 from harness.out_of_memory import is_out_of_memory
 
 UNFIT = (
@@ -51,7 +52,7 @@ def read_model(base: BaseModel) -> tuple[nn.Module, dict[str, Any]]:
 
 def weights_readable(base: BaseModel) -> AbstractContextManager[None]:
     """Within the block, MLX's refusal to read weights is a :class:`UserError` with the file."""
-    return readable(f"model {base.id!r}", sorted(base.path.glob("model*.safetensors")))
+    return readable(f"model {base.id!r}", model_files(base.path))
 
 
 @contextmanager

@@ -21,10 +21,10 @@ from harness.disk.cache import FINGERPRINTS, Cache
 from harness.disk.files import content_key, sha256_file, user_path, write_json
 from harness.disk.manifest import ALWAYS_HASHED_BYTES
 from harness.errors import UserError, unknown
-from harness.models import smollm2, tiny
 from harness.models.config import ModelConfig, read_object
+from harness.models.embedded import smollm2, tiny
 from harness.models.hub import FILES, snapshot
-from harness.models.weights import ADAPTER_CONFIG, Tensor, check_weights
+from harness.models.weights import ADAPTER_CONFIG, PACKED, Tensor, check_weights
 from harness.progress import ProgressCallback, print_message, silent
 
 EMBEDDED = ("smollm2", "tiny")
@@ -37,7 +37,10 @@ TEXT_FILES = (
 )
 """What decides a model's tokens and text, in any form that `transformers` and mlx-lm read."""
 
-_NUMBER_FILES = ("config.json", "generation_config.json", "hf_quant_config.json", "*.safetensors")
+_NUMBER_FILES = (
+    *("config.json", "generation_config.json", "hf_quant_config.json", "*.safetensors"),
+    *(f"{PACKED}/config.json", f"{PACKED}/*.safetensors"),
+)
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
 
 
@@ -69,6 +72,20 @@ class BaseModel:
     def quantization(self) -> Mapping[str, Any] | None:
         """How the weights are quantized on disk, or None."""
         return ModelConfig(self.config).quantization
+
+    @property
+    def packed(self) -> Path | None:
+        """The folder that holds the weights with the few bits they were stored in, or None."""
+        return packed_folder(self.path, self.config)
+
+
+def packed_folder(folder: Path, config: Mapping[str, Any]) -> Path | None:
+    """The model directory with the low-bit weights of the one in ``folder``: itself where it is
+    quantized; None where there is none."""
+    if ModelConfig(config).mlx_quantization is not None:
+        return folder
+    inside = folder / PACKED
+    return inside if (inside / "config.json").is_file() else None
 
 
 def resolve(
@@ -122,17 +139,46 @@ def _found(name: str, files: Sequence[str]) -> tuple[Path, str | None]:
     raise unknown("model", name, EMBEDDED, "Or give a directory or a hub id (owner/name).")
 
 
-def read_config(name: str) -> dict[str, Any]:
+def read_config(name: str, packed: bool = False) -> dict[str, Any]:
     """The ``config.json`` of a model's name, without its weights; the hub sends that one file.
 
+    Args:
+        name: as :func:`resolve` takes it.
+        packed: the configuration of its low-bit weights instead.
+
     Raises:
-        UserError: there is no such model, or its configuration cannot be read.
+        UserError: there is no such model, or its configuration cannot be read; or it has no
+            low-bit weights.
     """
-    if name == "tiny":
-        return tiny.config()
     if name == "smollm2":
-        return dict(smollm2.CONFIG)
-    return _config(name, _found(name, ("config.json",))[0])
+        return smollm2.CONFIG | ({"quantization": smollm2.PACKING} if packed else {})
+    if name == "tiny":
+        folder, config = Path(), tiny.config()
+    else:
+        folder, _ = _found(name, ("config.json",))
+        config = _config(name, folder)
+    if not packed:
+        return config
+    found = None if name == "tiny" else packed_folder(folder, config)
+    if found is None:
+        raise no_low_bits(name)
+    return config if found == folder else _config(name, found)
+
+
+def no_low_bits(name: str) -> UserError:
+    """The refusal of ``quantize: source`` for a model that has no low-bit weights of its own."""
+    return UserError(
+        f"quantize: source keeps the bits that a model was stored with, and model {name!r} has no "
+        "low-bit source. Use quantize: {bits: 4} (as --variant=qlora), or --model=smollm2."
+    )
+
+
+def offers_source(name: str) -> bool:
+    """Whether a model has low-bit weights beside its dequantized ones, as far as it is known
+    without downloading anything."""
+    if name in EMBEDDED:
+        return name == "smollm2"
+    return (user_path(name) / PACKED / "config.json").is_file()
 
 
 def inspect(

@@ -20,6 +20,10 @@ from harness.errors import UserError
 WEIGHT_FILES = "*.safetensors"
 ADAPTER_FILE = "adapters.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
+PACKED = "packed"
+"""The folder inside of a model's with its weights in the bits of the file that they came from."""
+STORED_AS = "stored_as.json"
+"""The file beside a model's weights that says how they were stored before they were converted."""
 
 _HEADER_LIMIT = 100 * 1024 * 1024  # the format's own limit
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "BOOL": 1, "C64": 8}
@@ -34,11 +38,18 @@ class Tensor:
     """As the file names it: ``F32``, ``F16``, ``BF16``, ``U32``, …"""
     shape: tuple[int, ...]
     bytes: int
+    start: int
+    """Where it begins in the file, in bytes."""
 
 
 def weight_bytes(folder: Path) -> int:
     """Bytes of the files of weights in ``folder``, their headers included."""
     return sum(path.stat().st_size for path in folder.glob(WEIGHT_FILES))
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a model's weights in ``folder``, by name."""
+    return sorted(folder.glob("model*.safetensors"))
 
 
 def read_header(path: Path) -> dict[str, Tensor]:
@@ -58,7 +69,9 @@ def read_header(path: Path) -> dict[str, Tensor]:
     try:
         header = json.loads(text)
         tensors = {
-            name: _tensor(name, entry) for name, entry in header.items() if name != "__metadata__"
+            name: _tensor(name, entry, 8 + length)
+            for name, entry in header.items()
+            if name != "__metadata__"
         }
         end = max((header[name]["data_offsets"][1] for name in tensors), default=0)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
@@ -78,8 +91,8 @@ class _Contradiction(ValueError):
     """A header that contradicts itself."""
 
 
-def _tensor(name: str, entry: dict[str, Any]) -> Tensor:
-    """A header's entry, whose numbers must fit one another."""
+def _tensor(name: str, entry: dict[str, Any], data: int) -> Tensor:
+    """A header's entry, whose numbers must fit one another; the data begin at byte ``data``."""
     start, end = entry["data_offsets"]
     dtype, shape = str(entry["dtype"]), tuple(entry["shape"])
     if not all(isinstance(number, int) and number >= 0 for number in (start, end, *shape)):
@@ -90,7 +103,7 @@ def _tensor(name: str, entry: dict[str, Any]) -> Tensor:
         raise _Contradiction(
             f"tensor {name!r} of {dtype} {shape} in {end - start} bytes, not {wanted}"
         )
-    return Tensor(dtype, shape, end - start)
+    return Tensor(dtype, shape, end - start, data + start)
 
 
 def check_weights(name: str, folder: Path) -> dict[str, Tensor]:
@@ -99,7 +112,7 @@ def check_weights(name: str, folder: Path) -> dict[str, Tensor]:
     Raises:
         UserError: there are none, or the index names a missing file, or one is damaged.
     """
-    paths = sorted(folder.glob("model*.safetensors"))
+    paths = model_files(folder)
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:

@@ -121,7 +121,7 @@ def other_base(variant: Variant, folder: Path) -> str:
     base is allowed, and gives another figure than measuring it on its own.
     """
     config = adapter_config(folder)
-    mine = None if variant.quantize is None else variant.quantize.model_dump()
+    mine = variant.config()["quantize"]
     if "quantize" not in config or config["quantize"] == mine:
         return ""
     return (
@@ -133,6 +133,8 @@ def other_base(variant: Variant, folder: Path) -> str:
 def _bits(spec: Any) -> str:
     if isinstance(spec, Mapping):
         return f"of {spec.get('bits')} bits"
+    if spec == "source":
+        return "with the bits of its file"
     return "not quantized" if spec is None else f"quantized to {spec!r}"
 
 

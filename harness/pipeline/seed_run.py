@@ -19,6 +19,7 @@ from harness.compare.analysis import Analysis, analyse
 from harness.data.leakage import leakage, repeats
 from harness.data.prompts import PromptStyle
 from harness.data.records import Dataset
+from harness.models.stored_as import stored_as
 from harness.pipeline import interleaved_speed
 from harness.pipeline.invocation import Invocation
 from harness.pipeline.stages import VariantStages
@@ -36,6 +37,7 @@ from harness.schema.results import (
     Protocols,
     Results,
     Run,
+    Weights,
 )
 from harness.schema.stage_results import Speeds
 from harness.train.variant import Variant
@@ -145,7 +147,13 @@ class SeedRun:
         base = self.invocation.base
         return Results(
             run=self._run(),
-            model=Model(**{name: getattr(base, name) for name in Model.model_fields}),
+            model=Model(
+                id=base.id,
+                revision=base.revision,
+                sha256=base.sha256,
+                architecture=base.architecture,
+                weights=self._weights,
+            ),
             dataset=DatasetInfo(
                 name=dataset.name,
                 sha256=dataset.sha256,
@@ -164,6 +172,11 @@ class SeedRun:
             gates=list(verdicts),
             gate_rules=dict(self.invocation.gates),
         )
+
+    @cached_property
+    def _weights(self) -> Weights:
+        """How the base's weights were stored."""
+        return stored_as(self.invocation.base)
 
     def _run(self) -> Run:
         # The first that was measured; the first of all for a gate of a run that measured nothing.

@@ -12,6 +12,7 @@ import datetime
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from harness.compare import thresholds
 from harness.compare.analysis import analyse
@@ -25,7 +26,8 @@ from harness.disk.files import write_text
 from harness.distributed.coordinator import Coordinator
 from harness.errors import UserError
 from harness.models.adapter import check_adapter
-from harness.models.resolve import BaseModel, resolve
+from harness.models.config import read_object
+from harness.models.resolve import BaseModel, no_low_bits, offers_source, resolve
 from harness.options import Checkpoints, Options
 from harness.pipeline import adapter_path
 from harness.pipeline.invocation import Case, Invocation
@@ -55,7 +57,10 @@ class Session:
         self.style = style(options.prompt_style)
         self._variants = {
             seed: load_variants(
-                options.variants, options.overrides, seed if options.seed_given else None
+                options.variants,
+                options.overrides,
+                seed if options.seed_given else None,
+                offers_source(options.model),
             )
             for seed in options.seeds
         }
@@ -161,7 +166,7 @@ class Session:
         folder = self.options.adapter_path
         if folder is not None and (note := adapter_path.other_base(variant, folder)):
             notify(note)
-        check_against(variant, dict(base.config))
+        check_against(variant, config_for(variant, base))
         check_checkpoints(variant, self.options.checkpoints)
 
     def _read_baseline(self) -> StoredRun | None:
@@ -227,6 +232,19 @@ def check_writable(results_dir: Path) -> None:
         raise UserError(
             f"--results-dir {results_dir} cannot be written: {error.strerror or error}"
         ) from error
+
+
+def config_for(variant: Variant, base: BaseModel) -> dict[str, Any]:
+    """The configuration of the weights that the variant adapts, before it quantizes them.
+
+    Raises:
+        UserError: the variant keeps the bits of the base's source, and there is none.
+    """
+    if not variant.keeps_source:
+        return dict(base.config)
+    if base.packed is None:
+        raise UserError(f"variant {variant.name!r}: {no_low_bits(base.id)}")
+    return read_object(base.packed / "config.json")
 
 
 def check_checkpoints(variant: Variant, wanted: Checkpoints) -> None:

@@ -67,6 +67,19 @@ class Run(Record):
     distributed: Distributed = Field(description="Ranks.")
 
 
+class Weights(Record):
+    """How the base's weights were stored before they were loaded, as far as it is known."""
+
+    dtype: str = Field(description="Number format that they are held in, before any variant's.")
+    source: Literal["gguf", "quantized checkpoint", "low-bit grid", "none"] = Field(
+        description="Where low-bit values come from: a GGUF file, a checkpoint that is quantized, "
+        "or a grid of 2 to 4 bits found in the values; none where neither was found."
+    )
+    source_bits: int | None = Field(description="Bits of most weights there; null if not known.")
+    group_size: int | None = Field(description="Weights that share a scale; null if not known.")
+    note: str = Field(description="The same in words.")
+
+
 class Model(Record):
     """The base model before any quantization by a variant."""
 
@@ -74,6 +87,10 @@ class Model(Record):
     revision: str | None = Field(description="Hub revision or package version; null if none.")
     sha256: str = Field(description="Digest over the model's files.")
     architecture: str = Field(description="model_type of the model's config.")
+    weights: Weights | None = Field(
+        default=None,
+        description="How its weights were stored; null in runs that did not record it.",
+    )
 
 
 class Protocols(Record):

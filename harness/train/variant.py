@@ -10,10 +10,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from harness.errors import unknown
-from harness.models.quantize import QuantizeSpec
+from harness.models.quantize import SOURCE, QuantizeSpec
 
 IGNORED_KEYS = frozenset(
     [
@@ -96,8 +105,15 @@ class Variant(BaseModel):
     """One sentence for the report (ours)."""
     fine_tune_type: Literal["base", "lora", "dora", "full"] = "lora"
     """``base`` (ours) trains nothing: the model as it is, quantized if ``quantize`` is set."""
-    quantize: QuantizeSpec | None = None
-    """How the base is quantized before anything else (ours); None leaves it as it is."""
+    quantize: (
+        Annotated[
+            Annotated[QuantizeSpec, Tag("specified")] | Annotated[Literal["source"], Tag("source")],
+            Discriminator(lambda value: "source" if isinstance(value, str) else "specified"),
+        ]
+        | None
+    ) = None
+    """How the base is quantized before anything else (ours); None leaves it as it is, ``source``
+    takes the bits and groups of the file that it came from."""
     num_layers: PositiveOrAll = 16
     """The last N blocks are adapted (or unfrozen, for ``full``); -1 is all."""
     lora_parameters: LoraParameters = LoraParameters()
@@ -156,7 +172,7 @@ class Variant(BaseModel):
                 "fine_tune_type full cannot be combined with quantize: packed weights have no "
                 "gradient. Use fine_tune_type: lora (that is QLoRA), or remove quantize"
             )
-        if self.quantize is not None and self.fine_tune_type == "dora":
+        if isinstance(self.quantize, QuantizeSpec) and self.fine_tune_type == "dora":
             refuse_dora_bits(self.quantize.bits)
         return self
 
@@ -164,6 +180,11 @@ class Variant(BaseModel):
     def file_name(self) -> str:
         """The name as it appears in file names: ``/`` becomes ``__``."""
         return self.name.replace("/", "__")
+
+    @property
+    def keeps_source(self) -> bool:
+        """Whether the base keeps the bits of the file that it came from."""
+        return self.quantize == SOURCE
 
     @property
     def trains(self) -> bool:

@@ -22,6 +22,7 @@ from harness.disk.files import sha256_file, user_path
 from harness.errors import UserError, unknown
 from harness.models.config import ModelConfig
 from harness.models.quantize import QuantizeSpec
+from harness.progress import print_message
 from harness.train.variant import (
     IGNORED_KEYS,
     LoraParameters,
@@ -72,7 +73,10 @@ def _shipped_name(path: Path) -> str:
 
 
 def load_variants(
-    names: Sequence[str], overrides: Mapping[str, str] | None = None, seed: int | None = None
+    names: Sequence[str],
+    overrides: Mapping[str, str] | None = None,
+    seed: int | None = None,
+    source: bool = True,
 ) -> list[Variant]:
     """The variants that the command line names, each once, in the order given.
 
@@ -81,6 +85,7 @@ def load_variants(
         overrides: ``--set``'s dotted keys with their text, e.g. ``{"lora_parameters.rank": "16"}``;
             they apply to every variant.
         seed: ``--seed``; None leaves the file's own.
+        source: whether the base has a low-bit source; else ``all`` leaves out what keeps it.
 
     Raises:
         UserError: an unknown name, a missing or wrong file, a colliding stem.
@@ -102,7 +107,14 @@ def load_variants(
     if ignored:
         listed = ", ".join(f"{key} ({file})" for key, file in sorted(ignored.items()))
         print(f"tunebench: ignored in variant files: {listed}", file=sys.stderr)
-    return [variant for _, variant in found.values()]
+    loaded = [variant for _, variant in found.values()]
+    named = {word.strip() for name in names for word in name.split(",")}
+    out = [v.name for v in loaded if v.keeps_source and not source and v.name not in named]
+    if out and "all" in named:
+        listed = ", ".join(out)
+        print_message(f"tunebench: all leaves out {listed}: the base has no low-bit source to keep")
+        return [variant for variant in loaded if variant.name not in out]
+    return loaded
 
 
 def _expand(names: Sequence[str]) -> list[tuple[str, Path]]:
@@ -221,8 +233,11 @@ def _resume_file(text: str, path: Path) -> tuple[str, str]:
 
 def _mistake(detail: Any) -> str:
     """One validation error in our wording."""
-    *section, last = [str(part) for part in detail["loc"]] or [""]
+    parts = [str(part) for part in detail["loc"]]
+    *section, last = [part for part in parts if part != "specified"] or [""]
     where = ".".join([*section, last])
+    if section and section[-1] == "quantize" and last == "source":
+        return f"quantize={detail['input']!r}: must be source, or a mapping with bits"
     if detail["type"] == "extra_forbidden":
         if last == "alpha":
             return f"{where}: mlx-lm has no alpha; write scale (= alpha / rank)"

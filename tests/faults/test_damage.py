@@ -16,7 +16,7 @@ from harness.cli.scoring import run_score
 from harness.data.sources.resolve import resolve_dataset
 from harness.disk.cache import Cache
 from harness.errors import UserError
-from harness.models import smollm2
+from harness.models.embedded import smollm2
 from harness.models.resolve import resolve
 from harness.runs.baseline import bless
 from harness.runs.checksums import write_checksums

@@ -20,7 +20,7 @@ from harness.disk.files import write_json
 from harness.disk.journal import Journal
 from harness.disk.prune import prune
 from harness.errors import UserError
-from harness.models import smollm2
+from harness.models.embedded import smollm2
 from harness.pipeline.session import Session, check_writable
 from harness.runs.checksums import write_checksums
 from harness.runs.store import read_run

@@ -8,7 +8,7 @@ import pytest
 from measure_models import Base, Loaded
 
 import harness.backend  # noqa: F401  (before mlx_lm, see there)
-from harness.models import tiny as tiny_model
+from harness.models.embedded import tiny as tiny_model
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.backend import mx, nn
 from harness.data.tokens import TokenizedExample
-from harness.models import tiny as tiny_model
+from harness.models.embedded import tiny as tiny_model
 from harness.models.load import LoadedModel
 
 

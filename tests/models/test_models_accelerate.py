@@ -18,10 +18,10 @@ from harness.models.cpu import rule
 from harness.models.cpu.accelerate import Acceleration, accelerate
 from harness.models.cpu.quantized import Format, blocks, dequantize_bytes, dequantizer, multiplier
 from harness.models.cpu.rule import this_rule
+from harness.models.embedded.tiny import VOCABULARY, WIDTH
 from harness.models.load import load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel
-from harness.models.tiny import VOCABULARY, WIDTH
 from tests.rounding import assert_as_exact, in_float64, names_of, paths_apart, rounded
 
 pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only: no-op on a GPU")

@@ -16,7 +16,7 @@ from harness.models.cpu import blas_advice
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.models.smollm2.offered", lambda: True)
+    monkeypatch.setattr("harness.models.embedded.smollm2.offered", lambda: True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 

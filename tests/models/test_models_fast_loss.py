@@ -16,9 +16,9 @@ from harness.models.cpu.cross_entropy import (
     token_losses,
     trained_losses,
 )
+from harness.models.embedded.tiny import VOCABULARY, WIDTH
 from harness.models.load import load
 from harness.models.resolve import BaseModel
-from harness.models.tiny import VOCABULARY, WIDTH
 from harness.train.loss_function import scored_nats, training_loss
 from tests.rounding import (
     EXPONENTIAL,

@@ -11,10 +11,10 @@ from harness.backend import backend_name, mx, nn
 from harness.disk.cache import Cache
 from harness.models.cpu.accelerate import accelerate
 from harness.models.cpu.merged_adapters import merged, merged_bytes
+from harness.models.embedded.tiny import WIDTH
 from harness.models.load import load
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import BaseModel
-from harness.models.tiny import WIDTH
 from tests.rounding import assert_as_exact, error, in_float64, reordered
 
 pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from harness.models import tiny
+from harness.models.embedded import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "a" * 40

@@ -13,7 +13,7 @@ import pytest
 
 from harness.disk.cache import Cache
 from harness.errors import UserError
-from harness.models import smollm2
+from harness.models.embedded import smollm2
 from harness.models.load import load_tokenizer
 from harness.models.resolve import (
     TEXT_FILES,

@@ -8,8 +8,8 @@ import pytest
 
 from harness.backend import mx
 from harness.disk.cache import Cache
-from harness.models import smollm2
-from harness.models.gguf import unpermute
+from harness.models.embedded import smollm2
+from harness.models.embedded.gguf import unpermute
 from harness.models.load import LoadedModel, load
 from harness.models.resolve import resolve
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.backend import mx, nn, optim
 from harness.disk.files import sha256_file
-from harness.models import tiny as tiny_model
+from harness.models.embedded import tiny as tiny_model
 from harness.models.load import LoadedModel, load
 from harness.models.resolve import BaseModel
 

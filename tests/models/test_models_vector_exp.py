@@ -13,9 +13,9 @@ from harness.backend import backend_name, mx, nn
 from harness.models.cpu.accelerate import accelerate
 from harness.models.cpu.rule import Rule, VectorExp
 from harness.models.cpu.vector_exp import attention, exponential, softmax, swiglu
+from harness.models.embedded.tiny import VOCABULARY, WIDTH
 from harness.models.load import load
 from harness.models.resolve import BaseModel
-from harness.models.tiny import VOCABULARY, WIDTH
 from tests.rounding import (
     EXPONENTIAL,
     U,

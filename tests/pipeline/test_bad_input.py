@@ -268,3 +268,11 @@ def test_a_model_that_is_removed_while_it_is_used_is_named(tmp_path: Path) -> No
         gone = r"describe: removed while it was used: No such file or directory: .*tiny-2"
         with pytest.raises(UserError, match=gone):
             worker.call(DESCRIBE, Nothing())
+
+
+def test_a_variant_that_keeps_a_source_is_refused_where_there_is_none(tmp_path: Path) -> None:
+    done = suites(tmp_path, "--variant=qlora-source")
+    assert done.returncode == 4
+    assert "variant 'qlora-source': quantize: source keeps the bits" in done.stderr
+    assert "model 'tiny' has no low-bit source" in done.stderr
+    assert not (tmp_path / "runs").exists()

@@ -15,8 +15,8 @@ from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
 from harness.models.cpu.accelerate import Acceleration, accelerate
+from harness.models.embedded.tiny import VOCABULARY
 from harness.models.load import LoadedModel, load
-from harness.models.tiny import VOCABULARY
 from harness.train.finetune import FinetuneResult, finetune, read_result
 from harness.train.loss_function import mean_loss, validation_rows
 from harness.train.resume_state import checkpoints_in

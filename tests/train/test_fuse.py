@@ -12,9 +12,9 @@ from training_rows import make_variant
 from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.disk.cache import Cache
+from harness.models.embedded.tiny import WIDTH
 from harness.models.load import LoadedModel, load
 from harness.models.resolve import resolve
-from harness.models.tiny import WIDTH
 from harness.train.finetune import finetune
 from harness.train.fuse import fuse, weigh
 from harness.train.variant import Variant

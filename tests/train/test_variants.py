@@ -8,10 +8,14 @@ import pytest
 
 from harness.disk.files import sha256_file
 from harness.errors import UserError
+from harness.models.quantize import QuantizeSpec
 from harness.train.variant import Variant
-from harness.train.variants import check_against, load_variants, shipped
+from harness.train.variants import FOLDER, check_against, load_variants, shipped
 
-SHIPPED = ["article/lora", "article/qlora", "base", "dora", "full", "lora", "qlora", "qlora-8bit"]
+SHIPPED = [
+    *("article/lora", "article/qlora", "base", "dora", "full"),
+    *("lora", "qlora", "qlora-8bit", "qlora-source"),
+]
 
 
 def one(name: str | Path, **overrides: str) -> Variant:
@@ -31,9 +35,30 @@ def written(folder: Path, text: str, name: str = "mine.yaml") -> Path:
     return path
 
 
-def test_shipped_variants_are_the_eight_of_the_design() -> None:
+def test_shipped_variants_are_those_of_the_design() -> None:
     assert shipped() == SHIPPED
     assert [variant.name for variant in load_variants(["all"])] == SHIPPED
+
+
+def test_all_leaves_out_what_keeps_a_source_that_the_base_lacks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = [variant.name for variant in load_variants(["all"], source=False)]
+    assert found == [name for name in SHIPPED if name != "qlora-source"]
+    assert "all leaves out qlora-source" in capsys.readouterr().err
+    # By its name it is taken, so that its refusal can say why.
+    found = [variant.name for variant in load_variants(["qlora-source,all"], source=False)]
+    assert sorted(found) == SHIPPED
+
+
+def test_quantize_is_source_or_a_specification() -> None:
+    assert one("lora", quantize="source").keeps_source
+    assert one("qlora-source").config()["quantize"] == "source"
+    assert message("lora", quantize="sources") == (
+        f"variant 'lora' ({FOLDER / 'lora.yaml'}): quantize='sources': must be source, or a "
+        "mapping with bits."
+    )
+    assert "full cannot be combined with quantize" in message("full", quantize="source")
 
 
 def test_comma_lists_and_repeats_give_each_variant_once_in_order() -> None:
@@ -50,18 +75,20 @@ def test_article_variants_are_the_published_experiment() -> None:
         assert variant.learning_rate == 1e-5
     assert one("article/lora").quantize is None
     spec = one("article/qlora").quantize
-    assert spec is not None
+    assert isinstance(spec, QuantizeSpec)
     assert (spec.bits, spec.group_size, spec.embeddings) == (4, 64, False)
     assert one("article/lora").file_name == "article__lora"
 
 
 def test_shipped_methods_and_widths() -> None:
     found = {
-        v.name: (v.fine_tune_type, v.quantize and v.quantize.bits) for v in load_variants(["all"])
+        v.name: (v.fine_tune_type, getattr(v.quantize, "bits", v.quantize))
+        for v in load_variants(["all"])
     }
     assert found["base"] == ("base", None)
     assert found["qlora"] == ("lora", 4)
     assert found["qlora-8bit"] == ("lora", 8)
+    assert found["qlora-source"] == ("lora", "source")
     assert found["dora"] == ("dora", None)
     assert found["full"] == ("full", None)
 

