@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import harness.backend  # noqa: F401  (the BLAS before mlx)
 from harness.data.tokens import TokenizedExample
 from harness.disk.cache import Cache
 from harness.models.load import LoadedModel, load
-from harness.models.quantize import quantized
+from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import resolve
+from harness.models.weights import PACKED
 from harness.train.variant import Variant
 
 
@@ -23,9 +25,16 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 
 @pytest.fixture(scope="session")
-def loader(cache: Cache, two_layers: Path) -> Callable[[Variant], LoadedModel]:
-    """A two-layer model of tiny's kind, quantized as a variant sets it, fresh at every call."""
-    base = resolve(str(two_layers), cache)
+def loader(
+    cache: Cache, two_layers: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Variant], LoadedModel]:
+    """A two-layer model of tiny's kind, quantized as a variant sets it, fresh at every call. It
+    comes from a 4-bit file, as far as it is known by its folder."""
+    folder = tmp_path_factory.mktemp("low-bit") / "model"
+    shutil.copytree(two_layers, folder)
+    packed = quantized(resolve(str(folder), cache), QuantizeSpec(bits=4, group_size=32), cache)
+    shutil.copytree(packed.path, folder / PACKED)
+    base = resolve(str(folder), cache)
     return lambda variant: load(quantized(base, variant.quantize, cache))
 
 
