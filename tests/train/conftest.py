@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def loader(
     shutil.copytree(two_layers, folder)
     packed = quantized(resolve(str(folder), cache), QuantizeSpec(bits=4, group_size=32), cache)
     shutil.copytree(packed.path, folder / PACKED)
-    base = resolve(str(folder), cache)
+    base = replace(resolve(str(folder), cache), id=str(two_layers))
     return lambda variant: load(quantized(base, variant.quantize, cache))
 
 
