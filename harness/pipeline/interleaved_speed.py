@@ -153,9 +153,10 @@ def throughput(speeds: Speeds, cached: bool) -> Throughput:
 
 def trial_rows(speeds: Speeds) -> list[TrialRow]:
     """The stored row of each trial; its block is the round, shared by all variants."""
+    rounds = zip(speeds.trials, speeds.batched_tokens_per_s, strict=True)
     return [
-        TrialRow(block=block, **trial.model_dump(include=set(Rates.model_fields)))
-        for block, trial in enumerate(speeds.trials)
+        TrialRow(block=block, batched_tokens_per_s=batched, **trial.model_dump(exclude={"wall_s"}))
+        for block, (trial, batched) in enumerate(rounds)
     ]
 
 

@@ -75,4 +75,12 @@ class _OfBlock(Record):
 
 
 class TrialRow(Rates, _OfBlock):
-    """One timed speed trial."""
+    """One timed round: a single stream, and a batch."""
+
+    inter_token_s: list[float] | None = Field(
+        default=None, description="Gaps between tokens; null in runs that did not record them."
+    )
+    batched_tokens_per_s: float | None = Field(
+        default=None,
+        description="Rate of the round's batch; null in runs that did not record it.",
+    )

@@ -73,7 +73,7 @@ def finetune(
     """
     _require_rows(variant, train, valid)
     count = -1 if variant.val_batches == -1 else variant.val_batches * variant.batch_size
-    subset = validation_rows(valid, count, variant.seed)
+    subset = validation_rows(valid, count)
     if not variant.trains:
         return _base_only(loaded, variant, subset, progress)
     fingerprint = _fingerprint(loaded, variant, train, subset)

@@ -109,7 +109,7 @@ def _train_mlx_lm(variant: Any, loaded: Any, rows: Any, valid: Any) -> dict[str,
     marks.append(time.perf_counter())
     spent = [after - before for before, after in itertools.pairwise(marks)]
     pairs = list(zip(spent, tokens, strict=True))[WARM_UP:]
-    subset = validation_rows(valid, VALIDATED, 0)
+    subset = validation_rows(valid, VALIDATED)
     return {
         "seconds_per_token": sum(s for s, _ in pairs) / sum(n for _, n in pairs),
         "val_loss": mean_loss(model, subset, 4),

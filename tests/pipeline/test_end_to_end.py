@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from harness.runs.store import read_run
@@ -115,6 +117,26 @@ def test_the_curve_starts_at_the_base_and_ends_at_the_last(first: dict[str, Any]
 def test_the_record_says_how_timings_were_interleaved(first: dict[str, Any]) -> None:
     for variant in first["variants"].values():
         assert variant["throughput"]["interleaving"] in ("all loaded", "reloaded each round")
+
+
+def test_each_speed_is_recomputed_from_the_stored_trials(
+    bench: Bench, first: dict[str, Any]
+) -> None:
+    for name, variant in first["variants"].items():
+        lines = (bench.folder / "runs" / "first" / f"trials.{name}.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        stored = variant["throughput"]
+        assert stored["trials"] == len(rows)
+        medians = ("prompt_tokens_per_s", "generation_tokens_per_s", "ttft_s")
+        for key in (*medians, "batched_tokens_per_s"):
+            assert stored[key] == statistics.median(row[key] for row in rows), key
+        gaps = [gap for row in rows for gap in row["inter_token_s"]]
+        assert stored["inter_token_p50_s"] == pytest.approx(np.quantile(gaps, 0.5))
+        assert stored["inter_token_p95_s"] == pytest.approx(np.quantile(gaps, 0.95))
+        for row in rows:
+            assert row["generation_tokens_per_s"] == pytest.approx(
+                len(row["inter_token_s"]) / sum(row["inter_token_s"])
+            )
 
 
 def test_limited_runs_say_n_of_m(first: dict[str, Any]) -> None:

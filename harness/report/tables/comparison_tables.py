@@ -30,10 +30,11 @@ from harness.report.columns import Column
 from harness.report.conclusions import mcnemar_text, seed_claim, seed_sentence
 from harness.runs.store import StoredRun
 from harness.schema.results import GateResult
+from harness.schema.variant_result import Throughput
 
 
 def throughput(columns: Sequence[Column]) -> str:
-    """Speed trials: medians, with when and where they were taken."""
+    """Speed trials: medians (least to most), with when and where they were taken."""
     rows, notes = [], []
     for column in columns:
         speed = column.result.throughput
@@ -42,12 +43,12 @@ def throughput(columns: Sequence[Column]) -> str:
         rows.append(
             {
                 "Variant": escape(column.label),
-                "Prompt tokens/s": fixed(speed.prompt_tokens_per_s, 1),
-                "Generation tokens/s": fixed(speed.generation_tokens_per_s, 2),
-                "First token, s": fixed(speed.ttft_s),
+                "Prompt tokens/s": _spread(column, speed, "prompt_tokens_per_s", 1),
+                "Generation tokens/s": _spread(column, speed, "generation_tokens_per_s", 2),
+                "First token, s": _spread(column, speed, "ttft_s", 3),
                 "Next token p50, s": fixed(speed.inter_token_p50_s, 4),
                 "p95, s": fixed(speed.inter_token_p95_s, 4),
-                "Batched tokens/s": fixed(speed.batched_tokens_per_s, 1),
+                "Batched tokens/s": _spread(column, speed, "batched_tokens_per_s", 1),
                 "Trials": str(speed.trials),
                 "Taken": escape(speed.measured_at),
                 "Note": column.speed_note or NONE,
@@ -59,6 +60,16 @@ def throughput(columns: Sequence[Column]) -> str:
                 f"variants', {escape(speed.interleaving)}."
             )
     return paragraphs(table_of(rows), bullets(notes))
+
+
+def _spread(column: Column, speed: Throughput, key: str, digits: int) -> str:
+    """The median of the trials, and in parentheses the least and the most of them."""
+    trials = column.run.trials(column.variant) or []
+    values = [value for row in trials if (value := getattr(row, key)) is not None]
+    median = fixed(getattr(speed, key), digits)
+    if len(values) < 2:
+        return median
+    return f"{median} ({fixed(min(values), digits)} to {fixed(max(values), digits)})"
 
 
 def speed_comparisons(ratios: Iterable[SpeedRatio]) -> str:
