@@ -26,6 +26,9 @@ THROUGHPUT = "throughput@1"
 GATES = "gates@2"
 """Verdicts of a checkpoint against its baseline: ``compare/gates.py``."""
 
+COMPARISON = "comparison@2"
+"""Tests of differences and intervals of rates: ``stats/``, ``compare/quality.py``."""
+
 BATCH_ROWS = 16
 """Rows that are computed together: in a pass of the loss, while answering, in a batched trial."""
 

@@ -31,7 +31,7 @@ def test_the_last_checkpoint_beside_the_best(
 ) -> None:
     """A last checkpoint that is worse than an earlier one is a result, not a failure."""
     measured = {checkpoint.iteration for checkpoint in checkpoints}
-    for found in best_checkpoints(variant.checkpoint_rows, variant.seed):
+    for found in best_checkpoints(variant.checkpoint_rows):
         assert {found.best, found.last} <= measured
         record_property(f"best_by_{found.metric}", found.best)
         record_property(f"last_worse_by_{found.metric}", found.worse)

@@ -101,9 +101,7 @@ class Analysis:
         return {
             (side.run.folder, side.variant): CheckpointAnalysis(
                 scores,
-                best_checkpoints(
-                    side.run.checkpoints(side.variant) or [], side.run.results.run.seed
-                ),
+                best_checkpoints(side.run.checkpoints(side.variant) or []),
             )
             for side in self.variants
             if (scores := scores_of(side))

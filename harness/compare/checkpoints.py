@@ -3,8 +3,8 @@
 Input: rows of `checkpoints.<variant>.jsonl` -> output: scores by iteration, and for completion
 loss and ex the last checkpoint beside the best. The best was picked for being best, so its lead
 over the last is partly luck: the p is that of the largest lead among all other checkpoints when
-whole tables are exchanged between each of them and the last (``paired.sign_flip_largest``),
-then Holm over the two metrics; the interval is Bonferroni's over the other checkpoints.
+whole units are exchanged between each of them and the last (``paired.largest_lead``), then Holm
+over the two metrics; the interval is that of all the other checkpoints at once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from harness.compare.metrics import METRICS, Metric
 from harness.compare.pairing import match
 from harness.compare.sides import RunVariant
 from harness.schema.rows import CheckpointRow
-from harness.stats.intervals import Interval, clustered_rate, studentized, token_weighted_loss
-from harness.stats.paired import ALPHA, holm, sign_flip_largest
+from harness.stats.intervals import Interval, clustered_rate, token_weighted_loss
+from harness.stats.paired import ALPHA, holm, largest_lead, score_interval
+from harness.stats.units import units_of
 
 COMPLETION, EX = METRICS["completion_loss"], METRICS["ex"]
 JUDGED = (COMPLETION, EX)
@@ -74,7 +75,7 @@ def checkpoint_scores(rows: Sequence[CheckpointRow], seed: int = 0) -> list[Chec
     return [_scores(iteration, found, seed) for iteration, found in by_iteration(rows).items()]
 
 
-def best_checkpoints(rows: Sequence[CheckpointRow], seed: int = 0) -> list[BestCheckpoint]:
+def best_checkpoints(rows: Sequence[CheckpointRow]) -> list[BestCheckpoint]:
     """The last checkpoint beside the best, by each metric that all checkpoints have.
 
     Empty with fewer than two checkpoints. Where the last ties the best, it is the best.
@@ -82,7 +83,7 @@ def best_checkpoints(rows: Sequence[CheckpointRow], seed: int = 0) -> list[BestC
     found = by_iteration(rows)
     if len(found) < 2:
         return []
-    made = [one for metric in JUDGED if (one := _best(metric, found, seed)) is not None]
+    made = [one for metric in JUDGED if (one := _best(metric, found)) is not None]
     adjusted = holm([one.p for one in made])
     return [replace(one, p_holm=p) for one, p in zip(made, adjusted, strict=True)]
 
@@ -101,28 +102,26 @@ def scores_of(side: RunVariant) -> list[CheckpointScores]:
     ]
 
 
-def _best(
-    metric: Metric, found: Mapping[int, list[CheckpointRow]], seed: int
-) -> BestCheckpoint | None:
+def _best(metric: Metric, found: Mapping[int, list[CheckpointRow]]) -> BestCheckpoint | None:
     last = max(found)
     values = {k: value for k, rows in found.items() if (value := metric.mean(rows)) is not None}
     if len(values) < len(found):
         return None
     best = min(values, key=lambda k: (metric.sign * values[k], k != last, k))
     delta, p, interval = values[last] - values[best], 1.0, None
-    if best != last:
-        # By table, how much worse the last is than each of the others.
+    units = units_of([row.table_id for row in found[last]])
+    if best != last and units.enough:
+        # By unit, how much worse the last is than each of the others.
         worsening = {
-            k: match(metric, rows, found[last]).sums(metric.sign)
+            k: match(metric, rows, found[last], units).sums(metric.sign)
             for k, rows in found.items()
             if k != last
         }
         others = list(worsening)
         matrix = np.column_stack([worsening[k].numerators for k in others])
-        p = sign_flip_largest(matrix, others.index(best), seed)
-        interval = studentized(worsening[best], seed, level=1.0 - ALPHA / len(others))
-        if interval is not None and metric.better == "higher":
-            interval = -interval[1], -interval[0]
+        p, critical = largest_lead(matrix, others.index(best))
+        low, high = score_interval(worsening[best], critical, whole=metric.kind == "rate")
+        interval = (low, high) if metric.better == "lower" else (-high, -low)
     return BestCheckpoint(
         metric.key, best, last, len(found), values[best], values[last], delta, interval, p, p
     )
@@ -139,7 +138,5 @@ def _scores(iteration: int, rows: Sequence[CheckpointRow], seed: int) -> Checkpo
         completion_loss=loss,
         completion_ci95=None if loss is None else token_weighted_loss(nll, tokens, tables, seed),
         ex=EX.mean(rows),
-        ex_ci95=clustered_rate(
-            [bool(row.ex) for row in graded], [row.table_id for row in graded], seed
-        ),
+        ex_ci95=clustered_rate([bool(row.ex) for row in graded], [row.table_id for row in graded]),
     )

@@ -25,11 +25,9 @@ from harness.runs.store import StoredRun
 from harness.schema.results import GateResult, GateRule, GateVerdict
 from harness.stats.intervals import Interval
 from harness.stats.paired import ratio_test
+from harness.stats.units import FEWEST_UNITS
 
 Status = Literal["pass", "regression", "not decided", "nothing compared"]
-
-FEWEST_UNITS = 6
-"""With fewer of them no two-sided sign-flip p can lie below 0.05 (2 / 2**5 is 0.0625)."""
 
 FAR = 100
 """A number of examples beyond so many times today's is told as that, not as a figure."""
@@ -259,16 +257,14 @@ def _verdict_on(gate: Gate, evidence: Evidence) -> tuple[GateVerdict, str]:
 
 
 def _few_units(pair: Pair) -> bool:
-    return len(pair.sums.weights) < FEWEST_UNITS
+    return not pair.units.enough
 
 
 def _too_few(pair: Pair) -> str:
-    units = len(pair.sums.weights)
     return (
-        f"{pair.metric.show(pair.value_a)} before, {pair.metric.show(pair.value_b)} now; the "
-        f"{pair.n} examples come in {units} {'table' if units == 1 else 'tables'}, and with fewer "
-        f"than {FEWEST_UNITS} no two-sided test reaches 5%, so nothing can pass or fail. Test on "
-        "more tables"
+        f"{pair.metric.show(pair.value_a)} before, {pair.metric.show(pair.value_b)} now; "
+        f"{pair.units.text}, and with fewer than {FEWEST_UNITS} no two-sided test reaches 5%, so "
+        "nothing can pass or fail. Test on more questions"
     )
 
 
@@ -312,11 +308,9 @@ def _change(metric: Metric, worse_by: float) -> str:
 
 
 def _paired_evidence(rule: GateRule, pair: Pair) -> Evidence:
-    """Sign-flip test and interval over tables."""
+    """Sign-flip test and interval over units."""
     p = pair.p()
-    basis = f"sign-flip over tables p {p:.3g}, n {pair.n}"
-    if pair.zero_variance:
-        basis += f"; no spread over {len(pair.sums.weights)} tables, Clopper-Pearson bound"
+    basis = f"sign-flip over {pair.units.text} p {p:.3g}, n {pair.n}"
     return Evidence(pair.value_b, pair.value_a, pair.interval(), _significant(p, rule), basis)
 
 

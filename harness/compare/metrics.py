@@ -68,7 +68,7 @@ class Metric:
     of_row: Callable[[Any], float | tuple[float, float] | None] = lambda row: None
     """Its value in one of those rows, None where it has none; a loss is (summed nats, tokens)."""
     primary: bool = False
-    """Whether it is in the primary family: Holm runs over that, and only that gets a verdict."""
+    """Whether it is in the primary family, which is tested together and alone gets a verdict."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """By format of the data set: why data in that format cannot have it."""
 

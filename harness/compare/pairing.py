@@ -1,14 +1,15 @@
 """Pairing two variants' stored rows, example by example.
 
 Input: two variants of comparable runs -> output: one :class:`Pair` per metric: differences b - a
-summed by table, with their interval and p; variants that answered other examples are refused.
+summed by unit, with their interval and p; variants that answered other examples are refused.
 Whether runs are comparable is in ``sides``, what follows from a pair in ``quality`` and ``gates``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -16,31 +17,25 @@ import numpy as np
 from harness.compare.metrics import FALLBACK, METRICS, NO_TABLES, PRIMARY, Metric
 from harness.compare.sides import RunVariant
 from harness.errors import UserError
-from harness.stats.intervals import (
-    Floats,
-    Interval,
-    TableSums,
-    studentized,
-    table_sums,
-    zero_variance_interval,
-)
-from harness.stats.paired import sign_flip
+from harness.stats.intervals import Floats, Interval, TableSums, table_sums
+from harness.stats.paired import FlipTest, flip_test, score_interval
+from harness.stats.units import Units, units_of
 
 
 @dataclass(frozen=True)
 class MatchedTerms:
-    """One metric of the same examples under two systems, in the order of their rows."""
+    """One metric of the same examples under two systems, in the order of their units."""
 
     ids: list[int]
-    tables: list[str]
+    units: list[Hashable]
     before: Floats
     """(examples, 2): what each adds to the numerator and to the weight; likewise ``after``."""
     after: Floats
 
     def sums(self, sign: float = 1.0) -> TableSums:
-        """``sign`` times the differences after - before, summed by table."""
+        """``sign`` times the differences after - before, summed by unit, in order of the units."""
         difference = sign * (self.after[:, 0] - self.before[:, 0])
-        return table_sums(difference, self.tables, self.before[:, 1])
+        return table_sums(difference, self.units, self.before[:, 1])
 
 
 @dataclass(frozen=True)
@@ -48,6 +43,10 @@ class Pair:
     """One metric of two sides on the same examples."""
 
     metric: Metric
+    units: Units
+    """Of all examples that both answered, some of which may lack the metric."""
+    by_unit: dict[Hashable, float]
+    """The summed difference of each unit that has the metric, in the order of ``sums``."""
     sums: TableSums
     value_a: float
     value_b: float
@@ -56,36 +55,34 @@ class Pair:
     broken: list[int] | None
     same_system: bool
     """Whether both sides are the same weights, which can only ever answer the same."""
-    seed: int
-    """Of the random draws below: see :func:`resampling_seed`."""
 
     @property
-    def zero_variance(self) -> bool:
-        """Whether two different systems differ by the same rate in every table."""
-        return (
-            self.fixed is not None
-            and not self.same_system
-            and len(self.sums.weights) > 1
-            and self.sums.standard_error < 1e-9
-        )
+    def discordant(self) -> int | None:
+        """Examples that one side has right and the other wrong; None for a loss."""
+        return None if self.fixed is None or self.broken is None else len(self.fixed + self.broken)
 
-    def interval(self) -> Interval | None:
-        """95% over tables: studentized, or what the number of tables bounds without variance."""
-        if self.zero_variance:
-            return zero_variance_interval(self.sums.estimate, len(self.sums.weights))
-        return studentized(self.sums, self.seed)
+    def interval(self, critical: float | None = None) -> Interval | None:
+        """95% over units; None with fewer than six of them.
+
+        Args:
+            critical: of the family that the metric is tested in; by default it stands alone.
+        """
+        if not self.units.enough:
+            return None
+        critical = flip_family([self]).critical if critical is None else critical
+        rate = self.metric.kind == "rate"
+        low, high = score_interval(self.sums, critical, whole=rate and not self.same_system)
+        return (max(-1.0, low), min(1.0, high)) if rate else (low, high)
 
     def p(self) -> float:
-        """Two-sided, of the sign-flip test over tables."""
-        return sign_flip(self.sums.numerators, self.seed)
+        """Two-sided, of the sign-flip test over units, the metric alone."""
+        return flip_family([self]).p[0]
 
 
-def resampling_seed(a: RunVariant, b: RunVariant) -> int:
-    """The seed of every random draw about a pair, the same for every caller, in either order.
-
-    It is the seed that the run recorded; for two runs it is the smaller one.
-    """
-    return min(a.run.results.run.seed, b.run.results.run.seed)
+def flip_family(family: Sequence[Pair]) -> FlipTest:
+    """The test of `comparison@2` over metrics of one pair: joint sign flips of their units."""
+    units = sorted(set().union(*(pair.by_unit for pair in family)))  # type: ignore[type-var]
+    return flip_test(np.array([[pair.by_unit.get(unit, 0.0) for pair in family] for unit in units]))
 
 
 def pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
@@ -104,16 +101,19 @@ def primary_of(found: Sequence[Pair]) -> list[Pair]:
     return family or [pair for pair in found if pair.metric == FALLBACK]
 
 
-def match(metric: Metric, before: Sequence[Any], after: Sequence[Any]) -> MatchedTerms:
-    """The examples for which both sides have the metric, their rows in the same order."""
+def match(
+    metric: Metric, before: Sequence[Any], after: Sequence[Any], units: Units
+) -> MatchedTerms:
+    """The examples for which both sides have the metric, in the order of their units."""
     kept = [
-        (x.id, x.table_id, term_x, term_y)
-        for x, y in zip(before, after, strict=True)
+        (unit, x.id, term_x, term_y)
+        for unit, x, y in zip(units.of_example, before, after, strict=True)
         if (term_x := metric.term(x)) is not None and (term_y := metric.term(y)) is not None
     ]
+    kept.sort(key=itemgetter(0))
     return MatchedTerms(
-        [row[0] for row in kept],
         [row[1] for row in kept],
+        [row[0] for row in kept],
         np.array([row[2] for row in kept], dtype=np.float64).reshape(-1, 2),
         np.array([row[3] for row in kept], dtype=np.float64).reshape(-1, 2),
     )
@@ -126,38 +126,41 @@ def _pairs_of(kind: str, a: RunVariant, b: RunVariant) -> list[Pair]:
         return []
     _require_same_ids(a, b, rows_a, rows_b)
     same = _same_weights(a, b) and _same_texts(rows_a, rows_b)
+    units = units_of([row.table_id for row in rows_a])
     made = []
     for metric in METRICS.values():
         if not metric.paired or metric.rows != kind:
             continue
-        found = match(metric, rows_a, rows_b)
+        found = match(metric, rows_a, rows_b, units)
         if not np.array_equal(found.before[:, 1], found.after[:, 1]):
             raise UserError(
                 f"{a.label(b)} and {b.label(a)} scored different tokens for {metric.key}: another "
                 "tokenizer or maximum length. Measure both with the same settings."
             )
         if found.before[:, 1].any():
-            made.append(_pair(metric, found, same, resampling_seed(a, b)))
+            made.append(_pair(metric, units, found, same))
     return made
 
 
-def _pair(metric: Metric, found: MatchedTerms, same_system: bool, seed: int) -> Pair:
+def _pair(metric: Metric, units: Units, found: MatchedTerms, same_system: bool) -> Pair:
     (x, weights), (y, _) = found.before.T, found.after.T
     weight = float(weights.sum())
     fixed = broken = None
     if metric.kind == "rate":
-        fixed = [id_ for id_, better in zip(found.ids, y > x, strict=True) if better]
-        broken = [id_ for id_, worse in zip(found.ids, y < x, strict=True) if worse]
+        fixed = sorted(id_ for id_, better in zip(found.ids, y > x, strict=True) if better)
+        broken = sorted(id_ for id_, worse in zip(found.ids, y < x, strict=True) if worse)
+    sums = found.sums()
     return Pair(
         metric=metric,
-        sums=found.sums(),
+        units=units,
+        by_unit=dict(zip(dict.fromkeys(found.units), sums.numerators.tolist(), strict=True)),
+        sums=sums,
         value_a=float(x.sum()) / weight,
         value_b=float(y.sum()) / weight,
         n=len(found.ids),
         fixed=fixed,
         broken=broken,
         same_system=same_system,
-        seed=seed,
     )
 
 

@@ -1,27 +1,26 @@
 """Which of two variants is better, paired on the same examples.
 
 Input: two :class:`RunVariant` -> output: :class:`Comparison` records of the primary family
-(completion loss, ex, ex_hardened) and the descriptive differences. Definitions: DESIGN §5. A
-verdict needs both a sign-flip test over tables that survives Holm over the family and a
-studentized interval over tables that excludes zero. Not covered: sentences (``report``) and speeds
-(``cost``).
+(completion loss, ex, ex_hardened) and the descriptive differences. Definitions: DESIGN §5,
+`comparison@2`. The verdict is that of the step-down sign-flip test over the family; the interval
+is that of the test's first step. Not covered: sentences (``report``) and speeds (``cost``).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from harness.compare.metrics import Metric
-from harness.compare.pairing import Pair, absent, pairs, primary_of
+from harness.compare.metrics import METRICS
+from harness.compare.pairing import Pair, absent, flip_family, pairs, primary_of
 from harness.compare.sides import RunVariant, require_comparable
 from harness.errors import UserError
 from harness.runs.store import StoredRun
 from harness.schema.results import CompareVerdict, Comparison
 from harness.stats.intervals import Interval
-from harness.stats.paired import ALPHA, holm
-from harness.stats.power import minimum_detectable
-
-TEST = "sign-flip over tables, two-sided"
+from harness.stats.paired import ALPHA, FlipTest
+from harness.stats.power import first_level, minimum_detectable, times_needed
+from harness.stats.units import Units
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,11 @@ class PairComparison:
     """Metric -> value of a, value of b, examples; primary metrics only."""
     descriptive: list[Difference]
     missing: dict[str, str]
-    """Primary metric -> why it is not among those compared; a smaller family for Holm."""
+    """Primary metric -> why it is not among those compared; a smaller family for the test."""
+    units: Units
+    """What the examples are drawn as: tables, or questions on these tables."""
+    scope: str
+    """What a verdict is about where the unit is not the table: `questions on these 3 tables`."""
 
 
 def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
@@ -73,11 +76,10 @@ def compare_if_paired(a: RunVariant, b: RunVariant) -> PairComparison | None:
         return None
     family = primary_of(found)
     label_a, label_b = a.label(b), b.label(a)
-    intervals = {pair.metric.key: pair.interval() for pair in found}
-    p_values = [pair.p() for pair in family]
+    test = flip_family(family)
     primary = [
-        _comparison((label_a, label_b), pair, intervals[pair.metric.key], (p, p_holm), len(family))
-        for pair, p, p_holm in zip(family, p_values, holm(p_values), strict=True)
+        _comparison((label_a, label_b), pair, test, position)
+        for position, pair in enumerate(family)
     ]
     return PairComparison(
         label_a,
@@ -90,13 +92,15 @@ def compare_if_paired(a: RunVariant, b: RunVariant) -> PairComparison | None:
                 pair.value_a,
                 pair.value_b,
                 pair.value_b - pair.value_a,
-                intervals[pair.metric.key],
+                pair.interval(),
                 pair.n,
             )
             for pair in found
             if pair.metric not in [tested.metric for tested in family]
         ],
         absent(a, b, found),
+        family[0].units,
+        _scope(family[0].units, a.run.results.dataset.form),
     )
 
 
@@ -132,40 +136,39 @@ def match_sides(a: StoredRun, b: StoredRun) -> list[tuple[RunVariant, RunVariant
     return [(RunVariant(a, name), RunVariant(b, name)) for name in common]
 
 
-def _comparison(
-    labels: tuple[str, str],
-    pair: Pair,
-    interval: Interval | None,
-    p_values: tuple[float, float],
-    family: int,
-) -> Comparison:
+def _scope(units: Units, form: str) -> str:
+    if units.kind == "table":
+        return ""
+    if form in METRICS["ex"].absent:
+        return f"these {units.count:,} examples"
+    return f"questions on {'this table' if units.tables == 1 else f'these {units.tables} tables'}"
+
+
+def _comparison(labels: tuple[str, str], pair: Pair, test: FlipTest, position: int) -> Comparison:
     delta = pair.value_b - pair.value_a
-    p, p_holm = p_values
+    p_family, family = test.p_family[position], len(test.p)
+    verdict: CompareVerdict = "not distinguishable"
+    if p_family < ALPHA and pair.units.enough:
+        verdict = "better" if pair.metric.improves(delta) else "worse"
+    smallest = needed = None
+    if pair.units.enough:
+        level = first_level(test.critical, len(pair.sums.weights), family)
+        smallest = minimum_detectable(pair.sums, level, pair.discordant)
+        if verdict == "not distinguishable" and delta:
+            times = times_needed(pair.sums, level, delta, pair.discordant)
+            needed = None if times is None else math.ceil(times * pair.n)
     return Comparison(
         a=labels[0],
         b=labels[1],
         metric=pair.metric.key,
         delta=delta,
-        ci95=interval,
-        test=TEST,
-        p=p,
-        p_holm=p_holm,
+        ci95=pair.interval(test.critical),
+        test=f"step-down max-T of {family} by sign flips of {pair.units.text}, two-sided",
+        p=test.p[position],
+        p_family=p_family,
         fixed=pair.fixed,
         broken=pair.broken,
-        verdict=_verdict(delta, pair.metric, interval, p_holm),
-        minimum_detectable=_minimum_detectable(pair, family),
+        verdict=verdict,
+        minimum_detectable=smallest,
+        n_needed=needed,
     )
-
-
-def _verdict(
-    delta: float, metric: Metric, interval: Interval | None, p_holm: float
-) -> CompareVerdict:
-    if interval is None or p_holm >= ALPHA or interval[0] <= 0.0 <= interval[1]:
-        return "not distinguishable"
-    return "better" if metric.improves(delta) else "worse"
-
-
-def _minimum_detectable(pair: Pair, family: int) -> float | None:
-    if pair.fixed is None or pair.broken is None:
-        return minimum_detectable(pair.sums, family)
-    return minimum_detectable(pair.sums, family, len(pair.fixed) + len(pair.broken))

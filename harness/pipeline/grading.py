@@ -51,18 +51,14 @@ class Grader:
             for example, text, one in zip(examples, texts, scores, strict=True)
         ]
 
-    def execution(
-        self, answers: Answers, examples: Sequence[Example], of: int, seed: int
-    ) -> Execution:
+    def execution(self, answers: Answers, examples: Sequence[Example], of: int) -> Execution:
         """The `execution` section; ``of`` is the size of the whole split."""
         texts = [answer.text for answer in answers.rows]
         scores = self._graded(texts, examples, HARDENED_COPIES)
         found = summarize(scores, examples, of)
         graded = [(s.ex, e.table_id) for s, e in zip(scores, examples, strict=True)]
         kept = [(bool(ex), table) for ex, table in graded if ex is not None]
-        interval = intervals.clustered_rate(
-            [ex for ex, _ in kept], [table for _, table in kept], seed
-        )
+        interval = intervals.clustered_rate([ex for ex, _ in kept], [table for _, table in kept])
         return found.model_copy(update={"clustered_ci95": interval})
 
     def rate_of_texts(self, texts: Sequence[str], examples: Sequence[Example]) -> float | None:

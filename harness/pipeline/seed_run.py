@@ -227,6 +227,7 @@ def protocols(style: PromptStyle, dataset: Dataset) -> Protocols:
         execution=f"{names.answers_protocol()} {text}",
         throughput=names.speed_protocol(),
         memory=names.MEMORY,
+        comparison=names.COMPARISON,
         prompt=f"{style.name}@{style.version} sha256:{style.sha256}",
         gates=names.GATES,
     )

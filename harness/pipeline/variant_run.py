@@ -139,7 +139,7 @@ class VariantRun:
     @section
     def execution(self) -> Execution:
         """Execution accuracy by every protocol."""
-        return self._grader.execution(self.answers, self.examples, self._test_size, self.seed)
+        return self._grader.execution(self.answers, self.examples, self._test_size)
 
     @cached_property
     def checkpoint_rows(self) -> list[CheckpointRow]:

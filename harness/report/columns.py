@@ -20,7 +20,7 @@ from harness.schema.variant_result import (
     QuestionResult,
     VariantResult,
 )
-from harness.stats.intervals import Interval
+from harness.stats.intervals import Interval, clustered_rate
 
 CHARTS = {
     "loss.svg": "Loss by iteration",
@@ -66,10 +66,14 @@ class Column:
         """Iterations that its adapter was trained for."""
         return self.result.adapter.iterations if self.result.adapter else None
 
-    @property
-    def ex_interval(self) -> Interval | None:
-        """The interval of ex: over tables, or over examples where all are of one table."""
-        execution = self.result.execution
+    def rate_interval(self, metric: str) -> Interval | None:
+        """The 95% interval of a rate, from its rows; of a run without rows ex's as it is stored."""
+        rows = self.run.predictions(self.variant) or []
+        graded = [row for row in rows if getattr(row, metric) is not None]
+        if graded:
+            marks = [float(getattr(row, metric)) for row in graded]
+            return clustered_rate(marks, [row.table_id for row in graded])
+        execution = self.result.execution if metric == "ex" else None
         return (execution.clustered_ci95 or execution.ci95) if execution else None
 
     def peak(self, phase: str) -> PhaseMemory | None:

@@ -82,7 +82,7 @@ def comparisons_section(analysis: Analysis, show_example: Callable[[int], str]) 
 
 
 def pairs_provenance(analysis: Analysis) -> str:
-    """The line under a table of paired differences, with the family that Holm ran over."""
+    """The line under a table of paired differences, with the family that was tested together."""
     return provenance(analysis.runs, "comparisons", pairs_family(analysis.pairs))
 
 
@@ -94,8 +94,8 @@ def seeds_provenance(analysis: Analysis) -> str:
 
 def _conclusions(pair: PairComparison, show_example: Callable[[int], str]) -> list[str]:
     """What may be claimed of a pair, over all metrics and by metric, and the examples behind it."""
-    sentences = bullets(map(sentence, pair.primary))
-    return [f"**{pair_claim(pair.primary)}**", sentences, *_examples(pair, show_example)]
+    sentences = bullets(sentence(pair, c) for c in pair.primary)
+    return [f"**{pair_claim(pair)}**", sentences, *_examples(pair, show_example)]
 
 
 def _examples(pair: PairComparison, show_example: Callable[[int], str]) -> list[str]:

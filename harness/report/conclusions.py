@@ -2,9 +2,9 @@
 
 Input: :class:`Comparison` and :class:`SeedDifference` records -> output: sentences, computed from
 the records alone; a report never contains a hand-written claim. One training a variant allows a
-conclusion about these weights, several seeds one about the methods. Over which metrics Holm's
-correction ran stands under every table of p values, so that a family that shrank for want of data
-is visible. Not covered: the statistics (``compare``).
+conclusion about these weights, several seeds one about the methods. Which metrics were tested
+together stands under every table of p values, so that a family that shrank for want of data is
+visible. Not covered: the statistics (``compare``).
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from harness.compare.seeds import MIN_SEEDS, SeedDifference
 from harness.markdown import NONE, code, escape, p_value
 from harness.schema.results import Comparison
 from harness.stats.paired import mcnemar
+from harness.stats.units import FEWEST_UNITS, Units
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
-ONE_SEED = (
-    "for these sets of weights, on this data; a claim about the methods needs three seeds or more"
-)
-"""What a comparison of single trainings is about."""
+THREE_SEEDS = "a claim about the methods needs three seeds or more"
+"""What a comparison of single trainings cannot give."""
 
 SHARED_WEIGHTS = "the same weights stand under several seeds"
 
@@ -42,17 +41,28 @@ def mcnemar_text(comparison: Comparison) -> str:
     return f"{fixed} fixed, {broken} broken, p {p_value(mcnemar(fixed, broken))}"
 
 
-def sentence(comparison: Comparison) -> str:
-    """The verdict of one comparison in words."""
+def needed_text(comparison: Comparison) -> str:
+    """How many examples would settle what these do not; a dash where that is no question."""
+    if comparison.n_needed is not None:
+        return f"{comparison.n_needed:,}"
+    unknown = comparison.minimum_detectable is None or not comparison.delta
+    return NONE if unknown or comparison.verdict != "not distinguishable" else "> 100 × n"
+
+
+def sentence(pair: PairComparison, comparison: Comparison) -> str:
+    """The verdict of one comparison of ``pair`` in words."""
     c, metric = comparison, METRICS[comparison.metric]
     evidence = (
         f"{metric.show_delta(c.delta)}, 95% {metric.show_interval(c.ci95)}, "
-        f"p {p_value(c.p_holm)} after Holm"
+        f"p {p_value(c.p_family)} in its family"
     )
-    start = f"On {metric.title}, {code(c.b)}"
+    about = f", about {pair.scope}," if pair.scope else ""
+    start = f"On {metric.title}{about or ','} {code(c.b)}"
     if c.verdict == "not distinguishable":
-        return f"{start} is not distinguishable from {code(c.a)} ({evidence}); {_smallest(c)}."
-    return f"{start} is {c.verdict} than {code(c.a)} ({evidence})."
+        return f"{start} is not distinguishable from {code(c.a)} ({evidence}); {_why(pair, c)}."
+    more = "; the interval is that of the test's first step, and its later steps show more"
+    holds_zero = c.ci95 is not None and c.ci95[0] <= 0.0 <= c.ci95[1]
+    return f"{start} is {c.verdict} than {code(c.a)} ({evidence}{more if holds_zero else ''})."
 
 
 def descriptive_sentence(pair: PairComparison, difference: Difference) -> str:
@@ -84,10 +94,13 @@ def seed_sentence(difference: SeedDifference, seeds: int) -> str:
     )
 
 
-def pair_claim(comparisons: Sequence[Comparison]) -> str:
+def pair_claim(pair: PairComparison) -> str:
     """One sentence over the metrics of one pair: what a reader may claim of these weights."""
+    comparisons = pair.primary
     if not comparisons:
         return "Nothing was compared."
+    if not pair.units.enough:
+        return f"Nothing may be claimed: {too_few(pair.units)}."
     a, b = code(comparisons[0].a), code(comparisons[0].b)
     metrics = _grouped((c.verdict, c.metric) for c in comparisons)
     undecided = metrics.pop("not distinguishable", [])
@@ -100,13 +113,15 @@ def pair_claim(comparisons: Sequence[Comparison]) -> str:
         parts.append(f"no difference is shown on {_names(undecided)}")
     elif undecided:
         parts.append(_no_difference(a, b, undecided))
-    return _of_these_weights(parts)
+    return _of_these_weights(parts, pair.scope)
 
 
 def overall_claim(pairs: Sequence[PairComparison]) -> str:
     """One sentence over all pairs of a report; empty without any."""
     if len(pairs) <= 1:
-        return "".join(pair_claim(pair.primary) for pair in pairs)
+        return "".join(pair_claim(pair) for pair in pairs)
+    if not any(pair.units.enough for pair in pairs):
+        return f"Nothing may be claimed: {too_few(pairs[0].units)}."
     records = [c for pair in pairs for c in pair.primary]
     won = _grouped(
         ((c.b, c.a) if c.verdict == "better" else (c.a, c.b), c.metric)
@@ -129,7 +144,7 @@ def overall_claim(pairs: Sequence[PairComparison]) -> str:
     if alike:
         which = [f"{listed(between, 'or')} on {_names(found)}" for found, between in alike.items()]
         parts.append(f"no difference is shown {listed(which, 'or')}, which is not evidence of none")
-    return _of_these_weights(parts)
+    return _of_these_weights(parts, pairs[0].scope)
 
 
 def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
@@ -156,13 +171,20 @@ def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
 
 
 def pairs_family(found: Sequence[PairComparison]) -> str:
-    """The metrics that Holm's correction covered in each pair; empty without a pair."""
-    return _families(
+    """The metrics that were tested together in each pair, and the number of pairs; empty without
+    a pair."""
+    if not found:
+        return ""
+    units = listed(list(dict.fromkeys(pair.units.text for pair in found)))
+    families = _families(
         {
             f"{code(pair.b)} − {code(pair.a)}": ([c.metric for c in pair.primary], pair.missing)
             for pair in found
-        }
+        },
+        "step-down",
     )
+    pairs = f"; {len(found)} pairs, not corrected for one another" if len(found) > 1 else ""
+    return f"unit: {units} · {families}{pairs}"
 
 
 def seeds_family(differences: Sequence[SeedDifference]) -> str:
@@ -177,13 +199,14 @@ def seeds_family(differences: Sequence[SeedDifference]) -> str:
         {
             pair: (metrics, {metric.key: why for metric in PRIMARY if metric.key not in metrics})
             for pair, metrics in tested.items()
-        }
+        },
+        "Holm",
     )
 
 
 def checkpoints_family(found: Sequence[BestCheckpoint]) -> str:
     """The metrics that Holm's correction covered for checkpoints; empty where none was tested."""
-    return _family((list(dict.fromkeys(one.metric for one in found)), {}))
+    return _family((list(dict.fromkeys(one.metric for one in found)), {}), "Holm")
 
 
 def listed(names: Sequence[str], last: str = "and") -> str:
@@ -196,11 +219,31 @@ def clauses(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
 
 
-def _smallest(comparison: Comparison) -> str:
-    if comparison.minimum_detectable is None:
+def too_few(units: Units) -> str:
+    """Why so few units give no verdict."""
+    return (
+        f"{units.text} {'is' if units.count == 1 else 'are'} too few, since with fewer than "
+        f"{FEWEST_UNITS} no two-sided test can reach 5%"
+    )
+
+
+def _why(pair: PairComparison, c: Comparison) -> str:
+    """Why there is no verdict, and what would give one."""
+    if not pair.units.enough:
+        return too_few(pair.units)
+    if c.minimum_detectable is None:
         return "they did not differ on a single example"
-    size = METRICS[comparison.metric].show_size(comparison.minimum_detectable)
-    return f"only a true difference of about {size} would be seen with 80% probability here"
+    metric, needed = METRICS[c.metric], needed_text(c)
+    text = (
+        f"only a true difference of about {metric.show_size(c.minimum_detectable)} would be seen "
+        "with 80% probability here"
+    )
+    if needed == NONE:
+        return text
+    n = pair.values[c.metric][2]
+    many = "more than a hundred times as many examples"
+    examples = many if c.n_needed is None else f"about {needed} examples"
+    return f"{text}; one of the size seen would take {examples} (here {n:,})"
 
 
 def _no_difference(a: str, b: str, metrics: Sequence[str], beyond: str = "") -> str:
@@ -210,9 +253,10 @@ def _no_difference(a: str, b: str, metrics: Sequence[str], beyond: str = "") -> 
     )
 
 
-def _of_these_weights(parts: Sequence[str]) -> str:
+def _of_these_weights(parts: Sequence[str], scope: str) -> str:
     text = clauses(parts)
-    return f"{text[:1].upper()}{text[1:]} ({ONE_SEED})."
+    about = f"about {scope}" if scope else "on this data"
+    return f"{text[:1].upper()}{text[1:]} (for these sets of weights, {about}; {THREE_SEEDS})."
 
 
 def _names(metrics: Sequence[str]) -> str:
@@ -227,15 +271,15 @@ def _grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
     return found
 
 
-def _families(families: Mapping[str, Family]) -> str:
+def _families(families: Mapping[str, Family], by: str) -> str:
     """One phrase for all pairs where they share it, else one a pair."""
-    alike = {_family(family, " of each pair") for family in families.values()}
+    alike = {_family(family, by, " of each pair") for family in families.values()}
     if len(alike) <= 1:
         return "".join(alike)
-    return "; ".join(f"{pair}: {_family(family)}" for pair, family in families.items())
+    return "; ".join(f"{pair}: {_family(family, by)}" for pair, family in families.items())
 
 
-def _family(family: Family, of: str = "") -> str:
+def _family(family: Family, by: str, of: str = "") -> str:
     metrics, missing = family
     if not metrics:
         return ""
@@ -243,6 +287,6 @@ def _family(family: Family, of: str = "") -> str:
     absent = [f"no {listed(names, 'or')}: {escape(why)}" for why, names in by_reason.items()]
     short = listed([METRICS[metric].short for metric in metrics])
     tested = (
-        f"Holm over {short}{of}" if len(metrics) > 1 else f"{short} alone, so without a correction"
+        f"{by} over {short}{of}" if len(metrics) > 1 else f"{short} alone, so without a correction"
     )
     return f"{tested} ({'; '.join(absent)})" if absent else tested

@@ -10,19 +10,18 @@ from typing import Any
 
 from harness.compare.sides import run_names, sample_note, sample_size
 from harness.markdown import code, escape, gigabytes
-from harness.protocols import GATES
+from harness.protocols import COMPARISON, GATES
 from harness.report.columns import distinct
 from harness.runs.store import StoredRun
 from harness.schema.variant_result import VariantResult
 
 INTERVALS = {
     "curve": "validation after the iteration's update; train loss since the row before",
-    "loss": "95% bootstrap over tables, of the test loss",
+    "loss": "95% bootstrap over tables (over questions where tables are fewer than six)",
     "seeds": "95% and p: Student's t over seeds, of the per-seed differences",
     "comparisons": (
-        "sign-flip test over tables, 95% studentized interval over tables, for a rate that no "
-        "table changes the Clopper-Pearson bound over tables; minimum detectable effect at 80% "
-        "power; the interval is not corrected for the number of metrics, the verdict is"
+        f"{COMPARISON}: step-down sign-flip test over the family, 95% interval of its first "
+        "step; minimum detectable effect and n to settle at 80% power there; p of each metric alone"
     ),
     "throughput": (
         "medians; 95% of a ratio: Student's t on logarithms of the trials, in pairs where "
@@ -40,12 +39,13 @@ INTERVALS = {
     "memory": "one process a variant unless marked shared; RSS sampled every 50 ms",
     "fuse": "on a seeded subset",
     "checkpoints": (
-        "best in bold; 95% cluster bootstrap over tables; last beside best: one-sided sign-flip "
-        "test over tables of the largest lead, Bonferroni interval over the other checkpoints"
+        "best in bold; 95%: loss bootstrap, ex Clopper-Pearson with n/deff; last beside best: "
+        "one-sided sign-flip test of the largest lead, interval over all other checkpoints"
     ),
     "gates": (
-        "quality: sign-flip test and 95% studentized interval over tables; timings: Welch's t on "
-        "logarithms of the trials; each gate a test of its own"
+        f"quality ({COMPARISON}): sign-flip test and its 95% interval over tables (over questions "
+        "where tables are fewer than six); timings: Welch's t on logarithms of the trials; each "
+        "gate a test of its own"
     ),
 }
 
@@ -124,17 +124,17 @@ def _line(run: StoredRun, topic: str, note: str) -> str:
 def _intervals(run: StoredRun, topic: str) -> str:
     if topic not in {"summary", "execution"}:
         return INTERVALS.get(topic, "")
-    found = [run.results.variants[name].execution for name in run.variants]
-    graded = [execution for execution in found if execution and execution.ex is not None]
-    # ``intervals.clustered_rate`` cannot resample a rate without spread.
-    constant = {e.ex in (0.0, 1.0) for e in graded if e.clustered_ci95}
-    used = ["cluster bootstrap over tables"] if False in constant else []
-    used += ["Wilson over tables where ex is 0% or 100%"] if True in constant else []
-    if topic == "execution":
-        return f"95%: {'; '.join(['Wilson over examples', *used])}" if graded else ""
-    if any(e.clustered_ci95 is None and e.ci95 for e in graded):
-        used.append("Wilson over examples where all are of one table")
-    return f"ex interval: 95% {', '.join(used)}" if used else ""
+    graded = [
+        name
+        for name in run.variants
+        if (found := run.results.variants[name].execution) and found.ex is not None
+    ]
+    if not graded:
+        return ""
+    ex = "Clopper-Pearson with n/deff, over tables or, of fewer than six, over questions"
+    if not all(map(run.predictions, graded)) and run.results.protocols.comparison is None:
+        ex = "cluster bootstrap over tables (comparison@1)"
+    return f"95%: Wilson over examples; {ex}" if topic == "execution" else f"ex interval: 95% {ex}"
 
 
 def _sample(run: StoredRun, topic: str) -> str:

@@ -52,7 +52,10 @@ class Execution(Record):
     lf: float | None = Field(description="Official logical-form match.")
     valid: float | None = Field(description="Share that is read and runs.")
     ci95: tuple[float, float] | None = Field(description="Wilson interval of ex.")
-    clustered_ci95: tuple[float, float] | None = Field(description="Interval of ex over tables.")
+    clustered_ci95: tuple[float, float] | None = Field(
+        description="95% interval of ex over tables, over questions where tables are fewer than "
+        "six: Clopper-Pearson with n/deff (cluster bootstrap in runs of comparison@1)."
+    )
     degenerate_gold: int = Field(ge=0, description="Examples left out of ex.")
     failures: dict[str, int] = Field(description="Failed answers by kind.")
     by_agg: dict[str, GroupRate] = Field(description="By gold aggregate ('' is none).")

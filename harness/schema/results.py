@@ -100,6 +100,11 @@ class Protocols(Record):
     execution: str = Field(description="How text is generated, read, run and compared.")
     throughput: str = Field(description="How speed trials are made.")
     memory: str = Field(description="How memory is sampled.")
+    comparison: str | None = Field(
+        default=None,
+        description="How variants are compared and rates get their intervals; null in runs of "
+        "comparison@1, which did not name it.",
+    )
     prompt: str | None = Field(
         default=None,
         description="The template that made the texts, as `name@version sha256:…` (32 digits); "
@@ -121,12 +126,29 @@ class Comparison(Record):
     ci95: tuple[float, float] | None = Field(description="95% interval of delta over tables.")
     test: str = Field(description="The test that gave p, or 'descriptive'.")
     p: float | None = Field(ge=0, le=1, description="Two-sided p, unadjusted.")
-    p_holm: float | None = Field(ge=0, le=1, description="p after Holm over the primary family.")
+    p_family: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Two-sided p of the step-down test over the primary family; null in runs of "
+        "comparison@1.",
+    )
+    p_holm: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="comparison@1: p after Holm over the primary family; null since.",
+    )
     fixed: list[int] | None = Field(description="Ids that a has wrong and b right.")
     broken: list[int] | None = Field(description="Ids that a has right and b wrong.")
     verdict: CompareVerdict = Field(description="The verdict on b compared with a.")
     minimum_detectable: float | None = Field(
-        description="Smallest true |delta| found with 80% power at the first Holm step."
+        description="Smallest true |delta| found with 80% power at the family's first step."
+    )
+    n_needed: int | None = Field(
+        default=None,
+        description="Examples of the same kind that would settle a true difference of delta with "
+        "80% power, where these do not; null beyond a hundred times today's.",
     )
 
 

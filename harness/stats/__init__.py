@@ -1,7 +1,8 @@
 """Intervals, paired tests and power: numbers in, numbers out.
 
 `rates.py` - share of right answers, Wilson interval
-`intervals.py` - intervals over tables as clusters
-`paired.py` - permutation tests, McNemar, Holm, ratios
-`power.py` - minimum detectable effect
+`units.py` - table or question
+`intervals.py` - intervals of a rate or a loss
+`paired.py` - sign-flip tests, McNemar, Holm, ratios
+`power.py` - smallest effect, examples needed
 """

@@ -1,10 +1,10 @@
 """Intervals of a single rate or mean when examples come in tables.
 
-Input: per-example numbers and the table of each -> output: an interval ``(low, high)`` at 95%.
-Sources: the cluster bootstrap of Field & Welsh 2007 (tables are resampled whole, percentile
-interval); the bootstrap-t of Efron & Tibshirani 1993, ch. 12, with the linearised standard error of
-a ratio (Cochran 1977, §6.4); the rule of three of Hanley & Lippman-Hand 1983, exact by Clopper &
-Pearson 1934. Differences and tests are in ``paired``.
+Input: per-example numbers and the table of each -> output: an interval ``(low, high)`` at 95%. The
+unit is the table, or the question (``units``). Sources: for a rate Clopper & Pearson 1934 with the
+effective number of examples n / deff (Korn & Graubard 1998), for a loss the cluster bootstrap of
+Field & Welsh 2007 (units are resampled whole, percentile interval); standard errors are the
+linearised ones of a ratio (Cochran 1977, §6.4). Differences and tests are in ``paired``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.stats.rates import wilson
+from harness.stats.units import units_of
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 
 BOOTSTRAP_DRAWS = 10_000
-MIN_TABLES_FOR_BOOTSTRAP_T = 10
+ADDED_UNITS = 3
+"""With fewer, one further right answer can lower the design effect of six tables so much that the
+interval's upper limit falls."""
+
 _CELLS_PER_CHUNK = 4_000_000
 
 
@@ -66,90 +69,71 @@ def table_sums(
     )
 
 
-def cluster_bootstrap(sums: TableSums, seed: int = 0) -> Interval | None:
-    """Percentile interval of the weighted mean, tables resampled whole; None below two tables."""
-    if len(sums.weights) < 2:
-        return None
-    columns = np.column_stack([sums.numerators, sums.weights])
-    resamples = _resamples(len(sums.weights), seed, BOOTSTRAP_DRAWS)
-    means = np.concatenate([np.divide(*(counts @ columns).T) for counts in resamples])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
+def clustered_rate(correct: ArrayLike, tables: Sequence[Hashable]) -> Interval | None:
+    """Clopper-Pearson interval of a rate with n / deff examples; None without any.
 
-
-def clustered_rate(
-    correct: ArrayLike, tables: Sequence[Hashable], seed: int = 0
-) -> Interval | None:
-    """Cluster bootstrap interval of a rate; None below two tables.
-
-    Where every example is right, or every one wrong, resampling cannot vary and would claim
-    certainty: the Wilson interval with tables as the sample size stands in.
+    A further right answer moves no limit down, and the interval covers at any rate.
     """
-    sums = table_sums(correct, tables)
-    count = len(sums.weights)
-    if count < 2:
+    sums = table_sums(correct, units_of(tables).of_example)
+    n, right = float(sums.weights.sum()), float(sums.numerators.sum())
+    if n == 0:
         return None
-    if sums.estimate in (0.0, 1.0):
-        return wilson(count if sums.estimate else 0, count)
-    return cluster_bootstrap(sums, seed)
+    share = 1.0 / design_effect(sums)
+    return clopper_pearson(right * share, n * share)
+
+
+def design_effect(sums: TableSums) -> float:
+    """How many times the variance of a rate is that of independent examples; at least 1.
+
+    Over units, with ``ADDED_UNITS`` all-right and as many all-wrong units of mean size added: so
+    it is known where every answer is right, and no single answer changes it by much.
+    """
+    mean = np.full(ADDED_UNITS, sums.weights.mean())
+    more = TableSums(
+        np.concatenate([sums.numerators, mean, 0.0 * mean]),
+        np.concatenate([sums.weights, mean, mean]),
+    )
+    alone = more.estimate * (1.0 - more.estimate) / float(more.weights.sum())
+    return max(1.0, more.standard_error**2 / alone)
+
+
+def clopper_pearson(right: float, n: float) -> Interval:
+    """The exact 95% interval of ``right`` of ``n``, which need not be whole numbers."""
+    from scipy import special  # slow to import: collecting tests does without
+
+    wrong = n - right
+    low = float(special.betaincinv(right, wrong + 1.0, 0.025)) if right > 0 else 0.0
+    high = float(special.betaincinv(right + 1.0, wrong, 0.975)) if wrong > 1e-9 * n else 1.0
+    return low, high
 
 
 def token_weighted_loss(
     nll: ArrayLike, tokens: ArrayLike, tables: Sequence[Hashable], seed: int = 0
 ) -> Interval | None:
-    """Interval of sum(nll)/sum(tokens), bootstrap over tables; None below two tables."""
-    return cluster_bootstrap(table_sums(nll, tables, tokens), seed)
+    """Interval of sum(nll)/sum(tokens), bootstrap over units; None below two of them."""
+    return cluster_bootstrap(table_sums(nll, units_of(tables).of_example, tokens), seed)
 
 
-def studentized(
-    sums: TableSums, seed: int = 0, draws: int = BOOTSTRAP_DRAWS, level: float = 0.95
-) -> Interval | None:
-    """Studentized interval of the weighted mean over tables; None below two tables.
-
-    Bootstrap-t; with fewer than ten tables that differ from zero the resampled standard errors
-    are too coarse, and Student's t with tables - 1 degrees of freedom is used.
-    """
-    from scipy import stats  # slow to import: collecting tests does without
-
-    error = sums.standard_error
-    if math.isnan(error):
+def cluster_bootstrap(sums: TableSums, seed: int = 0) -> Interval | None:
+    """Percentile interval of the weighted mean, units resampled whole; None below two units."""
+    units = len(sums.weights)
+    if units < 2:
         return None
-    centre = sums.estimate
-    if error == 0.0:
-        return centre, centre
-    tail = (1 - level) / 2
-    if np.count_nonzero(sums.numerators) < MIN_TABLES_FOR_BOOTSTRAP_T:
-        reach = float(stats.t.ppf(1 - tail, len(sums.weights) - 1)) * error
-        return centre - reach, centre + reach
-    scores = _t_scores(sums, seed, draws)
-    low, high = np.quantile(scores, [tail, 1 - tail])
-    return centre - float(high) * error, centre - float(low) * error
+    columns = np.column_stack([sums.numerators, sums.weights])
+    means = np.concatenate([np.divide(*(counts @ columns).T) for counts in _resamples(units, seed)])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
 
 
-def zero_variance_interval(centre: float, tables: int) -> Interval:
-    """95% interval of a difference of rates that was ``centre`` in every one of ``tables``.
-
-    Resampling equal tables would claim certainty. By the one-sided Clopper-Pearson bound for 0 of
-    n (Hanley & Lippman-Hand 1983, the rule of three) at most ``1 - 0.05 ** (1 / tables)`` of all
-    tables differ from those seen, and such a table can lie anywhere in -1..1.
-    """
-    others = 1.0 - 0.05 ** (1.0 / tables)
-    return centre - others * (1.0 + centre), centre + others * (1.0 - centre)
-
-
-def chunk_sizes(draws: int, width: int) -> list[int]:
-    step = max(1, min(draws, _CELLS_PER_CHUNK // max(1, width)))
-    return [min(step, draws - start) for start in range(0, draws, step)]
-
-
-def _resamples(tables: int, seed: int, draws: int) -> Iterator[Floats]:
-    """How often each table is drawn: matrices ``(draws, tables)``, a chunk at a time."""
-    sizes = chunk_sizes(draws, tables)
-    if len(sizes) == 1:
+def _resamples(units: int, seed: int) -> Iterator[Floats]:
+    """How often each unit is drawn: matrices ``(draws, units)``, a chunk at a time."""
+    step = max(1, min(BOOTSTRAP_DRAWS, _CELLS_PER_CHUNK // max(1, units)))
+    if step == BOOTSTRAP_DRAWS:
         # A report resamples the same tables for every metric and pair.
-        return iter([_counts_once(tables, seed, draws)])
+        return iter([_counts_once(units, seed, BOOTSTRAP_DRAWS)])
     rng = np.random.default_rng(seed)
-    return (_counts(rng, tables, size) for size in sizes)
+    sizes = (min(step, BOOTSTRAP_DRAWS - start) for start in range(0, BOOTSTRAP_DRAWS, step))
+    return (_counts(rng, units, size) for size in sizes)
 
 
 @lru_cache(maxsize=2)
@@ -162,20 +146,3 @@ def _counts(rng: np.random.Generator, tables: int, draws: int) -> Floats:
     flat = index + np.arange(draws, dtype=np.int64)[:, None] * tables
     counted = np.bincount(flat.ravel(), minlength=draws * tables)
     return counted.reshape(draws, tables).astype(np.float64)
-
-
-def _t_scores(sums: TableSums, seed: int, draws: int) -> Floats:
-    tables = len(sums.weights)
-    centre = sums.estimate
-    # The error of a resample needs only sums of products, so the rows need not be kept.
-    d, w = sums.numerators, sums.weights
-    columns = np.column_stack([d, w, np.square(d), d * w, np.square(w)])
-    scores = []
-    for counts in _resamples(tables, seed, draws):
-        d, w, dd, dw, ww = (counts @ columns).T
-        estimate = d / w
-        squares = np.maximum(dd - 2 * estimate * dw + np.square(estimate) * ww, 0.0)
-        error = np.sqrt(tables / (tables - 1) * squares) / w
-        keep = error > 1e-12 * max(1.0, abs(centre))
-        scores.append((estimate[keep] - centre) / error[keep])
-    return np.concatenate(scores)

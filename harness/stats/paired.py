@@ -1,88 +1,187 @@
 """Paired tests between two systems that answered the same examples.
 
-Input: differences summed by table, or trials of two systems -> output: p values and intervals.
-Sources: the sign-flip (one-sample randomization) test of Fisher 1935 with the Monte Carlo p of
-Phipson & Smyth 2010; its single-step maximum over several comparisons (Westfall & Young 1993,
-§2.5, with sign flips as in Nichols & Holmes 2002); McNemar 1947, exact binomial form; Holm 1979;
-Student's and Welch's t on logarithms for a ratio of speeds. Intervals over tables are in
-``intervals``, power in ``power``; what is compared is in ``compare``.
+Input: differences summed by unit (table or question), or trials of two systems -> output: p values
+and intervals. Sources: the sign-flip (one-sample randomization) test of Fisher 1935 with the Monte
+Carlo p of Phipson & Smyth 2010; its step-down maximum over several metrics (Westfall & Young 1993,
+§2.6, with joint sign flips as in Nichols & Holmes 2002); the interval as the set of differences
+that the same statistic does not reject (Fieller 1954); McNemar 1947, exact binomial form; Holm
+1979; Student's and Welch's t on logarithms for a ratio of speeds. Power is in ``power``; what is
+compared is in ``compare``.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.intervals import Floats, Interval, chunk_sizes
+from harness.stats.intervals import Floats, Interval, TableSums
+from harness.stats.rates import Z95
 
-FLIPS = 10_000
-EXACT_TABLES = 16
-"""Up to this many differing tables all 2**k sign patterns are enumerated (65,536 of them)."""
+FLIPS = 100_000
+FLIP_SEED = 1935
+"""Of `comparison@2` itself, not of a run: the same rows give the same p for ever."""
+
+EXACT_UNITS = 16
+"""Up to this many differing units all 2**k sign patterns are enumerated (65,536 of them)."""
 
 ALPHA = 0.05
 
+TIE = 1e-9
+"""Statistics that are this close are equal: they differ by rounding only."""
 
-def sign_flip(differences: Floats, seed: int = 0, flips: int = FLIPS) -> float:
-    """Two-sided p of "the sign of each table's difference is a coin toss".
+_FLIPS_AT_ONCE = 20_000
 
-    The statistic is the absolute sum of ``differences`` ``(tables,)``. Tables without a
-    difference cannot change it and are left out; with none left, p is 1.
+
+@dataclass(frozen=True)
+class FlipTest:
+    """Sign flips of units, the same ones for every metric of a family."""
+
+    p: list[float]
+    """Two-sided, each metric on its own."""
+    p_family: list[float]
+    """Two-sided, step-down over the family: below 0.05 in any of them at most 5% of the time."""
+    critical: float
+    """What the largest statistic of the family must exceed for its ``p_family`` to be below 5%."""
+
+
+def flip_test(differences: Floats) -> FlipTest:
+    """Test "the sign of each unit's difference is a coin toss" on all metrics at once.
+
+    ``differences`` is ``(units, metrics)``, the units in the order of their ids. The statistic of
+    a metric is |sum| / root of the sum of squares; signs are flipped for whole rows, so that the
+    metrics keep their dependence. Rows without any difference are left out. Exact up to
+    ``EXACT_UNITS`` rows, else by ``FLIPS`` flips, p = (1 + hits) / (1 + flips), never 0.
     """
-    moving = differences[differences != 0.0]
-    if len(moving) == 0:
-        return 1.0
-    # Sums that differ by rounding only are ties, and ties count as hits.
-    observed = abs(float(moving.sum())) - 1e-9 * float(np.abs(moving).sum())
-    return _share_of_flips(moving, lambda sums: np.abs(sums) >= observed, seed, flips)
+    observed, flipped = _statistics(differences)
+    flipped = np.abs(flipped)
+    observed = np.abs(observed)
+    drawn = _rows_that_differ(differences) > EXACT_UNITS
+    order = np.argsort(-observed, kind="stable")
+    p_family = np.ones(len(observed))
+    so_far = 0.0
+    for step, metric in enumerate(order):
+        largest = flipped[:, order[step:]].max(axis=1)
+        so_far = max(so_far, _p(largest, observed[metric], drawn))
+        p_family[metric] = so_far
+    return FlipTest(
+        [_p(flipped[:, metric], observed[metric], drawn) for metric in range(len(observed))],
+        p_family.tolist(),
+        _critical(flipped.max(axis=1), drawn),
+    )
 
 
-def sign_flip_largest(differences: Floats, chosen: int, seed: int = 0) -> float:
-    """One-sided p of column ``chosen`` where it may have been picked for being the largest.
+def largest_lead(differences: Floats, chosen: int) -> tuple[float, float]:
+    """Of column ``chosen``, which may have been picked for being the largest: p and a bound.
 
-    ``differences`` is ``(tables, comparisons)``, all comparisons with one common partner. Signs
-    are flipped for whole rows, so that the columns keep their dependence, and the column's
-    statistic, its sum over the root of its sum of squares, is compared with the largest of all
-    columns in each flip. With one column it is a one-sided :func:`sign_flip`.
+    ``differences`` is ``(units, comparisons)``, all comparisons with one common partner. The p is
+    one-sided: the share of flips in which the largest statistic of all columns, with its sign,
+    reaches this column's. The bound is what the largest absolute statistic must exceed to be
+    beyond 5%.
+    """
+    observed, flipped = _statistics(differences)
+    drawn = _rows_that_differ(differences) > EXACT_UNITS
+    moving = np.any(differences != 0.0, axis=0)
+    p = _p(flipped[:, moving].max(axis=1), observed[chosen], drawn) if moving[chosen] else 1.0
+    return p, _critical(np.abs(flipped).max(axis=1), drawn)
+
+
+def score_interval(sums: TableSums, critical: float, whole: bool = False) -> Interval:
+    """The differences that a statistic of at most ``critical`` does not reject: d ± c·se.
+
+    A difference δ is inside where |Σ(D - δW)| <= c·√Σ(D - δW)²: se is that of the limit itself,
+    √Σ(D - δW)² / ΣW, so that the interval excludes zero exactly where the statistic of the test,
+    |ΣD| / √ΣD², exceeds c = ``critical``. With so few or so unequal units that this set has no
+    end, se is that of zero, which is wider.
+
+    Args:
+        sums: the differences D and the weights W by unit.
+        critical: from :class:`FlipTest`.
+        whole: for answers right or wrong, of which too few may differ to show how they spread:
+            where the test does not reject, two more units differ, one each way and as those do
+            that were seen (or wholly, with the weight of one unit), and c is at least 1.96.
+    """
+    d, w = sums.numerators, sums.weights
+    total, weight = float(d.sum()), float(w.sum())
+    squares, products, weights = float(d @ d), float(d @ w), float(w @ w)
+    if whole and abs(total) <= critical * math.sqrt(squares):
+        mean = (squares + (weight / len(w)) ** 2) / (np.count_nonzero(d) + 1)
+        squares, critical = squares + 2.0 * mean, max(critical, Z95)
+    c2 = critical**2
+    leading = weight**2 - c2 * weights
+    if leading <= TIE * weight**2:
+        reach = critical * math.sqrt(squares) / weight
+        return total / weight - reach, total / weight + reach
+    middle = (total * weight - c2 * products) / leading
+    reach = math.sqrt(max(0.0, middle**2 - (total**2 - c2 * squares) / leading))
+    return middle - reach, middle + reach
+
+
+def _statistics(differences: Floats) -> tuple[Floats, Floats]:
+    """The signed statistic of each column: observed ``(columns,)``, flipped ``(flips, columns)``.
+
+    A column without any difference has a statistic of 0.
     """
     moving = differences[np.any(differences != 0.0, axis=1)]
     scale = np.sqrt(np.square(moving).sum(axis=0))
-    if len(moving) == 0 or scale[chosen] == 0.0:
-        return 1.0
-    observed = float(moving[:, chosen].sum() / scale[chosen]) - 1e-9
-    scaled = moving[:, scale > 0.0] / scale[scale > 0.0]
-    return _share_of_flips(scaled, lambda sums: sums.max(axis=1) >= observed, seed, FLIPS)
+    scaled = np.divide(moving, scale, out=np.zeros_like(moving), where=scale > 0.0)
+    return scaled.sum(axis=0), np.concatenate([_flipped(b, scaled) for b in _bits(len(scaled))])
 
 
-def _share_of_flips(
-    differences: Floats, is_hit: Callable[[Floats], NDArray[np.bool_]], seed: int, flips: int
-) -> float:
-    """The share of sign patterns over tables, the rows, whose column sums are a hit.
+def _rows_that_differ(differences: Floats) -> int:
+    return int(np.count_nonzero(np.any(differences != 0.0, axis=1)))
 
-    Exact up to ``EXACT_TABLES`` rows, else Monte Carlo with ``(1 + hits) / (1 + flips)``, which is
-    never 0.
+
+def _bits(units: int) -> Iterator[NDArray[np.uint8]]:
+    """Bit j % 8 of byte j // 8 flips unit j: rows of bytes, every pattern once or ``FLIPS``."""
+    if units <= EXACT_UNITS:
+        yield np.arange(2**units, dtype="<u8").view(np.uint8).reshape(-1, 8)
+        return
+    words = (units + 63) // 64
+    draws = np.random.PCG64(FLIP_SEED)
+    for _ in range(0, FLIPS, _FLIPS_AT_ONCE):
+        raw = draws.random_raw(_FLIPS_AT_ONCE * words)
+        yield np.asarray(raw, dtype="<u8").view(np.uint8).reshape(_FLIPS_AT_ONCE, -1)
+
+
+def _flipped(bits: NDArray[np.uint8], scaled: Floats) -> Floats:
+    """The sums of ``scaled`` ``(units, columns)`` under each row of bits.
+
+    Eight units at a time by a table of their 256 sums: fast, and the order of the sums, so their
+    rounding, is the same with every BLAS.
     """
-    count = len(differences)
-    total = differences.sum(axis=0)
-    # sum(±d) = sum(d) - 2 * sum(d where flipped)
-    if count <= EXACT_TABLES:
-        patterns = np.arange(2**count)[:, None] >> np.arange(count) & 1
-        return float(np.mean(is_hit(total - 2.0 * (patterns @ differences))))
-    hits = 0
-    for coins in _coins(count, seed, flips):
-        hits += int(np.count_nonzero(is_hit(total - 2.0 * (coins @ differences))))
-    return (1 + hits) / (1 + flips)
+    patterns = 1.0 - 2.0 * (np.arange(256)[:, None] >> np.arange(8) & 1)
+    sums = np.zeros((len(bits), scaled.shape[1]))
+    for byte, start in enumerate(range(0, len(scaled), 8)):
+        block = scaled[start : start + 8]
+        found = (patterns[:, : len(block), None] * block).sum(axis=1)
+        sums += found.take(bits[:, byte], axis=0)
+    return sums
 
 
-def _coins(count: int, seed: int, flips: int) -> Iterator[Floats]:
-    """Fair coins: matrices ``(flips, count)``, a chunk at a time."""
-    rng = np.random.default_rng(seed)
-    for size in chunk_sizes(flips, count):
-        packed = rng.integers(0, 256, size=(size, (count + 7) // 8), dtype=np.uint8)
-        yield np.unpackbits(packed, axis=1)[:, :count].astype(np.float64)
+def _p(flipped: Floats, observed: float, drawn: bool) -> float:
+    """The share of flips that reach ``observed``; the observed pattern itself counts once."""
+    hits = int(np.count_nonzero(flipped >= observed - TIE))
+    return (1 + hits) / (1 + len(flipped)) if drawn else hits / len(flipped)
+
+
+def _critical(largest: Floats, drawn: bool) -> float:
+    """The value that a statistic exceeds exactly where :func:`_p` of it is below ``ALPHA``."""
+    allowed = (
+        math.ceil(ALPHA * (1 + len(largest))) - 2
+        if drawn
+        else (math.ceil(ALPHA * len(largest)) - 1)
+    )
+    return float(np.partition(largest, -1 - allowed)[-1 - allowed]) + TIE
+
+
+def sign_flip(differences: Floats) -> float:
+    """Two-sided p of one metric ``(units,)`` alone: :func:`flip_test` of a family of one."""
+    return flip_test(differences[:, None]).p[0]
 
 
 def mcnemar(fixed: int, broken: int) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-_Z95 = 1.959963984540054
+Z95 = 1.959963984540054
 
 
 def rate(verdicts: Iterable[bool | None]) -> float | None:
@@ -23,9 +23,9 @@ def wilson(successes: int, n: int) -> tuple[float, float] | None:
     """The 95% Wilson score interval of a rate; None for n = 0."""
     if n == 0:
         return None
-    share, square = successes / n, _Z95 * _Z95
+    share, square = successes / n, Z95 * Z95
     centre = share + square / (2 * n)
-    half = _Z95 * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
+    half = Z95 * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
     scale = 1 + square / n
     # At the edges the bound is exact; rounding would miss it.
     low = (centre - half) / scale if successes else 0.0

@@ -16,7 +16,7 @@ DOC = (Path(__file__).resolve().parents[2] / "docs" / "statistics.md").read_text
 
 
 def test_every_function_that_is_named_exists() -> None:
-    named = set(re.findall(r"`(paired|power|intervals)\.(\w+)`", DOC))
+    named = set(re.findall(r"`(paired|power|intervals|units|rates)\.(\w+)`", DOC))
     assert len(named) >= 10
     for module, function in named:
         assert hasattr(importlib.import_module(f"harness.stats.{module}"), function), function

@@ -47,7 +47,7 @@ def test_the_same_store_gives_the_same_bytes(charts: dict[str, str]) -> None:
 
 def test_axes_name_their_units_and_variants_are_named(charts: dict[str, str]) -> None:
     assert "Loss (nats per token, full text)" in text_of(charts["loss.svg"])
-    assert "Right answers (%), bars: 95% over tables" in text_of(charts["accuracy.svg"])
+    assert "Right answers (%), bars: 95% intervals" in text_of(charts["accuracy.svg"])
     assert "Generation speed (tokens/s)" in text_of(charts["tradeoff.svg"])
     assert "MLX peak memory, training (GB)" in text_of(charts["tradeoff.svg"])
     assert "Generation speed (tokens/s)" in text_of(charts["speed.svg"])

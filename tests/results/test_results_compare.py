@@ -26,7 +26,7 @@ from harness.compare.sides import RunVariant, sides_of
 from harness.compare.thresholds import load_gates
 from harness.errors import UserError
 from harness.report.conclusions import (
-    ONE_SEED,
+    THREE_SEEDS,
     overall_claim,
     pair_claim,
     pairs_family,
@@ -52,6 +52,9 @@ def pair_of(before: list[bool], after: list[bool], tables: list[str]) -> MemoryR
     rows = RunRows(predictions={"lora": answers(before, tables), "qlora": answers(after, tables)})
     run = memory_run()
     return dataclasses.replace(run, rows=rows)
+
+
+OF_THESE = "for these sets of weights, on this data"
 
 
 def test_a_run_compares_every_pair_of_its_variants_on_the_primary_family() -> None:
@@ -107,11 +110,11 @@ def test_one_table_with_many_flips_is_not_evidence() -> None:
 def test_identical_answers_are_not_distinguishable_and_say_so() -> None:
     run = pair_of([True, False] * 20, [True, False] * 20, [f"t{i}" for i in range(40)])
     ex = compare_within(run)[0].primary[0]
-    # Rule of three: at most 1 - 0.05 ** (1/40) of all tables differ.
-    assert ex.ci95 == pytest.approx((-0.0722, 0.0722), abs=1e-4)
+    # Two tables that differ are added: (40 δ)² = 1.96² (2 + 40 δ²).
+    assert ex.ci95 == pytest.approx((-0.07288, 0.07288), abs=1e-5)
     assert (ex.delta, ex.p, ex.verdict) == (0.0, 1.0, "not distinguishable")
     assert ex.minimum_detectable is None
-    assert "did not differ on a single example" in sentence(ex)
+    assert "did not differ on a single example" in sentence(compare_within(run)[0], ex)
 
 
 def test_the_same_weights_with_the_same_answers_differ_by_nothing() -> None:
@@ -185,9 +188,9 @@ def test_labels_carry_the_run_where_two_runs_are_compared() -> None:
 
 
 def test_claims_are_about_these_weights() -> None:
-    primary = compare_within(memory_run())[2].primary
-    assert "needs three seeds or more" in pair_claim(primary)
-    assert pair_claim(primary).startswith("`qlora` is worse than `lora` on")
+    pair = compare_within(memory_run())[2]
+    assert "needs three seeds or more" in pair_claim(pair)
+    assert pair_claim(pair).startswith("`qlora` is worse than `lora` on")
 
 
 def test_one_sentence_over_all_pairs_names_winners_and_what_is_open() -> None:
@@ -195,7 +198,7 @@ def test_one_sentence_over_all_pairs_names_winners_and_what_is_open() -> None:
     assert overall_claim(found) == (
         "`lora` is better than `base` and `qlora` on completion loss, execution accuracy and "
         "hardened execution accuracy; and `qlora` is better than `base` on completion loss, "
-        f"execution accuracy and hardened execution accuracy ({ONE_SEED})."
+        f"execution accuracy and hardened execution accuracy ({OF_THESE}; {THREE_SEEDS})."
     )
     open_ = dataclasses.replace(
         found[2],
@@ -208,9 +211,9 @@ def test_one_sentence_over_all_pairs_names_winners_and_what_is_open() -> None:
         "`lora` is better than `base` on completion loss, execution accuracy and hardened "
         "execution accuracy; `lora` is better than `qlora` on completion loss; and no difference "
         "is shown between `lora` and `qlora` on execution accuracy and hardened execution "
-        f"accuracy, which is not evidence of none ({ONE_SEED})."
+        f"accuracy, which is not evidence of none ({OF_THESE}; {THREE_SEEDS})."
     )
-    assert overall_claim(found[2:]) == pair_claim(found[2].primary)
+    assert overall_claim(found[2:]) == pair_claim(found[2])
     assert overall_claim([]) == ""
 
 
@@ -221,7 +224,7 @@ def test_losses_share_their_examples_in_the_sample() -> None:
 
 
 def mixed(seed: int) -> MemoryRun:
-    """A run of this seed whose p is a matter of the draws: enough tables, a middling difference."""
+    """A run of this seed with enough tables for drawn flips, and a middling difference."""
     draw = np.random.default_rng(8).random(120)
     before, after = [bool(x < 0.5) for x in draw], [bool(x < 0.42 or x > 0.97) for x in draw]
     rows = pair_of(before, after, [f"t{i}" for i in range(120)]).rows
@@ -229,16 +232,16 @@ def mixed(seed: int) -> MemoryRun:
 
 
 def exact(records: list[Comparison]) -> list[tuple[object, ...]]:
-    return [(c.metric, abs(c.delta or 0), c.p, c.p_holm) for c in records]
+    return [(c.metric, abs(c.delta or 0), c.p, c.p_family) for c in records]
 
 
 def test_the_same_comparison_has_the_same_p_for_every_caller() -> None:
     run = mixed(3)
     lora, qlora = RunVariant(run, "lora"), RunVariant(run, "qlora")
     here = compare_sides(lora, qlora).primary
+    # The flips belong to the definition: no run's seed changes a p.
     zero = mixed(0)
-    drawn = compare_sides(RunVariant(zero, "lora"), RunVariant(zero, "qlora")).primary
-    assert here[0].p != drawn[0].p  # else this test would prove nothing
+    assert compare_sides(RunVariant(zero, "lora"), RunVariant(zero, "qlora")).primary == here
     assert compare_within(run)[0].primary == here
     assert analyse([run]).pairs[0].primary == here
     # In the other order, and where both sides carry another seed.
@@ -285,38 +288,40 @@ def test_a_claim_over_pairs_is_a_sentence() -> None:
     ]
     assert overall_claim(undecided) == (
         "No difference is shown between `base` and `lora`, between `base` and `qlora` or between "
-        f"`lora` and `qlora` on completion loss, which is not evidence of none ({ONE_SEED})."
+        "`lora` and `qlora` on completion loss, which is not evidence of none "
+        f"({OF_THESE}; {THREE_SEEDS})."
     )
 
 
-def test_the_family_that_holm_ran_over_is_the_one_named() -> None:
+def test_the_family_that_was_tested_is_the_one_named() -> None:
     run = memory_run()
     assert pairs_family(compare_within(run)) == (
-        "Holm over completion loss, ex and ex_hardened of each pair"
+        "unit: 20 tables · step-down over completion loss, ex and ex_hardened of each pair; "
+        "3 pairs, not corrected for one another"
     )
     rows = RunRows(predictions=run.rows.predictions)
     lost = compare_within(dataclasses.replace(run, rows=rows))
     assert pairs_family(lost[:1]) == (
-        "Holm over ex and ex_hardened of each pair (no completion loss: base and lora have no "
-        "stored losses)"
+        "unit: 20 tables · step-down over ex and ex_hardened of each pair (no completion loss: "
+        "base and lora have no stored losses)"
     )
     soft = {
         name: [row.model_copy(update={"ex_hardened": None}) for row in found]
         for name, found in run.rows.predictions.items()
     }
     plain = compare_within(dataclasses.replace(run, rows=RunRows(run.rows.losses, soft)))
-    assert pairs_family(plain) == (
-        "Holm over completion loss and ex of each pair (no ex_hardened: no answer has that grade "
-        "in both)"
+    assert pairs_family(plain[:1]) == (
+        "unit: 20 tables · step-down over completion loss and ex of each pair (no ex_hardened: no "
+        "answer has that grade in both)"
     )
     alone = compare_within(dataclasses.replace(run, rows=RunRows(losses=run.rows.losses)))
     assert pairs_family(alone[2:]) == (
-        "completion loss alone, so without a correction (no ex or ex_hardened: lora and qlora "
-        "have no stored answers)"
+        "unit: 20 tables · completion loss alone, so without a correction (no ex or ex_hardened: "
+        "lora and qlora have no stored answers)"
     )
-    assert alone[2].primary[0].p == alone[2].primary[0].p_holm
+    assert alone[2].primary[0].p == alone[2].primary[0].p_family
     both = pairs_family([*compare_within(run)[:1], *alone[2:]])
-    assert both.startswith("`lora` − `base`: Holm over completion loss, ex and ex_hardened; ")
+    assert "`lora` − `base`: step-down over completion loss, ex and ex_hardened; " in both
 
 
 def test_a_speed_that_was_not_taken_is_called_that() -> None:

@@ -18,6 +18,7 @@ from harness.report.columns import columns_of
 from harness.report.report import terminal_summary
 from harness.report.tables.quality_tables import by_aggregate
 from harness.report.tables.question_tables import show_rows
+from harness.runs.store import RunRows
 from harness.schema.variant_result import VariantResult
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -160,13 +161,13 @@ def test_how_trials_were_interleaved_is_said_where_it_is_known(run: MemoryRun) -
 
 
 def test_the_interval_that_was_used_is_the_one_named(run: MemoryRun) -> None:
-    execution = run.results.variants["lora"].execution
-    assert execution is not None
-    nothing = report_of(only(run, execution=execution.model_copy(update={"ex": 0.0})))
-    assert "ex interval: 95% Wilson over tables where ex is 0% or 100%" in nothing
-    summary = nothing.partition("## Fine-tuning")[0]
-    assert "cluster bootstrap" not in summary
-    assert "ex interval: 95% cluster bootstrap over tables ·" in report_of(only(run))
+    now = "ex interval: 95% Clopper-Pearson with n/deff, over tables or, of fewer than six,"
+    assert now in report_of(run)
+    stored = dataclasses.replace(run, rows=RunRows())  # nothing to recompute from
+    assert "ex interval: 95% cluster bootstrap over tables (comparison@1) ·" in report_of(stored)
+    protocols = run.results.protocols.model_copy(update={"comparison": "comparison@2"})
+    results = run.results.model_copy(update={"protocols": protocols})
+    assert now in report_of(dataclasses.replace(stored, results=results))
 
 
 def test_a_rate_of_a_small_group_has_its_interval(run: MemoryRun) -> None:

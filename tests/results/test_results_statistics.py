@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 
@@ -10,27 +11,35 @@ import pytest
 
 from harness.stats.intervals import (
     TableSums,
+    clopper_pearson,
     cluster_bootstrap,
     clustered_rate,
-    studentized,
+    design_effect,
     table_sums,
     token_weighted_loss,
-    zero_variance_interval,
 )
 from harness.stats.paired import (
+    ALPHA,
+    FLIP_SEED,
+    FLIPS,
+    flip_test,
     holm,
+    largest_lead,
     mcnemar,
     ratio_test,
+    score_interval,
     sign_flip,
-    sign_flip_largest,
 )
 from harness.stats.power import (
     detectable_errors,
     fewest_differing,
     fewest_flips,
+    first_level,
     minimum_detectable,
+    times_needed,
 )
 from harness.stats.rates import wilson
+from harness.stats.units import units_of
 
 # Darwin's maize, differences in eighths of an inch; Fisher, The Design of Experiments, §21.
 DARWIN = np.array([49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48], dtype=float)
@@ -58,9 +67,10 @@ def test_sign_flip_ties_by_rounding_count_as_hits() -> None:
 
 
 def test_monte_carlo_sign_flip_agrees_with_the_exact_one_and_is_never_zero() -> None:
-    many = np.concatenate([DARWIN, np.full(2, 1e-12)])  # 17 tables: beyond enumeration
-    assert sign_flip(many) == pytest.approx(2 * 863 / 2**15, abs=0.008)
-    assert sign_flip(np.ones(100)) == 1 / 10_001
+    many = np.concatenate([DARWIN, np.full(2, 1e-12)])  # 17 units: beyond enumeration
+    exact = 2 * 863 / 2**15
+    assert sign_flip(many) == pytest.approx(exact, abs=4 * (exact * (1 - exact) / FLIPS) ** 0.5)
+    assert sign_flip(np.ones(100)) == 1 / 100_001
 
 
 def test_sign_flip_on_one_example_a_table_is_mcnemar() -> None:
@@ -68,25 +78,125 @@ def test_sign_flip_on_one_example_a_table_is_mcnemar() -> None:
     assert sign_flip(differences) == pytest.approx(mcnemar(10, 2))
 
 
+def reference(differences: np.ndarray, patterns: np.ndarray, drawn: bool) -> list[float]:
+    """Westfall and Young's step-down p values, written down plainly: loops, no vectors of flips."""
+    rows = [row for row in differences.tolist() if any(row)]
+    metrics = range(differences.shape[1])
+    scale = [math.sqrt(sum(row[m] ** 2 for row in rows)) for m in metrics]
+
+    def statistic(signs: list[int], m: int) -> float:
+        total = sum(sign * row[m] for sign, row in zip(signs, rows, strict=True))
+        return abs(total) / scale[m] if scale[m] else 0.0
+
+    observed = [statistic([1] * len(rows), m) for m in metrics]
+    order = sorted(metrics, key=lambda m: -observed[m])
+    flipped = [[statistic(list(signs), m) for m in metrics] for signs in patterns]
+    found, p = dict.fromkeys(metrics, 0.0), 0.0
+    for step, m in enumerate(order):
+        hits = sum(max(one[k] for k in order[step:]) >= observed[m] - 1e-9 for one in flipped)
+        p = max(p, (1 + hits) / (1 + len(flipped)) if drawn else hits / len(flipped))
+        found[m] = p
+    return [found[m] for m in metrics]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_step_down_test_is_the_plain_one_by_brute_force(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(2, 9)
+    differences = np.column_stack(
+        [rng.normal(0.4, 1, rows), rng.integers(-1, 2, rows), rng.integers(-1, 2, rows)]
+    )
+    differences[0] = 0.0  # a unit that never differs counts for nothing
+    moving = int(np.any(differences != 0, axis=1).sum())
+    patterns = np.array(list(itertools.product([1, -1], repeat=moving)))
+    assert flip_test(differences).p_family == pytest.approx(
+        reference(differences, patterns, drawn=False)
+    )
+
+
+def test_drawn_flips_are_the_bits_of_the_definitions_own_generator() -> None:
+    # 20 units: one word of 64 bits a flip, bit j flips unit j. A thousand of them by hand.
+    differences = np.random.default_rng(3).normal(0.3, 1.0, (20, 2))
+    words = np.random.PCG64(FLIP_SEED).random_raw(FLIPS)
+    signs = np.array([[1 - 2 * (int(word) >> j & 1) for j in range(20)] for word in words[:1000]])
+    scale = np.sqrt((differences**2).sum(axis=0))
+    by_hand = np.abs(signs @ differences / scale).max(axis=1)
+    every = 1 - 2 * (words[:, None] >> np.arange(20, dtype=np.uint64) & np.uint64(1)).astype(float)
+    largest = np.abs(every @ differences / scale).max(axis=1)
+    assert largest[:1000] == pytest.approx(by_hand)
+    found = flip_test(differences)
+    observed = np.abs(differences.sum(axis=0) / scale)
+    first = int(observed.argmax())
+    assert found.p_family[first] == (1 + (largest >= observed[first]).sum()) / (1 + FLIPS)
+    # A second call, any run, any machine: the same.
+    assert flip_test(differences) == found
+
+
+def test_nearly_equal_metrics_cost_nothing_and_independent_ones_do() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.normal(0.25, 1.0, 60)
+    twice = flip_test(np.column_stack([one, one]))
+    assert twice.p_family == twice.p == [sign_flip(one)] * 2
+    other = flip_test(np.column_stack([one, rng.normal(0.0, 1.0, 60)]))
+    assert other.p[0] < other.p_family[0] <= 2 * other.p[0] + 0.001
+
+
+@pytest.mark.parametrize("units", [6, 7, 12, 16, 17, 60])
+def test_interval_and_first_step_agree_always(units: int) -> None:
+    rng = np.random.default_rng(units)
+    for _ in range(40):
+        weights = rng.integers(1, 6, units).astype(float)
+        columns = [rng.integers(-2, 3, units) + rng.integers(0, 2), rng.normal(0.3, 1.0, units)]
+        differences = np.column_stack(columns).astype(float)
+        found = flip_test(differences)
+        for m in range(2):
+            low, high = score_interval(TableSums(differences[:, m], weights), found.critical)
+            assert (min(found.p_family) < ALPHA and not low <= 0 <= high) or low <= 0 <= high
+            scale = math.sqrt((differences[:, m] ** 2).sum())
+            beyond = abs(differences[:, m].sum()) > found.critical * scale
+            assert beyond == (not low <= 0.0 <= high)
+            wide = score_interval(TableSums(differences[:, m], weights), found.critical, True)
+            assert (wide == (low, high)) == beyond
+            assert wide[0] <= low <= high <= wide[1]
+
+
+def test_the_interval_is_d_plus_or_minus_c_times_se_by_hand() -> None:
+    # D = 2, 1, 0, 1 of W = 1 each, c = 1: (4 - 4x)^2 = 6 - 8x + 4x^2, so 12x^2 - 24x + 10 = 0.
+    found = score_interval(TableSums(np.array([2.0, 1.0, 0.0, 1.0]), np.ones(4)), 1.0)
+    assert found == pytest.approx((1 - math.sqrt(1 / 6), 1 + math.sqrt(1 / 6)))
+    # No end, since c^2 = 4 = the number of units: se of zero, 4/4 ± 2 √6 / 4.
+    found = score_interval(TableSums(np.array([2.0, 1.0, 0.0, 1.0]), np.ones(4)), 2.0)
+    assert found == pytest.approx((1 - math.sqrt(6) / 2, 1 + math.sqrt(6) / 2))
+
+
+def test_answers_that_did_not_differ_claim_no_certainty() -> None:
+    # Two units that differ wholly are added: ΣD² = 2, so (δ·100)² = 1.96² (2 + 100 δ²).
+    same = TableSums(np.zeros(100), np.ones(100))
+    z2 = 1.959964**2
+    edge = math.sqrt(2 * z2 / (100**2 - 100 * z2))
+    assert score_interval(same, 1e-9, whole=True) == pytest.approx((-edge, edge))
+    assert score_interval(same, 1e-9) == pytest.approx((0.0, 0.0))
+
+
 def test_the_largest_of_one_column_is_a_one_sided_sign_flip() -> None:
     column = np.array([3.0, 1.0, 1.0, 0.0])[:, None]
-    assert sign_flip_largest(column, 0) == 1 / 8
-    assert sign_flip_largest(DARWIN[:, None], 0) == 863 / 2**15
+    assert largest_lead(column, 0)[0] == 1 / 8
+    assert largest_lead(DARWIN[:, None], 0)[0] == 863 / 2**15
     many = np.random.default_rng(2).normal(0.1, 1.0, (60, 1))
-    assert sign_flip_largest(many, 0) == pytest.approx(sign_flip(many[:, 0]) / 2, abs=0.01)
+    assert largest_lead(many, 0)[0] == pytest.approx(sign_flip(many[:, 0]) / 2, abs=0.005)
 
 
 def test_the_largest_of_several_columns_pays_for_the_choice_by_hand() -> None:
-    # Three tables, signs flipped together. Column a sums |3| only for +++ (and -3 for ---);
+    # Three units, signs flipped together. Column a sums |3| only for +++ (and -3 for ---);
     # column b is +--, so -3/sqrt(3) turns to +3/sqrt(3) where a's do not: 2 of 8 reach a's sum.
     both = np.array([[1.0, 1.0], [1.0, -1.0], [1.0, -1.0]])
-    assert sign_flip_largest(both, 0) == 2 / 8
+    assert largest_lead(both, 0)[0] == 2 / 8
     # A column that never differs neither helps nor hurts.
     padded = np.column_stack([np.zeros(3), both])
-    assert sign_flip_largest(padded, 1) == 2 / 8
-    assert sign_flip_largest(padded, 0) == 1.0
+    assert largest_lead(padded, 1)[0] == 2 / 8
+    assert largest_lead(padded, 0)[0] == 1.0
     twice = np.column_stack([both[:, 0], both[:, 0]])
-    assert sign_flip_largest(twice, 0) == 1 / 8
+    assert largest_lead(twice, 0)[0] == 1 / 8
 
 
 def test_exact_mcnemar_by_hand() -> None:
@@ -149,32 +259,53 @@ def test_wilson_gives_newcombes_published_intervals(
     assert wilson(right, of) == pytest.approx(interval, abs=5e-5)
 
 
-def test_studentized_interval_of_few_tables_is_students() -> None:
-    # mean 2, se 1/sqrt(3), t(0.975, 2) = 4.302653
-    found = studentized(TableSums(np.array([1.0, 2.0, 3.0]), np.ones(3)))
-    assert found == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
+def test_clopper_pearson_by_hand() -> None:
+    # 0 of n: 1 - 0.025^(1/n); all of n: its mirror; 1 of 2: low solves 1 - (1-p)^2 = 0.025.
+    assert clopper_pearson(0, 20) == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
+    assert clopper_pearson(20, 20) == pytest.approx((0.025 ** (1 / 20), 1.0))
+    assert clopper_pearson(1, 2) == pytest.approx((1 - math.sqrt(0.975), math.sqrt(0.975)))
+    # Newcombe 1998, table I, method 5 (Clopper-Pearson): 81 of 263 and 15 of 148.
+    assert clopper_pearson(81, 263) == pytest.approx((0.2527, 0.3676), abs=5e-5)
+    assert clopper_pearson(15, 148) == pytest.approx((0.0578, 0.1617), abs=5e-5)
 
 
-def test_studentized_interval_without_spread_or_tables() -> None:
-    assert studentized(TableSums(np.zeros(5), np.ones(5))) == (0.0, 0.0)
-    assert studentized(TableSums(np.array([1.0]), np.array([1.0]))) is None
+def test_the_design_effect_by_hand() -> None:
+    # Units of 2: right 2, 0, and the six that are added, three 2 and three 0: p = 1/2, residuals
+    # ±1 each, so se² = 8/7 · 8 / 16² = 1/28; alone p(1-p)/16 = 1/64. deff = 64/28.
+    sums = TableSums(np.array([2.0, 0.0]), np.array([2.0, 2.0]))
+    assert design_effect(sums) == pytest.approx(64 / 28)
+    assert design_effect(TableSums(np.array([1.0] * 40), np.array([2.0] * 40))) == 1.0
 
 
-def test_equal_tables_bound_a_difference_by_their_number() -> None:
-    # 0.05 ** (1/8) = 0.687656; of all tables at most 0.312344 are other than these.
-    assert zero_variance_interval(0.0, 8) == pytest.approx((-0.312344, 0.312344), abs=1e-6)
-    assert zero_variance_interval(1.0, 8) == pytest.approx((1 - 2 * 0.312344, 1.0), abs=1e-6)
-    # Rule of three.
-    assert zero_variance_interval(0.0, 1000)[1] == pytest.approx(0.003, abs=1e-5)
+def test_no_further_right_answer_moves_a_limit_down() -> None:
+    rng = np.random.default_rng(4)
+    for tables in (6, 20, 60):
+        sizes = rng.integers(1, 6, tables)
+        names = np.repeat(np.arange(tables), sizes)
+        for turn in range(4):
+            order = rng.permutation(len(names)) if turn else np.arange(len(names))
+            correct = np.zeros(len(names))
+            last = (0.0, 0.0)
+            for one in order:
+                found = clustered_rate(correct, names)
+                assert found is not None
+                assert found[0] >= last[0] - 0.001
+                assert found[1] >= last[1] - 0.001
+                last = found
+                correct[one] = 1.0
 
 
-def test_bootstrap_t_is_close_to_students_on_normal_data() -> None:
-    from scipy import stats
-
-    values = np.random.default_rng(3).normal(0.2, 1.0, 200)
-    low, high = stats.t.interval(0.95, 199, values.mean(), values.std(ddof=1) / math.sqrt(200))
-    found = studentized(TableSums(values, np.ones(200)))
-    assert found == pytest.approx((low, high), abs=0.02)
+def test_the_unit_is_the_table_or_with_few_tables_the_question() -> None:
+    six = units_of([f"t{i % 6}" for i in range(30)])
+    assert (six.kind, six.count, six.text, six.enough) == ("table", 6, "6 tables", True)
+    five = units_of([f"t{i % 5}" for i in range(30)])
+    assert (five.kind, five.count, five.text) == ("question", 30, "30 questions on 5 tables")
+    one = units_of(["t"] * 4)
+    assert (one.kind, one.count, one.text, one.enough) == (
+        "question", 4, "4 questions on 1 table", False,
+    )  # fmt: skip
+    alone = units_of([f"t{i}" for i in range(8)])
+    assert (alone.kind, alone.text) == ("question", "8 examples")
 
 
 def test_table_sums_weigh_examples_within_tables() -> None:
@@ -202,9 +333,20 @@ def test_clustering_widens_the_interval() -> None:
 
 def test_a_rate_of_one_or_zero_claims_no_certainty() -> None:
     tables = [f"t{i // 5}" for i in range(50)]
-    assert clustered_rate([True] * 50, tables) == wilson(10, 10)
-    assert clustered_rate([False] * 50, tables) == wilson(0, 10)
-    assert clustered_rate([True], ["t"]) is None
+    # All right: ten units of 5 and six more, three of them wrong: p = 13/16, of 16 · 5 examples;
+    # se² = 16/15 · (13 · (5 · 3/16)² + 3 · (5 · 13/16)²) / 80², alone p (1 - p) / 80.
+    deff = 16 / 15 * 25 * (13 * 9 + 3 * 169) / 256 / 80**2 / (13 * 3 / 256 / 80)
+    right, wrong = clustered_rate([True] * 50, tables), clustered_rate([False] * 50, tables)
+    assert right is not None
+    assert wrong is not None
+    assert right[0] == pytest.approx(0.025 ** (deff / 50))
+    assert (right[1], wrong[0]) == (1.0, 0.0)
+    assert wrong[1] == pytest.approx(1 - right[0])
+    # One table: the questions are the units.
+    assert clustered_rate([True] * 20, ["t"] * 20) == pytest.approx(
+        clopper_pearson(20, 20), abs=0.02
+    )
+    assert clustered_rate([], []) is None
 
 
 def test_token_weighted_loss_interval_holds_the_mean_and_is_seeded() -> None:
@@ -230,7 +372,7 @@ def test_minimum_detectable_tends_to_the_known_sizes(
     assert 100 * 2.8016 * (discordant / n / n) ** 0.5 == pytest.approx(points, abs=0.05)
     differences = np.zeros(n)
     differences[:discordant] = np.resize([1.0, -1.0], discordant)
-    found = minimum_detectable(TableSums(differences, np.ones(n)), 1, discordant)
+    found = minimum_detectable(TableSums(differences, np.ones(n)), ALPHA, discordant)
     assert found is not None
     # Whole counts and a minimum of differing tables: larger where little was seen.
     assert points <= 100 * found + 0.05
@@ -252,27 +394,53 @@ def test_fewest_differing_by_the_poisson_distribution() -> None:
     from scipy import stats
 
     # Seven tables must all differ one way to pass 0.05 / 3; nine are expected then.
-    assert fewest_flips(3) == 7
-    assert fewest_differing(3) == pytest.approx(9.075, abs=1e-3)
-    assert stats.poisson.sf(6, fewest_differing(3)) == pytest.approx(0.8)
+    assert fewest_flips(ALPHA / 3) == 7
+    assert fewest_differing(ALPHA / 3) == pytest.approx(9.075, abs=1e-3)
+    assert stats.poisson.sf(6, fewest_differing(ALPHA / 3)) == pytest.approx(0.8)
 
 
 def test_minimum_detectable_grows_with_the_family_and_with_clustering() -> None:
     alone = TableSums(np.array([1.0, -1.0] * 100), np.ones(200))
     together = TableSums(np.array([5.0, -5.0] * 20), np.full(40, 5.0))
-    one, three = minimum_detectable(alone, 1, 200), minimum_detectable(alone, 3, 200)
-    clustered = minimum_detectable(together, 1, 200)
+    one, three = (minimum_detectable(alone, ALPHA / m, 200) for m in (1, 3))
+    clustered = minimum_detectable(together, ALPHA, 200)
     assert one is not None
     assert three is not None
     assert clustered is not None
     assert one < three
     assert clustered > 2 * one
-    assert minimum_detectable(TableSums(np.zeros(9), np.ones(9)), 3, 0) is None
+    assert minimum_detectable(TableSums(np.zeros(9), np.ones(9)), ALPHA / 3, 0) is None
+
+
+def test_the_first_step_is_between_bonferronis_level_and_five_percent() -> None:
+    rng = np.random.default_rng(5)
+    columns = rng.normal(0.0, 1.0, (200, 3))
+    apart = flip_test(columns).critical
+    alone = flip_test(columns[:, :1]).critical
+    assert first_level(alone, 200, 1) == ALPHA
+    assert first_level(apart, 200, 3) == pytest.approx(ALPHA / 3, rel=0.15)
+    assert first_level(flip_test(columns[:, [0, 0, 0]]).critical, 200, 3) == pytest.approx(
+        ALPHA, rel=0.05
+    )
+    assert first_level(3.0, 8, 3) == ALPHA / 3
+
+
+def test_as_many_times_the_examples_as_are_needed_make_the_size_detectable() -> None:
+    rng = np.random.default_rng(6)
+    sums = TableSums(rng.normal(0.0, 1.0, 60), np.ones(60))
+    here = minimum_detectable(sums, ALPHA)
+    assert here is not None
+    times = times_needed(sums, ALPHA, here / 2)
+    assert times == pytest.approx(4.0, rel=0.05)  # a standard error halves with four times as many
+    assert minimum_detectable(sums, ALPHA, times=times or 0) == pytest.approx(here / 2, rel=1e-3)
+    assert times_needed(sums, ALPHA, here) == 1.0
+    assert times_needed(sums, ALPHA, here / 20) is None
+    assert times_needed(TableSums(np.zeros(9), np.ones(9)), ALPHA, 0.1, 0) is None
 
 
 def test_fewest_flips_is_the_first_count_that_can_pass() -> None:
     for family in (1, 3):
-        k = fewest_flips(family)
+        k = fewest_flips(ALPHA / family)
         assert sign_flip(np.ones(k)) <= 0.05 / family < sign_flip(np.ones(k - 1))
 
 
@@ -318,9 +486,8 @@ def test_the_whole_of_wikisql_takes_seconds() -> None:
     np.random.default_rng(0).standard_normal((10_000, 5_230)).sum()
     yardstick = time.process_time() - start
     start = time.process_time()
-    sign_flip(sums.numerators)
-    studentized(sums)
+    flip_test(np.column_stack([sums.numerators] * 3))
     cluster_bootstrap(sums)
     took = time.process_time() - start
     print(f"{took / yardstick:.2f} times the yardstick's {yardstick:.2f} s")
-    assert took < 6 * yardstick  # three of them, each at most twice its draws
+    assert took < 6 * yardstick

@@ -45,8 +45,8 @@ def test_results_json_has_designs_names_and_nesting(stored: StoredRun) -> None:
     ]  # fmt: skip
     assert list(lora["memory"]) == ["load", "train", "validate", "test", "generate"]
     assert list(raw["comparisons"][0]) == [
-        "a", "b", "metric", "delta", "ci95", "test", "p", "p_holm", "fixed", "broken", "verdict",
-        "minimum_detectable",
+        "a", "b", "metric", "delta", "ci95", "test", "p", "p_family", "p_holm", "fixed", "broken",
+        "verdict", "minimum_detectable", "n_needed",
     ]  # fmt: skip
     assert raw["variants"]["base"]["adapter"] is None
     assert raw["variants"]["base"]["finetune"] is None

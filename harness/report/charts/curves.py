@@ -33,7 +33,7 @@ from harness.report.charts.style import (
     to_svg,
 )
 from harness.report.columns import CHARTS, Column, available_charts, columns_of
-from harness.stats.intervals import Interval, clustered_rate
+from harness.stats.intervals import Interval
 
 RATES = (("ex", "ex"), ("ex_hardened", "ex hardened"), ("lf", "logical form"))
 
@@ -111,7 +111,7 @@ def accuracy_figure(columns: Sequence[Column]) -> Figure:
                 _draw_rate(axes, found, row + (step - 1) * 0.22, colour, step)
                 drawn += [found[0], *(found[1] or ())]
     axes.set_xlim(percent_limits(drawn, margin=0.1))  # of the numbers behind the bars
-    axes.set_xlabel("Right answers (%), bars: 95% over tables")
+    axes.set_xlabel("Right answers (%), bars: 95% intervals")
     name_rows(axes, [column.label for _, column in shown])
     handles = [Line2D([], [], **_rate_mark(INK, step)) for step in range(len(RATES))]
     legend_below(made, handles, [title for _, title in RATES])
@@ -142,14 +142,6 @@ def _rate(column: Column, metric: str) -> Rate | None:
     """One accuracy with its interval, both in percent; None where it was not measured."""
     execution = column.result.execution
     rate = getattr(execution, metric, None)
-    if rate is None or execution is None:
+    if rate is None:
         return None
-    if metric == "ex":
-        return 100 * rate, in_percent(column.ex_interval)
-    rows = column.run.predictions(column.variant) or []
-    graded = [row for row in rows if getattr(row, metric) is not None]
-    if not graded:
-        return 100 * rate, None
-    marked = [float(getattr(row, metric)) for row in graded]
-    tables = [row.table_id for row in graded]
-    return 100 * rate, in_percent(clustered_rate(marked, tables, column.run.results.run.seed))
+    return 100 * rate, in_percent(column.rate_interval(metric))

@@ -151,7 +151,7 @@ def checkpoint_figure(columns: Sequence[Column], analysis: Analysis) -> Figure:
         axes.margins(x=0.1)
         finish(axes)
     legend_below(made, *left.get_legend_handles_labels())
-    made.suptitle("Ringed: the best checkpoint. Bars: 95% over tables", fontsize=10)
+    made.suptitle("Ringed: the best checkpoint. Bars: 95% intervals", fontsize=10)
     return made
 
 

@@ -71,7 +71,7 @@ def tradeoff_figure(columns: Sequence[Column]) -> Figure:
     handles = [Line2D([], [], **marks(colour, marker, 9)) for colour, marker, _ in styled(columns)]
     legend_below(made, handles, [column.label for column in columns])
     made.suptitle(
-        "Filled: no other variant is as good on both axes and better on one. Bars: 95% over tables",
+        "Filled: no other variant is as good on both axes and better on one. Bars: 95% intervals",
         fontsize=10,
     )
     return made
@@ -126,7 +126,7 @@ def _points(columns: Sequence[Column], cost: Callable[[Column], float | None]) -
         value = cost(column)
         if execution is None or execution.ex is None or value is None:
             continue
-        interval = in_percent(column.ex_interval)
+        interval = in_percent(column.rate_interval("ex"))
         points.append(Point(colour, marker, value, 100 * execution.ex, interval))
     return points
 

@@ -27,7 +27,7 @@ from harness.markdown import (
     table_of,
 )
 from harness.report.columns import Column
-from harness.report.conclusions import mcnemar_text, seed_claim, seed_sentence
+from harness.report.conclusions import mcnemar_text, needed_text, seed_claim, seed_sentence
 from harness.runs.store import StoredRun
 from harness.schema.results import GateResult
 from harness.schema.variant_result import Throughput
@@ -115,12 +115,13 @@ def comparisons(pairs: Sequence[PairComparison]) -> str:
                     "Metric": metric.title,
                     "Values": f"{metric.show_cell(value_b)} − {metric.show_cell(value_a)}",
                     "Difference": metric.show_delta(c.delta),
-                    "95% over tables": metric.show_interval(c.ci95),
+                    "95%": metric.show_interval(c.ci95),
                     "p": p_value(c.p),
-                    "p Holm": p_value(c.p_holm),
+                    "p of the family": p_value(c.p_family),
                     "McNemar, exact": mcnemar_text(c),
                     "Minimum detectable effect": metric.show_size(c.minimum_detectable),
                     "n": str(n),
+                    "n to settle": needed_text(c),
                     "Verdict": f"**{c.verdict}**",
                 }
             )
