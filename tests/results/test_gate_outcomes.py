@@ -76,24 +76,24 @@ def test_a_gate_that_is_inconclusive_did_not_pass(
     assert (tight.status, tight.exit_status) == (status, strict)
 
 
-def test_with_five_tables_nothing_passes_and_nothing_fails() -> None:
-    def on_tables(count: int, variant: str, skill: float) -> list[Any]:
+def test_with_five_tables_questions_are_gated_and_with_five_questions_nothing_is() -> None:
+    def on_tables(count: int, skill: float, examples: int = 60) -> list[Any]:
         return [
             row.model_copy(update={"table_id": f"t-{place % count}"})
-            for place, row in enumerate(prediction_rows(variant, skill))
+            for place, row in enumerate(prediction_rows("qlora", skill)[:examples])
         ]
 
-    for count, verdict in ((5, "inconclusive"), (6, "fail")):
-        new = run_of("new", on_tables(count, "qlora", 0.02))
-        old = run_of("old", on_tables(count, "qlora", 0.9))
+    for tables, text in ((5, "sign-flip over 60 questions on 5 tables"), (6, "over 6 tables")):
+        new, old = run_of("new", on_tables(tables, 0.02)), run_of("old", on_tables(tables, 0.9))
         [found] = judge(new, old, {"ex": EX})
-        assert found.verdict == verdict, found.reason
+        assert found.verdict == "fail", found.reason
+        assert text in found.reason
+    for skill in (0.02, 0.9):
+        new, old = run_of("new", on_tables(1, skill, 5)), run_of("old", on_tables(1, 0.9, 5))
+        [found] = judge(new, old, {"ex": EX})
+        assert found.verdict == "inconclusive", found.reason
         assert found.n_needed is None
-    new = run_of("new", on_tables(5, "qlora", 0.45))
-    old = run_of("old", on_tables(5, "qlora", 0.45))
-    [equal] = judge(new, old, {"ex": EX})
-    assert equal.verdict == "inconclusive"
-    assert "58 examples come in 5 tables, and with fewer than 6" in equal.reason
+        assert "5 questions on 1 table, and with fewer than 6" in found.reason
 
 
 def test_examples_needed_is_the_textbook_number_where_seeds_do_not_differ() -> None:
