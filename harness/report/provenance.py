@@ -17,15 +17,19 @@ from harness.schema.variant_result import VariantResult
 
 INTERVALS = {
     "curve": "validation after the iteration's update; train loss since the row before",
-    "loss": "95% bootstrap over tables (over questions where tables are fewer than six)",
+    "loss": (
+        "95% bootstrap over tables (over questions where tables are fewer than six); perplexity "
+        "is per token of this model's tokenizer, the stop token among them: not comparable across "
+        "tokenizers"
+    ),
     "seeds": "95% and p: Student's t over seeds, of the per-seed differences",
     "comparisons": (
         f"{COMPARISON}: step-down sign-flip test over the family, 95% interval of its first "
         "step; minimum detectable effect and n to settle at 80% power there; p of each metric alone"
     ),
     "throughput": (
-        "medians; 95% of a ratio: Student's t on logarithms of the trials, in pairs where "
-        "interleaved"
+        "medians (least to most of the trials); 95% of a ratio: Student's t on logarithms of the "
+        "trials, in pairs where interleaved"
     ),
     "question speeds": (
         "one trial of 32 new tokens a question, the stop token ignored; ratios of means as the "
