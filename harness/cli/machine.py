@@ -67,6 +67,7 @@ def render_params(title: str, counts: Parameters, sizes: Sizes) -> str:
         ("packed total, M", f"{counts.packed_total / 1e6:.3f}"),
         ("trainable per ten thousand, packed", f"{counts.packed_per_ten_thousand:.2f}"),
         ("base, GB", f"{sizes.base_bytes / 1e9:.3f}"),
+        ("base with its floats in bfloat16, GB", f"{sizes.base_bfloat16_bytes / 1e9:.3f}"),
         ("adapter, GB", f"{sizes.adapter_bytes / 1e9:.4f}"),
         ("fused, GB", f"{sizes.fused_bytes / 1e9:.3f}"),
     ]

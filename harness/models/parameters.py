@@ -11,6 +11,7 @@ Not covered: models whose architecture is their own Python code. mlx is imported
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from harness.models.adapter import make_trainable
 from harness.models.config import ModelConfig
 from harness.models.quantize import QuantizeSpec, quantizable
 from harness.models.resolve import architecture_of
-from harness.schema.variant_result import Parameters, Record
+from harness.schema.variant_result import Parameters, Record, in_bfloat16
 
 METHODS = ("base", "lora", "dora", "full")
 
@@ -28,6 +29,8 @@ class Sizes(Record):
     """Predicted bytes of tensors on disk, without the files' headers."""
 
     base_bytes: int
+    base_bfloat16_bytes: int
+    """The base with its floats in bfloat16, as models usually are stored."""
     adapter_bytes: int
     fused_bytes: int
 
@@ -58,6 +61,7 @@ def predict(
     _, logical = _size(model.parameters())
     _quantize(model, config, quantize)
     base_bytes, base_packed = _size(model.parameters())
+    base_bfloat16_bytes = in_bfloat16(_bytes_by_dtype(model.parameters()))
     quantized = quantize is not None or ModelConfig(config).mlx_quantization
     if fine_tune_type == "full" and quantized:
         raise UserError(
@@ -75,8 +79,12 @@ def predict(
         per_ten_thousand=1e4 * trainable / total,
         packed_per_ten_thousand=1e4 * trainable / packed,
     )
-    fused_bytes = base_bytes + _fused_growth(model)
-    sizes = Sizes(base_bytes=base_bytes, adapter_bytes=adapter_bytes, fused_bytes=fused_bytes)
+    sizes = Sizes(
+        base_bytes=base_bytes,
+        base_bfloat16_bytes=base_bfloat16_bytes,
+        adapter_bytes=adapter_bytes,
+        fused_bytes=base_bytes + _fused_growth(model),
+    )
     return counts, sizes
 
 
@@ -139,6 +147,16 @@ def _fused_growth(model: Any) -> int:
             kept = [linear.scales, linear.biases] if "scales" in linear else [linear.weight]
             growth += sum(4 * array.size - array.nbytes for array in kept if array is not None)
     return growth
+
+
+def _bytes_by_dtype(tree: Any) -> dict[str, int]:
+    """Bytes of all arrays in ``tree`` by number format."""
+    from mlx.utils import tree_flatten
+
+    found: Counter[str] = Counter()
+    for _, array in tree_flatten(tree):
+        found[str(array.dtype).rpartition(".")[2]] += array.nbytes
+    return found
 
 
 def _size(tree: Any) -> tuple[int, int]:

@@ -185,6 +185,7 @@ class VariantRun:
         fused = None if adapter is None else self._fused
         return Size(
             base_bytes=self.stages.description.base_bytes,
+            base_by_dtype=self.stages.description.base_by_dtype,
             adapter_bytes=0 if adapter is None else (adapter / ADAPTER_FILE).stat().st_size,
             fused_bytes=None if fused is None else fused.fused_bytes,
             fused_by_dtype=None if fused is None else fused.fused_by_dtype,

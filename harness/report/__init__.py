@@ -5,6 +5,7 @@
 `conclusions.py` - what may be claimed, in sentences
 `columns.py` - every variant under its label
 `provenance.py` - the line under every table
+`base_weights.py` - what the variants' bases are, in words
 `changed_examples.py` - what broke by a failing gate
 `warnings.py` - what to know before the numbers
 `article.py` - the published comparison as a run

@@ -40,7 +40,7 @@ from harness.report.columns import Column
 from harness.report.provenance import provenance
 from harness.runs.store import StoredRun
 from harness.schema.results import Results
-from harness.schema.variant_result import Record, VariantResult
+from harness.schema.variant_result import Record, VariantResult, in_bfloat16
 from harness.sql.grade.answer import correct, execute_all
 
 ARTICLE_FILE = FIXTURES / "article.toml"
@@ -49,7 +49,7 @@ ARTICLE_FILE = FIXTURES / "article.toml"
 RATIOS = (
     "Fine-tuning memory",
     "Evaluation memory",
-    "Fused size",
+    "Fused size in bfloat16",
     "Training time",
     "Prompt speed",
     "Generation speed",
@@ -301,7 +301,9 @@ def _ratio(below: float | None, above: float | None) -> float | None:
 
 
 def _fused(result: VariantResult) -> float | None:
-    return result.size.fused_bytes if result.size else None
+    """The fused model's size with its floats in bfloat16: the article's were stored in 16 bits."""
+    by_dtype = result.size.fused_by_dtype if result.size else None
+    return in_bfloat16(by_dtype) if by_dtype else None
 
 
 def _wall(result: VariantResult) -> float | None:

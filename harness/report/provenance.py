@@ -11,6 +11,7 @@ from typing import Any
 from harness.compare.sides import run_names, sample_note, sample_size
 from harness.markdown import code, escape, gigabytes
 from harness.protocols import COMPARISON, GATES
+from harness.report.base_weights import precision_note
 from harness.report.columns import distinct
 from harness.runs.store import StoredRun
 from harness.schema.variant_result import VariantResult
@@ -76,6 +77,9 @@ PROTOCOLS = {
 INTERVALS["gated now"] = f"judged by {GATES} · {INTERVALS['gates']}"
 """Verdicts that are given now, whatever the runs themselves were gated by."""
 
+SAID_ALOUD = frozenset({"summary", "comparisons", "seeds"})
+"""Topics under which the precision of the bases is no small print: what a reader quotes."""
+
 VERSIONS = ("tunebench", "mlx", "mlx-lm", "duckdb")
 
 
@@ -102,7 +106,12 @@ def provenance(runs: Sequence[StoredRun], topic: str, note: str = "") -> str:
             command = "; ".join(f"{name}: {one}" for name, one in zip(ids, made, strict=True))
         whose = [", ".join(ids)] if len(once) > 1 else []
         shown.append(" · ".join([*whose, line, command]))
-    return f"<sub>{'<br>'.join(shown)}</sub>"
+    origin, weights = "<br>".join(shown), precision_note(runs)
+    if not weights:
+        return f"<sub>{origin}</sub>"
+    if topic in SAID_ALOUD:
+        return f"{weights}.\n\n<sub>{origin}</sub>"
+    return f"<sub>{weights} · {origin}</sub>"
 
 
 def _line(run: StoredRun, topic: str, note: str) -> str:

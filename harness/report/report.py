@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from harness.compare.analysis import Analysis
 from harness.markdown import bullets, code, escape, paragraphs
 from harness.report.article import Article
+from harness.report.base_weights import held
 from harness.report.columns import CHARTS, Column, available_charts, columns_of, distinct
 from harness.report.comparison import (
     comparisons_section,
@@ -158,7 +159,8 @@ def _head(runs: Sequence[StoredRun], columns: Sequence[Column], claimed: str) ->
         results, splits = run.results, run.results.dataset.splits
         revision = f" ({escape(results.model.revision)})" if results.model.revision else ""
         lines.append(
-            f"{code(run.id)}: {escape(results.model.id)}{revision} on "
+            f"{code(run.id)}: {escape(results.model.id)}{revision}, {held(results.model.weights)}, "
+            f"on "
             f"{escape(results.dataset.name)}, {splits.train:,}/{splits.valid:,}/{splits.test:,} "
             f"examples, seed {results.run.seed}, "
             f"{results.run.started} to {results.run.finished}."

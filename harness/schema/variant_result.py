@@ -140,10 +140,23 @@ class Memory(Record):
         return value
 
 
+_FLOAT_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+
+
+def in_bfloat16(by_dtype: dict[str, int]) -> int:
+    """Bytes of weights whose floats would be stored in bfloat16, as models usually are; packed
+    ones as they are."""
+    return sum(n * 2 // _FLOAT_BYTES.get(dtype, 2) for dtype, n in by_dtype.items())
+
+
 class Size(Record):
     """Bytes on disk."""
 
     base_bytes: int = Field(ge=0, description="Weights of the base as this variant uses it.")
+    base_by_dtype: dict[str, int] | None = Field(
+        default=None,
+        description="Its tensors' bytes by dtype; null in runs that did not record it.",
+    )
     adapter_bytes: int = Field(ge=0, description="The adapter's weights; 0 without one.")
     fused_bytes: int | None = Field(description="The fused model's weights; null if not fused.")
     fused_by_dtype: dict[str, int] | None = Field(description="fused_bytes split by dtype.")

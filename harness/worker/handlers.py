@@ -30,6 +30,7 @@ from harness.schema.variant_result import Record
 from harness.sharding import SINGLE_RANK, Shard
 from harness.train.estimate import estimate
 from harness.train.finetune import finetune
+from harness.train.fuse import weigh
 from harness.worker import memory_advice
 from harness.worker.fused import measure_forms
 from harness.worker.state import ModelState
@@ -94,9 +95,11 @@ class Handlers:
             loaded = load(self.state.base)
         acceleration = loaded.accelerate()
         self.state.keep(loaded)
+        size = weigh(self.state.base.path)
         return calls.Description(
             device=device(),
-            base_bytes=weight_bytes(self.state.base.path),
+            base_bytes=size.bytes,
+            base_by_dtype=size.by_dtype,
             parameters=self.state.counts(),
             acceleration=acceleration.to_json(),
             load=phase.measured,

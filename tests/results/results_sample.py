@@ -161,6 +161,13 @@ def sample_results(name: str = "sample", rows: RunRows | None = None, **run: Any
             "revision": "0.1.2",
             "sha256": "aa" * 32,
             "architecture": "llama",
+            "weights": {
+                "dtype": "float32",
+                "source": "gguf",
+                "source_bits": 4,
+                "group_size": 32,
+                "note": "4-bit values of a GGUF file (Q4_1), held as float32",
+            },
         },
         "dataset": {
             "name": "mini",
@@ -219,6 +226,9 @@ def variant_section(name: str, rows: RunRows, seed: int = 0) -> dict[str, Any]:
         "memory": _memory(quantized, tuned),
         "size": {
             "base_bytes": 85_000_000 if quantized else 538_000_000,
+            "base_by_dtype": {"uint32": 67_000_000, "float32": 18_000_000}
+            if quantized
+            else {"float32": 538_000_000},
             "adapter_bytes": 1_843_200 if tuned else 0,
             "fused_bytes": (90_000_000 if quantized else 538_000_000) if tuned else None,
             "fused_by_dtype": {"uint32": 67_000_000, "float32": 23_000_000}

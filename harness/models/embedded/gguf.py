@@ -143,9 +143,11 @@ def _stored_as(packing: Mapping[str, Any] | None, metadata: Mapping[str, Any]) -
     number = metadata.get("general.file_type")
     kind = None if number is None else _FILE_TYPES.get(int(number.item()))
     form = packing or {}
-    others = [f"{name} {own['bits']} bits" for name, own in form.items() if isinstance(own, dict)]
-    parts = [f"GGUF {kind}" if kind else "GGUF", *others]
-    note = f"{', '.join(parts)}; held as float32"
+    others = [f"{name} {own['bits']}-bit" for name, own in form.items() if isinstance(own, dict)]
+    kinds = ", ".join([*([kind] if kind else []), *others])
+    named = f"GGUF file ({kinds})" if kinds else "GGUF file"
+    values = f"{form['bits']}-bit values" if form else "values"
+    note = f"{values} of a {named}, held as float32"
     bits, size = form.get("bits"), form.get("group_size")
     return Weights(dtype="float32", source="gguf", source_bits=bits, group_size=size, note=note)
 

@@ -25,7 +25,7 @@ from harness.markdown import (
     table_of,
 )
 from harness.report.columns import Column
-from harness.schema.variant_result import CurvePoint
+from harness.schema.variant_result import CurvePoint, in_bfloat16
 
 Rows = Sequence[Sequence[str]]
 """Finished rows of a table, which stand below those of the columns."""
@@ -127,7 +127,8 @@ def evaluation_loss(columns: Sequence[Column], printed: Rows = ()) -> str:
 
 
 def fused_size(columns: Sequence[Column], printed: Rows = ()) -> str:
-    """Bytes of base, adapter and fused model, the last by dtype."""
+    """Bytes of base, adapter and fused model, the last by dtype; base and fused model also as they
+    would be with their floats in bfloat16."""
     rows = []
     for column in columns:
         if size := column.result.size:
@@ -136,12 +137,19 @@ def fused_size(columns: Sequence[Column], printed: Rows = ()) -> str:
                 [
                     escape(column.label),
                     gigabytes(size.base_bytes),
+                    _in_bfloat16(size.base_by_dtype),
                     megabytes(size.adapter_bytes),
                     gigabytes(size.fused_bytes or None),
+                    _in_bfloat16(size.fused_by_dtype),
                     ", ".join(f"{name} {gigabytes(n)}" for name, n in dtypes) or NONE,
                 ]
             )
-    return _above(["Variant", "Base", "Adapter", "Fused", "Fused by dtype"], rows, printed)
+    headers = ["Variant", "Base", "Base in bfloat16", "Adapter", "Fused", "Fused in bfloat16"]
+    return _above([*headers, "Fused by dtype"], rows, printed)
+
+
+def _in_bfloat16(by_dtype: dict[str, int] | None) -> str:
+    return gigabytes(in_bfloat16(by_dtype) if by_dtype else None)
 
 
 def _curve_cells(point: CurvePoint) -> dict[str, str]:

@@ -26,7 +26,7 @@ from harness.markdown import (
     table_of,
 )
 from harness.report.columns import Column, failure_kinds
-from harness.schema.variant_result import Execution, GroupRate
+from harness.schema.variant_result import Execution, GroupRate, Size, in_bfloat16
 from harness.stats.rates import wilson
 
 HARDENED = (
@@ -59,7 +59,7 @@ def summary(columns: Sequence[Column]) -> str:
                 "n": sample_note(column.run, result),
                 "Generation tokens/s": _noted(tokens_per_s, column.speed_note),
                 "Training memory": _training_memory(column),
-                "Base size": gigabytes(result.size.base_bytes if result.size else None),
+                "Base size": _base_size(result.size),
                 "Training time": _training_time(column),
             }
         )
@@ -172,6 +172,15 @@ def _group_rate(group: GroupRate | None) -> str:
         return f"{NONE} ({group.n})"
     interval = wilson(round(group.ex * group.n), group.n)
     return f"{percent(group.ex)} ({percent_interval(interval)}, {group.n})"
+
+
+def _base_size(size: Size | None) -> str:
+    """`0.54 GB (bfloat16: 0.27 GB)`: a base in float32 is twice what others store."""
+    shown = gigabytes(size.base_bytes if size else None)
+    if size is None or not size.base_by_dtype:
+        return shown
+    half = gigabytes(in_bfloat16(size.base_by_dtype))
+    return shown if half == shown else f"{shown} (bfloat16: {half})"
 
 
 def _training_memory(column: Column) -> str:
