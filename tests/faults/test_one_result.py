@@ -44,14 +44,14 @@ print([answer.text for answer in generate(tuned, prompts)])
 """
 
 
-def trained(two_layers: Path, out: Path, threads: int) -> str:
+def trained(two_layers: Path, out: Path, threads: int, **environment: str) -> str:
     """Adapter, losses and answers of a training in a process of its own, as text."""
     out.mkdir()
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "train")])
     done = subprocess.run(
         [sys.executable, "-c", TRAINED, str(two_layers), str(out)],
         cwd=out,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)},
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)} | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -64,6 +64,20 @@ def trained(two_layers: Path, out: Path, threads: int) -> str:
 def test_two_processes_train_and_answer_to_the_same_bytes(two_layers: Path, tmp_path: Path) -> None:
     first, second = (trained(two_layers, tmp_path / name, 1) for name in "ab")
     assert first == second
+
+
+@pytest.mark.slow
+def test_another_blas_moves_losses_by_less_than_a_millionth(
+    two_layers: Path, tmp_path: Path
+) -> None:
+    """As another machine does: its products round otherwise, and no answer changes."""
+    first = trained(two_layers, tmp_path / "own", 1).splitlines()
+    other = trained(two_layers, tmp_path / "mlx", 1, TUNEBENCH_BLAS="off").splitlines()
+    for mine, theirs in zip(first[1:3], other[1:3], strict=True):
+        for row, same in zip(ast.literal_eval(mine), ast.literal_eval(theirs), strict=True):
+            known = [value for value in row if value is not None]
+            assert known == pytest.approx([v for v in same if v is not None], rel=1e-6)
+    assert first[3] == other[3]
 
 
 @pytest.mark.slow
