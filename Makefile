@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VARIANT ?= qlora
 
-.PHONY: check test test-all test-rounding lint house bench perf clean
+.PHONY: check test test-all test-rounding lint house bench perf simulate clean
 
 # After every edit, half a minute: lint, types, import contracts, the tests of what changed.
 check: $(VENV)/.ready
@@ -26,6 +26,10 @@ test-all: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -m "" -n 2 --dist loadfile \
 	  --no-loadscope-reorder --durations=20 $(addprefix --ignore=,$(ALONE))
 	$(BIN)/python -m pytest $(ALONE) -q -m ""
+
+# What the margins of the gates do to equal and to worse checkpoints: the tables of docs/gates.md.
+simulate: $(VENV)/.ready
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/results/simulate_gates.py --docs
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -227,7 +227,8 @@ def read(config: pytest.Config) -> Options:
     names = [name for names in given["variants"] or [("lora", "qlora")] for name in names]
     given["variants"] = tuple(dict.fromkeys(names))
     given["overrides"] = dict(given["overrides"] or ())
-    options = Options(**given, strict=bool(config.getini("strict")))
+    # The flag alone: a project whose pytest.ini says `strict = true` did not ask for strict gates.
+    options = Options(**given, strict=bool(config.getoption("strict", default=False)))
     for message, applies in _contradictions(options).items():
         if applies:
             raise pytest.UsageError(message)
@@ -253,6 +254,12 @@ def _contradictions(options: Options) -> dict[str, bool]:
         "--adapter-path trains nothing, so --seeds has no meaning with it": adapter and many,
         "--bless needs --baseline FILE: the baseline that this run replaces": (
             options.bless and options.baseline is None
+        ),
+        "--gates FILE needs --baseline FILE: without one nothing is gated": (
+            options.gates is not None and options.baseline is None
+        ),
+        "--strict fails gates that decide nothing, so it needs --baseline FILE": (
+            options.strict and options.baseline is None
         ),
         "--bless makes one run the baseline, and --seeds makes several: give one": (
             options.bless and many

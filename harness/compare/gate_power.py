@@ -4,7 +4,7 @@ Input: the margin, the standard error of a difference, and how far two trainings
 the seed alone lie apart -> output: a share, or a number of examples. Normal approximation: the
 difference seen between two equal checkpoints varies by the sampling of examples, which more of
 them shrink, and by the seed, which they do not; a gate passes where its interval excludes the
-margin.
+margin. `tests/results/simulate_gates.py` holds it against resampled runs.
 """
 
 from __future__ import annotations

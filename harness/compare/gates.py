@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from harness.compare.cost import other_measure, same_timing
-from harness.compare.gate_power import PASSING_SHARE, examples_needed
+from harness.compare.gate_power import PASSING_SHARE, REACH, examples_needed
 from harness.compare.metrics import METRICS, Metric
 from harness.compare.pairing import Pair, pairs
 from harness.compare.sides import RunVariant, require_comparable, sample_note, sample_size
@@ -271,9 +271,10 @@ def _too_few(pair: Pair) -> str:
 def _needed(gate: Gate, pair: Pair) -> tuple[int | None, str]:
     """Examples with which most equal checkpoints pass, and the sentence that says so."""
     margin, spread = gate.rule.margin(pair.value_a), gate.rule.seed_spread
-    error = pair.sums.standard_error
-    if not error > 0.0:
+    low, high = pair.interval() or (0.0, 0.0)
+    if low == high:
         return None, ""
+    error = (high - low) / (2.0 * REACH)
     needed = examples_needed(pair.n, margin, error, spread)
     equal = f"{PASSING_SHARE:.0%} of equal checkpoints pass"
     if needed is None:

@@ -74,7 +74,7 @@ def test_a_clearly_worse_model_fails_in_words() -> None:
     assert found["completion_loss"].verdict == "fail"
     assert found["ex"].verdict == "fail"
     assert "beyond the margin and beyond noise" in found["ex"].reason
-    assert found["ex"].threshold == pytest.approx((found["ex"].baseline or 0) - 0.05)
+    assert found["ex"].threshold == pytest.approx((found["ex"].baseline or 0) - 0.06)
 
 
 def test_a_small_true_loss_is_inconclusive_not_passed() -> None:
