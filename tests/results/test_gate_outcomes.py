@@ -30,13 +30,17 @@ EX = GateRule(direction="higher", absolute=0.05, significance=0.05, reason="why"
 def run_of(name: str, rows: list[Any], **rules: GateRule) -> MemoryRun:
     """A run of qlora with these answers, made under these rules."""
     sample = sample_rows()
-    parts = (sample.losses, {"qlora": rows}, sample.trials)
-    run = memory_run(name, RunRows(*({"qlora": part["qlora"]} for part in parts)))
-    results = run.results
-    changed = results.model_copy(
-        update={"variants": {"qlora": results.variants["qlora"]}, "gate_rules": rules}
+    mine = {"losses": sample.losses, "predictions": sample.predictions, "trials": sample.trials}
+    run = memory_run(name, RunRows(**{kind: {"qlora": of["qlora"]} for kind, of in mine.items()}))
+    graded = [row.ex for row in rows if row.ex is not None]
+    result = run.results.variants["qlora"]
+    assert result.execution is not None
+    share = {"ex": sum(graded) / len(graded)}
+    result = result.model_copy(update={"execution": result.execution.model_copy(update=share)})
+    results = run.results.model_copy(update={"variants": {"qlora": result}, "gate_rules": rules})
+    return dataclasses.replace(
+        run, results=results, rows=dataclasses.replace(run.rows, predictions={"qlora": rows})
     )
-    return dataclasses.replace(run, results=changed)
 
 
 def verdicts_of(*given: GateVerdict) -> list[GateResult]:

@@ -1,6 +1,6 @@
-"""Tables that set variants against each other: speed trials, comparisons, gates, seeds.
+"""Tables that set variants against each other: speed trials, comparisons, seeds.
 
-Input: columns, comparisons, gates or an :class:`Analysis` -> output: Markdown; an empty string
+Input: columns, comparisons or an :class:`Analysis` -> output: Markdown; an empty string
 where there is nothing to show. The sentences are in ``conclusions``.
 """
 
@@ -29,7 +29,6 @@ from harness.markdown import (
 from harness.report.columns import Column
 from harness.report.conclusions import mcnemar_text, needed_text, seed_claim, seed_sentence
 from harness.runs.store import StoredRun
-from harness.schema.results import GateResult
 from harness.schema.variant_result import Throughput
 
 
@@ -126,26 +125,6 @@ def comparisons(pairs: Sequence[PairComparison]) -> str:
                 }
             )
     return table_of(rows, text_columns=2)
-
-
-def gates(results: Sequence[GateResult]) -> str:
-    """Every gate's verdict, and below the table its reason."""
-    rows = [
-        {
-            "Variant": code(g.variant),
-            "Metric": code(g.metric),
-            "Verdict": f"**{g.verdict}**",
-            "Baseline": METRICS[g.metric].show(g.baseline),
-            "Value": METRICS[g.metric].show(g.value),
-            "Limit": METRICS[g.metric].show(g.threshold),
-            "Better": g.direction,
-        }
-        for g in results
-    ]
-    reasons = [
-        f"{code(g.variant)} {code(g.metric)} **{g.verdict}**: {escape(g.reason)}" for g in results
-    ]
-    return paragraphs(table_of(rows, text_columns=3), bullets(reasons))
 
 
 def seed_summary(analysis: Analysis) -> str:
