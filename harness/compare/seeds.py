@@ -1,16 +1,16 @@
 """Across seeds: mean and spread of each variant, and differences that exceed the spread.
 
 Input: runs of one setting with different seeds -> output: :class:`SeedDifference` a pair of
-variants and metric. A seed is one draw of the method, so a statement about methods rests on the
-per-seed differences: their mean with Student's t over seeds, Holm over the primary family of each
-pair. Fewer than three seeds, or seeds that share their weights, give no such statement. Not
-covered: tables and sentences (``report.tables.comparison_tables``).
+variants and metric. A seed is one draw of the method, so a statement about methods rests on one
+value a seed: Welch's t (``stats.welch``), Holm over the primary family of each pair. Fewer than
+three seeds, seeds of which some share their weights, and no spread on both sides give no such
+statement; a variant that no seed changes is a constant. Not covered: tables and sentences
+(``report.tables.comparison_tables``).
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,9 +26,13 @@ from harness.compare.sides import (
 from harness.runs.store import StoredRun
 from harness.stats.intervals import Interval
 from harness.stats.paired import ALPHA, holm
+from harness.stats.welch import Welch, welch
 
 MIN_SEEDS = 3
 """With fewer seeds a difference is one of adapters, not of methods (DESIGN §5)."""
+
+SHARED_WEIGHTS = "the same weights stand under several seeds"
+NO_SPREAD = "no seed changes the value of either, so there is no spread to test against"
 
 MONITORING_KEYS = {
     "seed",
@@ -53,14 +57,20 @@ class SeedDifference:
     a: str
     b: str
     metric: str
-    deltas: list[float]
     mean: float
-    spread: float
-    ci95: Interval | None
-    """Student's t over seeds; None below three of them that differ in their weights."""
-    p: float | None
-    """Two-sided, of Student's t; None where there is no ``ci95``."""
-    p_holm: float | None
+    """The mean of b's seeds minus that of a's."""
+    reason: str
+    """Why nothing is tested; empty where p is known."""
+    ci95: Interval | None = None
+    """Of Holm's first step: 95% for all metrics of the family at once."""
+    p: float | None = None
+    """Two-sided, of Welch's t."""
+    p_holm: float | None = None
+    minimum_detectable: float | None = None
+    """Smallest true difference found with 80% power at Holm's first step with so many seeds."""
+    n_needed: int | None = None
+    """Seeds of each variant that would settle a difference of this size; None beyond a hundred
+    times today's."""
 
     @property
     def exceeds(self) -> bool:
@@ -101,16 +111,58 @@ def seed_differences(runs: Sequence[StoredRun]) -> list[SeedDifference]:
     """Every pair of variants on every primary metric that all runs have."""
     made = []
     for a, b in itertools.combinations(common_variants(runs), 2):
-        family = []
-        weights = {tuple(RunVariant(run, name).adapter_sha256 for name in (a, b)) for run in runs}
-        for metric in seed_family(runs):
-            before, after = (seed_values(runs, name, metric) for name in (a, b))
-            if before is not None and after is not None:
-                deltas = [y - x for x, y in zip(before, after, strict=True)]
-                family.append(_difference(a, b, metric.key, deltas, len(weights) == len(runs)))
-        adjusted = iter(holm([d.p for d in family if d.p is not None]))
-        made += [d if d.p is None else replace(d, p_holm=next(adjusted)) for d in family]
+        values = {
+            metric.key: (before, after)
+            for metric in seed_family(runs)
+            if (before := seed_values(runs, a, metric)) and (after := seed_values(runs, b, metric))
+        }
+        why = _why_untested(runs, a, b)
+        tests = {} if why else {key: _welch(runs, (a, b), found) for key, found in values.items()}
+        tested = {key: test for key, test in tests.items() if test is not None}
+        adjusted = dict(zip(tested, holm([test.p for test in tested.values()]), strict=True))
+        for key, (before, after) in values.items():
+            mean = statistics.mean(after) - statistics.mean(before)
+            untested = SeedDifference(a, b, key, mean, why or NO_SPREAD)
+            test = tested.get(key)
+            made.append(untested if test is None else _tested(untested, test, adjusted))
     return made
+
+
+def _why_untested(runs: Sequence[StoredRun], a: str, b: str) -> str:
+    if len(runs) < MIN_SEEDS:
+        return f"{len(runs)} seeds are too few, {MIN_SEEDS} are needed"
+    kept = [_sets_of_weights(runs, name) for name in (a, b)]
+    # One set is a constant; some that are shared are neither that nor independent draws.
+    return SHARED_WEIGHTS if kept == [1, 1] or set(kept) - {1, len(runs)} else ""
+
+
+def _sets_of_weights(runs: Sequence[StoredRun], variant: str) -> int:
+    return len({RunVariant(run, variant).adapter_sha256 for run in runs})
+
+
+def _welch(
+    runs: Sequence[StoredRun], names: tuple[str, str], found: tuple[list[float], list[float]]
+) -> Welch | None:
+    """The test of one metric, a variant of one set of weights taken as a constant."""
+    a, b = (
+        [values[0]] * len(values) if _sets_of_weights(runs, name) == 1 else values
+        for name, values in zip(names, found, strict=True)
+    )
+    return welch(a, b)
+
+
+def _tested(untested: SeedDifference, test: Welch, adjusted: dict[str, float]) -> SeedDifference:
+    first = ALPHA / len(adjusted)
+    p_holm = adjusted[untested.metric]
+    return replace(
+        untested,
+        reason="",
+        ci95=test.interval(first),
+        p=test.p,
+        p_holm=p_holm,
+        minimum_detectable=test.minimum_detectable(first),
+        n_needed=None if p_holm < ALPHA else test.seeds_needed(first),
+    )
 
 
 def common_variants(runs: Sequence[StoredRun]) -> list[str]:
@@ -131,19 +183,3 @@ def seed_values(runs: Sequence[StoredRun], variant: str, metric: Metric) -> list
     found = [metric.value(run.results.variants[variant]) for run in runs]
     known = [value for value in found if value is not None]
     return known if len(known) == len(found) else None
-
-
-def _difference(
-    a: str, b: str, metric: str, deltas: list[float], independent: bool
-) -> SeedDifference:
-    from scipy import stats  # slow to import: collecting tests does without
-
-    mean, spread = statistics.mean(deltas), statistics.stdev(deltas)
-    if len(deltas) < MIN_SEEDS or not independent:
-        return SeedDifference(a, b, metric, deltas, mean, spread, None, None, None)
-    error = spread / math.sqrt(len(deltas))
-    freedom = len(deltas) - 1
-    reach = float(stats.t.ppf(0.975, freedom)) * error
-    # Without spread every seed gave one difference: a real one, or none at all.
-    p = 2 * float(stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0.0)
-    return SeedDifference(a, b, metric, deltas, mean, spread, (mean - reach, mean + reach), p, p)

@@ -15,7 +15,7 @@ from typing import TypeVar
 from harness.compare.checkpoints import BestCheckpoint
 from harness.compare.metrics import METRICS, PRIMARY
 from harness.compare.quality import Difference, PairComparison
-from harness.compare.seeds import MIN_SEEDS, SeedDifference
+from harness.compare.seeds import SeedDifference
 from harness.markdown import NONE, code, escape, p_value
 from harness.schema.results import Comparison
 from harness.stats.paired import mcnemar
@@ -26,8 +26,6 @@ Value = TypeVar("Value")
 
 THREE_SEEDS = "a claim about the methods needs three seeds or more"
 """What a comparison of single trainings cannot give."""
-
-SHARED_WEIGHTS = "the same weights stand under several seeds"
 
 Family = tuple[Sequence[str], Mapping[str, str]]
 """The metrics tested together, and why the other primary ones were not."""
@@ -74,23 +72,36 @@ def descriptive_sentence(pair: PairComparison, difference: Difference) -> str:
     )
 
 
+def seeds_needed_text(difference: SeedDifference) -> str:
+    """How many seeds of each would settle what these do not; a dash where that is no question."""
+    if difference.n_needed is not None:
+        return f"{difference.n_needed:,}"
+    return NONE if difference.exceeds or difference.p is None else "> 100 × as many"
+
+
 def seed_sentence(difference: SeedDifference, seeds: int) -> str:
     """The difference of two variants on one metric over ``seeds`` seeds in words."""
     d, metric = difference, METRICS[difference.metric]
-    pair = f"On {metric.title}, {code(d.b)} and {code(d.a)}"
-    delta, after = metric.show_delta(d.mean), f"p {p_value(d.p_holm)} after Holm"
-    if d.ci95 is None and seeds < MIN_SEEDS:
-        return f"{pair}: {seeds} seeds are too few to speak of methods (three are needed)."
-    if d.ci95 is None:
-        return f"{pair}: {SHARED_WEIGHTS}, so they say nothing of methods."
-    if not d.exceeds:
+    start = f"On {metric.title}, {code(d.b)}"
+    if d.reason:
+        return f"{start} and {code(d.a)}: {d.reason}; nothing may be said of the methods."
+    evidence = (
+        f"{metric.show_delta(d.mean)}, 95% {metric.show_interval(d.ci95)}, "
+        f"p {p_value(d.p_holm)} after Holm"
+    )
+    if d.exceeds:
+        more = "; the interval is that of Holm's first step, and its later steps show more"
+        holds_zero = d.ci95 is not None and d.ci95[0] <= 0.0 <= d.ci95[1]
         return (
-            f"{pair} are not shown to differ by more than seeds do ({delta} on average, {after})."
+            f"{start} is {'better' if d.better else 'worse'} than {code(d.a)} beyond the spread "
+            f"between {seeds} seeds ({evidence}{more if holds_zero else ''})."
         )
+    needed = seeds_needed_text(d)
+    many = "more than a hundred times as many" if d.n_needed is None else f"about {needed}"
     return (
-        f"On {metric.title}, {code(d.b)} is {'better' if d.better else 'worse'} than {code(d.a)} "
-        f"beyond the spread between {seeds} seeds ({delta}, 95% {metric.show_interval(d.ci95)}, "
-        f"{after})."
+        f"{start} is not shown to differ from {code(d.a)} by more than seeds do ({evidence}); with "
+        f"{seeds} seeds a true difference of {metric.show_size(d.minimum_detectable)} is seen with "
+        f"80% probability, and one of the size seen would take {many}."
     )
 
 
@@ -151,12 +162,9 @@ def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
     """One sentence over all pairs: what may be claimed of the methods; empty without a pair."""
     if not differences:
         return ""
-    nothing = "Nothing may be claimed of the methods"
-    if seeds < MIN_SEEDS:
-        return f"{nothing}: {seeds} seeds are too few, {MIN_SEEDS} are needed."
     tested = [d for d in differences if d.p is not None]
     if not tested:
-        return f"{nothing}: {SHARED_WEIGHTS}."
+        return f"Nothing may be claimed of the methods: {differences[0].reason}."
     won = _grouped(((d.b, d.a) if d.better else (d.a, d.b), d.metric) for d in tested if d.exceeds)
     undecided = _grouped(((d.a, d.b), d.metric) for d in tested if not d.exceeds)
     parts = [
@@ -190,15 +198,21 @@ def pairs_family(found: Sequence[PairComparison]) -> str:
 def seeds_family(differences: Sequence[SeedDifference]) -> str:
     """The metrics that Holm's correction covered across seeds; empty where nothing was compared."""
     if differences and all(d.p is None for d in differences):
-        return "no test: fewer than three independent seeds"
-    tested = _grouped(
-        (f"{code(d.b)} − {code(d.a)}", d.metric) for d in differences if d.p is not None
-    )
-    why = "not measured under every seed"
+        return f"no test: {differences[0].reason}"
+    pairs = _grouped((f"{code(d.b)} − {code(d.a)}", d) for d in differences)
+    unmeasured = {metric.key: "not measured under every seed" for metric in PRIMARY}
     return _families(
         {
-            pair: (metrics, {metric.key: why for metric in PRIMARY if metric.key not in metrics})
-            for pair, metrics in tested.items()
+            pair: (
+                [d.metric for d in found if d.p is not None],
+                {
+                    metric: why
+                    for metric, why in (unmeasured | {d.metric: d.reason for d in found}).items()
+                    if why
+                },
+            )
+            for pair, found in pairs.items()
+            if any(d.p is not None for d in found)
         },
         "Holm",
     )

@@ -23,7 +23,10 @@ INTERVALS = {
         "is per token of this model's tokenizer, the stop token among them: not comparable across "
         "tokenizers"
     ),
-    "seeds": "95% and p: Student's t over seeds, of the per-seed differences",
+    "seeds": (
+        f"{COMPARISON}: Welch's t on one value a seed, 95% interval and minimum detectable effect "
+        "(80% power) at Holm's first step"
+    ),
     "comparisons": (
         f"{COMPARISON}: step-down sign-flip test over the family, 95% interval of its first "
         "step; minimum detectable effect and n to settle at 80% power there; p of each metric alone"

@@ -5,4 +5,5 @@
 `intervals.py` - intervals of a rate or a loss
 `paired.py` - sign-flip tests, McNemar, Holm, ratios
 `power.py` - smallest effect, examples needed
+`welch.py` - two methods by their seeds
 """

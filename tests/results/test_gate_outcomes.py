@@ -91,7 +91,14 @@ def test_with_five_tables_questions_are_gated_and_with_five_questions_nothing_is
         assert found.verdict == "fail", found.reason
         assert text in found.reason
     for skill in (0.02, 0.9):
-        new, old = run_of("new", on_tables(1, skill, 5)), run_of("old", on_tables(1, 0.9, 5))
+        sides = [("new", skill), ("old", 0.9)]
+        new, old = (
+            dataclasses.replace(
+                run_of(name, on_tables(1, level)),
+                rows=RunRows(predictions={"qlora": on_tables(1, level, 5)}),
+            )
+            for name, level in sides
+        )
         [found] = judge(new, old, {"ex": EX})
         assert found.verdict == "inconclusive", found.reason
         assert found.n_needed is None

@@ -27,7 +27,13 @@ from harness.markdown import (
     table_of,
 )
 from harness.report.columns import Column
-from harness.report.conclusions import mcnemar_text, needed_text, seed_claim, seed_sentence
+from harness.report.conclusions import (
+    mcnemar_text,
+    needed_text,
+    seed_claim,
+    seed_sentence,
+    seeds_needed_text,
+)
 from harness.runs.store import StoredRun
 from harness.schema.variant_result import Throughput
 
@@ -133,7 +139,7 @@ def seed_summary(analysis: Analysis) -> str:
     parts = [spread_table(seeds)] if seeds else []
     if differences:
         parts.append(f"**{seed_claim(differences, len(seeds))}**")
-        parts.append(_difference_table(differences, seeds))
+        parts.append(_difference_table(differences))
         parts.append(bullets(seed_sentence(d, len(seeds)) for d in differences))
     return paragraphs(*parts)
 
@@ -163,17 +169,17 @@ def _ratio(found: SpeedRatio | MemoryRatio) -> str:
     return f"none: {escape(found.reason)}" if found.ratio is None else f"{found.ratio:.2f} ×"
 
 
-def _difference_table(differences: Sequence[SeedDifference], runs: Sequence[StoredRun]) -> str:
+def _difference_table(differences: Sequence[SeedDifference]) -> str:
     rows = [
         {
             "Pair": f"{code(d.b)} − {code(d.a)}",
             "Metric": metric.title,
-            **_by_seed(runs, map(metric.show_delta, d.deltas)),
-            "Mean": metric.show_delta(d.mean),
-            "Standard deviation": metric.show_size(d.spread),
-            "95% over seeds": metric.show_interval(d.ci95),
+            "Difference of means": metric.show_delta(d.mean),
+            "95%": metric.show_interval(d.ci95),
             "p": p_value(d.p),
             "p Holm": p_value(d.p_holm),
+            "Minimum detectable effect": metric.show_size(d.minimum_detectable),
+            "Seeds to settle": seeds_needed_text(d),
         }
         for d in differences
         for metric in [METRICS[d.metric]]
