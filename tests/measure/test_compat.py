@@ -14,6 +14,7 @@ import pytest
 from measure_models import Loaded, Row, llama, rows
 
 from harness.backend import mx, nn
+from harness.measure import token_nll
 from harness.measure.loss import CompatSettings, evaluate, mlx_lm_compat
 from tests.rounding import SAME_LOSS, UNIT, mean_of, same_ppl, token_nats
 
@@ -112,6 +113,25 @@ def test_compat_in_low_precision_is_as_close_as_that_precision(dtype: str) -> No
     assert ours(model, examples, settings) == pytest.approx(
         theirs(model, examples, settings), rel=mean_of(targets, UNIT[dtype])
     )
+
+
+@pytest.mark.parametrize("backend", ["cpu", "metal"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_every_token_in_low_precision_is_mlx_s_to_the_bit(
+    dtype: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mlx's own loss is called for it, which rounds by backend and type; `nll` never does so."""
+    monkeypatch.setattr(token_nll, "backend_name", lambda: backend)
+    logits = 8 * mx.random.normal((40, 5_000), key=mx.random.key(0))
+    targets = np.arange(40, dtype=np.int32)
+    half = logits.astype(getattr(mx, dtype))
+    found = token_nll.cross_entropy(half, targets)
+    expected = nn.losses.cross_entropy(half, mx.array(targets))
+    assert np.array_equal(found.mlx_lm_nll, np.array(expected.astype(mx.float32)))
+    scores = np.array(half.astype(mx.float32), np.float64)
+    high = scores.max(axis=1)
+    exact = np.log(np.exp(scores - high[:, None]).sum(axis=1)) + high - scores[range(40), targets]
+    assert found.nll == pytest.approx(exact, rel=SAME_LOSS)
 
 
 def test_compat_has_mlx_lms_drift_over_a_large_vocabulary() -> None:
