@@ -24,6 +24,7 @@ VALIDATED = 24
 def model_state(variant: str, model: str = "smollm2", **changes: Any) -> Any:
     """``model`` and the default data with ``variant``, its fields changed."""
     from harness.disk.cache import Cache
+    from harness.progress import silent
     from harness.schema.stage_results import OpenRequest
     from harness.train.variants import load_variants
     from harness.worker.state import ModelState
@@ -36,7 +37,7 @@ def model_state(variant: str, model: str = "smollm2", **changes: Any) -> Any:
         prompt_style="dialect",
         cache_root=str(Cache().root),
     )
-    return ModelState(request)
+    return ModelState(request, silent, lambda _: None)
 
 
 def train(side: str, iterations: str) -> dict[str, Any]:

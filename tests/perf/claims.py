@@ -28,6 +28,7 @@ def main(what: str) -> dict[str, Any]:
 
 def _model_state(variant: str) -> Any:
     from harness.disk.cache import Cache
+    from harness.progress import silent
     from harness.schema.stage_results import OpenRequest
     from harness.train.variants import load_variants
     from harness.worker.state import ModelState
@@ -40,7 +41,7 @@ def _model_state(variant: str) -> Any:
         prompt_style="dialect",
         cache_root=str(Cache().root),
     )
-    return ModelState(request)
+    return ModelState(request, silent, lambda _: None)
 
 
 def step(accelerated: bool) -> dict[str, Any]:
