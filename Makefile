@@ -47,6 +47,10 @@ perf: $(VENV)/.ready
 	MISSING=$(MISSING) $(BIN)/python -m pytest tests/perf -o python_files='bench_*.py' -q -s \
 	  $(if $(ROWS),-k "$(ROWS)")
 
+# The simulations behind the docs' claims; they write the tables that the docs show. Minutes.
+simulate: $(VENV)/.ready
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/sql/simulate_lucky_answers.py --docs
+
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -17,7 +17,7 @@ MEMORY = "memory@1"
 GENERATION = "generation@1"
 """Greedy answers: ``measure/generate.py``."""
 
-EXECUTION = "execution@1"
+EXECUTION = "execution@2"
 """Reading, running and grading answers: ``sql/grade/score.py``."""
 
 THROUGHPUT = "throughput@1"

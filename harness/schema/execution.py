@@ -6,7 +6,7 @@ Input and output: pydantic models <-> JSON. Rates are 0..1. This file stands apa
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -31,6 +31,18 @@ FailureKind = Literal[
     "crash",
 ]
 """Why an answer was not graded; `docs/protocols.md` explains each kind."""
+
+
+class Counterexample(Record):
+    """The smallest perturbed table on which an answer that is right by luck parts from gold.
+
+    No row of it can be left out. Columns that neither query reads are.
+    """
+
+    columns: list[str] = Field(description="Headers of the columns.")
+    rows: list[list[Any]] = Field(description="Cells by row.")
+    gold: list[list[Any]] = Field(description="Gold's result on it.")
+    answer: list[list[Any]] | None = Field(description="The answer's; null where it did not run.")
 
 
 class GroupRate(Record):

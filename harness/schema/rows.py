@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from harness.schema.execution import FailureKind
+from harness.schema.execution import Counterexample, FailureKind
 from harness.schema.record import Record
 
 
@@ -42,6 +42,9 @@ class PredictionRow(Record):
     failure: FailureKind | None = Field(description="Kind of failure.")
     query: dict[str, Any] | None = Field(description="The logical form that was read.")
     sql: str | None = Field(description="The single-query rendering for DuckDB.")
+    counterexample: Counterexample | None = Field(
+        default=None, description="Where an answer that passes ex by luck parts from gold."
+    )
 
 
 class _OfCheckpoint(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from harness.data.sources.wikisql import load_split
 from harness.sql.grade.perturb import Copies
 from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import score
+from tests.sql.conftest import SQUAD
 
 DEV = Path(__file__).resolve().parents[3] / "shared" / "wikisql" / "dev"
 needs_dev = pytest.mark.skipif(not DEV.is_dir(), reason="the shared WikiSQL dev split is not here")
@@ -46,6 +48,86 @@ def test_an_equivalent_query_never_fails(grade) -> None:
 def test_luck_is_caught(grade) -> None:
     for text, row in zip(LUCKY, grade(LUCKY, hardened=K), strict=True):
         assert (row.ex, row.ex_hardened) == (True, False), text
+
+
+WINS = Table(
+    "1-2",
+    ("Player", "Wins", "Points", "Year"),
+    ("text", "real", "real", "real"),
+    (("Ann", 1, 10, 1990), ("Bob", 4, 30, 1991), ("Cy", 9, 20, 1992), ("Dee", 6, 40, 1993)),
+)
+
+
+@pytest.mark.parametrize("aggregate", [1, 2], ids=["MAX", "MIN"])
+def test_bounds_and_further_conditions_show_under_max_and_min(grade, aggregate: int) -> None:
+    gold = LogicalForm(2, aggregate, (Condition(1, 1, 3),))
+    start = f'SELECT {("MAX", "MIN")[aggregate - 1]}("Points") FROM "1-2" WHERE '
+    same = ["Wins >= 4", "Wins > 3 AND Wins > 2", "NOT Wins <= 3"]
+    lucky = [
+        *("Wins >= 3", "Wins > 2", "Wins <> 1", "Wins IN (4, 6, 9)"),
+        *("Wins > 3 AND Year > 1980", "Wins > 3 AND Year <> 1990", "Wins > 3 AND Points < 99"),
+        *("Wins > 3 AND Points > 3", "Wins > 3 AND Points <> 10", "Year > 1990"),
+    ]
+    rows = grade([start + where for where in (*same, *lucky)], gold, hardened=K, table=WINS)
+    assert [row.ex for row in rows] == [True] * len(rows)
+    assert [row.ex_hardened for row in rows] == [True] * len(same) + [False] * len(lucky)
+
+
+def test_a_condition_on_the_aggregated_column_is_not_one_on_another(grade) -> None:
+    """WikiSQL dev 4138: every cell of both columns lies below the bound."""
+    table = Table("1-3", ("A", "B"), ("real", "real"), ((143, 23), (30, 151), (-100, 10), (51, 17)))
+    gold = LogicalForm(1, 1, (Condition(0, 2, 153),))
+    texts = ["SELECT MAX B FROM 1-3 WHERE B < 153", "SELECT MAX B FROM 1-3"]
+    for row in grade(texts, gold, hardened=K, table=table):
+        assert (row.ex, row.ex_hardened) == (True, False)
+
+
+def test_a_counterexample_is_small_and_parts_the_two(grade) -> None:
+    gold = LogicalForm(2, 2, (Condition(1, 1, 3),))
+    text = 'SELECT MIN("Points") FROM "1-2" WHERE Wins >= 3'
+    (row,) = grade([text], gold, hardened=K, table=WINS)
+    found = row.counterexample
+    assert found.columns == ["Wins", "Points"]
+    (taken,) = [points for wins, points in found.rows if wins > 3]
+    (let_in,) = [points for wins, points in found.rows if wins == 3]
+    assert (found.gold, found.answer) == ([[taken]], [[let_in]])
+    assert let_in < taken
+    assert row.row()["counterexample"]["rows"] == found.rows
+
+
+def test_only_an_answer_right_by_luck_has_a_counterexample_and_no_row_of_it_can_go(grade) -> None:
+    wrong = "SELECT Player FROM 1-1 WHERE Points > 8"
+    for row in grade([EQUIVALENT[0], wrong], hardened=K):
+        assert row.counterexample is None
+    for text in LUCKY:
+        (row,) = grade([text], hardened=K)
+        columns, kept = row.counterexample.columns, row.counterexample.rows
+        assert parts(grade, text, columns, kept), text
+        for at in range(len(kept)):
+            assert not parts(grade, text, columns, [*kept[:at], *kept[at + 1 :]]), text
+
+
+def parts(grade, text: str, columns: list[str], cells: list[list[object]]) -> bool:
+    """Whether ``text`` and OVER_3 part on a squad whose rows hold ``cells``."""
+    rows = []
+    for row in cells:
+        values = dict(zip(columns, row, strict=True))
+        rows.append(tuple(values.get(name, "") for name in SQUAD.header))
+    if not rows:
+        return False
+    (graded,) = grade([text], table=replace(SQUAD, rows=tuple(rows)))
+    return graded.ex is False
+
+
+def test_answers_that_name_other_values_are_run_on_further_rows(squad) -> None:
+    gold = LogicalForm(0, 1, (Condition(3, 1, 3),))
+    plain, asked = Copies(squad, gold), Copies(squad, gold, [(2, "Red")])
+    for copy in range(K):
+        for one, other in zip(
+            plain.columns(copy, (2, 3)), asked.columns(copy, (2, 3)), strict=True
+        ):
+            assert other[: len(one)] == one
+    assert asked.columns(0, (2,))[0][-3:] == ["Red", "Re", "Red x"]
 
 
 def test_counts_of_columns_without_null_are_the_same_and_with_null_are_not(grade) -> None:

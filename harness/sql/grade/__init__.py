@@ -8,6 +8,9 @@
 - `strict.py` - whether a text needs repair
 - `hardened.py` - test-suite accuracy on perturbed tables
 - `perturb.py` - the perturbed copies of a table
+- `column_values.py` - new values of a column
+- `given_tables.py` - gold and answer on given tables
+- `counterexample.py` - the smallest table on which they part
 - `summary.py` - rates of a split
 - `answer.py` - one text on one table
 - `selftest.py` - known answers, graded

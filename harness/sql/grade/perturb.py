@@ -2,28 +2,35 @@
 
 Table + gold query + copy number -> columns of a changed table, the same for the same seed. A copy
 drops and repeats rows, shuffles every column by itself, mixes in new values of the column's own
-type, and adds rows that satisfy all of gold's conditions and rows that miss exactly one of them by
-a little: the boundary value itself, its neighbours on the column's grid, another text. So a wrong
-or missing condition, ``>=`` for ``>``, another aggregate or another column changes the result on
-some copy. The method is that of the distilled test suites of Zhong, Yu and Klein 2020
-(arXiv:2010.02840): the neighbours are theirs, the generator is ours. A gold condition that no value
-can satisfy is left as the table has it.
+type (column_values.py), and adds three kinds of rows:
 
-Numbers stay on their column's grid (integers stay integers, prices keep two decimals); text keeps
-to the column's own values and close variations of them; NULL enters only columns that hold NULL. A
-condition holds as it does in grading: numbers in a real column, folded text in a text column.
+- rows that satisfy all of gold's conditions, with extreme, new and known values elsewhere;
+- rows that miss exactly one of them by a little: the boundary value itself, its neighbours on the
+  column's grid, another text. Where gold takes a MAX or MIN these rows are beyond all others in
+  the aggregated column, so that a query that lets one of them in has another result;
+- rows about the answer's own literals, where gold has no such condition: the value, its neighbours,
+  gold's conditions satisfied otherwise. Under a MAX or MIN each of them leads in some copy, so that
+  a query that keeps one out has another result.
+
+In every fourth copy the rows that satisfy gold lie at the other end of the aggregated column, so
+that a further condition on that column shows. So a wrong, missing or further condition, ``>=`` for
+``>``, another aggregate or another column changes the result on some copy, while a query that means
+the same as gold never fails. The method is that of the distilled test suites of Zhong, Yu and Klein
+2020 (arXiv:2010.02840), who keep the databases that tell gold from its neighbours; here the rows
+are made to tell gold from the one answer that is asked about, and nothing is distilled.
+
+NULL enters only columns that hold NULL. A gold condition that no value can satisfy is left as the
+table has it.
 """
 
 from __future__ import annotations
 
-import math
 import random
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.data.records import Cell, LogicalForm, Table
-from harness.sql.values import fold, number
+from harness.sql.grade.column_values import ColumnValues, NumericColumn, Test, TextColumn
 
 SEED = 20_240_117
 _DROP = 0.15
@@ -31,198 +38,50 @@ _REPEAT = 0.15
 _RENEW = 0.3
 _MISSES = 2
 _NULL = 0.4
-_MAX_DECIMALS = 6
-# Beyond this a step of the grid is lost in rounding.
-_LARGEST = 1e12
+_MOST_ASKED = 9
+_MAX, _MIN, _SUM, _AVG = 1, 2, 4, 5
 
-Test = tuple[int, str | float | int]
-"""A condition on a column: WikiSQL's operator index and the value."""
-
-
-class ColumnValues(ABC):
-    """Generates values of one column; ``pool`` holds its cells that are not NULL."""
-
-    def __init__(self, pool: Sequence[str | float | int], holds_null: bool) -> None:
-        self.pool = pool
-        self.holds_null = holds_null
-        self._good: dict[tuple[Test, ...], list[Cell]] = {}
-
-    def any(self, rng: random.Random) -> Cell:
-        """A value that the column has, or a new one."""
-        if self.pool and rng.random() < 0.8:
-            return rng.choice(self.pool)
-        return self.fresh(rng)
-
-    @abstractmethod
-    def fresh(self, rng: random.Random) -> Cell:
-        """A new value of the column's type."""
-
-    @abstractmethod
-    def extreme(self, high: bool, rng: random.Random) -> Cell:
-        """A new value above or below all others."""
-
-    @abstractmethod
-    def candidates(self, value: str | float | int, rng: random.Random) -> list[Cell]:
-        """Values close to ``value``: itself, its neighbours, cells of the column."""
-
-    @abstractmethod
-    def holds(self, cell: Cell, test: Test) -> bool:
-        """Whether a cell satisfies a condition."""
-
-    def satisfying(self, tests: Sequence[Test], rng: random.Random) -> Cell:
-        """A value that satisfies all ``tests``, as far as there is one."""
-        key = tuple(tests)
-        if key not in self._good:
-            self._good[key] = [cell for cell in self.pool if self._all(cell, tests)]
-        known = self._good[key]
-        near = [
-            cell
-            for _, value in tests
-            for cell in self.candidates(value, rng)
-            if self._all(cell, tests)
-        ]
-        # Half of them are close to the condition's value, so that another bound shows.
-        options = near if near and (not known or rng.random() < 0.5) else known
-        if rng.random() < 0.3 or not options:
-            far = [self.extreme(True, rng), self.extreme(False, rng)]
-            options = [c for c in far if self._all(c, tests)] or options
-        return rng.choice(options) if options else self.any(rng)
-
-    def _all(self, cell: Cell, tests: Sequence[Test]) -> bool:
-        return all(self.holds(cell, test) for test in tests)
-
-    def missing(self, tests: Sequence[Test], broken: int, side: int, rng: random.Random) -> Cell:
-        """A value that misses condition number ``broken`` by little and satisfies the others.
-
-        Args:
-            side: which of the misses, so that the copies differ; 0 prefers the boundary.
-        """
-        value = tests[broken][1]
-        near = self.candidates(value, rng)
-        turn = side % max(1, len(near))
-        order = near[turn:] + near[:turn]
-        others = [test for index, test in enumerate(tests) if index != broken]
-        missing = [cell for cell in order if not self.holds(cell, tests[broken])]
-        alone = (cell for cell in missing if self._all(cell, others))
-        return next(alone, missing[0]) if missing else self.any(rng)
-
-
-class NumericColumn(ColumnValues):
-    """A real column: numbers on a grid of ``step``; texts in it are kept as they are."""
-
-    def __init__(self, pool: Sequence[str | float | int], holds_null: bool) -> None:
-        super().__init__(pool, holds_null)
-        known = [found for cell in pool if (found := number(cell)) is not None]
-        self._decimals = max((_decimals(value) for value in known), default=0)
-        self.step = 10.0**-self._decimals
-        self._known = known or [0.0]
-
-    def _snap(self, value: float) -> float:
-        return round(value, self._decimals)
-
-    def fresh(self, rng: random.Random) -> Cell:
-        base = rng.choice(self._known)
-        return self._snap(base + self.step * rng.choice((-7, -3, -2, -1, 1, 2, 3, 5, 11)))
-
-    def extreme(self, high: bool, rng: random.Random) -> Cell:
-        far = self.step * rng.randrange(20, 60)
-        return self._snap(max(self._known) + far if high else min(self._known) - far)
-
-    def candidates(self, value: str | float | int, rng: random.Random) -> list[Cell]:
-        found = number(value)
-        if found is None:
-            return [value]
-        if abs(found) > _LARGEST:
-            return [found, found / 2, found * 2 if abs(found) < 1e300 else found]
-        below = self._snap(math.floor(found / self.step + 1e-9) * self.step)
-        above = self._snap(math.ceil(found / self.step - 1e-9) * self.step)
-        close: list[Cell] = []
-        if below == above or math.isclose(below, above, abs_tol=self.step / 100):
-            close.append(found)
-            below, above = self._snap(found - self.step), self._snap(found + self.step)
-        close += [below, above, self._snap(below - self.step), self._snap(above + self.step)]
-        return close
-
-    def holds(self, cell: Cell, test: Test) -> bool:
-        operator, value = test
-        if cell is None:
-            return False
-        left, right = number(cell), number(value)
-        if left is None or right is None:
-            same = fold(str(cell)) == fold(str(value))
-            return operator == 0 and left is None and right is None and same
-        return (left == right, left > right, left < right)[operator]
-
-
-class TextColumn(ColumnValues):
-    """A text column. New values are numbers where ``numeric`` (its SUM or AVG matters)."""
-
-    def __init__(self, pool: Sequence[str | float | int], holds_null: bool, numeric: bool) -> None:
-        super().__init__(pool, holds_null)
-        self._numeric = numeric or (bool(pool) and all(number(cell) is not None for cell in pool))
-
-    def fresh(self, rng: random.Random) -> Cell:
-        if self._numeric:
-            return str(rng.randrange(1, 100))
-        base = str(rng.choice(self.pool)) if self.pool else "x"
-        return f"{base} {rng.choice('abcdefgh')}{rng.randrange(10)}"
-
-    def extreme(self, high: bool, rng: random.Random) -> Cell:
-        if self._numeric:
-            return str(rng.randrange(900, 999)) if high else str(rng.randrange(-99, -9))
-        base = str(rng.choice(self.pool)) if self.pool else "x"
-        return ("\uffdc" if high else "!") + base + str(rng.randrange(10))
-
-    def candidates(self, value: str | float | int, rng: random.Random) -> list[Cell]:
-        text = str(value)
-        close: list[Cell] = [text, f"{text} {rng.choice('abcdefgh')}", f"a {text}"]
-        if len(text) > 1:
-            close += [text[:-1], text[1:]]
-        for _ in range(2 if self.pool else 0):
-            close.append(rng.choice(self.pool))
-        found = number(value)
-        if found is not None and found.is_integer() and abs(found) < 1e15:
-            close[1:1] = [str(int(found) + 1), str(int(found) - 1)]
-        return close
-
-    def holds(self, cell: Cell, test: Test) -> bool:
-        operator, value = test
-        if cell is None:
-            return False
-        left, right = fold(str(cell)), fold(str(value))
-        return (left == right, left > right, left < right)[operator]
-
-
-def _decimals(value: float) -> int:
-    if value.is_integer():
-        return 0
-    digits = f"{value:.{_MAX_DECIMALS}f}".rstrip("0")
-    return len(digits.split(".")[1])
+Literal = tuple[int, str | None]
+"""A column and a value that an answer names; None asks for NULL."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """The rows of a copy: indices of original rows, then the number of rows that satisfy gold, then
-    the rows that miss a condition, each as (condition, side)."""
+    the rows that miss a condition, each as (condition, side), then those about the answer's
+    literals, each as (column, value), of which number ``leader`` leads."""
 
     originals: tuple[int, ...]
     positives: int
     misses: tuple[tuple[int, int], ...]
+    asked: tuple[tuple[int, Cell], ...]
+    leader: int
+    weak: bool
+    """Whether the rows that satisfy gold lie at the wrong end of the aggregated column."""
 
 
 class Copies:
-    """The perturbed copies for one gold query on one table."""
+    """The perturbed copies for one gold query on one table, and the literals of one answer."""
 
-    def __init__(self, table: Table, gold: LogicalForm) -> None:
+    def __init__(self, table: Table, gold: LogicalForm, asked: Sequence[Literal] = ()) -> None:
         self.table = table
         self.gold = gold
         self._identity = f"{SEED}|{table.id}|{gold.sel}|{gold.agg}|{gold.conds!r}"
+        self._ends = gold.agg in (_MAX, _MIN)
         self._generators: dict[int, ColumnValues] = {}
+        self._asked = tuple(dict.fromkeys(row for one in asked for row in self._around(one)))
 
     def columns(self, copy: int, wanted: Sequence[int]) -> list[list[Cell]]:
         """The cells of the ``wanted`` columns of copy number ``copy``, equally long lists."""
         plan = self._plan(copy)
         return [self._column(copy, column, plan) for column in wanted]
+
+    def _around(self, literal: Literal) -> list[tuple[int, Cell]]:
+        column, value = literal
+        values = self._values(column)
+        if value is None:
+            return [(column, None)] if values.holds_null else []
+        return [(column, cell) for cell in values.around(value)]
 
     def _plan(self, copy: int) -> _Plan:
         rng = random.Random(f"{self._identity}|{copy}")
@@ -238,49 +97,99 @@ class Copies:
             for index in range(len(self.gold.conds))
             for side in range(_MISSES)
         ]
-        return _Plan(tuple(originals), 2 + rng.randrange(3), tuple(misses))
+        weak = self._ends and copy % 4 == 3
+        asked = self._asked
+        if weak:
+            # About the aggregated column: in one of two such copies the first value, alone.
+            own = [row for row in asked if row[0] == self.gold.sel][: copy // 4 % 2]
+            asked = (*(row for row in asked if row[0] != self.gold.sel), *own)
+        if len(asked) > _MOST_ASKED:
+            turn = copy * _MOST_ASKED % len(asked)
+            asked = (*asked[turn:], *asked[:turn])[:_MOST_ASKED]
+        leader = copy % max(1, len(asked))
+        positives = 2 + rng.randrange(3)
+        return _Plan(tuple(originals), positives, tuple(misses), asked, leader, weak)
 
     def _column(self, copy: int, column: int, plan: _Plan) -> list[Cell]:
         rng = random.Random(f"{self._identity}|{copy}|{column}")
-        values = self._values(column)
         cells: list[Cell] = [self.table.rows[index][column] for index in plan.originals]
         rng.shuffle(cells)
+        values = self._values(column)
         cells = [
             values.fresh(rng) if cell is not None and rng.random() < _RENEW else cell
             for cell in cells
         ]
-        conditions = [index for index, cond in enumerate(self.gold.conds) if cond.column == column]
-        if conditions:
-            tests = [self.gold.conds[index][1:] for index in conditions]
-            cells.extend(values.satisfying(tests, rng) for _ in range(plan.positives))
-            cells.extend(
-                values.missing(tests, conditions.index(index), side, rng)
-                if index in conditions
-                else values.satisfying(tests, rng)
-                for index, side in plan.misses
-            )
-            return cells
-        cells.extend(self._free(column, position, rng) for position in range(plan.positives))
-        extreme = column == self.gold.sel
-        cells.extend(
-            values.extreme(side % 2 == 0, rng) if extreme else values.any(rng)
-            for _, side in plan.misses
-        )
-        return cells
+        if column == self.gold.sel:
+            return self._selected(copy, cells, plan, rng)
+        added = [self._fitting(column, rng) for _ in range(plan.positives)]
+        if values.holds_null and not self._tests(column):
+            # The first cell is never NULL, so that gold's result is not all NULL.
+            added[1:] = [None if rng.random() < _NULL else cell for cell in added[1:]]
+        added += [self._missing(column, miss, rng) for miss in plan.misses]
+        added += [self._about(column, asked, rng) for asked in plan.asked]
+        return cells + added
 
-    def _free(self, column: int, position: int, rng: random.Random) -> Cell:
-        """A cell of a row that satisfies gold, in a column on which gold sets no condition."""
-        values = self._values(column)
-        # The first cell is never NULL, so that gold's result is not all NULL.
-        if values.holds_null and position > 0 and rng.random() < _NULL:
-            return None
-        return values.fresh(rng) if rng.random() < 0.6 else values.any(rng)
+    def _tests(self, column: int) -> list[Test]:
+        return [cond[1:] for cond in self.gold.conds if cond.column == column]
+
+    def _fitting(self, column: int, rng: random.Random) -> Cell:
+        tests, values = self._tests(column), self._values(column)
+        return values.satisfying(tests, rng) if tests else self._free(values, rng)
+
+    def _selected(
+        self, copy: int, cells: list[Cell], plan: _Plan, rng: random.Random
+    ) -> list[Cell]:
+        """The cells of gold's own column: the added rows lie beyond ``cells``, the original ones,
+        those that gold must leave out farthest."""
+        column, values = self.gold.sel, self._values(self.gold.sel)
+        tests, misses, asked = self._tests(column), len(plan.misses), len(plan.asked)
+        high = self.gold.agg == _MAX or (self.gold.agg != _MIN and copy % 2 == 0)
+        steps = values.ladder(tests, high, misses + asked + plan.positives, rng)
+        out, about, taken = steps[:misses], steps[misses:][:asked], steps[misses + asked :]
+        if about:
+            about.insert(plan.leader, about.pop(0))
+        if plan.weak:
+            low = values.ladder(tests, not high, asked + plan.positives, rng)
+            cells = [low[0] for _ in cells]
+            taken, about = low[: plan.positives], low[plan.positives :]
+        elif not self._ends:
+            taken = [self._fitting(column, rng) for _ in taken]
+            if copy % 2:
+                taken[-1] = taken[0]  # so that DISTINCT shows
+            if values.holds_null and not tests:
+                taken[1:] = [None if rng.random() < _NULL else cell for cell in taken[1:]]
+        for place, miss in enumerate(plan.misses):
+            if self.gold.conds[miss[0]].column == column:
+                out[place] = self._missing(column, miss, rng)
+        for place, (of, value) in enumerate(plan.asked):
+            if of == column:
+                about[place] = value
+        return [*cells, *taken, *out, *about]
+
+    def _missing(self, column: int, miss: tuple[int, int], rng: random.Random) -> Cell:
+        """A cell of a row that misses one condition."""
+        index, side = miss
+        if self.gold.conds[index].column != column:
+            return self._fitting(column, rng)
+        own = [at for at, cond in enumerate(self.gold.conds) if cond.column == column]
+        return self._values(column).missing(self._tests(column), own.index(index), side, rng)
+
+    def _about(self, column: int, asked: tuple[int, Cell], rng: random.Random) -> Cell:
+        """A cell of a row about a literal of the answer."""
+        return asked[1] if asked[0] == column else self._fitting(column, rng)
+
+    def _free(self, values: ColumnValues, rng: random.Random) -> Cell:
+        """A cell in a column on which gold sets no condition."""
+        chance = rng.random()
+        if chance < 0.4:
+            return values.extreme(chance < 0.2, rng)
+        return values.fresh(rng) if chance < 0.7 else values.any(rng)
 
     def _values(self, column: int) -> ColumnValues:
         if column not in self._generators:
             pool = [cell for row in self.table.rows if (cell := row[column]) is not None]
             holds_null = len(pool) < len(self.table.rows)
-            sums = column == self.gold.sel and self.gold.agg in (4, 5)
+            sums = column == self.gold.sel and self.gold.agg in (_SUM, _AVG)
             self._generators[column] = (
                 NumericColumn(pool, holds_null)
                 if self.table.types[column] == "real"

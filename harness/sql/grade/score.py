@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 from harness.data.records import Example, LogicalForm, Table
 from harness.disk.cache import Cache
 from harness.progress import ProgressCallback, silent
-from harness.schema.execution import FailureKind
+from harness.schema.execution import Counterexample, FailureKind
 from harness.sql.failures import Failure
 from harness.sql.grade.equality import equal_results, same_query
+from harness.sql.grade.given_tables import Passed
 from harness.sql.grade.gold import GoldSet, open_gold
-from harness.sql.grade.hardened import Passed, agree_on_copies
+from harness.sql.grade.hardened import part_on_copies
 from harness.sql.grade.official import (
     EvaluationError,
     logical_form_match,
@@ -37,7 +38,8 @@ from harness.sql.run.executor import Task
 class Score(NamedTuple):
     """The verdicts on one prediction. None where a protocol does not apply.
 
-    ``query`` is the logical form that was read, ``sql`` its DuckDB rendering.
+    ``query`` is the logical form that was read, ``sql`` its DuckDB rendering, ``counterexample``
+    the smallest table on which an answer that passes ``ex`` by luck parts from gold.
     """
 
     id: int
@@ -50,10 +52,13 @@ class Score(NamedTuple):
     failure: FailureKind | None
     query: dict[str, Any] | None
     sql: str | None
+    counterexample: Counterexample | None = None
 
     def row(self) -> dict[str, Any]:
-        """The object of a ``score --out`` line."""
-        return self._asdict()
+        """The object of a ``score --out`` line; ``counterexample`` stands where there is one."""
+        row = self._asdict()
+        found = row.pop("counterexample")
+        return row if found is None else {**row, "counterexample": found.model_dump(mode="json")}
 
 
 def score(
@@ -116,7 +121,7 @@ class _Grading:
             results = executed.result()
         ex = [self.ex(index, result) for index, result in enumerate(results)]
         strict = self.strict(ex)
-        tough = self.hardened(readings, ex, hardened) if hardened else [None] * len(ex)
+        parting = self.parting(readings, ex, hardened) if hardened else {}
         return [
             Score(
                 id=example.id,
@@ -124,11 +129,12 @@ class _Grading:
                 lf=official[index][1],
                 ex=ex[index],
                 ex_strict=strict[index],
-                ex_hardened=tough[index],
+                ex_hardened=ex[index] and parting.get(index) is None if hardened else None,
                 valid=not isinstance(result, Failure),
                 failure=result.kind if isinstance(result, Failure) else None,
                 query=None if form is None else form_json(form),
                 sql=self.sql(index, readings[index]),
+                counterexample=parting.get(index),
             )
             for index, (example, form, result) in enumerate(
                 zip(self.examples, forms, results, strict=True)
@@ -214,20 +220,18 @@ class _Grading:
             result[index] = verdict
         return result
 
-    def hardened(
+    def parting(
         self, readings: Sequence[Query | Failure], ex: Sequence[bool | None], copies: int
-    ) -> list[bool | None]:
-        """``ex`` on ``copies`` perturbed tables as well; what equals gold needs no run."""
-        result = list(ex)
+    ) -> dict[int, Counterexample | None]:
+        """Where answers that pass ``ex`` part from gold on ``copies`` perturbed tables, by index;
+        what equals gold needs no run."""
         passes = {
             index: Passed(self.examples[index], self.numbers[index], query)
             for index, query in enumerate(readings)
             if ex[index] and index not in self.same and isinstance(query, Query)
         }
-        agreed = agree_on_copies(self.gold.executor, list(passes.values()), copies, self.progress)
-        for index, passed in zip(passes, agreed, strict=True):
-            result[index] = passed
-        return result
+        found = part_on_copies(self.gold.executor, list(passes.values()), copies, self.progress)
+        return dict(zip(passes, found, strict=True))
 
     def sql(self, index: int, reading: Query | Failure) -> str | None:
         if isinstance(reading, Failure):
