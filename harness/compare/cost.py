@@ -1,9 +1,9 @@
 """Speeds and memory of two variants.
 
-Input: `trials.<variant>.jsonl` of two variants -> output: median rates and the ratio b/a with its
-interval. Trials of the same blocks (A B A B) are paired. A single trial, a busy machine or another
-machine gives no ratio, and the record holds the reason instead. Memory is one peak per phase,
-not repeated, so its ratio has no interval.
+Input: `trials.<variant>.jsonl` of two variants -> output: median rates, and the ratio b/a of the
+geometric means with its interval. Trials of the same blocks (A B A B) are paired. A single trial, a
+busy machine or another machine gives no ratio, and the record holds the reason instead. Memory is
+one peak per phase, not repeated, so its ratio has no interval.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness.compare.sides import RunVariant
 from harness.schema.results import Device
 from harness.schema.rows import TrialRow
 from harness.stats.intervals import Interval
-from harness.stats.paired import ratio_test
+from harness.stats.paired import geometric_mean, ratio_test
 
 SPEEDS = ("prompt_tokens_per_s", "generation_tokens_per_s")
 PHASES = ("train", "test", "generate")
@@ -27,7 +27,8 @@ MIN_TRIALS = 2
 
 @dataclass(frozen=True)
 class SpeedRatio:
-    """Median speed of b over a's; ``ratio`` is None with the ``reason`` why not."""
+    """Speed of b over a's, of geometric means, whose interval ``ci95`` is; ``ratio`` is None with
+    the ``reason`` why not."""
 
     metric: str
     a: str
@@ -121,9 +122,9 @@ def speed_ratios(a: RunVariant, b: RunVariant) -> list[SpeedRatio]:
         x, y = ([float(getattr(row, metric)) for row in rows] for rows in (trials_a, trials_b))
         median_a, median_b = (float(np.median(each)) if each else None for each in (x, y))
         ratio = found = None
-        if not reason and median_a and median_b is not None:
-            per_block = np.asarray(y) / np.asarray(x) if paired else median_b / median_a
-            ratio, found = float(np.median(per_block)), ratio_test(x, y, paired)
+        if not reason and min(*x, *y) > 0.0:
+            found = ratio_test(x, y, paired)
+            ratio = geometric_mean(y) / geometric_mean(x)
         made.append(
             SpeedRatio(
                 metric=metric,

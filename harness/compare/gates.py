@@ -25,7 +25,6 @@ from harness.runs.store import StoredRun
 from harness.schema.results import GateResult, GateRule, GateVerdict
 from harness.stats.intervals import Interval
 from harness.stats.paired import ratio_test
-from harness.stats.units import FEWEST_UNITS
 
 Status = Literal["pass", "regression", "not decided", "nothing compared"]
 
@@ -263,8 +262,7 @@ def _few_units(pair: Pair) -> bool:
 def _too_few(pair: Pair) -> str:
     return (
         f"{pair.metric.show(pair.value_a)} before, {pair.metric.show(pair.value_b)} now; "
-        f"{pair.units.text}, and with fewer than {FEWEST_UNITS} no two-sided test reaches 5%, so "
-        "nothing can pass or fail. Test on more questions"
+        f"{pair.units.too_few}, so nothing can pass or fail. Test on more examples"
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from harness.runs import baseline, git_state, store
 from harness.runs.file_names import check_file_names, check_new
 from harness.runs.store import StoredRun
 from harness.schema.results import Protocols
+from harness.stats.units import units_of
 from harness.train.variant import Variant
 from harness.train.variants import check_against, load_variants
 
@@ -112,6 +113,8 @@ class Session:
         limit = -1 if options.limit is None else options.limit
         # One sample for all seeds: else their spread would be that of the sample too.
         sample = stratified(dataset.test, limit, options.seeds[0])
+        if note := units_note([example.table_id for example in sample], dataset.has_tables):
+            notify(note)
         invocation = Invocation(
             options=options,
             command=self.command,
@@ -218,6 +221,28 @@ class Session:
             variants = "+".join(v.file_name for v in self._variants[seed])
             name = f"{self.started:%Y%m%d-%H%M%S}-{variants[:60]}"
         return f"{name}-seed{seed}" if self.options.many_seeds else name
+
+
+def units_note(tables: Sequence[str], has_tables: bool) -> str:
+    """What a test sample on so few tables can show, said before training; else empty.
+
+    Args:
+        tables: the table of each test example.
+        has_tables: whether they are tables, or texts that stand for themselves.
+    """
+    units = units_of(tables)
+    if units.too_few:
+        return (
+            f"the test sample: {units.too_few}, so no variant will be called better or worse and "
+            "no gate will pass or fail by quality. Test on more examples"
+        )
+    if units.kind == "table" or not has_tables:
+        return ""
+    return (
+        f"the test sample is {units.count} questions on {units.tables} "
+        f"table{'s' * (units.tables != 1)}: verdicts and gates will be about questions on "
+        f"{'these tables' if units.tables != 1 else 'this table'}, not about tables"
+    )
 
 
 def check_writable(results_dir: Path) -> None:

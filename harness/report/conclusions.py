@@ -19,7 +19,6 @@ from harness.compare.seeds import SeedDifference
 from harness.markdown import NONE, code, escape, p_value
 from harness.schema.results import Comparison
 from harness.stats.paired import mcnemar
-from harness.stats.units import FEWEST_UNITS, Units
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -111,7 +110,7 @@ def pair_claim(pair: PairComparison) -> str:
     if not comparisons:
         return "Nothing was compared."
     if not pair.units.enough:
-        return f"Nothing may be claimed: {too_few(pair.units)}."
+        return f"Nothing may be claimed: {pair.units.too_few}."
     a, b = code(comparisons[0].a), code(comparisons[0].b)
     metrics = _grouped((c.verdict, c.metric) for c in comparisons)
     undecided = metrics.pop("not distinguishable", [])
@@ -132,7 +131,7 @@ def overall_claim(pairs: Sequence[PairComparison]) -> str:
     if len(pairs) <= 1:
         return "".join(pair_claim(pair) for pair in pairs)
     if not any(pair.units.enough for pair in pairs):
-        return f"Nothing may be claimed: {too_few(pairs[0].units)}."
+        return f"Nothing may be claimed: {pairs[0].units.too_few}."
     records = [c for pair in pairs for c in pair.primary]
     won = _grouped(
         ((c.b, c.a) if c.verdict == "better" else (c.a, c.b), c.metric)
@@ -233,18 +232,10 @@ def clauses(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{'; '.join(parts[:-1])}; and {parts[-1]}"
 
 
-def too_few(units: Units) -> str:
-    """Why so few units give no verdict."""
-    return (
-        f"{units.text} {'is' if units.count == 1 else 'are'} too few, since with fewer than "
-        f"{FEWEST_UNITS} no two-sided test can reach 5%"
-    )
-
-
 def _why(pair: PairComparison, c: Comparison) -> str:
     """Why there is no verdict, and what would give one."""
-    if not pair.units.enough:
-        return too_few(pair.units)
+    if pair.units.too_few:
+        return pair.units.too_few
     if c.minimum_detectable is None:
         return "they did not differ on a single example"
     metric, needed = METRICS[c.metric], needed_text(c)

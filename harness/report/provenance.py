@@ -32,8 +32,8 @@ INTERVALS = {
         "step; minimum detectable effect and n to settle at 80% power there; p of each metric alone"
     ),
     "throughput": (
-        "medians (least to most of the trials); 95% of a ratio: Student's t on logarithms of the "
-        "trials, in pairs where interleaved"
+        "medians (least to most of the trials); ratios of geometric means, 95%: t on logarithms "
+        "of the trials, in pairs where interleaved"
     ),
     "question speeds": (
         "one trial of 32 new tokens a question, the stop token ignored; ratios of means as the "

@@ -204,6 +204,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
+def geometric_mean(trials: Sequence[float]) -> float:
+    """Of positive trials; the ratio of two is what :func:`ratio_test` gives the interval of."""
+    return math.exp(float(np.log(np.asarray(trials, float)).mean()))
+
+
 def ratio_test(
     a: Sequence[float], b: Sequence[float], paired: bool
 ) -> tuple[Interval, float] | None:

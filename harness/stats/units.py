@@ -46,6 +46,16 @@ class Units:
         asked = f"{self.count:,} question{'s' * (self.count != 1)}"
         return f"{asked} on {self.tables} table{'s' * (self.tables != 1)}"
 
+    @property
+    def too_few(self) -> str:
+        """Why there is no verdict; empty where there are enough."""
+        if self.enough:
+            return ""
+        return (
+            f"{self.text} {'is' if self.count == 1 else 'are'} too few, since with fewer than "
+            f"{FEWEST_UNITS} no two-sided test can reach 5%"
+        )
+
 
 def units_of(tables: Sequence[Hashable]) -> Units:
     """The unit of each example, by the table of each."""

@@ -102,7 +102,7 @@ def test_with_five_tables_questions_are_gated_and_with_five_questions_nothing_is
         [found] = judge(new, old, {"ex": EX})
         assert found.verdict == "inconclusive", found.reason
         assert found.n_needed is None
-        assert "5 questions on 1 table, and with fewer than 6" in found.reason
+        assert "5 questions on 1 table are too few, since with fewer than 6" in found.reason
 
 
 def test_examples_needed_is_the_textbook_number_where_seeds_do_not_differ() -> None:

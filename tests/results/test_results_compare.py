@@ -336,6 +336,20 @@ def test_a_speed_that_was_not_taken_is_called_that() -> None:
     assert {r.reason for r in found} == {"the machine was busy while timing (contended)"}
 
 
+def test_a_ratio_and_its_interval_are_of_one_estimator() -> None:
+    run = memory_run()
+    for found in speed_ratios(RunVariant(run, "lora"), RunVariant(run, "qlora")):
+        before, after = (
+            np.array([getattr(row, found.metric) for row in run.rows.trials[name]])
+            for name in ("lora", "qlora")
+        )
+        assert found.paired
+        assert found.ratio == pytest.approx(np.exp(np.log(after / before).mean()))
+        assert found.ci95 is not None
+        # Student's t on the logarithms: the ratio is the middle of its interval there.
+        assert found.ratio == pytest.approx((found.ci95[0] * found.ci95[1]) ** 0.5)
+
+
 def test_one_cached_timing_is_no_second_measurement() -> None:
     found = speed_ratios(RunVariant(memory_run("a"), "lora"), RunVariant(memory_run("b"), "lora"))
     assert {(r.ratio, r.reason) for r in found} == {(None, "the same measurement, cached")}

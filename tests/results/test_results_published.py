@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from results_sample import page_of, report_of
+import pytest
+from results_sample import memory_run, page_of, report_of
 
 from harness.bundled import PROJECT_ROOT
+from harness.compare.analysis import analyse
+from harness.protocols import COMPARISON
 from harness.report.leaderboard import (
     END,
     SEEDS_END,
@@ -18,7 +22,10 @@ from harness.report.leaderboard import (
     readme_seeds,
     readme_table,
 )
+from harness.report.write import write_run
 from harness.runs.file_names import PAGE_FILE, REPORT_FILE
+from harness.runs.store import PendingRun, read_run
+from harness.stats.intervals import clustered_rate
 
 RESULTS = PROJECT_ROOT / "results"
 REMEDY = "stale: run `python -m harness.report.leaderboard RUN SEEDS` and commit"
@@ -58,6 +65,43 @@ def test_every_published_page_is_what_its_files_give() -> None:
     for run in published_runs(RESULTS):
         written = (run.folder / PAGE_FILE).read_text(encoding="utf-8")
         assert _without_charts(written) == _without_charts(page_of(run)), f"{run.id}: {REMEDY}"
+
+
+def test_every_stored_comparison_is_what_its_rows_give() -> None:
+    """All of a record of `comparison@2`; of older ones what both definitions share."""
+    seeds = [run for runs in published_seeds(RESULTS).values() for run in runs]
+    for run in [*published_runs(RESULTS), *seeds]:
+        again, stored = analyse([run]).records, run.results.comparisons
+        assert [(c.a, c.b, c.metric) for c in again] == [(c.a, c.b, c.metric) for c in stored]
+        for new, old in zip(again, stored, strict=True):
+            if run.results.protocols.comparison == COMPARISON:
+                assert new == old, f"{run.id}: {old.metric} of {old.b} beside {old.a}"
+            assert new.delta == pytest.approx(old.delta)
+            assert (new.fixed, new.broken) == (old.fixed, old.broken)
+
+
+def test_every_stored_rate_and_interval_is_what_its_rows_give() -> None:
+    seeds = [run for runs in published_seeds(RESULTS).values() for run in runs]
+    for run in [*published_runs(RESULTS), *seeds]:
+        for name, result in run.results.variants.items():
+            rows, execution = run.predictions(name), result.execution
+            if not rows or execution is None:
+                continue
+            graded = [row for row in rows if row.ex is not None]
+            right = [bool(row.ex) for row in graded]
+            assert execution.ex == sum(right) / len(right)
+            if run.results.protocols.comparison == COMPARISON:
+                tables = [row.table_id for row in graded]
+                assert execution.clustered_ci95 == clustered_rate(right, tables)
+
+
+def test_a_record_of_today_is_what_its_rows_give_after_it_was_written(tmp_path: Path) -> None:
+    run = memory_run()
+    pending = PendingRun(tmp_path / "a", run.results, None, run.rows)
+    write_run(pending, analyse([pending]))
+    again = read_run(tmp_path / "a")
+    assert again.results.comparisons
+    assert analyse([again]).records == again.results.comparisons
 
 
 def _without_charts(page: str) -> str:

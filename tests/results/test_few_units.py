@@ -1,0 +1,81 @@
+"""Data on few tables: what is said before training, what a verdict is about, and when there is
+none."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from results_sample import MemoryRun, compare_within, loss_rows, memory_run, prediction_rows
+
+from harness.compare.analysis import analyse
+from harness.pipeline.session import units_note
+from harness.report.comparison import render_comparison
+from harness.report.conclusions import pair_claim, sentence
+from harness.runs.store import RunRows
+
+
+def on_tables(tables: int, examples: int) -> MemoryRun:
+    """The sample's base and lora, its first examples on so many tables."""
+    names = ("base", "lora")
+    losses, answers = (
+        {
+            name: [
+                row.model_copy(update={"table_id": f"t{place % tables}"})
+                for place, row in enumerate(rows(name)[:examples])
+            ]
+            for name in names
+        }
+        for rows in (loss_rows, prediction_rows)
+    )
+    run = memory_run()
+    variants = {name: run.results.variants[name] for name in names}
+    results = run.results.model_copy(update={"variants": variants})
+    return dataclasses.replace(run, results=results, rows=RunRows(losses, answers))
+
+
+def test_one_table_with_many_questions_gives_a_verdict_about_these_questions() -> None:
+    run = on_tables(1, 60)
+    [pair] = compare_within(run)
+    assert [c.verdict for c in pair.primary] == ["better"] * 3
+    assert pair.primary[0].test == (
+        "step-down max-T of 3 by sign flips of 60 questions on 1 table, two-sided"
+    )
+    assert "On completion loss, about questions on this table, `lora` is better than" in sentence(
+        pair, pair.primary[0]
+    )
+    assert "(for these sets of weights, about questions on this table;" in pair_claim(pair)
+    assert "unit: 60 questions on 1 table" in render_comparison(analyse([run]))
+
+
+def test_with_fewer_than_six_units_there_is_no_verdict_and_the_reason_is_true() -> None:
+    run = on_tables(1, 5)
+    [pair] = compare_within(run)
+    loss = pair.primary[0]
+    assert loss.delta is not None
+    assert abs(loss.delta) > 1.0  # far apart, in every one of them
+    assert (loss.verdict, loss.ci95, loss.minimum_detectable) == ("not distinguishable", None, None)
+    reason = "5 questions on 1 table are too few, since with fewer than 6 no two-sided test can"
+    assert reason in sentence(pair, loss)
+    assert pair_claim(pair).startswith(f"Nothing may be claimed: {reason}")
+    text = render_comparison(analyse([run]))
+    assert "did not differ on a single example" not in text
+    assert all(difference.ci95 is None for difference in pair.descriptive)
+
+
+def test_six_questions_that_all_agree_are_enough() -> None:
+    [pair] = compare_within(on_tables(1, 6))
+    # Each of 2^6 patterns once: the observed one and its mirror reach it.
+    assert pair.primary[0].p == 2 / 64
+    assert pair.primary[0].verdict == "better"
+
+
+def test_so_few_units_are_said_before_training() -> None:
+    assert "5 questions on 1 table are too few" in units_note(["t"] * 5, True)
+    assert units_note(["t"] * 60, True) == (
+        "the test sample is 60 questions on 1 table: verdicts and gates will be about questions on "
+        "this table, not about tables"
+    )
+    assert "questions on these tables" in units_note([f"t{i % 5}" for i in range(60)], True)
+    assert units_note([f"t{i % 6}" for i in range(60)], True) == ""
+    assert units_note([f"row:{i}" for i in range(60)], False) == ""
+    assert "4 examples are too few" in units_note([f"row:{i}" for i in range(4)], False)
