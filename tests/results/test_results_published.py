@@ -96,7 +96,7 @@ def test_every_stored_rate_and_interval_is_what_its_rows_give() -> None:
 
 
 def test_a_record_of_today_is_what_its_rows_give_after_it_was_written(tmp_path: Path) -> None:
-    run = memory_run()
+    run = memory_run("a")
     pending = PendingRun(tmp_path / "a", run.results, None, run.rows)
     write_run(pending, analyse([pending]))
     again = read_run(tmp_path / "a")
