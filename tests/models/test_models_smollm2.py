@@ -6,12 +6,18 @@ import json
 
 import pytest
 
-from harness.backend import mx
+from harness.backend import mx  # isort: skip  (the BLAS first)
+from mlx.utils import tree_flatten
+
 from harness.disk.cache import Cache
+from harness.models.cpu.quantized import format_of, packed_arrays
 from harness.models.embedded import smollm2
 from harness.models.embedded.gguf import unpermute
 from harness.models.load import LoadedModel, load
+from harness.models.quantize import SOURCE, quantized
 from harness.models.resolve import resolve
+from harness.models.stored_as import Grid, grid_of, stored_as
+from harness.runs.upgrades import upgrade
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +39,31 @@ def test_rotary_pairs_go_back_to_their_halves_head_by_head() -> None:
 def test_the_configuration_known_beforehand_is_the_converted_one(loaded: LoadedModel) -> None:
     written = json.loads((loaded.base.path / "config.json").read_text())
     assert written == smollm2.CONFIG
+
+
+@pytest.mark.slow
+def test_quantize_source_keeps_every_value_of_the_file(loaded: LoadedModel) -> None:
+    """Bit for bit, in all 210 matrices of the blocks (4 bits) and in the embedding (8 bits)."""
+    source = load(quantized(loaded.base, SOURCE, Cache()))
+    assert source.base.config == {**smollm2.CONFIG, "quantization": smollm2.PACKING}
+    weights = dict(tree_flatten(loaded.model.parameters()))
+    packed = [(n, m) for n, m in source.model.named_modules() if "scales" in m]
+    assert len(packed) == 211
+    for name, layer in packed:
+        dense = mx.dequantize(*packed_arrays(layer), **format_of(layer)._asdict())
+        assert mx.array_equal(dense, weights[f"{name}.weight"]), name
+
+
+@pytest.mark.slow
+def test_it_is_called_a_4_bit_file_by_its_record_and_by_its_values(loaded: LoadedModel) -> None:
+    known = stored_as(loaded.base)
+    assert (known.source, known.source_bits, known.group_size) == ("gguf", 4, 32)
+    assert known.note == (
+        "4-bit values of a GGUF file (Q4_1, model.embed_tokens 8-bit), held as float32"
+    )
+    old = {"schema_version": 1, "model": {"revision": loaded.base.revision}}
+    assert upgrade(old, 1)["model"]["weights"] == known.model_dump()
+    assert grid_of(loaded.base.path) == Grid(4, 32)
 
 
 @pytest.mark.slow
