@@ -82,7 +82,7 @@ class BaseModel:
 def packed_folder(folder: Path, config: Mapping[str, Any]) -> Path | None:
     """The model directory with the low-bit weights of the one in ``folder``: itself where it is
     quantized; None where there is none."""
-    if ModelConfig(config).mlx_quantization is not None:
+    if ModelConfig(config).quantization is not None:
         return folder
     inside = folder / PACKED
     return inside if (inside / "config.json").is_file() else None

@@ -54,13 +54,13 @@ def stored_as(base: BaseModel) -> Weights:
     dtype = _main_dtype(base.path)
     if (packing := base.quantization) is not None:
         bits, size = (_number(packing, key) for key in ("bits", "group_size"))
-        known = f"{bits} bits, groups of {size}" if bits and size else "quantized"
+        known = f" of {bits} bits in groups of {size}" if bits and size else ""
         return Weights(
             dtype=dtype,
             source="quantized checkpoint",
             source_bits=bits,
             group_size=size,
-            note=f"a checkpoint of {known}",
+            note=f"a quantized checkpoint{known}",
         )
     grid = grid_of(base.path)
     if grid is None:

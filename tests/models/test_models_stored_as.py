@@ -10,7 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from harness.backend import mx
-from harness.models.resolve import BaseModel
+from harness.disk.cache import Cache
+from harness.errors import UserError
+from harness.models.quantize import SOURCE, QuantizeSpec, quantized
+from harness.models.resolve import BaseModel, offers_source, read_config
 from harness.models.stored_as import Grid, grid_of, matrix_grid, stored_as
 
 NORMAL = np.random.default_rng(0).normal(size=(64, 256)).astype(np.float32)
@@ -81,3 +84,24 @@ def test_one_matrix_on_a_grid_does_not_make_a_low_bit_model(tmp_path: Path) -> N
         }
         save_file(mixed, tmp_path / "model.safetensors")
         assert grid_of(tmp_path) == expected
+
+
+def test_a_quantized_checkpoint_is_its_own_source(tiny: BaseModel, cache: Cache) -> None:
+    made = quantized(tiny, QuantizeSpec(bits=4, group_size=32), cache)
+    found = stored_as(made)
+    assert (found.source, found.source_bits, found.group_size) == ("quantized checkpoint", 4, 32)
+    assert found.note == "a quantized checkpoint of 4 bits in groups of 32"
+    assert quantized(made, SOURCE, cache) is made
+
+
+def test_a_base_without_low_bits_has_no_source_to_keep(tiny: BaseModel, cache: Cache) -> None:
+    with pytest.raises(UserError, match=r"model 'tiny' has no low-bit source"):
+        quantized(tiny, SOURCE, cache)
+    with pytest.raises(UserError, match=r"model 'tiny' has no low-bit source"):
+        read_config("tiny", packed=True)
+    assert read_config("smollm2", packed=True)["quantization"]["bits"] == 4
+    assert (offers_source("smollm2"), offers_source("tiny"), offers_source("no/such")) == (
+        True,
+        False,
+        False,
+    )
