@@ -68,7 +68,9 @@ class Gate:
     rule: GateRule
     variant: str
     own: GateRule | None = None
-    """The baseline's own rule for the metric."""
+    """The baseline's own rule for the metric; the shipped one where it recorded none."""
+    whose: str = ""
+    """What :attr:`own` is called."""
     baseline: float | None = None
     value: float | None = None
 
@@ -80,8 +82,7 @@ class Gate:
             own_limit = self.own.threshold(self.baseline) if self.own else None
             if self.metric.kind == "rate" and limit < 0.0:
                 reason += ". This gate cannot fail: its limit lies below 0%"
-            if self.own and (change := moved(self.rule, self.own, self.baseline, self.metric)):
-                reason += f". {change}"
+            reason += self._moved(self.baseline)
         return GateResult(
             metric=self.metric.key,
             variant=self.variant,
@@ -94,6 +95,12 @@ class Gate:
             reason=reason,
             **found,
         )
+
+    def _moved(self, baseline: float) -> str:
+        if self.own is None:
+            return ""
+        change = moved(self.rule, self.own, self.whose, baseline, self.metric)
+        return f". {change}" if change else ""
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,7 @@ def _gates(
             rule,
             variant,
             own.get(key),
+            "the baseline's own" if old and old.run.results.gate_rules else "the shipped one",
             METRICS[key].value(old.result) if old else None,
             METRICS[key].value(new.result) if new else None,
         )
@@ -242,6 +250,10 @@ def _verdict_on(gate: Gate, evidence: Evidence) -> tuple[GateVerdict, str]:
     # The interval of a timing is about the mean of its trials, the value is their median.
     worst = max(worse_by, *(sign * edge for edge in evidence.interval))
     shown = f"{_shown(gate.metric, evidence, (worse_by, worst), margin)} ({evidence.basis})"
+    if gate.metric.exact and worse_by <= margin:
+        return "pass", f"{shown}: within the margin"
+    if gate.metric.exact:
+        return "fail", f"{shown}: beyond the margin. Margin: {gate.rule.reason}"
     if worse_by > margin and evidence.significant:
         return "fail", f"{shown}: beyond the margin and beyond noise. Margin: {gate.rule.reason}"
     if worst < margin or (margin == 0.0 and worst <= 0.0):
@@ -301,7 +313,8 @@ def _shown(
 
 def _change(metric: Metric, worse_by: float) -> str:
     """`worse by 3.1 points`, `better by 0.0200 nats a token` or `equal`."""
-    if worse_by == 0.0:
+    unseen = metric.exact and metric.show_amount(abs(worse_by)) == metric.show_amount(0.0)
+    if worse_by == 0.0 or unseen:
         return "equal"
     return f"{'worse' if worse_by > 0 else 'better'} by {metric.show_amount(abs(worse_by))}"
 

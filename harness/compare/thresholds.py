@@ -51,17 +51,23 @@ def own_rules(baseline: StoredRun) -> Mapping[str, GateRule]:
     return baseline.results.gate_rules or load_gates()
 
 
-def moved(rule: GateRule, own: GateRule, baseline: float, metric: Metric) -> str:
-    """Where ``rule`` judges otherwise than the baseline's ``own``: a sentence, empty where not."""
+def moved(rule: GateRule, own: GateRule, whose: str, baseline: float, metric: Metric) -> str:
+    """Where ``rule`` judges otherwise than ``own``: a sentence, empty where not.
+
+    Args:
+        rule: in force.
+        own: what it is held against.
+        whose: what to call that: "the baseline's own", "the shipped one".
+        baseline: the baseline's value.
+        metric: what is gated.
+    """
     margin, before = rule.margin(baseline), own.margin(baseline)
     said = []
     if margin != before:
         how = "looser" if margin > before else "tighter"
-        said.append(f"the margin is {how} than the baseline's own, {metric.show_amount(before)}")
+        said.append(f"the margin is {how} than {whose}, {metric.show_amount(before)}")
     if rule.significance != own.significance:
-        said.append(
-            f"the level of the test is {rule.significance}, the baseline's own {own.significance}"
-        )
+        said.append(f"the level of the test is {rule.significance}, {whose} {own.significance}")
     sentence = " and ".join(said)
     return sentence[:1].upper() + sentence[1:]
 

@@ -192,8 +192,8 @@ class GateResult(Record):
     reason: str = Field(description="Why, in a sentence.")
     own_threshold: float | None = Field(
         default=None,
-        description="The worst value that passes by the margins that the baseline records; null "
-        "where it records none for this metric.",
+        description="The worst value that passes by the margins that the baseline records, by the "
+        "shipped ones where it records none; null where those do not name the metric.",
     )
     n: int | None = Field(
         default=None, ge=0, description="Examples that were paired; null for unpaired metrics."

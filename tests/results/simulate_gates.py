@@ -68,6 +68,8 @@ class SeedPair:
     """``(4, tables)``: answers fixed, broken, right in both, wrong in both; None for a loss."""
     baseline: float
     n: int
+    asked: int
+    """Test examples, those included that have no grade."""
 
     @property
     def mean(self) -> float:
@@ -138,7 +140,8 @@ def seed_pairs(metric: Metric, seeds: dict[str, list[StoredRun]]) -> list[SeedPa
         weights = np.array([terms[0][2] for terms in whole])
         for before, after in itertools.permutations(range(len(runs)), 2):
             x, y = (np.array([terms[side][1] for terms in whole]) for side in (before, after))
-            made.append(_pair(metric, variant, (x, y, weights), (index, len(names))))
+            tables = index, len(names), len(kept)
+            made.append(_pair(metric, variant, (x, y, weights), tables))
     return made
 
 
@@ -151,10 +154,10 @@ def _pair(
     metric: Metric,
     variant: str,
     terms: tuple[Floats, Floats, Floats],
-    tables: tuple[NDArray[np.int64], int],
+    tables: tuple[NDArray[np.int64], int, int],
 ) -> SeedPair:
     x, y, weights = terms
-    index, size = tables
+    index, size, asked = tables
 
     def by_table(values: Floats) -> Floats:
         return np.bincount(index, weights=values, minlength=size)
@@ -170,6 +173,7 @@ def _pair(
         counts,
         float(x.sum() / weights.sum()),
         len(x),
+        asked,
     )
 
 
@@ -196,11 +200,15 @@ class Worlds:
     significant: NDArray[np.bool_]
     baseline: Floats
 
-    def shares(self, rule: GateRule) -> Shares:
-        """The verdicts of ``rule``, as ``harness.compare.gates`` gives them."""
+    def verdicts(self, rule: GateRule) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which pass and which fail ``rule``, as ``harness.compare.gates`` judges them."""
         margin = np.maximum(rule.absolute, rule.relative * np.abs(self.baseline))
         failed = (self.worse > margin) & self.significant
-        passed = ~failed & (np.maximum(self.worse, self.worst) < margin)
+        return ~failed & (np.maximum(self.worse, self.worst) < margin), failed
+
+    def shares(self, rule: GateRule) -> Shares:
+        """How many pass and fail ``rule``."""
+        passed, failed = self.verdicts(rule)
         return Shares(float(passed.mean()), float(failed.mean()))
 
     def margin_for(self, share: float) -> float:
@@ -216,17 +224,22 @@ def simulate(
     loss: float = 0.0,
     worlds: int = WORLDS,
 ) -> Worlds:
-    """Checkpoints with this true loss beside their seed's effect, on about so many examples."""
+    """Checkpoints with this true loss beside their seed's effect, on about so many examples.
+
+    Worlds of the same place draw the same tables whatever the metric; the effects of their seeds
+    are drawn for each metric by itself.
+    """
     rng = np.random.default_rng([examples, round(1_000 * loss)])
+    own = np.random.default_rng([list(METRICS).index(metric.key), examples])
     spread = math.sqrt(2.0) * spread_between_seeds(pairs)
     made = []
     for pair in pairs:
         count = math.ceil(worlds / len(pairs))
-        shifts = rng.normal(0.0, spread, count) - pair.mean + metric.sign * loss
-        size = max(6, round(len(pair.weights) * examples / pair.n))
+        shifts = own.normal(0.0, spread, count) - pair.mean + metric.sign * loss
+        size = max(6, round(len(pair.weights) * examples / pair.asked))
         drawn = rng.integers(0, len(pair.weights), (count, size))
-        differences = _shifted(pair, drawn, shifts, rng)
-        found = judged(metric, differences, pair.weights[drawn], critical_values(differences, rng))
+        differences = _shifted(pair, drawn, shifts, own)
+        found = judged(metric, differences, pair.weights[drawn], critical_values(differences, own))
         made.append((*found, np.full(count, pair.baseline)))
     return Worlds(*(np.concatenate(parts) for parts in zip(*made, strict=True)))
 
@@ -300,7 +313,7 @@ def margins_table(seeds: dict[str, list[StoredRun]]) -> str:
     rows = []
     for metric, rule in quality_rules():
         pairs = seed_pairs(metric, seeds)
-        n, spread = pairs[0].n, spread_between_seeds(pairs)
+        n, spread = pairs[0].asked, spread_between_seeds(pairs)
         error = math.sqrt(float(np.mean([pair.error**2 for pair in pairs])))
         margin = rule.margin(float(np.mean([pair.baseline for pair in pairs])))
         needed = examples_needed(n, margin, error, spread)
@@ -335,6 +348,23 @@ def shares_table(seeds: dict[str, list[StoredRun]], kind: str) -> str:
     return table_of(rows)
 
 
+def together_table(seeds: dict[str, list[StoredRun]]) -> str:
+    """What all quality gates of a run come to for equal checkpoints: what `--strict` meets."""
+    rows = []
+    for examples in EXAMPLES:
+        found = [
+            simulate(metric, seed_pairs(metric, seeds), examples).verdicts(rule)
+            for metric, rule in quality_rules()
+        ]
+        passed = np.all([passed for passed, _ in found], axis=0)
+        failed = np.any([failed for _, failed in found], axis=0)
+        shares = Shares(float(passed.mean()), float(failed.mean()))
+        rows.append(
+            {"Test examples": f"{examples:,}", "all pass / some undecided / some fail": str(shares)}
+        )
+    return table_of(rows)
+
+
 def block(seeds: dict[str, list[StoredRun]]) -> str:
     """What stands in docs/gates.md between the marks."""
     count = len(next(iter(seeds.values())))
@@ -343,7 +373,9 @@ def block(seeds: dict[str, list[StoredRun]]) -> str:
         f"From {count} stored seeds of {used}; {WORLDS:,} worlds a cell.\n\n"
         f"{margins_table(seeds)}\n\n"
         "Pass / inconclusive / fail in percent, at the shipped margins:\n\n"
-        f"{shares_table(seeds, 'rate')}\n\n{shares_table(seeds, 'loss')}"
+        f"{shares_table(seeds, 'rate')}\n\n{shares_table(seeds, 'loss')}\n\n"
+        "All these gates of an equal checkpoint at once, in percent:\n\n"
+        f"{together_table(seeds)}"
     )
 
 

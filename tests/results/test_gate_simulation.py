@@ -71,7 +71,7 @@ def test_four_in_five_pass_at_the_number_that_a_gate_names(
     metric = METRICS["ex"]
     pairs, rule = seed_pairs(metric, seeds), RULES[metric]
     error = math.sqrt(np.mean([pair.error**2 for pair in pairs]))
-    needed = examples_needed(pairs[0].n, rule.absolute, error, spread_between_seeds(pairs))
+    needed = examples_needed(pairs[0].asked, rule.absolute, error, spread_between_seeds(pairs))
     assert needed is not None
     # Less noise in few tables: the interval of the gate is a little wider than the normal one.
     passed = simulate(metric, pairs, needed, worlds=WORLDS).shares(rule).passed
@@ -86,7 +86,9 @@ def test_a_true_loss_is_what_was_asked_for(seeds: dict[str, list[StoredRun]]) ->
 
 
 def pair_of(variant: str, differences: list[float], weights: list[float]) -> SeedPair:
-    return SeedPair(variant, np.array(differences), np.array(weights), None, 0.5, len(weights))
+    return SeedPair(
+        variant, np.array(differences), np.array(weights), None, 0.5, len(weights), len(weights)
+    )
 
 
 def test_the_spread_between_seeds_by_hand() -> None:

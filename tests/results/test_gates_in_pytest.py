@@ -198,6 +198,19 @@ def test_strict_fails_what_is_not_decided(
     assert "FAILED" not in outcome(done, "full_text_loss")
 
 
+def test_a_session_that_decides_nothing_does_not_pass(
+    work: Work, undecided: subprocess.CompletedProcess[str]
+) -> None:
+    rules = work.folder / "only.toml"
+    whole = (work.folder / "loss.toml").read_text("utf-8")
+    rules.write_text(whole.partition("[full_text_loss]")[0])
+    done = work.pytest("alone", f"--baseline={work.folder / 'near'}", f"--gates={rules}")
+    assert done.returncode == 1, done.stdout
+    assert "failed" not in done.stdout.splitlines()[-1]
+    assert "**Not decided**: 1 inconclusive, 6 skipped." in done.stdout
+    assert "no longer gated" in done.stdout
+
+
 def test_the_command_gives_the_same_verdict_without_a_model(
     work: Work, failed: subprocess.CompletedProcess[str]
 ) -> None:
