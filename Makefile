@@ -27,10 +27,6 @@ test-all: $(VENV)/.ready
 	  --no-loadscope-reorder --durations=20 $(addprefix --ignore=,$(ALONE))
 	$(BIN)/python -m pytest $(ALONE) -q -m ""
 
-# What the margins of the gates do to equal and to worse checkpoints: the tables of docs/gates.md.
-simulate: $(VENV)/.ready
-	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/results/simulate_gates.py --docs
-
 lint: $(VENV)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
@@ -50,6 +46,7 @@ perf: $(VENV)/.ready
 # The simulations behind the docs' claims; they write the tables that the docs show. Minutes.
 simulate: $(VENV)/.ready
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/sql/simulate_lucky_answers.py --docs
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/results/simulate_gates.py --docs
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

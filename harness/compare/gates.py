@@ -183,12 +183,6 @@ def _dropped(rules: Mapping[str, GateRule], new: RunVariant, old: RunVariant) ->
     return [gate.result("skipped", reason) for gate in _gates(left_out, new.variant, new, old)]
 
 
-def failed(results: list[GateResult], strict: bool = False) -> list[GateResult]:
-    """The verdicts that fail a build: `fail`, under ``strict`` `inconclusive` too."""
-    bad = {"fail", "inconclusive"} if strict else {"fail"}
-    return [result for result in results if result.verdict in bad]
-
-
 def matched_variants(run: StoredRun, baseline: StoredRun) -> dict[str, str | None]:
     """By variant of the run: the baseline's variant that it is judged against."""
     if len(run.variants) == 1 and len(baseline.variants) == 1:
