@@ -139,6 +139,13 @@ class Options:
         "shuffle (default: all)",
         parse_integer("--limit", 1),
     )
+    max_new_tokens: int | None = _value(
+        "--max-new-tokens",
+        "N",
+        "most tokens of an answer (default: 128 in the dialect style, 256 in the others and for "
+        "data without tables)",
+        parse_integer("--max-new-tokens", 1),
+    )
     overrides: dict[str, str] = _value(
         "--set",
         "KEY=VALUE",

@@ -14,8 +14,14 @@ LOSS = "loss@1"
 MEMORY = "memory@1"
 """Memory by phase: ``measure/memory.py``."""
 
-GENERATION = "generation@1"
+GENERATION = "generation@2"
 """Greedy answers: ``measure/generate.py``."""
+
+LINE_TOKENS = 128
+"""Most new tokens of an answer that is one line, as in the dialect."""
+
+TEXT_TOKENS = 256
+"""Most new tokens of any other answer."""
 
 EXECUTION = "execution@2"
 """Reading, running and grading answers: ``sql/grade/score.py``."""
@@ -42,9 +48,27 @@ SPEED_NEW_TOKENS = 32
 """Tokens generated in a speed trial, the stop token ignored."""
 
 
-def answers_protocol() -> str:
-    """Answering and grading together, as `results.json` names them."""
-    return f"{EXECUTION}+{GENERATION} (hardened K={HARDENED_COPIES})"
+def usual_tokens(one_line: bool) -> int:
+    """Most new tokens of an answer, where no option says otherwise."""
+    return LINE_TOKENS if one_line else TEXT_TOKENS
+
+
+def answers_protocol(one_line: bool = True, max_new_tokens: int | None = None) -> str:
+    """Answering and grading together, as `results.json` names them; a limit of None, or the usual
+    one, is not named."""
+    usual = max_new_tokens in (None, usual_tokens(one_line))
+    limit = "" if usual else f", at most {max_new_tokens} new tokens"
+    return f"{EXECUTION}+{GENERATION} (hardened K={HARDENED_COPIES}{limit})"
+
+
+def comparable_answers(execution: str) -> str:
+    """The name of :func:`answers_protocol` with what it is compared by: in the dialect generation@2
+    is generation@1."""
+    return (
+        execution.replace("generation@1 ", "generation@2 ")
+        if "(dialect@" in execution
+        else execution
+    )
 
 
 def speed_protocol() -> str:

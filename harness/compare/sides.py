@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.markdown import NONE
+from harness.protocols import comparable_answers
 from harness.runs.store import StoredRun
 from harness.schema.results import Results
 from harness.schema.variant_result import VariantResult
@@ -22,7 +23,7 @@ COMPARABLE_FIELDS: dict[str, Callable[[Results], str | None]] = {
     "model.sha256": lambda results: results.model.sha256,
     "dataset.sha256": lambda results: results.dataset.sha256,
     "protocols.loss": lambda results: results.protocols.loss,
-    "protocols.execution": lambda results: results.protocols.execution,
+    "protocols.execution": lambda results: comparable_answers(results.protocols.execution),
     "protocols.prompt": lambda results: results.protocols.prompt,
 }
 """What two runs must agree on for their quality numbers to be compared; None is not recorded."""

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from harness.data.records import AGGREGATIONS, OPERATORS, Condition, LogicalForm, Table
+from harness.data.records import AGGREGATIONS, OPERATORS, Condition, Dataset, LogicalForm, Table
 from harness.disk.files import content_key
 from harness.errors import UserError, unknown
 
@@ -76,6 +76,11 @@ def style(name: str) -> PromptStyle:
     if name not in STYLES:
         raise unknown("prompt style", name, STYLES)
     return STYLES[name]
+
+
+def answers_in_one_line(style: PromptStyle, dataset: Dataset) -> bool:
+    """Whether an answer is one line: in the dialect, which data without tables do not have."""
+    return style.name == "dialect" and dataset.has_tables
 
 
 def render_prompt(

@@ -1,44 +1,51 @@
 """The evaluation's answers: token prompts -> greedy texts, by one named protocol.
 
-DESIGN.md section 5, generation: greedy, at most 128 new tokens, stopped at a stop token or the
-first newline, 16 prompts at a time in length order (of 64 neighbours that share beginnings, by
-the length of what they do not share: ``batch_plan.py``). A batch is fixed by the prompts alone,
-never by what the model answers, so that a low-precision model, whose batched answers may differ
-from its single ones, still gives the same answers every time. On the CPU, in float32, several
-batches go through the model as one (:func:`decode_continuously`), and adapters are merged into the
-weights. Reading the texts as SQL is left to `sql`; ``speed.py`` times generation.
+DESIGN.md section 5, generation: greedy. An answer of one line (the dialect's) ends at a stop token,
+the first newline or 128 new tokens, any other at a stop token, the fence that closes a fenced query
+(``answer_end.py``) or 256. 16 prompts at a time in length order (of 64 neighbours that share
+beginnings, by the length of what they do not share: ``batch_plan.py``). A batch is fixed by the
+prompts alone, never by what the model answers, so that a low-precision model, whose batched answers
+may differ from its single ones, still gives the same answers every time. On the CPU, in float32,
+several batches go through the model as one (:func:`decode_continuously`), and adapters are merged
+into the weights. Reading the texts as SQL is left to `sql`; ``speed.py`` times generation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from harness import protocols
 from harness.disk.journal import Journal
 from harness.errors import UserError
+from harness.measure.answer_end import closes_query, left_open
 from harness.measure.decode import BatchDecoder, batchable, decoders
 from harness.models.config import ModelConfig
 from harness.models.cpu.decode_batches import fitting_batches
 from harness.models.cpu.merged_adapters import merged
 from harness.models.load import LoadedModel
 from harness.progress import ProgressCallback, silent
+from harness.schema.rows import Finish
 from harness.sharding import SINGLE_RANK, Shard
-
-Finish = Literal["stop", "newline", "length"]
-"""Why a row ended: a stop token, the first newline, or the limit on new tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationProtocol:
     """How answers are generated; a change raises its version in ``schema/stage_results``."""
 
-    max_new_tokens: int = 128
+    max_new_tokens: int = protocols.LINE_TOKENS
     batch_size: int = protocols.BATCH_ROWS
     """Prompts decoded together, cut from length order."""
     stop_at_newline: bool = True
-    """End at the first newline, as one answer of the dialect is one line."""
+    """End at the first newline, as an answer of the dialect is one line; else a newline ends
+    nothing, and the fence that closes a fenced query ends the answer."""
+
+    @classmethod
+    def of(cls, one_line: bool, max_new_tokens: int | None) -> GenerationProtocol:
+        """The protocol of answers of one line or of several; a limit of None is the usual one."""
+        limit = max_new_tokens or protocols.usual_tokens(one_line)
+        return cls(limit, stop_at_newline=one_line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ def generate(
     protocol = protocol or GenerationProtocol()
     limits = _max_new_tokens(loaded, prompts, protocol.max_new_tokens)
     found = {row: Generation(**fields) for row, fields in kept.rows.items()} if kept else {}
-    answering = _Answering(loaded.tokenizer, protocol.stop_at_newline, limits)
+    answering = _Answering(loaded.tokenizer, protocol.stop_at_newline, limits, prompts)
 
     def take(position: int, token: int) -> bool:
         answer = answering.take(position, token)
@@ -154,12 +161,20 @@ def decode_continuously(
 class _Answering:
     """The rows that are being answered, the batches they belong to, and what ends an answer."""
 
-    def __init__(self, tokenizer: Any, at_newline: bool, limits: Sequence[int]) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        at_newline: bool,
+        limits: Sequence[int],
+        prompts: Sequence[Sequence[int]],
+    ) -> None:
         """``limits`` are the most new tokens of each row, by position."""
         self._tokenizer = tokenizer
         self._stop_tokens = frozenset(tokenizer.eos_token_ids)
         self._at_newline = at_newline
-        self._newlines: dict[int, bool] = {}
+        self._marks: dict[int, bool] = {}
+        self._prompts = prompts
+        self._left_open: dict[int, str] = {}
         self._limits = limits
         self._tokens: dict[int, list[int]] = {}
         self._batch: dict[int, tuple[int, ...]] = {}
@@ -175,7 +190,7 @@ class _Answering:
         """Add a token to a row; returns the answer if that token was the last."""
         tokens = self._tokens[row]
         tokens.append(token)
-        finish = self._finish(token)
+        finish = self._finish(row, token)
         if finish is None and len(tokens) < self._limits[row]:
             return None
         del self._tokens[row]
@@ -189,14 +204,22 @@ class _Answering:
         batch = self._batch[row]
         return () if any(other in self._tokens for other in batch) else batch
 
-    def _finish(self, token: int) -> Finish | None:
+    def _finish(self, row: int, token: int) -> Finish | None:
         """Why ``token`` ends its row, or None if it does not."""
         if token in self._stop_tokens:
             return "stop"
-        if self._at_newline and token not in self._newlines:
-            # A newline is one byte, so no tokenizer splits it: looking at one token is enough.
-            self._newlines[token] = "\n" in self._text([token])
-        return "newline" if self._newlines.get(token) else None
+        if token not in self._marks:
+            # A newline or a backquote is one byte, so no tokenizer splits it: looking at one token
+            # is enough to know that nothing ends here.
+            self._marks[token] = ("\n" if self._at_newline else "`") in self._text([token])
+        if not self._marks[token]:
+            return None
+        if self._at_newline:
+            return "newline"
+        if row not in self._left_open:
+            self._left_open[row] = left_open(self._text(list(self._prompts[row])))
+        text = self._left_open[row] + self._text(self._tokens[row])
+        return "fence" if closes_query(text) else None
 
     def _text(self, tokens: list[int]) -> str:
         """The text of ``tokens`` exactly; HF's clean-up would take spaces out of SQL values."""

@@ -47,8 +47,10 @@ class Grader:
         texts = [answer.text for answer in answers.rows]
         scores = self._graded(texts, examples, HARDENED_COPIES)
         return [
-            PredictionRow(table_id=example.table_id, text=text, **one.row())
-            for example, text, one in zip(examples, texts, scores, strict=True)
+            PredictionRow(
+                table_id=example.table_id, text=answer.text, finish=answer.finish, **one.row()
+            )
+            for example, answer, one in zip(examples, answers.rows, scores, strict=True)
         ]
 
     def execution(self, answers: Answers, examples: Sequence[Example], of: int) -> Execution:

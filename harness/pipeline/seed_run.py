@@ -17,7 +17,7 @@ from harness import protocols as names
 from harness.compare import gates
 from harness.compare.analysis import Analysis, analyse
 from harness.data.leakage import leakage, repeats
-from harness.data.prompts import PromptStyle
+from harness.data.prompts import PromptStyle, answers_in_one_line
 from harness.data.records import Dataset
 from harness.models.stored_as import stored_as
 from harness.pipeline import interleaved_speed
@@ -167,7 +167,9 @@ class SeedRun:
                 repeats=repeats(dataset),
                 leakage=leakage(dataset),
             ),
-            protocols=protocols(self.invocation.style, dataset),
+            protocols=protocols(
+                self.invocation.style, dataset, self.invocation.options.max_new_tokens
+            ),
             variants={name: v.result() for name, v in self.variants.items() if v.requested},
             gates=list(verdicts),
             gate_rules=dict(self.invocation.gates),
@@ -218,13 +220,14 @@ class SeedRun:
         return sorted(missing)
 
 
-def protocols(style: PromptStyle, dataset: Dataset) -> Protocols:
+def protocols(style: PromptStyle, dataset: Dataset, max_new_tokens: int | None = None) -> Protocols:
     """The names of the definitions that this version of tunebench measures by."""
     # The user's own texts are used as they are, with any style.
     text = f"({style.name}@{style.version})" if dataset.has_tables else f"({dataset.form} as given)"
+    one_line = answers_in_one_line(style, dataset)
     return Protocols(
         loss=f"{names.LOSS} {text}",
-        execution=f"{names.answers_protocol()} {text}",
+        execution=f"{names.answers_protocol(one_line, max_new_tokens)} {text}",
         throughput=names.speed_protocol(),
         memory=names.MEMORY,
         comparison=names.COMPARISON,

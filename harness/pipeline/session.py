@@ -33,6 +33,7 @@ from harness.pipeline import adapter_path
 from harness.pipeline.invocation import Case, Invocation
 from harness.pipeline.seed_run import SeedRun, protocols
 from harness.progress import ProgressCallback, print_message, silent
+from harness.protocols import comparable_answers
 from harness.report.comparison import render_seeds
 from harness.runs import baseline, git_state, store
 from harness.runs.file_names import check_file_names, check_new
@@ -132,7 +133,7 @@ class Session:
             progress=progress,
             notify=notify,
         )
-        check_baseline(invocation, protocols(self.style, dataset))
+        check_baseline(invocation, protocols(self.style, dataset, self.options.max_new_tokens))
         for seed, variants in self._variants.items():
             self.runs[seed] = SeedRun(invocation, names[seed], seed, variants)
 
@@ -305,7 +306,10 @@ def check_baseline(invocation: Invocation, protocols: Protocols) -> None:
         "model.sha256": (then.model.sha256, invocation.base.sha256),
         "dataset.sha256": (then.dataset.sha256, invocation.dataset.sha256),
         "protocols.loss": (then.protocols.loss, protocols.loss),
-        "protocols.execution": (then.protocols.execution, protocols.execution),
+        "protocols.execution": (
+            comparable_answers(then.protocols.execution),
+            comparable_answers(protocols.execution),
+        ),
     }
     if then.protocols.prompt is not None:
         sides["protocols.prompt"] = (then.protocols.prompt, protocols.prompt)

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.data.prompts import answers_in_one_line
 from harness.data.sources.students import STUDENTS_FOLDER
 from harness.disk.files import content_key, sha256_file, write_json
 from harness.distributed.ranked_worker import RankedWorker
@@ -66,6 +67,7 @@ class VariantStages:
                 variant=self.variant.config(),
                 dataset=invocation.options.dataset,
                 prompt_style=invocation.style.name,
+                max_new_tokens=invocation.options.max_new_tokens,
                 cache_root=str(invocation.cache.root),
                 trust_remote_code=invocation.options.trust_remote_code,
                 expected={"model": invocation.base.sha256, "dataset": invocation.dataset.sha256},
@@ -164,7 +166,7 @@ class VariantStages:
 
     def answers(self, adapter: Path | None) -> calls.Answers:
         """Greedy answers to the test questions."""
-        return self._evaluated(calls.ANSWERS, adapter)
+        return self._evaluated(calls.ANSWERS, adapter, self.invocation.options.max_new_tokens)
 
     def _evaluated(
         self, call: Call[calls.EvaluateRequest, Result], adapter: Path | None, *decides: Any
@@ -194,7 +196,8 @@ class VariantStages:
         if keep is not None:
             return fuse(keep, keep)
         longest = self.variant.max_seq_length
-        parts = (list(ids), self._data_key, longest, cache_keys.adapter_key(adapter))
+        limit = self.invocation.options.max_new_tokens
+        parts = (list(ids), self._data_key, longest, limit, cache_keys.adapter_key(adapter))
         key = self._key("fuse", parts)
         fused = self._cached(calls.FUSE, key, fuse)
         if fused.skipped is not None:
@@ -206,8 +209,10 @@ class VariantStages:
         """Answers to the students questions, in their order."""
         files = [sha256_file(path) for path in sorted(STUDENTS_FOLDER.glob("*.jsonl"))]
         adapter = self.adapter.path
-        style = self.invocation.style.sha256
-        key = self._key("generate", ("students", files, style, cache_keys.adapter_key(adapter)))
+        invocation = self.invocation
+        one_line = answers_in_one_line(invocation.style, invocation.dataset)
+        how = (invocation.style.sha256, one_line, invocation.options.max_new_tokens)
+        key = self._key("generate", ("students", files, how, cache_keys.adapter_key(adapter)))
 
         def answer(_: Path, work: Path) -> calls.Answers:
             request = calls.QuestionsRequest(adapter=adapter, work=work)

@@ -124,6 +124,7 @@ def _beyond_the_article(
         "## Execution accuracy",
         _section("By definition", quality_tables.execution(columns), runs, "execution"),
         _section("Failures by kind", quality_tables.failures(columns), runs, "failures"),
+        _section("How answers ended", quality_tables.finishes(columns), runs, "failures"),
         _section("By kind of question", groups, runs, "groups"),
         _section(
             "Checkpoints",

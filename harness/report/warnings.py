@@ -6,6 +6,8 @@ cannot have. Not covered: verdicts (``conclusions``) and where numbers come from
 
 from __future__ import annotations
 
+from collections import Counter
+
 from harness.markdown import code, escape
 from harness.runs.store import StoredRun
 
@@ -16,6 +18,10 @@ MISSING = {
     "chat": "execution accuracy (the data has no tables to run queries on)",
 }
 """What data in a format of mlx-lm's own cannot have."""
+
+
+_CUT = {"newline": "the first newline", "length": "the limit on new tokens"}
+"""Ends of an answer that are the protocol's and not the model's."""
 
 
 def not_measurable(run: StoredRun) -> str:
@@ -51,6 +57,7 @@ def warnings(run: StoredRun) -> list[str]:
             f"> Conflicting gold: {repeats.conflicting:,} questions were asked before on the same "
             "table with another answer."
         )
+    found += filter(None, (_ended_early(run, name) for name in run.results.variants))
     for name, result in run.results.variants.items():
         trained = result.finetune.truncated if result.finetune else None
         scored = result.loss.truncated if result.loss else None
@@ -61,3 +68,21 @@ def warnings(run: StoredRun) -> list[str]:
                 f"> Truncated: the loss of {code(name)} is over {scored:,} rows cut short."
             )
     return found
+
+
+def _ended_early(run: StoredRun, variant: str) -> str:
+    """That answers were ended before any query began, by the protocol and not by the model."""
+    asked = [row for row in run.predictions(variant) or () if row.finish is not None]
+    ends = Counter(
+        row.finish
+        for row in asked
+        if row.finish in _CUT and "select" not in (row.text or "").lower()
+    )
+    if not ends:
+        return ""
+    counted = ", ".join(f"{number:,} by {_CUT[end]}" for end, number in ends.items() if end)
+    return (
+        f"> Ended early: {ends.total():,} of {len(asked):,} answers of {code(variant)} ended "
+        f"before any query began ({counted}), so what would have followed is not graded. "
+        "`--prompt-style=chat` lets an answer have several lines, `--max-new-tokens` more tokens."
+    )

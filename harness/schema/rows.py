@@ -8,12 +8,16 @@ checkpoints are (--checkpoints).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from harness.schema.execution import Counterexample, FailureKind
 from harness.schema.record import Record
+
+Finish = Literal["stop", "newline", "fence", "length"]
+"""What ended an answer: a stop token, the first newline, the fence that closes a fenced query, or
+the limit on new tokens."""
 
 
 class LossRow(Record):
@@ -33,6 +37,9 @@ class PredictionRow(Record):
     id: int = Field(ge=0, description="0-based line of the split.")
     table_id: str = Field(description="The example's table: the cluster.")
     text: str | None = Field(description="What the model wrote.")
+    finish: Finish | None = Field(
+        default=None, description="What ended it; null in runs of generation@1."
+    )
     ex_official: bool | None = Field(description="Official evaluator's decision.")
     lf: bool | None = Field(description="Logical-form match.")
     ex: bool | None = Field(description="Result match; null on a degenerate gold.")

@@ -15,14 +15,14 @@ from typing import Any, Generic, TypeVar
 from pydantic import Field
 
 from harness.schema.results import Device
-from harness.schema.rows import LossRow, Rates
+from harness.schema.rows import Finish, LossRow, Rates
 from harness.schema.variant_result import CurvePoint, LossValue, Parameters, PhaseMemory, Record
 
 Request = TypeVar("Request", bound=Record)
 Result = TypeVar("Result", bound=Record)
 
 
-STAGE_VERSIONS = {"describe": 7, "finetune": 6, "loss": 6, "generate": 6, "fuse": 6, "speed": 4}
+STAGE_VERSIONS = {"describe": 7, "finetune": 6, "loss": 6, "generate": 7, "fuse": 7, "speed": 4}
 """The version of each stage's results in the cache. Raise a version by hand when its code changes
 what it computes or the form of its result: older entries are then unused."""
 
@@ -49,6 +49,9 @@ class OpenRequest(Record):
     variant: dict[str, Any] = Field(description="The effective variant file.")
     dataset: str = Field(description="Dataset as the user named it.")
     prompt_style: str = Field(description="Name of the prompt style.")
+    max_new_tokens: int | None = Field(
+        default=None, description="Most tokens of an answer; null is the protocol's own limit."
+    )
     cache_root: str = Field(description="Folder of the cache.")
     trust_remote_code: bool = Field(default=False, description="Whether its own code may run.")
     expected: dict[str, str] = Field(
@@ -164,6 +167,7 @@ class Answer(Record):
     id: int = Field(description="0-based line of the split.")
     text: str = Field(description="What the model wrote.")
     tokens: int = Field(description="Tokens generated, the stop included.")
+    finish: Finish = Field(description="What ended it.")
 
 
 class Answers(Record):

@@ -56,7 +56,8 @@ def measure_forms(state: ModelState, request: FuseRequest, progress: ProgressCal
     examples = state.examples(request.ids)
 
     def form(loaded: LoadedModel) -> FusedForm:
-        return measure_form(loaded, state.tokenized(examples, loaded).examples, progress=progress)
+        rows = state.tokenized(examples, loaded).examples
+        return measure_form(loaded, rows, state.generation, progress)
 
     folder, adapter = request.folder, request.adapter
     beside = form(state.model(adapter))

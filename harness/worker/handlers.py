@@ -199,9 +199,11 @@ class Handlers:
     ) -> calls.Answers:
         with MemoryPhase() as phase:
             kept = self._kept_rows(loaded, work, phase)
-            found = generate.generate(loaded, prompts, None, self._progress, kept, shard)
+            found = generate.generate(
+                loaded, prompts, self.state.generation, self._progress, kept, shard
+            )
         rows = [
-            calls.Answer(id=id, text=answer.text, tokens=answer.tokens)
+            calls.Answer(id=id, text=answer.text, tokens=answer.tokens, finish=answer.finish)
             for id, answer in zip(ids, found, strict=True)
         ]
         return calls.Answers(rows=rows, memory=phase.measured)

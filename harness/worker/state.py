@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from harness.backend import mx
-from harness.data.prompts import PromptStyle, style
+from harness.data.prompts import PromptStyle, answers_in_one_line, style
 from harness.data.records import Dataset, Example
 from harness.data.sources.resolve import resolve_dataset
 from harness.data.sources.students import load_students
@@ -20,6 +20,7 @@ from harness.data.tokens import Tokenized, encode_prompt, tokenize
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.measure.decode import batchable
+from harness.measure.generate import GenerationProtocol
 from harness.models.config import ModelConfig
 from harness.models.load import LoadedModel, load
 from harness.models.parameters import predict
@@ -51,6 +52,8 @@ class ModelState:
         self.variant = Variant.model_validate(request.variant)
         self.style: PromptStyle = style(request.prompt_style)
         self.dataset: Dataset = resolve_dataset(request.dataset)
+        one_line = answers_in_one_line(self.style, self.dataset)
+        self.generation = GenerationProtocol.of(one_line, request.max_new_tokens)
         self._working = working
         self.original: BaseModel = resolve(
             request.model, cache, progress, request.trust_remote_code

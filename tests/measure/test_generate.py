@@ -10,6 +10,7 @@ from measure_models import Base, Loaded, llama, rows
 
 from harness.backend import mx, nn
 from harness.errors import UserError
+from harness.measure.answer_end import closes_query, left_open
 from harness.measure.decode import decoder_of
 from harness.measure.generate import Generation, GenerationProtocol, generate
 
@@ -52,6 +53,73 @@ def test_the_newline_rule_is_a_parameter_of_the_protocol(tiny: Loaded) -> None:
     loaded = scripted(tiny, chain("xyz\nq", 257))
     protocol = GenerationProtocol(stop_at_newline=False)
     assert generate(loaded, [[ord("x")]], protocol) == [Generation("yz\nq", 5, "stop")]
+
+
+class Script(nn.Module):
+    """Writes ``text`` after the prompt ``[1]``, then the stop token."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.codes = [*text.encode(), 257]
+        self.written = 0
+        self.layers: list[Any] = []
+
+    def __call__(self, tokens: Any, cache: Any = None) -> Any:
+        if int(tokens[0, -1]) == 1:
+            self.written = 0
+        code = self.codes[min(self.written, len(self.codes) - 1)]
+        self.written += 1
+        row = [float(other == code) for other in range(258)]
+        return mx.array([[row] * tokens.shape[1]] * tokens.shape[0])
+
+
+FENCED = [
+    ("```sql\nSELECT a\nFROM t\n```", "\nIt counts."),
+    ("Sure, here it is:\n\n```\nselect a\n```", "```more"),
+    ("The table:\n```\na, b\n```\nso\n```sql\nSELECT a```", " and on"),
+    ("<think>```sql\nSELECT x\n``` no</think>\n```sql\nSELECT a\n```", "\n"),
+]
+
+
+@pytest.mark.parametrize(("answer", "rest"), FENCED)
+def test_an_answer_of_several_lines_ends_at_the_fence_that_closes_its_query(
+    tiny: Loaded, answer: str, rest: str
+) -> None:
+    loaded = Loaded(Script(answer + rest), tiny.tokenizer, tiny.base)
+    [found] = generate(loaded, [[1]], GenerationProtocol.of(False, None))
+    assert (found.text, found.finish) == (answer, "fence")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "SELECT a\nFROM t",
+        "```\nno query\n```\nnor here",
+        "<think>```sql\nSELECT x\n``` hm",
+        "`a` b",
+    ],
+)
+def test_nothing_else_ends_an_answer_of_several_lines(tiny: Loaded, answer: str) -> None:
+    loaded = Loaded(Script(answer), tiny.tokenizer, tiny.base)
+    [found] = generate(loaded, [[1]], GenerationProtocol.of(False, None))
+    assert (found.text, found.finish) == (answer, "stop")
+
+
+def test_a_fence_or_a_reasoning_block_that_the_prompt_opened_counts_as_open() -> None:
+    assert closes_query(left_open("Q: a\n```sql\n") + "SELECT a\n```")
+    assert not closes_query(left_open("```\nSELECT b\n```\nA:") + "SELECT a\n```")
+    assert not closes_query(left_open("<|im_start|>a\n<think>\n") + "```\nSELECT a\n```")
+    done = "```\nSELECT a\n```</think>```\nSELECT a\n```"
+    assert closes_query(left_open("<|im_start|>a\n<think>\n") + done)
+
+
+def test_the_limits_are_those_of_the_style_or_the_option() -> None:
+    limits = {
+        (one_line, given): GenerationProtocol.of(one_line, given).max_new_tokens
+        for one_line in (True, False)
+        for given in (None, 700)
+    }
+    assert list(limits.values()) == [128, 700, 256, 700]
 
 
 def test_an_answer_without_an_end_is_cut_at_the_limit(tiny: Loaded) -> None:

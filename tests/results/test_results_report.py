@@ -265,3 +265,25 @@ def test_seeds_of_one_setting_are_compared_within_each_seed() -> None:
     report = report_of(*runs)
     assert "### Across seeds" in report
     assert "`r-seed1:lora` − `r-seed0:lora`" not in report
+
+
+def test_the_report_says_how_answers_ended_and_warns_where_no_query_had_begun() -> None:
+    plain = memory_run("new", variants=("lora",))
+    rows = plain.rows["lora"].predictions
+    assert rows is not None
+    ends = [
+        *[row.model_copy(update={"finish": "stop", "text": "no idea"}) for row in rows[:2]],
+        *[row.model_copy(update={"finish": "newline", "text": "Sure:"}) for row in rows[2:5]],
+        *[row.model_copy(update={"finish": "fence"}) for row in rows[5:]],
+    ]
+    ended = dataclasses.replace(
+        plain, rows={"lora": dataclasses.replace(plain.rows["lora"], predictions=ends)}
+    )
+    report, n = report_of([ended]), len(rows)
+    shares = [percent(count / n) for count in (2, 3, n - 5, 0)]
+    assert f"| `lora` | {' | '.join(shares)} | {n} |".replace("`", "") in re.sub(
+        " +", " ", report.replace("`", "")
+    )
+    assert f"Ended early: 3 of {n} answers of `lora` ended before any query began" in report
+    assert "Ended early" not in report_of([plain])
+    assert "How answers ended" not in report_of([plain])

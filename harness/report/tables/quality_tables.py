@@ -7,7 +7,9 @@ own tables are in ``cost_tables`` and ``question_tables``, comparisons in
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 from harness.compare.sides import sample_note
 from harness.markdown import (
@@ -26,6 +28,7 @@ from harness.markdown import (
     table_of,
 )
 from harness.report.columns import Column, failure_kinds
+from harness.schema.rows import Finish
 from harness.schema.variant_result import Execution, GroupRate, Size, in_bfloat16
 from harness.stats.rates import wilson
 
@@ -33,6 +36,14 @@ HARDENED = (
     "ex hardened is test-suite accuracy: an answer must also agree with gold on K perturbed copies "
     "of the table. The protocol below names K."
 )
+
+ENDS: dict[str, str] = {
+    "stop": "Stop token",
+    "newline": "First newline",
+    "fence": "Closing fence",
+    "length": "Limit on new tokens",
+}
+"""What ended an answer, in words."""
 
 AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 
@@ -99,6 +110,21 @@ def failures(columns: Sequence[Column]) -> str:
         for kind in failure_kinds(columns)
     ]
     return table(["Failure", *(escape(e.label) for e, _ in shown)], rows) if rows else ""
+
+
+def finishes(columns: Sequence[Column]) -> str:
+    """What ended the answers, in shares; empty for runs that did not store it."""
+    rows = []
+    for column in columns:
+        found = Counter(
+            row.finish
+            for row in column.run.predictions(column.variant) or ()
+            if row.finish is not None
+        )
+        if total := found.total():
+            shares = {ENDS[end]: percent(found[end] / total) for end in get_args(Finish)}
+            rows.append({"Variant": escape(column.label), **shares, "Answers": f"{total:,}"})
+    return table_of(rows)
 
 
 def by_aggregate(columns: Sequence[Column]) -> str:
