@@ -20,8 +20,11 @@ MISSING = {
 """What data in a format of mlx-lm's own cannot have."""
 
 
-_CUT = {"newline": "the first newline", "length": "the limit on new tokens"}
-"""Ends of an answer that are the protocol's and not the model's."""
+_CUT = {
+    "newline": ("the first newline", "`--prompt-style=chat` lets an answer have several lines."),
+    "length": ("the limit on new tokens", "`--max-new-tokens` lets an answer be longer."),
+}
+"""Ends of an answer that are the protocol's and not the model's: their names, and what to do."""
 
 
 def not_measurable(run: StoredRun) -> str:
@@ -73,16 +76,16 @@ def warnings(run: StoredRun) -> list[str]:
 def _ended_early(run: StoredRun, variant: str) -> str:
     """That answers were ended before any query began, by the protocol and not by the model."""
     asked = [row for row in run.predictions(variant) or () if row.finish is not None]
-    ends = Counter(
+    ends: Counter[str] = Counter(
         row.finish
         for row in asked
         if row.finish in _CUT and "select" not in (row.text or "").lower()
     )
     if not ends:
         return ""
-    counted = ", ".join(f"{number:,} by {_CUT[end]}" for end, number in ends.items() if end)
+    counted = ", ".join(f"{ends[end]:,} by {name}" for end, (name, _) in _CUT.items() if ends[end])
+    advice = " ".join(text for end, (_, text) in _CUT.items() if ends[end])
     return (
         f"> Ended early: {ends.total():,} of {len(asked):,} answers of {code(variant)} ended "
-        f"before any query began ({counted}), so what would have followed is not graded. "
-        "`--prompt-style=chat` lets an answer have several lines, `--max-new-tokens` more tokens."
+        f"before any query began ({counted}), so what would have followed is not graded. {advice}"
     )
