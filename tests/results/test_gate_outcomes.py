@@ -14,11 +14,13 @@ import pytest
 from results_sample import MemoryRun, memory_run, prediction_rows, sample_rows
 
 from harness.cli.runs import gate_command
+from harness.compare.analysis import analyse
 from harness.compare.gate_power import examples_needed, passing_share
 from harness.compare.gates import judge, outcome
 from harness.compare.thresholds import load_gates
 from harness.data.sources.resolve import resolve_dataset
 from harness.report.changed_examples import SHOWN, as_markdown, as_text, changed_examples
+from harness.report.report import terminal_summary
 from harness.runs.store import RunRows, read_run
 from harness.schema.results import GateResult, GateRule, GateVerdict
 
@@ -252,3 +254,16 @@ def test_the_command_puts_all_of_them_into_its_json(tmp_path: Path) -> None:
     assert sorted(one["id"] for one in shown) == sorted(gate["broken"] + gate["fixed"])
     assert all(one["question"] and one["gold"] and one["before"] for one in shown)
     assert f"**Broken**, the first {SHOWN} of {len(gate['broken'])}:" in text
+
+
+def test_a_stored_verdict_names_the_definition_that_it_was_given_by() -> None:
+    for recorded, shown in ((None, "gates@1"), ("gates@2", "gates@2")):
+        run = run_of("new", prediction_rows("qlora"))
+        protocols = run.results.protocols.model_copy(update={"gates": recorded})
+        judged = [
+            one.model_copy(update={"variant": "qlora"}) for one in verdicts_of("inconclusive")
+        ]
+        results = run.results.model_copy(update={"protocols": protocols, "gates": judged})
+        page = terminal_summary(analyse([dataclasses.replace(run, results=results)]))
+        assert "**Not decided**: 1 inconclusive." in page
+        assert f" · {shown} · " in page

@@ -19,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.__main__ import app
+from harness.data.sources.resolve import resolve_dataset
 from harness.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +110,32 @@ def failed(work: Work) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.fixture(scope="module")
+def answered(work: Work) -> subprocess.CompletedProcess[str]:
+    """The run, with answers, gated against itself with every answer put right."""
+    execution = "suites/test_execution.py"
+    done = work.pytest("answers", execution)
+    assert done.returncode == 0, done.stdout + done.stderr
+    right = work.folder / "right"
+    shutil.copytree(work.folder / "answers", right)
+    file = right / "predictions.base.jsonl"
+    rows = [json.loads(line) for line in file.read_text("utf-8").split("\n") if line]
+    for row in rows:
+        row["ex"] = None if row["ex"] is None else True
+        row |= {"text": f" SELECT right FROM {row['id']}", "failure": None}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    results = json.loads((right / "results.json").read_text("utf-8"))
+    results["variants"]["base"]["execution"]["ex"] = 1.0
+    (right / "results.json").write_text(json.dumps(results), "utf-8")
+    (right / "checksums.json").unlink()
+    rules = work.folder / "ex.toml"
+    rules.write_text(
+        '[ex]\ndirection = "higher"\nabsolute = 0.05\nsignificance = 0.05\nreason = "mine"\n'
+    )
+    (work.folder / "summary.md").unlink(missing_ok=True)
+    return work.pytest("broken", execution, f"--baseline={right}", f"--gates={rules}")
+
+
 def outcome(done: subprocess.CompletedProcess[str], metric: str) -> str:
     """The line of the short summary, or of a skip, that names the metric's gate."""
     lines = [line for line in done.stdout.splitlines() if f"[base-{metric}]" in line]
@@ -196,6 +223,32 @@ def test_strict_fails_what_is_not_decided(
     assert done.returncode == 1
     assert "FAILED" in outcome(done, "completion_loss")
     assert "FAILED" not in outcome(done, "full_text_loss")
+
+
+def test_the_failure_lists_the_examples_that_broke(
+    work: Work, answered: subprocess.CompletedProcess[str]
+) -> None:
+    assert answered.returncode == 1, answered.stdout
+    rows = [
+        json.loads(line)
+        for line in (work.folder / "broken" / "predictions.base.jsonl").read_text().split("\n")
+        if line
+    ]
+    broken = [row for row in rows if row["ex"] is False]
+    assert f"{len(broken)} examples broken, 0 examples fixed" in answered.stdout
+    first = broken[0]
+    question = resolve_dataset("mini").test.examples[first["id"]].question
+    assert f"broken: #{first['id']}, table {first['table_id']}: {question}" in answered.stdout
+    assert f"before  SELECT right FROM {first['id']}" in answered.stdout
+    results = json.loads((work.folder / "broken" / "results.json").read_text("utf-8"))
+    [gate] = [one for one in results["gates"] if one["metric"] == "ex"]
+    assert gate["broken"] == [row["id"] for row in broken]
+    assert (gate["fixed"], gate["n"]) == ([], len(broken))
+    assert results["protocols"]["gates"] == "gates@2"
+    assert results["gate_rules"]["ex"]["absolute"] == 0.05
+    summary = (work.folder / "summary.md").read_text("utf-8")
+    assert "**Broken**" in summary
+    assert f"`SELECT right FROM {first['id']}`" in summary
 
 
 def test_a_session_that_decides_nothing_does_not_pass(
