@@ -57,13 +57,14 @@ class Session:
         self.started = datetime.datetime.now(datetime.UTC)
         self.git = git_state.git_state()
         self.style = style(options.prompt_style)
+        loaded = load_variants(
+            options.variants,
+            options.overrides,
+            options.seeds[0] if options.seed_given else None,
+            offers_source(options.model),
+        )
         self._variants = {
-            seed: load_variants(
-                options.variants,
-                options.overrides,
-                seed if options.seed_given else None,
-                offers_source(options.model),
-            )
+            seed: [v.model_copy(update={"seed": seed}) if options.seed_given else v for v in loaded]
             for seed in options.seeds
         }
         self.gate_rules = thresholds.load_gates(options.gates)
