@@ -274,7 +274,7 @@ def _too_few(pair: Pair) -> str:
 
 def _needed(gate: Gate, pair: Pair) -> tuple[int | None, str]:
     """Examples with which most equal checkpoints pass, and the sentence that says so."""
-    margin, spread = gate.rule.margin(pair.value_a), gate.rule.seed_spread
+    margin, spread = gate.rule.margin(pair.value_a), gate.rule.seed_spread or 0.0
     low, high = pair.interval() or (0.0, 0.0)
     if low == high:
         return None, ""
@@ -291,7 +291,7 @@ def _needed(gate: Gate, pair: Pair) -> tuple[int | None, str]:
         return needed, f". {equal} only with more than {FAR} times as many examples"
     if needed <= pair.n:
         return needed, f". {equal} with these {pair.n} examples"
-    unknown = "" if spread else ", what the seed does not counted"
+    unknown = ", what seeds differ by left out" if gate.rule.seed_spread is None else ""
     return needed, f". {equal} with about {needed:,} examples{unknown}; here are {pair.n}"
 
 

@@ -161,11 +161,11 @@ class GateRule(Record):
     significance: float | None = Field(
         default=None, gt=0, lt=1, description="Level of the test; null for exact numbers."
     )
-    seed_spread: float = Field(
-        default=0.0,
+    seed_spread: float | None = Field(
+        default=None,
         ge=0,
         description="Standard deviation between trainings that differ in the seed alone, sampling "
-        "of test examples taken out; metric's unit.",
+        "of test examples taken out; metric's unit, null where it is not known.",
     )
     reason: str = Field(min_length=1, description="Why the margin is what it is.")
 

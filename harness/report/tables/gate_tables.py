@@ -57,8 +57,8 @@ def _row(gate: GateResult) -> dict[str, str]:
 
 
 def _limit(gate: GateResult) -> str:
-    """The limit, and beside it the baseline's own where it is another."""
+    """The limit, and beside it the one by the baseline's own margin (or the shipped) if another."""
     show = METRICS[gate.metric].show
     if gate.own_threshold in (None, gate.threshold):
         return show(gate.threshold)
-    return f"{show(gate.threshold)} (the baseline's own: {show(gate.own_threshold)})"
+    return f"{show(gate.threshold)} (otherwise {show(gate.own_threshold)})"
