@@ -47,6 +47,7 @@ perf: $(VENV)/.ready
 simulate: $(VENV)/.ready
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/sql/simulate_lucky_answers.py --docs
 	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/results/simulate_gates.py --docs
+	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/results/simulate_comparisons.py --docs
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

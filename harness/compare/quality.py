@@ -152,7 +152,7 @@ def _comparison(labels: tuple[str, str], pair: Pair, test: FlipTest, position: i
         verdict = "better" if pair.metric.improves(delta) else "worse"
     smallest = needed = None
     if pair.units.enough:
-        level = first_level(test.critical, len(pair.sums.weights), family)
+        level = first_level(test.critical, pair.sums.effective, family)
         smallest = minimum_detectable(pair.sums, level, pair.discordant)
         if verdict == "not distinguishable" and delta:
             times = times_needed(pair.sums, level, delta, pair.discordant)

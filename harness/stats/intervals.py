@@ -44,6 +44,11 @@ class TableSums:
         return float(self.numerators.sum()) / weight if weight else math.nan
 
     @property
+    def effective(self) -> float:
+        """The number of units of equal weight that would be as precise (Kish 1965)."""
+        return float(self.weights.sum()) ** 2 / float(np.square(self.weights).sum())
+
+    @property
     def standard_error(self) -> float:
         """Linearised, over tables; NaN with fewer than two of them."""
         tables = len(self.weights)

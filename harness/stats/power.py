@@ -46,8 +46,7 @@ def minimum_detectable(
     error = sums.standard_error
     if math.isnan(error) or n == 0 or discordant == 0 or (discordant is None and error == 0.0):
         return None
-    units = times * n**2 / float(np.square(sums.weights).sum())  # Kish 1965: effective number
-    errors = detectable_errors(max(1.0, units - 1.0), alpha)
+    errors = detectable_errors(max(1.0, times * sums.effective - 1.0), alpha)
     if discordant is None:
         return errors * error / math.sqrt(times)
     alone = (discordant / n - sums.estimate**2) / n
@@ -84,19 +83,19 @@ def smallest(missing: Callable[[float], float], most: float) -> float | None:
     return float(optimize.brentq(missing, 1.0, most, rtol=1e-4))
 
 
-def first_level(critical: float, units: int, family: int) -> float:
+def first_level(critical: float, units: float, family: int) -> float:
     """The level of one metric at the first step, whose largest statistic must exceed ``critical``.
 
-    The statistic u = |sum| / root of the sum of squares is t = u·√((m - 1) / (m - u²)) of ``units``
-    = m of equal size. Between Bonferroni's level and 5%.
+    The statistic u = |sum| / root of the sum of squares exceeds it where t = u / √(1 - u²/m), of
+    ``units`` = m of equal size, does; at most 5%. With so few units that none could, Bonferroni's
+    level over the ``family``.
     """
     from scipy import stats  # slow to import: collecting tests does without
 
-    room = units - critical**2
-    if room <= 0.0:
+    room = 1.0 - critical**2 / units
+    if room <= 0.0 or units <= 1.0:
         return ALPHA / family
-    t = critical * math.sqrt((units - 1) / room)
-    return min(ALPHA, max(ALPHA / family, 2 * float(stats.t.sf(t, units - 1))))
+    return min(ALPHA, 2 * float(stats.t.sf(critical / math.sqrt(room), units - 1)))
 
 
 def detectable_errors(freedom: float, alpha: float) -> float:

@@ -13,9 +13,15 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from harness.stats.intervals import Interval
-from harness.stats.power import MOST_TIMES, detectable_errors
+import numpy as np
+
+from harness.stats.intervals import Floats, Interval
+from harness.stats.power import MOST_TIMES, POWER
+
+GRID = 32
+"""Values of each method's variance over which the power of the test is averaged."""
 
 
 @dataclass(frozen=True)
@@ -32,26 +38,32 @@ class Welch:
         """Two-sided."""
         from scipy import stats  # slow to import: collecting tests does without
 
-        error, freedom = self._precision()
-        return 2 * float(stats.t.sf(abs(self.difference) / error, freedom))
+        error, freedom = self._precision(np.ones(1), np.ones(1))
+        return 2 * float(stats.t.sf(abs(self.difference) / float(error[0]), float(freedom[0])))
 
     def interval(self, alpha: float) -> Interval:
         """The interval at level 1 - ``alpha``: it excludes zero where p is below ``alpha``."""
         from scipy import stats  # slow to import: collecting tests does without
 
-        error, freedom = self._precision()
-        reach = float(stats.t.isf(alpha / 2, freedom)) * error
+        error, freedom = self._precision(np.ones(1), np.ones(1))
+        reach = float((stats.t.isf(alpha / 2, freedom) * error)[0])
         return self.difference - reach, self.difference + reach
 
     def minimum_detectable(self, alpha: float, times: float = 1.0) -> float:
         """Smallest true |difference| found at level ``alpha`` with 80% power.
 
+        The spreads seen are taken as the true ones; what the test makes of them varies from one
+        set of so many seeds to the next, and with few seeds that costs much of its power.
+
         Args:
             alpha: the level of the test.
             times: as if each method had so many times the seeds.
         """
-        error, freedom = self._precision(times)
-        return detectable_errors(freedom, alpha) * error
+        from scipy import optimize  # slow to import: collecting tests does without
+
+        error, critical = self._critical(alpha, times)
+        missing = partial(_missing_power, critical / error)
+        return error * float(optimize.brentq(missing, 0.0, float(critical.max()) / error + 3.0))
 
     def seeds_needed(self, alpha: float) -> int | None:
         """Seeds of each method with which a true difference of this size is found so.
@@ -71,15 +83,36 @@ class Welch:
             few, many = (few, middle) if enough(middle) else (middle + 1, many)
         return few
 
-    def _precision(self, times: float = 1.0) -> tuple[float, float]:
-        """Standard error and degrees of freedom."""
-        parts = [v / (n * times) for v, n in zip(self.variances, self.seeds, strict=True)]
-        squares = [
-            part**2 / (n * times - 1)
-            for part, n in zip(parts, self.seeds, strict=True)
-            if part > 0.0
+    def _critical(self, alpha: float, times: float) -> tuple[float, Floats]:
+        """The true standard error, and what a difference must exceed, over equally likely pairs of
+        variances as so many seeds would give them."""
+        from scipy import stats  # slow to import: collecting tests does without
+
+        shares = (np.arange(GRID) + 0.5) / GRID
+        drawn = [stats.chi2.ppf(shares, n * times - 1) / (n * times - 1) for n in self.seeds]
+        before, after = (axis.ravel() for axis in np.meshgrid(*drawn))
+        error, freedom = self._precision(before, after, times)
+        true = self._precision(np.ones(1), np.ones(1), times)[0]
+        return float(true[0]), stats.t.isf(alpha / 2, freedom) * error
+
+    def _precision(
+        self, before: Floats, after: Floats, times: float = 1.0
+    ) -> tuple[Floats, Floats]:
+        """Standard error and degrees of freedom where the variances are so many times these."""
+        counts = [n * times for n in self.seeds]
+        parts = [
+            variance * factor / n
+            for variance, factor, n in zip(self.variances, (before, after), counts, strict=True)
         ]
-        return math.sqrt(sum(parts)), sum(parts) ** 2 / sum(squares)
+        squares = sum(part**2 / (n - 1) for part, n in zip(parts, counts, strict=True))
+        return np.sqrt(sum(parts)), np.square(sum(parts)) / squares
+
+
+def _missing_power(critical: Floats, size: float) -> float:
+    """How much of 80% a difference of ``size`` lacks, all in standard errors."""
+    from scipy import special  # slow to import: collecting tests does without
+
+    return float(POWER - special.ndtr(size - critical).mean())
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> Welch | None:
