@@ -21,7 +21,7 @@ from harness.compare.sides import RunVariant
 from harness.schema.rows import CheckpointRow
 from harness.stats.intervals import Interval, clustered_rate, token_weighted_loss
 from harness.stats.paired import ALPHA, holm, largest_lead, score_interval
-from harness.stats.units import units_of
+from harness.stats.units import Units, units_of
 
 COMPLETION, EX = METRICS["completion_loss"], METRICS["ex"]
 JUDGED = (COMPLETION, EX)
@@ -56,6 +56,8 @@ class BestCheckpoint:
     """Of the last minus each other checkpoint, all of them at once."""
     p: float
     p_holm: float
+    units: Units
+    """What was exchanged; fewer than six of them give no verdict."""
 
     @property
     def worse(self) -> bool:
@@ -123,7 +125,7 @@ def _best(metric: Metric, found: Mapping[int, list[CheckpointRow]]) -> BestCheck
         low, high = score_interval(worsening[best], critical, whole=metric.kind == "rate")
         interval = (low, high) if metric.better == "lower" else (-high, -low)
     return BestCheckpoint(
-        metric.key, best, last, len(found), values[best], values[last], delta, interval, p, p
+        metric.key, best, last, len(found), values[best], values[last], delta, interval, p, p, units
     )
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 from results_sample import MemoryRun, compare_within, loss_rows, memory_run, prediction_rows
 
 from harness.compare.analysis import analyse
+from harness.compare.checkpoints import best_checkpoints
 from harness.pipeline.session import units_note
 from harness.report.comparison import render_comparison
 from harness.report.conclusions import pair_claim, sentence
+from harness.report.tables.checkpoint_tables import checkpoint_sentence
 from harness.runs.store import RunRows
+from harness.stats.intervals import token_weighted_loss
 
 
 def on_tables(tables: int, examples: int) -> MemoryRun:
@@ -79,3 +83,27 @@ def test_so_few_units_are_said_before_training() -> None:
     assert units_note([f"t{i % 6}" for i in range(60)], True) == ""
     assert units_note([f"row:{i}" for i in range(60)], False) == ""
     assert "4 examples are too few" in units_note([f"row:{i}" for i in range(4)], False)
+
+
+def test_checkpoints_on_so_few_units_are_not_decided() -> None:
+    run = memory_run()
+    rows = [
+        row.model_copy(update={"table_id": "t"})
+        for row in run.rows.checkpoints["lora"]
+        if row.id < 5
+    ]
+    found = best_checkpoints(rows)
+    assert found
+    assert not any(one.worse for one in found)
+    texts = [checkpoint_sentence("lora", one, 2) for one in found if one.best != one.last]
+    assert texts
+    assert all("is not decided: 5 questions on 1 table are too few" in text for text in texts)
+
+
+def test_a_loss_on_one_table_has_an_interval_over_its_questions() -> None:
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(5, 50, 100)
+    nll = tokens * rng.normal(1.0, 0.2, 100)
+    assert token_weighted_loss(nll, tokens, ["t"] * 100) == token_weighted_loss(
+        nll, tokens, [f"t{i}" for i in range(100)]
+    )

@@ -14,6 +14,7 @@ from harness.pipeline.grading import checkpoint_results
 from harness.report.conclusions import checkpoints_family
 from harness.report.tables.checkpoint_tables import checkpoint_sentence
 from harness.schema.rows import CheckpointRow
+from harness.stats.units import units_of
 
 
 def rows_of(marks: dict[int, list[bool]], losses: dict[int, list[float]]) -> list[CheckpointRow]:
@@ -111,15 +112,18 @@ def test_a_run_without_rows_of_checkpoints_still_has_its_table() -> None:
     assert "best of" not in table
 
 
+UNITS = units_of([f"t{i % 20}" for i in range(60)])
+
+
 @pytest.mark.parametrize(
     ("p", "verdict"), [(0.01, "is worse beyond noise"), (0.2, "is not distinguishable from it")]
 )
 def test_the_sentence_gives_the_verdict(p: float, verdict: str) -> None:
-    one = BestCheckpoint("ex", 20, 40, 3, 0.4, 0.3, -0.1, (-0.2, -0.01), p, p)
+    one = BestCheckpoint("ex", 20, 40, 3, 0.4, 0.3, -0.1, (-0.2, -0.01), p, p, UNITS)
     text = checkpoint_sentence("lora", one, 2)
     assert verdict in text
     assert "-10.0 points" in text
-    assert "corrected for the choice among 2 others and 2 metrics)" in text
+    assert "corrected for the choice among 2 others and 2 metrics; over 20 tables)" in text
     alone = dataclasses.replace(one, of=2)
-    assert f"p {p:.3f})." in checkpoint_sentence("lora", alone, 1)
+    assert f"p {p:.3f}; over 20 tables)." in checkpoint_sentence("lora", alone, 1)
     assert checkpoints_family([one]) == "ex alone, so without a correction"

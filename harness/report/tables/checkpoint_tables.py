@@ -77,6 +77,11 @@ def checkpoint_sentence(label: str, one: BestCheckpoint, family: int) -> str:
             f"{code(label)}: by {metric.title} the last of {one.of} checkpoints ({one.last}) is "
             "best."
         )
+    if one.units.too_few:
+        return (
+            f"{code(label)}: by {metric.title} the best of {one.of} checkpoints is {one.best}; "
+            f"whether the last ({one.last}) is worse is not decided: {one.units.too_few}."
+        )
     verdict = (
         "is worse beyond noise"
         if one.worse
@@ -89,7 +94,8 @@ def checkpoint_sentence(label: str, one: BestCheckpoint, family: int) -> str:
     return (
         f"{code(label)}: by {metric.title} the best of {one.of} checkpoints is {one.best}; the "
         f"last ({one.last}) {verdict} ({metric.show_delta(one.delta)}, 95% "
-        f"{metric.show_interval(one.ci95)}, p {p_value(one.p_holm)}{correction})."
+        f"{metric.show_interval(one.ci95)}, p {p_value(one.p_holm)}{correction}; over "
+        f"{one.units.text})."
     )
 
 
