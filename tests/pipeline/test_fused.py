@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.measure.generate import GenerationProtocol
 from harness.progress import silent
 from harness.schema.stage_results import FusedForm, FuseRequest
 from harness.worker import fused
@@ -18,6 +19,7 @@ class State:
 
     def __init__(self, quantization: Any) -> None:
         self.base = SimpleNamespace(quantization=quantization)
+        self.generation = GenerationProtocol()
         self.written: list[str] = []
 
     def write_fused(self, adapter: Path, folder: Path, dequantize: bool) -> Any:
@@ -60,7 +62,9 @@ def test_an_unquantized_base_has_one_fused_form(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        fused, "measure_form", lambda loaded, rows, progress: FusedForm(ppl=2.0, texts=[loaded])
+        fused,
+        "measure_form",
+        lambda loaded, rows, protocol, progress: FusedForm(ppl=2.0, texts=[loaded]),
     )
     state: Any = State(quantization)
     request = FuseRequest(ids=[0], adapter=Path("a"), folder=tmp_path / "f", keep=keep)

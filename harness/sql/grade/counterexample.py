@@ -18,7 +18,7 @@ from harness.sql.grade.given_tables import Given, Results, Row, run_on_given
 from harness.sql.run.batch import Rows
 from harness.sql.run.executor import Executor
 
-_ALONE = 14
+_ALONE = 10
 """Rows tried alone and in pairs: the last, which were added to tell queries apart (perturb.py)."""
 
 _PAIRED = 3
@@ -32,19 +32,21 @@ class _Search:
     given: Given
     rows: Sequence[Row]
     size: int
+    results: tuple[Rows | Failure, Rows | Failure] | None = None
+    """Gold's and the answer's on ``rows``, once they are known."""
 
     def fewer(self) -> list[Sequence[Row]]:
         """The table without each part of ``size`` rows."""
         starts = range(0, len(self.rows), self.size) if self.size else ()
         return [[*self.rows[:at], *self.rows[at + self.size :]] for at in starts]
 
-    def narrow(self, tables: Sequence[Sequence[Row]], parting: int | None) -> None:
-        """Go on with the table that parts too, or take away fewer rows."""
-        if parting is None:
-            self.size //= 2
-        else:
-            self.rows = tables[parting]
-            self.size = min(self.size, len(self.rows) // 2)
+    def narrow(self, tables: Sequence[Sequence[Row]], found: Results) -> bool:
+        """Go on with a table that parts too, if there is one."""
+        place = found.parting()
+        if place is not None:
+            self.rows = tables[place]
+            self.results = found.gold[place], found.own[place]
+        return place is not None
 
 
 def smallest(executor: Executor, parting: Sequence[Given]) -> list[Counterexample]:
@@ -62,12 +64,13 @@ def smallest(executor: Executor, parting: Sequence[Given]) -> list[Counterexampl
         tables = [search.fewer() for search in going]
         given = [replace(s.given, tables=some) for s, some in zip(going, tables, strict=True)]
         for search, some, found in zip(going, tables, run_on_given(executor, given), strict=True):
-            search.narrow(some, found.parting())
-    last = [replace(search.given, tables=[search.rows]) for search in searches]
-    return [
-        _counterexample(executor, one, found)
-        for one, found in zip(last, run_on_given(executor, last), strict=True)
-    ]
+            smaller = search.narrow(some, found)
+            search.size = min(search.size, len(search.rows) // 2) if smaller else search.size // 2
+    whole = [search for search in searches if search.results is None]
+    results = list(run_on_given(executor, [search.given for search in whole]))
+    for search, found in zip(whole, results, strict=True):
+        search.narrow(search.given.tables, found)
+    return [_counterexample(executor, search) for search in searches]
 
 
 def _try(
@@ -77,9 +80,8 @@ def _try(
     given = [replace(s.given, tables=some) for s, some in zip(searches, tables, strict=True)]
     results = list(run_on_given(executor, given))
     for search, some, found in zip(searches, tables, results, strict=True):
-        place = found.parting()
-        if place is not None:
-            search.rows, search.size = some[place], 0
+        if search.narrow(some, found):
+            search.size = 0
     return results
 
 
@@ -96,12 +98,12 @@ def _takes(result: Rows | Failure) -> bool:
     return not isinstance(result, Failure) and not result.degenerate
 
 
-def _counterexample(executor: Executor, one: Given, found: Results) -> Counterexample:
-    header = executor.tables[one.passed.table].header
-    gold, own = found.gold[0], found.own[0]
+def _counterexample(executor: Executor, search: _Search) -> Counterexample:
+    header = executor.tables[search.given.passed.table].header
+    gold, own = search.results or (None, None)
     return Counterexample(
-        columns=[header[column] for column in one.used],
-        rows=[list(row) for row in one.tables[0]],
-        gold=[] if isinstance(gold, Failure) else [list(row) for row in gold.rows],
-        answer=None if isinstance(own, Failure) else [list(row) for row in own.rows],
+        columns=[header[column] for column in search.given.used],
+        rows=[list(row) for row in search.rows],
+        gold=[list(row) for row in gold.rows] if isinstance(gold, Rows) else [],
+        answer=[list(row) for row in own.rows] if isinstance(own, Rows) else None,
     )

@@ -33,8 +33,8 @@ from harness.data.records import Cell, LogicalForm, Table
 from harness.sql.grade.column_values import ColumnValues, NumericColumn, Test, TextColumn
 
 SEED = 20_240_117
-_DROP = 0.15
-_REPEAT = 0.15
+_DROP = 0.4
+_REPEAT = 0.1
 _RENEW = 0.3
 _MISSES = 2
 _NULL = 0.4
@@ -79,9 +79,10 @@ class Copies:
     def _around(self, literal: Literal) -> list[tuple[int, Cell]]:
         column, value = literal
         values = self._values(column)
-        if value is None:
-            return [(column, None)] if values.holds_null else []
-        return [(column, cell) for cell in values.around(value)]
+        cells = [] if value is None else values.around(value)
+        if values.holds_null and column != self.gold.sel and not self._tests(column):
+            cells.append(None)  # no condition holds for it
+        return [(column, cell) for cell in cells]
 
     def _plan(self, copy: int) -> _Plan:
         rng = random.Random(f"{self._identity}|{copy}")
