@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -200,7 +200,6 @@ def test_no_examples_give_no_rows() -> None:
 TOKENIZER = byte_tokenizer(bos=True)
 
 
-@settings(deadline=None)
 @given(st.text().filter(lambda text: "<" not in text), st.text().filter(lambda t: "<" not in t))
 def test_any_question_and_value_keep_the_boundary(question: str, value: str) -> None:
     gold = LogicalForm(0, 0, (Condition(0, 0, value),))

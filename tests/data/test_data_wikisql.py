@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.generate.corpus import example_to_json
@@ -218,7 +218,6 @@ def test_wikisql_that_is_not_prepared_names_the_command(tmp_path: Path) -> None:
 CELLS = st.one_of(st.none(), st.text(), st.integers(), st.floats(allow_nan=False))
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.data())
 def test_any_table_and_example_survive_a_round_trip(data: st.DataObject) -> None:
     width = data.draw(st.integers(1, 4))

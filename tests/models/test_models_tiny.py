@@ -35,7 +35,7 @@ def test_it_has_the_size_that_every_shipped_variant_fits(tiny: BaseModel) -> Non
     assert tiny.config["tie_word_embeddings"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text(max_size=80))
 def test_any_text_survives_its_tokenizer(loaded: LoadedModel, text: str) -> None:
     ids = loaded.tokenizer.encode(text)

@@ -96,6 +96,9 @@ def accelerate(model: nn.Module, hold: bool = True, rule: Rule | None = None) ->
     if backend != "cpu":
         return Acceleration(backend)
     rule = rule or this_rule(blas.name)
+    # MKL reads its kernels at the first product, and ends the process where memory is too short:
+    # now, not when training has filled it, which has a message of its own.
+    mx.eval(mx.ones((8, 8)) @ mx.ones((8, 8)))
     widened = _widen(model)
     known = use_vector_exp(model, rule.exponential)
     products, generation, held, reason = _products(model, rule, hold)
