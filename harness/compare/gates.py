@@ -50,13 +50,15 @@ def verdict_counts(results: Sequence[GateResult]) -> dict[GateVerdict, int]:
 def outcome(results: Sequence[GateResult], strict: bool = False) -> Outcome:
     """One status for all verdicts: a gate that is inconclusive did not pass.
 
-    Undecided gates beside at least one that passed fail a build only under ``strict``.
+    Undecided gates beside at least one that passed fail a build only under ``strict``. Where
+    quality was compared one of its gates must have passed: a memory that did says nothing of it.
     """
     found = {result.verdict for result in results}
+    quality = {r.verdict for r in results if METRICS[r.metric].paired} - {"skipped"}
     if "fail" in found:
         return Outcome("regression", 1)
     if "inconclusive" in found:
-        return Outcome("not decided", int(strict or "pass" not in found))
+        return Outcome("not decided", int(strict or "pass" not in (quality or found)))
     return Outcome("pass", 0) if "pass" in found else Outcome("nothing compared", 2)
 
 

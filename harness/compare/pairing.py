@@ -33,9 +33,18 @@ class MatchedTerms:
     after: Floats
 
     def sums(self, sign: float = 1.0) -> TableSums:
-        """``sign`` times the differences after - before, summed by unit, in order of the units."""
-        difference = sign * (self.after[:, 0] - self.before[:, 0])
+        """``sign`` times the differences after - before, summed by unit, in order of the units.
+
+        A loss that differs by less than :data:`AGREEMENT` has not changed.
+        """
+        before, after = self.before[:, 0], self.after[:, 0]
+        rounding = AGREEMENT * np.maximum(np.abs(before), np.abs(after))
+        difference = np.where(np.abs(after - before) <= rounding, 0.0, sign * (after - before))
         return table_sums(difference, self.units, self.before[:, 1])
+
+
+AGREEMENT = 1e-6
+"""Relative: losses of the same weights agree so far on every machine, so that less is rounding."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections import Counter
 
 from harness.markdown import code, escape
 from harness.runs.store import StoredRun
+from harness.sql.read.statement import answer_block
 
 MISSING = {
     "text": "execution accuracy (the data has no tables to run queries on) and completion loss "
@@ -79,7 +80,8 @@ def _ended_early(run: StoredRun, variant: str) -> str:
     ends: Counter[str] = Counter(
         row.finish
         for row in asked
-        if row.finish in _CUT and "select" not in (row.text or "").lower()
+        # Reasoning names clauses too; what is graded comes after it.
+        if row.finish in _CUT and "select" not in answer_block(row.text or "").lower()
     )
     if not ends:
         return ""

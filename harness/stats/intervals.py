@@ -77,7 +77,8 @@ def table_sums(
 def clustered_rate(correct: ArrayLike, tables: Sequence[Hashable]) -> Interval | None:
     """Clopper-Pearson interval of a rate with n / deff examples; None without any.
 
-    A further right answer moves no limit down, and the interval covers at any rate.
+    With units of similar size a further right answer moves no limit down, and the interval covers
+    at any rate; where one unit holds most of the examples it can fall short (docs/statistics.md).
     """
     sums = table_sums(correct, units_of(tables).of_example)
     n, right = float(sums.weights.sum()), float(sums.numerators.sum())

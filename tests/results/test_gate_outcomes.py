@@ -45,10 +45,10 @@ def run_of(name: str, rows: list[Any], **rules: GateRule) -> MemoryRun:
     )
 
 
-def verdicts_of(*given: GateVerdict) -> list[GateResult]:
+def verdicts_of(*given: GateVerdict, metric: str = "ex") -> list[GateResult]:
     return [
         GateResult(
-            metric="ex",
+            metric=metric,
             variant="lora",
             baseline=0.5,
             value=0.5,
@@ -78,6 +78,15 @@ def test_a_gate_that_is_inconclusive_did_not_pass(
     loose, tight = (outcome(verdicts_of(*found), one) for one in (False, True))
     assert (loose.status, loose.exit_status) == (status, plain)
     assert (tight.status, tight.exit_status) == (status, strict)
+
+
+def test_a_memory_that_passed_does_not_stand_for_a_quality_that_was_not_decided() -> None:
+    memory = verdicts_of("pass", metric="generate_memory_bytes")
+    assert outcome([*verdicts_of("inconclusive"), *memory]).exit_status == 1
+    assert outcome([*verdicts_of("skipped"), *memory]).exit_status == 0
+    speed = verdicts_of("inconclusive", metric="generation_tokens_per_s")
+    assert outcome([*speed, *memory]).exit_status == 0
+    assert outcome([*speed, *memory, *verdicts_of("pass")]).exit_status == 0
 
 
 def test_with_five_tables_questions_are_gated_and_with_five_questions_nothing_is() -> None:

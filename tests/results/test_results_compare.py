@@ -147,6 +147,20 @@ def test_runs_on_other_examples_are_refused_naming_the_limit() -> None:
         compare_runs(memory_run("a"), other)
 
 
+@pytest.mark.parametrize(("relative", "told_apart"), [(5e-7, False), (1e-4, True)])
+def test_losses_that_differ_by_rounding_have_not_changed(relative: float, told_apart: bool) -> None:
+    rows = sample_rows()
+    moved = [
+        row.model_copy(update={"completion_nll": row.completion_nll * (1 - relative)})
+        for row in rows.losses["lora"]
+    ]
+    other = dataclasses.replace(memory_run("b"), rows=RunRows(losses={"lora": moved}))
+    pair = compare_sides(RunVariant(memory_run("a"), "lora"), RunVariant(other, "lora"))
+    (loss,) = [c for c in pair.primary if c.metric == "completion_loss"]
+    assert loss.verdict == ("better" if told_apart else "not distinguishable")
+    assert loss.p < 0.05 if told_apart else loss.p == 1.0
+
+
 def test_losses_over_other_tokens_are_refused() -> None:
     rows = sample_rows()
     longer = [r.model_copy(update={"completion_tokens": 99}) for r in rows.losses["lora"]]

@@ -278,7 +278,8 @@ def test_the_report_says_how_answers_ended_and_warns_where_no_query_had_begun() 
     graded = rows.predictions["lora"]
     ends = [
         *[row.model_copy(update={"finish": "stop", "text": "no idea"}) for row in graded[:2]],
-        *[row.model_copy(update={"finish": "newline", "text": "Sure:"}) for row in graded[2:5]],
+        *[row.model_copy(update={"finish": "newline", "text": "Sure:"}) for row in graded[2:4]],
+        graded[4].model_copy(update={"finish": "newline", "text": "<think>I should select the"}),
         *[row.model_copy(update={"finish": "fence"}) for row in graded[5:]],
     ]
     ended = dataclasses.replace(rows, predictions={"lora": ends})

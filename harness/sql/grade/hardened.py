@@ -25,6 +25,7 @@ from harness.sql.grade.counterexample import smallest
 from harness.sql.grade.given_tables import Given, Passed, run_on_given, used_columns
 from harness.sql.grade.perturb import Copies, Literal
 from harness.sql.query import Between, Comparison, In, IsNull, Like, leaves
+from harness.sql.run.database import cell_value
 from harness.sql.run.executor import Executor
 
 _EXAMPLES_PER_STATEMENT = 100
@@ -54,29 +55,34 @@ def part_on_copies(
 def _copied(executor: Executor, passed: Passed, numbers: Sequence[int]) -> Given:
     table = executor.tables[passed.table]
     used = used_columns(passed, len(table.header))
-    maker = Copies(table, passed.example.gold, _asked(passed))
+    maker = Copies(table, passed.example.gold, _asked(passed, table.types))
     tables = [list(zip(*maker.columns(copy, used), strict=True)) for copy in numbers]
     return Given(passed, used, tables)
 
 
-def _asked(passed: Passed) -> list[Literal]:
-    """The values that the prediction's conditions name and gold's do not, with their columns."""
-    gold = {
-        (cond.column, OPERATORS[cond.operator], str(cond.value))
-        for cond in passed.example.gold.conds
-    }
+def _asked(passed: Passed, types: Sequence[str]) -> list[Literal]:
+    """The values that the prediction's conditions name and gold's do not, with their columns.
+
+    Values are the same as they compare in a column: in any case, and 3 is 3.0.
+    """
+
+    def condition(column: int, operator: str, value: object) -> tuple[int, str, str | None]:
+        return column, operator, cell_value(str(value), types[column]).text
+
+    gold = {condition(c.column, OPERATORS[c.operator], c.value) for c in passed.example.gold.conds}
     asked: list[Literal] = []
     for leaf in leaves(passed.query.where):
         match leaf:
             case Comparison(column, operator, value):
-                if (column, operator, value) not in gold:
-                    asked.append((column, value))
+                named = [(operator, value)]
             case In(column, values):
-                asked.extend((column, value) for value in values)
+                named = [("=", value) for value in values]
             case Between(column, low, high):
-                asked.extend(((column, low), (column, high)))
+                named = [(">=", low), ("<=", high)]
             case Like(column, pattern):
-                asked.append((column, pattern.strip("%")))
+                named = [("=", pattern.strip("%"))]
             case IsNull(column):
+                named = []
                 asked.append((column, None))
+        asked += [(column, v) for op, v in named if condition(column, op, v) not in gold]
     return asked

@@ -80,7 +80,8 @@ class Copies:
         column, value = literal
         values = self._values(column)
         cells = [] if value is None else values.around(value)
-        if values.holds_null and column != self.gold.sel and not self._tests(column):
+        asks_null = value is None or not self._tests(column)
+        if values.holds_null and column != self.gold.sel and asks_null:
             cells.append(None)  # no condition holds for it
         return [(column, cell) for cell in cells]
 
@@ -104,10 +105,12 @@ class Copies:
             # About the aggregated column: in one of two such copies the first value, alone.
             own = [row for row in asked if row[0] == self.gold.sel][: copy // 4 % 2]
             asked = (*(row for row in asked if row[0] != self.gold.sel), *own)
+        # Weak copies have no leader: each value has its turn in the others.
+        turn = copy - copy // 4 if self._ends else copy
         if len(asked) > _MOST_ASKED:
-            turn = copy * _MOST_ASKED % len(asked)
-            asked = (*asked[turn:], *asked[:turn])[:_MOST_ASKED]
-        leader = copy % max(1, len(asked))
+            first = turn * _MOST_ASKED % len(asked)
+            asked = (*asked[first:], *asked[:first])[:_MOST_ASKED]
+        leader = turn % max(1, len(asked))
         positives = 2 + rng.randrange(3)
         return _Plan(tuple(originals), positives, tuple(misses), asked, leader, weak)
 
