@@ -20,8 +20,9 @@ test-rounding: $(VENV)/.ready
 	$(BIN)/python tests/rounding_runs.py
 
 # The slow tests too: ranks, kill -9, every family of models, smollm2 where it is in the cache.
-# What is measured (ratios of speed, memory over many runs) runs alone, after the others.
-ALONE := tests/perf/test_claims.py tests/faults/test_soak.py
+# What is measured (ratios of speed, memory over many runs) runs alone, after the others, and so do
+# smollm2's trainings, which gain from a second thread.
+ALONE := tests/perf/test_claims.py tests/faults/test_soak.py tests/results/test_gate_proof.py
 test-all: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -m "" -n 2 --dist loadfile \
 	  --no-loadscope-reorder --durations=20 $(addprefix --ignore=,$(ALONE))
