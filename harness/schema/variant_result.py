@@ -238,5 +238,6 @@ class VariantResult(Record):
     fuse: Fuse | None = Field(description="Fuse parity.")
     questions: list[QuestionResult] | None = Field(description="The students questions.")
     acceleration: dict[str, Any] | None = Field(
-        default=None, description="CPU kernels chosen by measuring, and the times behind them."
+        default=None,
+        description="What computed the model on a CPU, by rule; in older runs chosen by timing.",
     )

@@ -161,7 +161,7 @@ def test_generation() -> None:
             f"all {data['all']} test prompts of mini, the LoRA adapter as shipped, float32, "
             f"{data['tokens']:.0f} tokens on average; the loop over {data['of']} of them, evenly "
             f"spaced, of which {data['same']} answers are equal; ours before and after the loop. "
-            f"Batches of 16, {data['joined']} of them decoded as one (chosen by timing), adapters "
+            f"Batches of 16, {data['joined']} of them decoded as one (by rule), adapters "
             f"folded into the weights; one batch at a time takes {data['by_batch']:.3f} s a prompt "
             f"and gives {data['same_by_batch']} of {data['all']} answers alike",
             "a row costs its attention over the cache and its share of the matrix products "

@@ -76,19 +76,19 @@ def test_bounds_and_further_conditions_show_under_max_and_min(grade, aggregate: 
 
 
 @pytest.mark.parametrize("aggregate", [1, 2], ids=["MAX", "MIN"])
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("count", [1, 2, 3])
 def test_each_value_of_an_answer_leads_in_a_copy(aggregate: int, count: int) -> None:
-    """Each row about them has the aggregated column's end among the rows about them, once."""
+    """So many values, so many copies: every fourth, which has no leader, costs none its turn."""
     gold = LogicalForm(2, aggregate, (Condition(1, 1, 3),))
     asked = [(3, str(year)) for year in range(2000, 2000 + 10 * count, 10)]
     maker = Copies(WINS, gold, asked)
     total, leaders = len(maker._plan(0).asked), set()
-    for copy in (copy for copy in range(3 * total) if copy % 4 != 3):
+    for copy in [copy for copy in range(2 * total) if copy % 4 != 3][:total]:
         (points,) = maker.columns(copy, (2,))
         about = [float(cell) for cell in points[-total:] if cell is not None]
         end = max(about) if aggregate == 1 else min(about)
         leaders.add(maker._plan(copy).asked[about.index(end)])
-    assert len(leaders) >= min(total, len(set(maker._asked)))
+    assert len(leaders) == total >= 3 * count
 
 
 def test_a_condition_on_the_aggregated_column_is_not_one_on_another(grade) -> None:

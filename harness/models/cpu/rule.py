@@ -61,15 +61,24 @@ def rule_for(system: str, blas: str) -> Rule:
     """The rule of an operating system (as of ``platform.system()``) and a BLAS.
 
     MLX's Linux builds have no vector instructions of their own, so its exponential is slow there;
-    the macOS build has, and all that helps its CPU backend is a step of more rows. With the
-    reference BLAS a product takes 20 times as long, so packed weights win up to more rows.
+    the macOS build has, so its own functions stay (not measured: a Mac computes on its GPU). With
+    the reference BLAS a product takes 20 times as long, so packed weights win up to more rows.
     """
     if system == "Darwin":
         return Rule("kernels@1 darwin", batches=4)
     exponential = VectorExp(swiglu_min=2_600, softmax_min=5_000, attention_min=0)
     if blas == "reference":
-        return Rule("kernels@1 reference BLAS", exponential, True, 16, 32, 4)
-    return Rule("kernels@1", exponential, True, 4, 16, 4)
+        name, bytes_min_rows, mlx_min_rows = "kernels@1 reference BLAS", 16, 32
+    else:
+        name, bytes_min_rows, mlx_min_rows = "kernels@1", 4, 16
+    return Rule(
+        name,
+        exponential,
+        chunked_loss=True,
+        bytes_min_rows=bytes_min_rows,
+        mlx_min_rows=mlx_min_rows,
+        batches=4,
+    )
 
 
 def this_rule(blas: str) -> Rule:
