@@ -90,6 +90,7 @@ class Changes:
             "bound included or excluded": self.inclusive,
             "another operator": self.operators,
             "shifted bound or value": self.values,
+            "value in another spelling": self.respelled,
             "condition left out": self.left_out,
             "condition on another column": self.columns,
             "condition added": self.added,
@@ -133,6 +134,16 @@ class Changes:
                 value = self.cell(part.column)
                 if value is not None:
                     yield self.changed(at, replace(part, value=value))
+
+    def respelled(self) -> Iterator[Query]:
+        """Gold's value in upper case or with further zeros, with gold's operator and others."""
+        for at, part in enumerate(self.conditions):
+            found = number(part.value)
+            spelled = part.value.upper() if found is None else f"{found:.10g}"
+            for value in (spelled, f"{spelled}.00" if found and "." not in spelled else spelled):
+                for operator in COMPARISONS:
+                    if value != part.value:
+                        yield self.changed(at, replace(part, operator=operator, value=value))
 
     def near(self, part: Comparison) -> list[str]:
         found = number(part.value)
