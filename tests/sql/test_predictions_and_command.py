@@ -11,6 +11,7 @@ from harness.cli.scoring import run_score
 from harness.data.records import Condition, Example, LogicalForm, Split, Table
 from harness.disk.cache import Cache
 from harness.errors import UserError
+from harness.sql.failures import Failure
 from harness.sql.grade.answer import correct, execute, execute_all
 from harness.sql.grade.predictions import read_predictions
 from harness.sql.grade.selftest import run_self_test
@@ -27,13 +28,13 @@ def predictions(path: Path, *lines: object) -> Path:
 def test_predictions_come_back_in_id_order(tmp_path: Path) -> None:
     file = predictions(tmp_path, {"id": 1, "error": "x"}, "", {"id": 0, "text": "a", "more": 1})
     first, second = read_predictions(file, "text", [0, 1])
-    assert (first.text, second.error) == ("a", "x")
+    assert (first.text, second.failure) == ("a", Failure("prediction_error", "x"))
 
 
 def test_an_empty_error_is_none_and_a_null_query_is_an_answer(tmp_path: Path) -> None:
     file = predictions(tmp_path, {"id": 0, "error": "", "query": None})
     (only,) = read_predictions(file, "wikisql", [0])
-    assert (only.error, only.structured, only.query) == (None, True, None)
+    assert (only.failure, only.structured, only.query) == (None, True, None)
 
 
 @pytest.mark.parametrize(
@@ -43,11 +44,12 @@ def test_an_empty_error_is_none_and_a_null_query_is_an_answer(tmp_path: Path) ->
         ("[]", ":2: expected an object"),
         ({"id": 0, "text": "x"}, ":2: id 0 appears twice"),
         ({"id": 7, "text": "x"}, ":2: unknown id 7; ids are 0..1"),
-        ({"id": "1", "text": "x"}, ':2: "id" must be'),
+        ({"id": "1", "text": "x"}, "got '1'; write it without quotes"),
+        ({"text": "x"}, "input_line_number"),
+        ('{"id": ' + "1" * 5000 + "}", ':2: "id" must be'),
         ({"id": True, "text": "x"}, ':2: "id" must be'),
         ({"id": 1}, ':2: no "text"'),
         ({"id": 1, "query": {}}, "use --format wikisql"),
-        ({"id": 1, "text": 3}, ':2: "text" must be a string'),
         ({"id": 0, "text": "y"}, "1 of 2 ids are missing: 1"),
     ],
 )
@@ -61,8 +63,61 @@ def test_every_problem_names_its_line(tmp_path: Path, line: object, message: str
 def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     file = predictions(tmp_path, "{", {"id": 9, "text": ""}, {"id": 0, "text": ""})
     with pytest.raises(UserError) as raised:
-        read_predictions(file, "text", [0, 1])
+        read_predictions(file, "text", [0, 1, 2])
     assert str(raised.value).count("\n") == 2
+
+
+HUGE = "1" * 5000
+DEEP = "[" * 100_000 + "]" * 100_000
+ODD_TEXTS = [
+    """{"id": 0, "text": "SELECT Player FROM 1-1 WHERE Player = '\\ud800'"}""",
+    '{"id": 0, "text": "SELECT Player FROM 1-1 WHERE Team = \\"\\udfff\\""}',
+    f'{{"id": 0, "text": {DEEP}}}',
+    *(f'{{"id": 0, "text": {value}}}' for value in ("null", "3", "{}", "NaN", "1e999", HUGE)),
+    f'{{"id": 0, "error": {HUGE}}}',
+]
+ODD_QUERIES = [
+    *(f'{{"id": 0, "query": {value}}}' for value in ("null", "[]", '"\\ud800"', HUGE, DEEP)),
+    *(
+        f'{{"id": 0, "query": {{"sel": {value}, "agg": 0, "conds": []}}}}'
+        for value in (HUGE, f'"{HUGE}"', "1e999", "NaN", "[[]]", '"\\ud800"')
+    ),
+    *(
+        f'{{"id": 0, "query": {{"sel": 0, "agg": 0, "conds": [[{column}, 0, {value}]]}}}}'
+        for column in (0, 3)
+        for value in ('"\\ud800"', HUGE, HUGE[:4000], "-1e999", "NaN", "{}", "[]")
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("format", "line"),
+    [*(("text", line) for line in ODD_TEXTS), *(("wikisql", line) for line in ODD_QUERIES)],
+    ids=lambda value: value[:60],
+)
+def test_one_odd_line_is_a_wrong_answer_and_the_rest_are_graded(
+    tmp_path: Path, squad: Table, format: str, line: str
+) -> None:
+    right = {"text": "SELECT Player FROM 1-1 WHERE Points > 3"}
+    if format == "wikisql":
+        right = {"query": {"sel": 0, "agg": 0, "conds": [[3, 1, 3]]}}
+    file = predictions(tmp_path, line, {"id": 1, **right})
+    run_score(dataset(tmp_path, squad), "any", file, format, out=tmp_path / "out.jsonl")
+    odd, good = map(json.loads, (tmp_path / "out.jsonl").open())
+    verdicts = [odd[key] for key in ("ex", "ex_official", "lf", "valid")]
+    assert (verdicts, odd["failure"] is None) == ([False] * 4, False)
+    assert good["ex"] is good["ex_official"] is True
+
+
+def test_a_cut_emoji_behind_an_answer_does_not_make_it_wrong(grade) -> None:
+    half, value = grade(
+        [
+            "SELECT Player FROM 1-1 WHERE Points > 3;\n\ud83d",
+            "SELECT Player FROM 1-1 WHERE No. = '\ud83d'",
+        ]
+    )
+    assert (half.ex, half.ex_strict) == (True, False)
+    assert (value.ex, value.failure) == (False, "malformed_query")
 
 
 def test_a_format_that_does_not_exist_and_a_missing_file(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ _KINDS = {bool: "true/false", type(None): "null", str: "text", dict: "an object"
 
 def kind_of(value: Any) -> str:
     """What a JSON value is, in a user's words."""
-    return _KINDS.get(type(value), f"the number {value}")
+    return _KINDS.get(type(value), f"the number {value}"[:60])
 
 
 def member(value: Mapping[str, Any], key: str, kind: type[T]) -> T:

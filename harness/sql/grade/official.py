@@ -26,6 +26,8 @@ Result = list[Any]
 
 _OPERATORS = ("=", ">", "<", "OP")
 _INT64 = 2**63
+_DIGITS = 9
+"""More than any column's number has."""
 
 
 class EvaluationError(Exception):
@@ -153,7 +155,7 @@ def logical_form_match(query: Any, gold: LogicalForm) -> bool:
     try:
         sel, agg, conds = _parts(query)
         found = {(column, operator, str(value).lower()) for column, operator, value in conds}
-    except (EvaluationError, TypeError, ValueError):
+    except (EvaluationError, TypeError, ValueError, RecursionError):
         return False
     wanted = {(column, operator, str(value).lower()) for column, operator, value in gold.conds}
     return bool(sel == gold.sel and agg == gold.agg and found == wanted)
@@ -175,10 +177,10 @@ def _parts(query: Any) -> tuple[Any, Any, list[Any]]:
 
 def _column(index: Any, table: Table, where: str) -> int:
     # The official code formats "col{index}": True and 3.0 name no column, "3" does.
-    if isinstance(index, str) and index.isascii() and index.isdigit() and str(int(index)) == index:
-        index = int(index)
+    if isinstance(index, str) and index.isascii() and index.isdigit() and len(index) <= _DIGITS:
+        index = int(index) if str(int(index)) == index else index
     if isinstance(index, bool) or not isinstance(index, int):
-        raise EvaluationError(f"{index!r} is no column index")
+        raise EvaluationError(f"{index!r:.60} is no column index")
     if not 0 <= index < len(table.header):
         raise EvaluationError(f"{where} column {index} of {len(table.header)}")
     return index
@@ -186,7 +188,7 @@ def _column(index: Any, table: Table, where: str) -> int:
 
 def _indexed(names: tuple[str, ...], index: Any) -> str:
     if not isinstance(index, int) or not -len(names) <= index < len(names):
-        raise EvaluationError(f"{index!r} is no index into {names}")
+        raise EvaluationError(f"{index!r:.60} is no index into {names}")
     return names[index]
 
 
@@ -198,7 +200,7 @@ def _converted(value: Any, real: bool) -> Any:
         try:
             value = official_number(value)
         except (IndexError, ValueError, AttributeError, OverflowError) as error:
-            raise EvaluationError(f"no number in {value!r}") from error
+            raise EvaluationError(f"no number in {value!r:.60}") from error
     return value
 
 

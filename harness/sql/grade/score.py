@@ -28,7 +28,7 @@ from harness.sql.grade.official import (
     logical_form_match,
     same_to_the_evaluator,
 )
-from harness.sql.grade.predictions import Prediction, read_structured
+from harness.sql.grade.predictions import REPLACEMENT, Prediction, mended, read_structured
 from harness.sql.grade.strict import strict
 from harness.sql.query import Query, from_logical_form, to_logical_form
 from harness.sql.run.batch import Rows
@@ -102,6 +102,7 @@ class _Grading:
         self.examples = examples
         self.predictions = predictions
         self.progress = progress
+        self.texts = [mended(prediction.text or "") for prediction in predictions]
         self.numbers = [gold.number_of[example.table_id] for example in examples]
         # Which answers are gold as it stands but for case, and which the same query as gold.
         self.identical: list[bool] = []
@@ -144,18 +145,22 @@ class _Grading:
     def read(self, index: int) -> Query | Failure:
         prediction = self.predictions[index]
         table = self.gold.tables[self.numbers[index]]
-        if prediction.error:
-            return Failure("prediction_error", prediction.error[:200])
+        if prediction.failure is not None:
+            return prediction.failure
         if prediction.structured:
             found = read_structured(prediction.query, table)
             return found if isinstance(found, Failure) else from_logical_form(found)
-        return self.gold.reader.read(prediction.text or "", table)
+        text = self.texts[index]
+        reading = self.gold.reader.read(text, table)
+        if text != (prediction.text or "") and REPLACEMENT in repr(reading):
+            return Failure("malformed_query", "a value holds half of a surrogate pair")
+        return reading
 
     def official(self, index: int, form: LogicalForm | None) -> tuple[bool, bool]:
         """The official verdicts (execution, logical form)."""
         prediction, example = self.predictions[index], self.examples[index]
         wanted = self.gold.golds[index].official
-        if prediction.error:
+        if prediction.failure is not None:
             return False, False
         if self.identical[index]:
             return wanted is not None, True
@@ -209,7 +214,7 @@ class _Grading:
         passed = [index for index, value in enumerate(ex) if value]
         items = [
             (
-                self.predictions[index].text or "",
+                self.texts[index],
                 self.gold.tables[self.numbers[index]],
                 self.gold.executor.names(self.numbers[index]),
             )
