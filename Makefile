@@ -46,9 +46,9 @@ perf: $(VENV)/.ready
 
 # The simulations behind the docs' claims; they write the tables that the docs show. Minutes.
 simulate: $(VENV)/.ready
-	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/sql/simulate_lucky_answers.py --docs
-	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/results/simulate_gates.py --docs
-	OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/results/simulate_comparisons.py --docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.sql.simulate_lucky_answers --docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.results.simulate_gates --docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.results.simulate_comparisons --docs
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -1,7 +1,7 @@
 """How often comparisons err, what they find, and what their intervals cover, in simulated worlds.
 
-    python tests/results/simulate_comparisons.py          # prints the tables
-    python tests/results/simulate_comparisons.py --docs   # and writes them into docs/statistics.md
+    python -m tests.results.simulate_comparisons          # prints the tables
+    python -m tests.results.simulate_comparisons --docs   # and writes them into docs/statistics.md
 
 A world is a test split on tables of one to five questions, answered by two systems. Losses differ
 by a normal amount, of which the share ICC is the table's own; answers are fixed, broken or equal
@@ -13,26 +13,23 @@ at once; ``tests/results/test_results_simulation.py`` holds it against ``paired.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.markdown import table_of
-from harness.report.leaderboard import replace_block
 from harness.stats.intervals import TableSums, clopper_pearson, design_effect
 from harness.stats.paired import ALPHA, EXACT_UNITS, FLIP_SEED, TIE, score_interval
 from harness.stats.power import first_level, minimum_detectable
 from harness.stats.welch import Welch
+from tests import simulated
 
 Floats = NDArray[np.float64]
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "statistics.md"
-START, END = "<!-- simulated: make simulate -->", "<!-- /simulated -->"
+PAGE = "statistics.md"
 
 WORLDS = 10_000
 FLIPS = 1_999
@@ -304,15 +301,10 @@ def _seed_row(seeds: int, ratio: float, worlds: int) -> dict[str, str]:
 
 def main() -> None:
     """Print the tables; write them with --docs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--docs", action="store_true", help="write them into docs/statistics.md")
+    parser = simulated.parser(__doc__, PAGE)
     parser.add_argument("--worlds", type=int, default=WORLDS, help="simulated in the largest rows")
     options = parser.parse_args()
-    text = block(options.worlds)
-    print(text)
-    if options.docs:
-        changed = replace_block(GUIDE.read_text("utf-8"), f"\n{text}\n", START, END)
-        GUIDE.write_text(changed, "utf-8")
+    simulated.show(block(options.worlds), PAGE, options.docs)
 
 
 if __name__ == "__main__":

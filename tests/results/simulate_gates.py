@@ -1,7 +1,7 @@
 """How often the shipped gates pass and fail: of equal checkpoints, and of ones that lost something.
 
-    python tests/results/simulate_gates.py [RUN ...]         # prints the tables
-    python tests/results/simulate_gates.py --docs [RUN ...]  # and writes them into docs/gates.md
+    python -m tests.results.simulate_gates [RUN ...]         # prints the tables
+    python -m tests.results.simulate_gates --docs [RUN ...]  # and writes them into docs/gates.md
 
 *Equal* are two trainings of one variant that differ in the seed alone. Input: stored runs (by
 default all under results/), of which the variants with the most seeds count -> output: shares of
@@ -20,7 +20,6 @@ differ stays what it was; a loss is shifted as it is. Test and interval are thos
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import math
@@ -36,13 +35,12 @@ from harness.compare.gate_power import examples_needed
 from harness.compare.metrics import METRICS, Metric
 from harness.compare.thresholds import load_gates
 from harness.markdown import table_of
-from harness.report.leaderboard import replace_block
 from harness.runs.store import StoredRun, read_run
 from harness.schema.results import GateRule
+from tests import simulated
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDE = ROOT / "docs" / "gates.md"
-START, END = "<!-- simulated: make simulate -->", "<!-- /simulated -->"
+PAGE = "gates.md"
 EXAMPLES = (200, 500, 1_000, 2_000, 5_000)
 LOSSES = {"rate": (0.0, 0.03, 0.05, 0.10), "loss": (0.0, 0.02, 0.05, 0.10)}
 """True losses: points of a rate, nats a token."""
@@ -381,16 +379,11 @@ def block(seeds: dict[str, list[StoredRun]]) -> str:
 
 def main() -> None:
     """Print the tables; write them with --docs."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = simulated.parser(__doc__, PAGE)
     parser.add_argument("runs", nargs="*", help="stored runs (default: all under results/)")
-    parser.add_argument("--docs", action="store_true", help="write them into docs/gates.md")
     options = parser.parse_args()
     seeds = seeds_by_variant([read_run(run) for run in options.runs or stored_runs()])
-    text = block(seeds)
-    print(text)
-    if options.docs:
-        changed = replace_block(GUIDE.read_text("utf-8"), f"\n{text}\n", START, END)
-        GUIDE.write_text(changed, "utf-8")
+    simulated.show(block(seeds), PAGE, options.docs)
 
 
 if __name__ == "__main__":

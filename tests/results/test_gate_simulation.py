@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from simulate_gates import (
     ALLOWED,
-    END,
     EXAMPLES,
-    GUIDE,
-    START,
+    PAGE,
     SeedPair,
     Worlds,
     critical_values,
@@ -31,6 +29,7 @@ from harness.runs.store import StoredRun, read_run
 from harness.schema.results import GateRule
 from harness.stats.intervals import TableSums
 from harness.stats.paired import flip_test, score_interval
+from tests import simulated
 
 WORLDS = 2_000
 RULES = dict(quality_rules())
@@ -141,7 +140,7 @@ def test_interval_and_test_of_a_world_are_those_of_the_gates(
 
 
 def test_the_guide_shows_the_shipped_margins() -> None:
-    block = GUIDE.read_text("utf-8").partition(START)[2].partition(END)[0]
+    block = simulated.written(PAGE)
     for metric, rule in RULES.items():
         line = next(line for line in block.splitlines() if line.startswith(f"| `{metric.key}`"))
         assert metric.show_amount(rule.absolute) in line, "stale: run `make simulate`"

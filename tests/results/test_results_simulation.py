@@ -12,11 +12,9 @@ import re
 import numpy as np
 import pytest
 from simulate_comparisons import (
-    END,
-    GUIDE,
     ICCS,
     METRICS,
-    START,
+    PAGE,
     WORLDS,
     Setting,
     difference_coverage,
@@ -30,6 +28,7 @@ from simulate_comparisons import (
 )
 
 from harness.stats.paired import ALPHA, flip_test
+from tests import simulated
 
 SMALL = 1_000
 
@@ -91,7 +90,7 @@ def test_seeds_err_rarely_and_see_what_is_stated() -> None:
 
 def documented() -> list[list[dict[str, str]]]:
     """The tables of docs/statistics.md: rows by column."""
-    text = GUIDE.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
+    text = simulated.written(PAGE)
     tables = []
     for block in re.findall(r"(?:^\|.*\n)+", text, re.M):
         head, _, *rows = (

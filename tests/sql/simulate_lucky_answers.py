@@ -1,6 +1,6 @@
 """How many answers that are right by luck ``ex_hardened`` kills, and whether it fails a right one.
 
-`python tests/sql/simulate_lucky_answers.py` (part of ``make simulate``) changes gold queries in the
+`python -m tests.sql.simulate_lucky_answers` (part of ``make simulate``) changes gold queries in the
 ways that models change them, keeps the changed ones that are right on the table, and asks two
 judges. One is ``ex_hardened`` with the K copies of a run. The other is independent of it: numpy
 runs both queries on 1,000 larger random tables for each gold query (five seeds of 200), whose
@@ -17,7 +17,6 @@ gold queries, `--golds N` on N of each aggregate (0: all), drawn by a seeded shu
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
 from bisect import bisect_left
@@ -56,11 +55,11 @@ from harness.sql.query import (
 from harness.sql.run.database import addend
 from harness.sql.run.executor import Task
 from harness.sql.values import fold, number
+from tests import simulated
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "protocols.md"
+PAGE = "protocols.md"
 MINI = ROOT / "fixtures" / "mini"
-BEGIN, END = "<!-- lucky answers: begin -->", "<!-- lucky answers: end -->"
 SEEDS = 5
 TABLES = 200
 """Random tables of a seed."""
@@ -577,23 +576,13 @@ def markdown(found: Sequence[Lucky]) -> str:
     return "\n".join(tables)
 
 
-def write(text: str, page: Path = PAGE) -> None:
-    """Put ``text`` between the marks of a page."""
-    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, mark, after = rest.partition(END)
-    if not mark:
-        raise SystemExit(f"{page} has no marks {BEGIN} and {END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}", encoding="utf-8")
-
-
 def main() -> int:
     """Measure, print, and with --docs put the tables into the page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = simulated.parser(__doc__, PAGE)
     parser.add_argument("--dataset", type=Path, default=MINI)
     parser.add_argument("--split", default="train")
     parser.add_argument("--golds", type=int, default=40)
     parser.add_argument("--show", action="store_true", help="print what survives, and what fails")
-    parser.add_argument("--docs", action="store_true")
     given = parser.parse_args()
     split = load_split(given.dataset, [given.split])
     examples = golds(split, given.golds)
@@ -606,12 +595,10 @@ def main() -> int:
         f"{SEEDS * TABLES:,} tables of {LEAST_ROWS} to {MOST_ROWS} rows a gold query; "
         f"{proven} more were told apart by their counterexample alone.\n\n" + markdown(found)
     )
-    print(text)
+    simulated.show(text, PAGE, given.docs)
     for one in found if given.show else ():
         if one.different != one.killed:
             print(one.kind, one.example.id, one.example.gold, one.query.select, one.query.where)
-    if given.docs:
-        write(text)
     different = [one for one in found if one.different]
     failed = [one for one in found if one.killed and not one.different]
     return int(bool(failed) or sum(one.killed for one in different) < 0.99 * len(different))
