@@ -21,7 +21,7 @@ from harness.compare.sides import RunVariant
 from harness.schema.rows import CheckpointRow
 from harness.stats.intervals import Interval, clustered_rate, token_weighted_loss
 from harness.stats.paired import ALPHA, holm, largest_lead, score_interval
-from harness.stats.units import Units, units_of
+from harness.stats.units import Units
 
 COMPLETION, EX = METRICS["completion_loss"], METRICS["ex"]
 JUDGED = (COMPLETION, EX)
@@ -111,11 +111,11 @@ def _best(metric: Metric, found: Mapping[int, list[CheckpointRow]]) -> BestCheck
         return None
     best = min(values, key=lambda k: (metric.sign * values[k], k != last, k))
     delta, p, interval = values[last] - values[best], 1.0, None
-    units = units_of([row.table_id for row in found[last]])
+    units = match(metric, found[last], found[last]).units
     if best != last and units.enough:
         # By unit, how much worse the last is than each of the others.
         worsening = {
-            k: match(metric, rows, found[last], units).sums(metric.sign)
+            k: match(metric, rows, found[last]).sums(metric.sign)
             for k, rows in found.items()
             if k != last
         }

@@ -8,8 +8,7 @@ Whether runs are comparable is in ``sides``, what follows from a pair in ``quali
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from operator import itemgetter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,8 @@ class MatchedTerms:
     """One metric of the same examples under two systems, in the order of their units."""
 
     ids: list[int]
-    units: list[Hashable]
+    units: Units
+    """Of the examples that have the metric."""
     before: Floats
     """(examples, 2): what each adds to the numerator and to the weight; likewise ``after``."""
     after: Floats
@@ -40,7 +40,7 @@ class MatchedTerms:
         before, after = self.before[:, 0], self.after[:, 0]
         rounding = AGREEMENT * np.maximum(np.abs(before), np.abs(after))
         difference = np.where(np.abs(after - before) <= rounding, 0.0, sign * (after - before))
-        return table_sums(difference, self.units, self.before[:, 1])
+        return table_sums(difference, self.units.of_example, self.before[:, 1])
 
 
 AGREEMENT = 1e-6
@@ -53,9 +53,7 @@ class Pair:
 
     metric: Metric
     units: Units
-    """Of all examples that both answered, some of which may lack the metric."""
-    by_unit: dict[Hashable, float]
-    """The summed difference of each unit that has the metric, in the order of ``sums``."""
+    """Of the examples that have the metric on both sides."""
     sums: TableSums
     value_a: float
     value_b: float
@@ -64,6 +62,12 @@ class Pair:
     broken: list[int] | None
     same_system: bool
     """Whether both sides are the same weights, which can only ever answer the same."""
+
+    @property
+    def by_unit(self) -> dict[tuple[str, Hashable], float]:
+        """The summed difference of each unit, by its kind and name."""
+        names = dict.fromkeys((self.units.kind, unit) for unit in self.units.of_example)
+        return dict(zip(names, self.sums.numerators.tolist(), strict=True))
 
     @property
     def discordant(self) -> int | None:
@@ -89,9 +93,15 @@ class Pair:
 
 
 def flip_family(family: Sequence[Pair]) -> FlipTest:
-    """The test of `comparison@2` over metrics of one pair: joint sign flips of their units."""
-    units = sorted(set().union(*(pair.by_unit for pair in family)))  # type: ignore[type-var]
-    return flip_test(np.array([[pair.by_unit.get(unit, 0.0) for pair in family] for unit in units]))
+    """The test of `comparison@2` over metrics of one pair: joint sign flips of their units.
+
+    Where the units of one metric are tables and those of another questions, each kind is flipped
+    by itself. That is never too lenient: of normal statistics the largest exceeds a limit most
+    often where they are independent (Šidák 1967).
+    """
+    columns = [pair.by_unit for pair in family]
+    units = sorted(set().union(*columns))
+    return flip_test(np.array([[column.get(unit, 0.0) for column in columns] for unit in units]))
 
 
 def pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
@@ -110,21 +120,20 @@ def primary_of(found: Sequence[Pair]) -> list[Pair]:
     return family or [pair for pair in found if pair.metric == FALLBACK]
 
 
-def match(
-    metric: Metric, before: Sequence[Any], after: Sequence[Any], units: Units
-) -> MatchedTerms:
+def match(metric: Metric, before: Sequence[Any], after: Sequence[Any]) -> MatchedTerms:
     """The examples for which both sides have the metric, in the order of their units."""
     kept = [
-        (unit, x.id, term_x, term_y)
-        for unit, x, y in zip(units.of_example, before, after, strict=True)
+        (x, term_x, term_y)
+        for x, y in zip(before, after, strict=True)
         if (term_x := metric.term(x)) is not None and (term_y := metric.term(y)) is not None
     ]
-    kept.sort(key=itemgetter(0))
+    units = units_of([x.table_id for x, _, _ in kept], [x.id for x, _, _ in kept])
+    order = sorted(range(len(kept)), key=units.of_example.__getitem__)  # type: ignore[arg-type]
     return MatchedTerms(
-        [row[1] for row in kept],
-        [row[0] for row in kept],
-        np.array([row[2] for row in kept], dtype=np.float64).reshape(-1, 2),
-        np.array([row[3] for row in kept], dtype=np.float64).reshape(-1, 2),
+        [kept[place][0].id for place in order],
+        replace(units, of_example=[units.of_example[place] for place in order]),
+        np.array([kept[place][1] for place in order], dtype=np.float64).reshape(-1, 2),
+        np.array([kept[place][2] for place in order], dtype=np.float64).reshape(-1, 2),
     )
 
 
@@ -135,35 +144,32 @@ def _pairs_of(kind: str, a: RunVariant, b: RunVariant) -> list[Pair]:
         return []
     _require_same_ids(a, b, rows_a, rows_b)
     same = _same_weights(a, b) and _same_texts(rows_a, rows_b)
-    units = units_of([row.table_id for row in rows_a])
     made = []
     for metric in METRICS.values():
         if not metric.paired or metric.rows != kind:
             continue
-        found = match(metric, rows_a, rows_b, units)
+        found = match(metric, rows_a, rows_b)
         if not np.array_equal(found.before[:, 1], found.after[:, 1]):
             raise UserError(
                 f"{a.label(b)} and {b.label(a)} scored different tokens for {metric.key}: another "
                 "tokenizer or maximum length. Measure both with the same settings."
             )
         if found.before[:, 1].any():
-            made.append(_pair(metric, units, found, same))
+            made.append(_pair(metric, found, same))
     return made
 
 
-def _pair(metric: Metric, units: Units, found: MatchedTerms, same_system: bool) -> Pair:
+def _pair(metric: Metric, found: MatchedTerms, same_system: bool) -> Pair:
     (x, weights), (y, _) = found.before.T, found.after.T
     weight = float(weights.sum())
     fixed = broken = None
     if metric.kind == "rate":
         fixed = sorted(id_ for id_, better in zip(found.ids, y > x, strict=True) if better)
         broken = sorted(id_ for id_, worse in zip(found.ids, y < x, strict=True) if worse)
-    sums = found.sums()
     return Pair(
         metric=metric,
-        units=units,
-        by_unit=dict(zip(dict.fromkeys(found.units), sums.numerators.tolist(), strict=True)),
-        sums=sums,
+        units=found.units,
+        sums=found.sums(),
         value_a=float(x.sum()) / weight,
         value_b=float(y.sum()) / weight,
         n=len(found.ids),

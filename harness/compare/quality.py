@@ -36,21 +36,31 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """What a metric of the primary family was tested on."""
+
+    value_a: float
+    value_b: float
+    n: int
+    """Examples that have the metric on both sides."""
+    units: Units
+    """What these examples are drawn as: tables, or questions on these tables."""
+    scope: str
+    """What a verdict is about where the unit is not the table: `questions on these 3 tables`."""
+
+
+@dataclass(frozen=True)
 class PairComparison:
     """Everything that is compared of b beside a."""
 
     a: str
     b: str
     primary: list[Comparison]
-    values: dict[str, tuple[float, float, int]]
-    """Metric -> value of a, value of b, examples; primary metrics only."""
+    tested: dict[str, Tested]
+    """By primary metric."""
     descriptive: list[Difference]
     missing: dict[str, str]
     """Primary metric -> why it is not among those compared; a smaller family for the test."""
-    units: Units
-    """What the examples are drawn as: tables, or questions on these tables."""
-    scope: str
-    """What a verdict is about where the unit is not the table: `questions on these 3 tables`."""
 
 
 def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
@@ -85,7 +95,7 @@ def compare_if_paired(a: RunVariant, b: RunVariant) -> PairComparison | None:
         label_a,
         label_b,
         primary,
-        {pair.metric.key: (pair.value_a, pair.value_b, pair.n) for pair in family},
+        {pair.metric.key: _tested(pair, a.run.results.dataset.form) for pair in family},
         [
             Difference(
                 pair.metric.key,
@@ -99,8 +109,6 @@ def compare_if_paired(a: RunVariant, b: RunVariant) -> PairComparison | None:
             if pair.metric not in [tested.metric for tested in family]
         ],
         absent(a, b, found),
-        family[0].units,
-        _scope(family[0].units, a.run.results.dataset.form),
     )
 
 
@@ -134,6 +142,10 @@ def match_sides(a: StoredRun, b: StoredRun) -> list[tuple[RunVariant, RunVariant
             "share no variant. Pick one of each with RUN:variant."
         )
     return [(RunVariant(a, name), RunVariant(b, name)) for name in common]
+
+
+def _tested(pair: Pair, form: str) -> Tested:
+    return Tested(pair.value_a, pair.value_b, pair.n, pair.units, _scope(pair.units, form))
 
 
 def _scope(units: Units, form: str) -> str:

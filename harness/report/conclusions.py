@@ -9,12 +9,12 @@ visible. Not covered: the statistics (``compare``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from harness.compare.checkpoints import BestCheckpoint
 from harness.compare.metrics import METRICS, PRIMARY
-from harness.compare.quality import Difference, PairComparison
+from harness.compare.quality import Difference, PairComparison, Tested
 from harness.compare.seeds import SeedDifference
 from harness.markdown import NONE, code, escape, p_value
 from harness.schema.results import Comparison
@@ -53,7 +53,8 @@ def sentence(pair: PairComparison, comparison: Comparison) -> str:
         f"{metric.show_delta(c.delta)}, 95% {metric.show_interval(c.ci95)}, "
         f"p {p_value(c.p_family)} in its family"
     )
-    about = f", about {pair.scope}," if pair.scope else ""
+    scope = pair.tested[c.metric].scope
+    about = f", about {scope}," if scope else ""
     start = f"On {metric.title}{about or ','} {code(c.b)}"
     if c.verdict == "not distinguishable":
         return f"{start} is not distinguishable from {code(c.a)} ({evidence}); {_why(pair, c)}."
@@ -109,10 +110,11 @@ def pair_claim(pair: PairComparison) -> str:
     comparisons = pair.primary
     if not comparisons:
         return "Nothing was compared."
-    if not pair.units.enough:
-        return f"Nothing may be claimed: {pair.units.too_few}."
+    few = _too_few([pair])
+    if len(few) == len(pair.tested):
+        return _nothing([pair])
     a, b = code(comparisons[0].a), code(comparisons[0].b)
-    metrics = _grouped((c.verdict, c.metric) for c in comparisons)
+    metrics = _grouped((c.verdict, c.metric) for c in comparisons if c.metric not in few)
     undecided = metrics.pop("not distinguishable", [])
     parts = [
         f"{b} is {verdict} than {a} on {_names(metrics[verdict])}"
@@ -123,16 +125,17 @@ def pair_claim(pair: PairComparison) -> str:
         parts.append(f"no difference is shown on {_names(undecided)}")
     elif undecided:
         parts.append(_no_difference(a, b, undecided))
-    return _of_these_weights(parts, pair.scope)
+    return _of_these_weights(parts, [pair])
 
 
 def overall_claim(pairs: Sequence[PairComparison]) -> str:
     """One sentence over all pairs of a report; empty without any."""
     if len(pairs) <= 1:
         return "".join(pair_claim(pair) for pair in pairs)
-    if not any(pair.units.enough for pair in pairs):
-        return f"Nothing may be claimed: {pairs[0].units.too_few}."
-    records = [c for pair in pairs for c in pair.primary]
+    few = _too_few(pairs)
+    records = [c for pair in pairs for c in pair.primary if c.metric not in few]
+    if not records:
+        return _nothing(pairs)
     won = _grouped(
         ((c.b, c.a) if c.verdict == "better" else (c.a, c.b), c.metric)
         for c in records
@@ -154,7 +157,7 @@ def overall_claim(pairs: Sequence[PairComparison]) -> str:
     if alike:
         which = [f"{listed(between, 'or')} on {_names(found)}" for found, between in alike.items()]
         parts.append(f"no difference is shown {listed(which, 'or')}, which is not evidence of none")
-    return _of_these_weights(parts, pairs[0].scope)
+    return _of_these_weights(parts, pairs)
 
 
 def seed_claim(differences: Sequence[SeedDifference], seeds: int) -> str:
@@ -182,7 +185,10 @@ def pairs_family(found: Sequence[PairComparison]) -> str:
     a pair."""
     if not found:
         return ""
-    units = listed(list(dict.fromkeys(pair.units.text for pair in found)))
+    drawn = _by_text(found, lambda one: one.units.text)
+    units = listed(
+        [text if len(drawn) == 1 else f"{text} ({_short(of)})" for text, of in drawn.items()]
+    )
     families = _families(
         {
             f"{code(pair.b)} − {code(pair.a)}": ([c.metric for c in pair.primary], pair.missing)
@@ -234,8 +240,9 @@ def clauses(parts: Sequence[str]) -> str:
 
 def _why(pair: PairComparison, c: Comparison) -> str:
     """Why there is no verdict, and what would give one."""
-    if pair.units.too_few:
-        return pair.units.too_few
+    on = pair.tested[c.metric]
+    if on.units.too_few:
+        return on.units.too_few
     if c.minimum_detectable is None:
         return "they did not differ on a single example"
     metric, needed = METRICS[c.metric], needed_text(c)
@@ -245,10 +252,11 @@ def _why(pair: PairComparison, c: Comparison) -> str:
     )
     if needed == NONE:
         return text
-    n = pair.values[c.metric][2]
+    if c.n_needed is not None and c.n_needed <= on.n:
+        return f"{text}; one of the size seen would be, but was not beyond noise"
     many = "more than a hundred times as many examples"
     examples = many if c.n_needed is None else f"about {needed} examples"
-    return f"{text}; one of the size seen would take {examples} (here {n:,})"
+    return f"{text}; one of the size seen would take {examples} (here {on.n:,})"
 
 
 def _no_difference(a: str, b: str, metrics: Sequence[str], beyond: str = "") -> str:
@@ -258,10 +266,47 @@ def _no_difference(a: str, b: str, metrics: Sequence[str], beyond: str = "") -> 
     )
 
 
-def _of_these_weights(parts: Sequence[str], scope: str) -> str:
-    text = clauses(parts)
-    about = f"about {scope}" if scope else "on this data"
-    return f"{text[:1].upper()}{text[1:]} (for these sets of weights, {about}; {THREE_SEEDS})."
+def _of_these_weights(parts: Sequence[str], pairs: Sequence[PairComparison]) -> str:
+    """``parts`` in one sentence, with what they are about and on which metrics nothing is said."""
+    unsaid = _grouped((why, metric) for metric, why in _too_few(pairs).items())
+    nothing = [f"nothing may be claimed on {_names(of)}: {why}" for why, of in unsaid.items()]
+    text = clauses([*parts, *nothing])
+    scopes = _by_text(pairs, lambda one: one.scope)
+    about = ", ".join(
+        f"on {_names(metrics)} about {scope}" if len(scopes) > 1 else f"about {scope}"
+        for scope, metrics in scopes.items()
+        if scope
+    )
+    return (
+        f"{text[:1].upper()}{text[1:]} (for these sets of weights, {about or 'on this data'}; "
+        f"{THREE_SEEDS})."
+    )
+
+
+def _too_few(pairs: Sequence[PairComparison]) -> dict[str, str]:
+    """The metrics that have too few units in every pair that has them, with the reason."""
+    found = _grouped(
+        (metric, one.units.too_few) for pair in pairs for metric, one in pair.tested.items()
+    )
+    return {metric: reasons[0] for metric, reasons in found.items() if all(reasons)}
+
+
+def _nothing(pairs: Sequence[PairComparison]) -> str:
+    return f"Nothing may be claimed: {'; '.join(dict.fromkeys(_too_few(pairs).values()))}."
+
+
+def _by_text(
+    pairs: Sequence[PairComparison], text: Callable[[Tested], str]
+) -> dict[str, list[str]]:
+    """The metrics by what ``text`` says of them, each once."""
+    said = dict.fromkeys(
+        (text(one), metric) for pair in pairs for metric, one in pair.tested.items()
+    )
+    return _grouped(said)
+
+
+def _short(metrics: Sequence[str]) -> str:
+    return listed([METRICS[metric].short for metric in metrics])
 
 
 def _names(metrics: Sequence[str]) -> str:
@@ -290,7 +335,7 @@ def _family(family: Family, by: str, of: str = "") -> str:
         return ""
     by_reason = _grouped((why, METRICS[metric].short) for metric, why in missing.items())
     absent = [f"no {listed(names, 'or')}: {escape(why)}" for why, names in by_reason.items()]
-    short = listed([METRICS[metric].short for metric in metrics])
+    short = _short(metrics)
     tested = (
         f"{by} over {short}{of}" if len(metrics) > 1 else f"{short} alone, so without a correction"
     )

@@ -57,9 +57,12 @@ class Units:
         )
 
 
-def units_of(tables: Sequence[Hashable]) -> Units:
-    """The unit of each example, by the table of each."""
+def units_of(tables: Sequence[Hashable], questions: Sequence[Hashable] | None = None) -> Units:
+    """The unit of each example, by the table of each.
+
+    ``questions`` are what the examples are called as units of their own; their places by default.
+    """
     different = len(set(tables))
     if different < FEWEST_UNITS or different == len(tables):
-        return Units("question", list(range(len(tables))), different)
+        return Units("question", list(questions or range(len(tables))), different)
     return Units("table", list(tables), different)

@@ -10,12 +10,16 @@ from results_sample import MemoryRun, compare_within, loss_rows, memory_run, pre
 
 from harness.compare.analysis import analyse
 from harness.compare.checkpoints import best_checkpoints
+from harness.compare.gates import judge
 from harness.pipeline.session import units_note
 from harness.report.comparison import render_comparison
 from harness.report.conclusions import pair_claim, sentence
 from harness.report.tables.checkpoint_tables import checkpoint_sentence
 from harness.runs.store import RunRows
+from harness.schema.results import GateRule
 from harness.stats.intervals import token_weighted_loss
+
+EX = GateRule(direction="higher", absolute=0.05, significance=0.05, reason="why")
 
 
 def on_tables(tables: int, examples: int) -> MemoryRun:
@@ -71,6 +75,82 @@ def test_six_questions_that_all_agree_are_enough() -> None:
     # Each of 2^6 patterns once: the observed one and its mirror reach it.
     assert pair.primary[0].p == 2 / 64
     assert pair.primary[0].verdict == "better"
+
+
+def graded_on(run: MemoryRun, tables: set[str], right: dict[str, list[int]]) -> MemoryRun:
+    """The run with answers whose gold is usable on ``tables`` only, right where it is listed."""
+    answers = {
+        name: [
+            row.model_copy(update=dict.fromkeys(("ex", "ex_strict", "ex_hardened"), verdict))
+            for row in rows
+            for verdict in [row.id in right[name] if row.table_id in tables else None]
+        ]
+        for name, rows in run.rows.predictions.items()
+    }
+    return dataclasses.replace(run, rows=RunRows(run.rows.losses, answers))
+
+
+def test_the_unit_is_that_of_the_examples_that_have_the_metric() -> None:
+    # 28 questions on 8 tables, gold usable on 4 of them: 16 questions, of which 7 differ one way.
+    usable = {"t0", "t1", "t2", "t3"}
+    right = {"base": [], "lora": [0, 1, 2, 3, 8, 9, 10]}
+    run = graded_on(on_tables(8, 28), usable, right)
+    [pair] = compare_within(run)
+    loss, ex, _ = pair.primary
+    assert loss.test.endswith("by sign flips of 8 tables, two-sided")
+    assert ex.test.endswith("by sign flips of 16 questions on 4 tables, two-sided")
+    assert ex.p == 2 / 2**7
+    assert ex.verdict == "better"
+    assert "On execution accuracy, about questions on these 4 tables," in sentence(pair, ex)
+    assert "On completion loss, `lora`" in sentence(pair, loss)
+    assert (
+        "(for these sets of weights, on execution accuracy and hardened execution accuracy about "
+        "questions on these 4 tables;" in pair_claim(pair)
+    )
+    text = render_comparison(analyse([run]))
+    assert "unit: 8 tables (completion loss) and 16 questions on 4 tables (ex and" in text
+    [gate] = [g for g in judge(run, run, {"ex": EX}) if g.variant == "lora"]
+    assert "sign-flip over 16 questions on 4 tables" in gate.reason
+
+
+def test_a_metric_that_five_questions_have_has_no_verdict_beside_one_that_all_have() -> None:
+    right = {"base": [], "lora": [0, 8, 16, 24, 32]}
+    run = graded_on(on_tables(8, 40), {"t0"}, right)
+    [pair] = compare_within(run)
+    loss, ex, _ = pair.primary
+    assert (loss.verdict, ex.verdict) == ("better", "not distinguishable")
+    reason = "5 questions on 1 table are too few, since with fewer than 6 no two-sided test can"
+    assert reason in sentence(pair, ex)
+    assert "nothing may be claimed on execution accuracy and hardened" in pair_claim(pair)
+    assert reason in pair_claim(pair)
+    assert (ex.ci95, ex.minimum_detectable, ex.n_needed) == (None, None, None)
+
+
+def test_tables_and_questions_are_flipped_by_themselves() -> None:
+    # Six tables that all differ by one nat, and six questions on one table that all differ: each
+    # reaches its √6 in 2 of 2^6 patterns, either of them in 1 - (62/64)² of all 2^12.
+    run = graded_on(on_tables(6, 36), {"t0"}, {"base": [], "lora": [*range(0, 36, 6)]})
+    base = run.rows.losses["base"]
+    better = [
+        row.model_copy(
+            update={"completion_nll": row.completion_nll - 1.0, "full_nll": row.full_nll - 1.0}
+        )
+        for row in base
+    ]
+    losses = {"base": base, "lora": better}
+    [pair] = compare_within(dataclasses.replace(run, rows=RunRows(losses, run.rows.predictions)))
+    loss, ex, _ = pair.primary
+    assert ex.p == 2 / 64
+    assert loss.p == 2 / 64
+    assert ex.p_family == loss.p_family == 1 - (62 / 64) ** 2
+
+
+def test_a_size_that_these_examples_would_show_is_not_called_out_of_reach() -> None:
+    [pair] = compare_within(on_tables(8, 28))
+    unclear = pair.primary[0].model_copy(
+        update={"verdict": "not distinguishable", "n_needed": 28, "minimum_detectable": 0.1}
+    )
+    assert "would take" not in sentence(pair, unclear)
 
 
 def test_so_few_units_are_said_before_training() -> None:

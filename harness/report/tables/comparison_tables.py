@@ -112,20 +112,19 @@ def comparisons(pairs: Sequence[PairComparison]) -> str:
     rows = []
     for pair in pairs:
         for c in pair.primary:
-            value_a, value_b, n = pair.values[c.metric]
-            metric = METRICS[c.metric]
+            on, metric = pair.tested[c.metric], METRICS[c.metric]
             rows.append(
                 {
                     "Pair": f"{code(c.b)} − {code(c.a)}",
                     "Metric": metric.title,
-                    "Values": f"{metric.show_cell(value_b)} − {metric.show_cell(value_a)}",
+                    "Values": f"{metric.show_cell(on.value_b)} − {metric.show_cell(on.value_a)}",
                     "Difference": metric.show_delta(c.delta),
                     "95%": metric.show_interval(c.ci95),
                     "p": p_value(c.p),
                     "p of the family": p_value(c.p_family),
                     "McNemar, exact": mcnemar_text(c),
                     "Minimum detectable effect": metric.show_size(c.minimum_detectable),
-                    "n": str(n),
+                    "n": str(on.n),
                     "n to settle": needed_text(c),
                     "Verdict": f"**{c.verdict}**",
                 }
