@@ -1,20 +1,27 @@
 """What the columns and the table of an example are called, and which of them a name means.
 
-Table -> the unique names that its columns have in DuckDB; a name from a model's text -> a column
-index or a failure. A name is matched in steps: as written, without regard to case and spaces, as a
-slug (``School_Club_Team`` for ``School/Club Team``), as ``col3`` (WikiSQL's own column names,
-zero-based). A step that fits two columns is an ambiguity, never a choice.
+Table -> the unique names that its columns have in DuckDB and in prompts; a name from a model's text
+-> a column index or a failure. A name is matched in steps: as written, without regard to case and
+spaces, as a slug (``School_Club_Team`` for ``School/Club Team``), as ``col3`` (WikiSQL's own column
+names, zero-based). A step that fits two columns is an ambiguity, never a choice. An example has one
+table, so a placeholder names it as well as its id does.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 
+from harness.data.prompts import identifiers
 from harness.data.records import Table
 from harness.sql.failures import Failure
+
+PLACEHOLDERS = ("table", "table_name", "tablename", "your_table", "my_table", "this_table")
+"""Words that stand for the one table of an example, as in WikiSQL's own ``FROM table``."""
+
+DEFAULT_SCHEMAS = ("main", "dbo", "public", "default")
+"""Schemas that a table is in when none is named: DuckDB's and SQLite's, T-SQL's, PostgreSQL's."""
 
 _COL = re.compile(r"col(?:umn)?_?(\d{1,4})", re.IGNORECASE | re.ASCII)
 
@@ -52,30 +59,58 @@ class Names:
 
     @cached_property
     def sql(self) -> list[str]:
-        """The columns' unique names in DuckDB."""
-        return _sql_names(self.plain, self.table.header)
+        """The columns' unique names in DuckDB: those that the `sql` and `chat` prompts show."""
+        shown = identifiers(self.table.header)
+        # DuckDB has no name with a NUL.
+        return [
+            f"column {number}\u2400" if "\0" in name else name
+            for number, name in enumerate(shown, 1)
+        ]
 
     @cached_property
-    def table_names(self) -> set[str]:
-        """Every name that means this table, in plain form."""
-        name = self.table.id.lower()
-        slugged = name.replace("-", "_")
-        rest = name.split("-", 1)[-1].replace("-", "_")
-        return {plain(name), slugged, f"table_{slugged}", f"table_{rest}"}
+    def spellings(self) -> dict[str, list[tuple[int, str, list[str]]]]:
+        """What columns may be called without quotes, by the first character in plain form: index,
+        name as it is, words of its plain form."""
+        found: dict[str, list[tuple[int, str, list[str]]]] = {}
+        shown = [
+            (index, name)
+            for index, (name, header) in enumerate(zip(self.sql, self.table.header, strict=True))
+            if name != header
+        ]
+        for index, name in (*enumerate(self.table.header), *shown):
+            words = plain(name).split(" ")
+            if words[0]:
+                found.setdefault(words[0][0], []).append((index, name, words))
+        return found
+
+    @cached_property
+    def longest(self) -> int:
+        """The characters of the longest name."""
+        return max(map(len, (*self.table.header, *self.sql)), default=0)
+
+    @cached_property
+    def table_pattern(self) -> re.Pattern[str]:
+        """Every name that means this table, as it stands in a text without quotes."""
+        whole, rest = (
+            re.sub(r"(?:\\-|_|\\ )+", r"[-_\\s]{1,3}", re.escape(" ".join(name.split())))
+            for name in (self.table.id, self.table.id.split("-", 1)[-1])
+        )
+        names = rf"(?:table[\s_:#-]{{0,3}})?{whole}|table_{rest}|{'|'.join(PLACEHOLDERS)}"
+        return re.compile(rf"[<{{%:]{{0,2}}(?:{names})(?![\w-])[>}}%]{{0,2}}", re.IGNORECASE)
 
     @cached_property
     def _steps(self) -> list[tuple[Callable[[str], str], dict[str, list[int]]]]:
         """The steps in which a name is matched: a form of names -> the columns of each form."""
-        slugs = [slug(name) for name in self.table.header]
-        forms = ((str, self.table.header), (plain, self.plain), (str, self.sql), (slug, slugs))
+        header, shown = list(self.table.header), self.sql
+        forms = ((str, shown), (str, header), (plain, shown), (plain, header), (slug, shown))
         steps: list[tuple[Callable[[str], str], dict[str, list[int]]]] = []
-        for form, keys in forms:
+        for form, names in forms:
             columns: dict[str, list[int]] = {}
-            for index, key in enumerate(keys):
-                columns.setdefault(key, []).append(index)
+            for index, name in enumerate(names):
+                columns.setdefault(form(name), []).append(index)
+            # A name without letters and digits has no slug, an empty header no name.
+            columns.pop("", None)
             steps.append((form, columns))
-        # A name without letters and digits has no slug.
-        steps[-1][1].pop("", None)
         return steps
 
     def column(self, name: str) -> int | Failure:
@@ -93,19 +128,5 @@ class Names:
 
     def is_table(self, name: str) -> bool:
         """Whether ``name`` means this table."""
-        return plain(name) in self.table_names
-
-
-def _sql_names(plains: list[str], header: tuple[str, ...]) -> list[str]:
-    """DuckDB's names: the header, or ``colN`` where it is empty, repeated or unusable."""
-    counts = Counter(plains)
-    taken = {name for name in plains if counts[name] == 1}
-    names = []
-    for index, (name, key) in enumerate(zip(header, plains, strict=True)):
-        if not key or counts[key] > 1 or "\0" in name:
-            name = f"col{index}"
-            while name in taken:
-                name += "_"
-            taken.add(name)
-        names.append(name)
-    return names
+        name = name.strip()
+        return plain(name) == plain(self.table.id) or bool(self.table_pattern.fullmatch(name))

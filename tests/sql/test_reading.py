@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.prompts import identifiers
 from harness.data.records import Table
 from harness.data.sources.wikisql import load_split
 from harness.sql.failures import Failure
@@ -136,10 +137,45 @@ def test_two_readings_are_ambiguous() -> None:
     assert read("SELECT MAX Score FROM 1-1", table) == query(1, "MAX")
 
 
-def test_a_repeated_header_is_ambiguous_and_its_column_name_is_not() -> None:
+def test_exact_spelling_comes_before_folded_and_two_alike_are_ambiguous() -> None:
     table = Table("1-1", ("Score", "score", ""), ("real",) * 3, ())
-    assert kind("SELECT Score FROM 1-1", table) == "ambiguous_column"
+    assert read("SELECT score FROM 1-1", table) == query(1)
+    assert kind("SELECT SCORE FROM 1-1", table) == "ambiguous_column"
     assert read("SELECT col1 FROM 1-1 WHERE col2 = 3", table) == query(1, "", (2, "=", "3"))
+
+
+def test_the_names_that_prompts_show_are_the_names_that_are_read() -> None:
+    header = ("Date", "Score", "score", "Score", "", "Column 5", "Year (2011)")
+    table = Table("1-1", header, ("real",) * 7, ())
+    for index, name in enumerate(identifiers(header)):
+        assert read(f'SELECT "{name}" FROM "1-1"', table) == query(index), name
+        assert read(f"SELECT `{name}` FROM `1-1`", table) == query(index), name
+    assert kind("SELECT Score FROM 1-1", table) == "ambiguous_column"
+    assert read("SELECT Score (2) FROM 1-1", table) == query(2)
+    assert read("SELECT Year_(2011) FROM 1-1", table) == query(6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["table", "Table", '"Table"', "[table]", "`TABLE`", "'table'", "table 1-10015132-11",
+     "table_1-10015132-11", '"table 1-10015132-11"', "table: 1-10015132-11",
+     'table "1-10015132-11"', "table_1_10015132_11", "table_10015132_11", "1_10015132_11",
+     'dbo.[1-10015132-11]', '[dbo].[Table]', 'public."table"', "main.table", "<table>",
+     "{table_name}", "your_table"],
+)  # fmt: skip
+def test_an_example_has_one_table_and_a_placeholder_names_it(name: str) -> None:
+    assert read(f"SELECT Player FROM {name} WHERE Pts > 3") == PLAYER_OVER_3
+    assert read(f"SELECT Player FROM {name};") == query(0)
+    assert read(f"SELECT Player FROM {name} WHERE Player = Ann Lee") == query(
+        0, "", (0, "=", "Ann Lee")
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["tables", "table_2", "1-10015132-12", "table 1-10015132-12", "x.table", '"1-1"']
+)
+def test_another_table_is_not_the_one_of_the_example(name: str) -> None:
+    assert isinstance(Reader().read(f"SELECT Player FROM {name}", TABLE), Failure)
 
 
 @pytest.mark.parametrize(

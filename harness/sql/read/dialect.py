@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 
 from harness.data.records import AGGREGATIONS
-from harness.sql.column_names import Names
+from harness.sql.column_names import DEFAULT_SCHEMAS, Names
 from harness.sql.failures import Failure
 from harness.sql.query import Item, Order, Query, Where
 from harness.sql.read.dialect_where import conditions
@@ -27,6 +27,11 @@ _LIMIT = re.compile(r"[0-9]{1,9}(?![0-9])")
 _UNSUPPORTED = ("having", "offset", "union", "intersect", "except", "join", "inner", "left")
 _AGGREGATES = tuple((name.lower(), name) for name in AGGREGATIONS if name)
 _MAX_ITEMS = 32
+# What may stand before the table's name: a default schema, the word "table" before a quoted id.
+_SCHEMA = re.compile(
+    rf"[\"`\[]?(?:{'|'.join(DEFAULT_SCHEMAS)})[\"`\]]?\s*\.\s*|table\s*:?\s*(?=[\"`\['])",
+    re.IGNORECASE,
+)
 _ALIAS = re.compile(r"\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|'[^']*'|[^\W\d]\w*")
 
 
@@ -98,25 +103,26 @@ def _after_from(s: Scanner, at: int) -> _Tail | None:
 
 def _table(s: Scanner, at: int) -> int:
     """The position after this table's name, or -1."""
-    quote = s.text[at : at + 1]
-    closing = {'"': '"', "`": "`", "[": "]", "'": "'"}.get(quote)
+    if s.text.startswith(s.names.table.id, at):
+        after = at + len(s.names.table.id)
+        if after == s.end or s.text[after] in " \n;":
+            s.is_sql = s.names.table.id.isidentifier()
+            return after
+    schema = _SCHEMA.match(s.text, at)
+    start = schema.end() if schema else at
+    closing = {'"': '"', "`": "`", "[": "]", "'": "'"}.get(s.text[start : start + 1])
     if closing:
-        end = s.text.find(closing, at + 1)
-        name, after = s.text[at + 1 : end], end + 1
+        end = s.text.find(closing, start + 1)
+        name, after = s.text[start + 1 : end], end + 1
         if end < 0:
-            name, after = s.text[at:], s.end
+            name, after = s.text[start:], s.end
+        known = s.names.is_table(name)
     else:
-        after = at
-        while after < s.end and not s.text[after].isspace() and s.text[after] not in ";)":
-            after += 1
-        name = s.text[at:after]
-        for known in s.names.table_names:
-            # An id with a space in it, or a name that punctuation follows.
-            end = s.header_end(known, at)
-            if end > after:
-                name, after = known, end
-    if s.names.is_table(name):
-        s.is_sql = closing is not None or name.isidentifier()
+        match = s.names.table_pattern.match(s.text, start)
+        after = match.end() if match else start
+        name, known = s.text[start:after] or s.text[at:].split(None, 1)[0], match is not None
+    if known:
+        s.is_sql = closing is not None or (name.isidentifier() and name.lower() != "table")
         return after
     s.fail(at, Failure("unknown_table", f"{name[:60]!r} is not {s.names.table.id}"))
     return -1

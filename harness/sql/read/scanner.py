@@ -105,12 +105,18 @@ class Scanner:
         if position >= self.end:
             return []
         found: dict[int, int | Failure] = {}
-        for index, name in enumerate(self.names.plain):
-            after = self.header_end(name, position)
-            if after in found:
-                found[after] = Failure("ambiguous_column", f"{name!r} fits several columns")
-            elif after >= 0:
-                found[after] = index
+        ranks: dict[int, int] = {}
+        for index, name, words in self.names.spellings.get(self.low[position], ()):
+            after = self._words_end(words, position)
+            if after < 0:
+                continue
+            written = self.text[position:after]
+            # Exact spelling comes before spaces and case, these before underscores for spaces.
+            rank = 0 if written == name else 1 + ("_" in written and "_" not in name)
+            if after not in found or rank < ranks[after]:
+                found[after], ranks[after] = index, rank
+            elif rank == ranks[after] and found[after] != index:
+                found[after] = Failure("ambiguous_column", f"{written!r} fits several columns")
         closing = _CLOSING.get(self.text[position])
         if closing:
             for number, (name, after) in enumerate(self._quoted_names(position, closing)):
@@ -134,16 +140,23 @@ class Scanner:
             return Failure("unknown_column", f"{word!r} is no column of {self.names.table.id}")
         return column
 
-    def header_end(self, name: str, position: int) -> int:
-        """The position after the header ``name`` (plain form) at ``position``, or -1."""
-        if not name:
-            return -1
-        for number, word in enumerate(name.split(" ")):
-            start = self.skip(position) if number else position
-            if not self.low.startswith(word, start) or (number and start == position):
+    def _words_end(self, words: list[str], position: int) -> int:
+        """The position after a name of these words at ``position``, or -1.
+
+        White space or, in an identifier made from a header, ``_`` stands between them.
+        """
+        for number, word in enumerate(words):
+            if number:
+                start = self.skip(position)
+                if start == position:
+                    start += 1
+                    if self.low[position : position + 1] != "_":
+                        return -1
+                position = start
+            if not self.low.startswith(word, position):
                 return -1
-            position = start + len(word)
-        if position < self.end and _wordlike(name[-1]) and _wordlike(self.text[position]):
+            position += len(word)
+        if position < self.end and _wordlike(words[-1][-1]) and _wordlike(self.text[position]):
             return -1
         return position
 
@@ -152,7 +165,9 @@ class Scanner:
         for at in self.ends(position, closing):
             inner = self.text[position + 1 : at].replace(closing * 2, closing)
             yield inner, at + 1
-            if self.text[at + 1 : at + 2] != closing and not self._inside_header(inner):
+            doubled = self.text[at + 1 : at + 2] == closing
+            too_long = at - position > 2 * self.names.longest + 100
+            if too_long or not (doubled or self._inside_header(inner)):
                 return
 
     def _inside_header(self, inner: str) -> bool:

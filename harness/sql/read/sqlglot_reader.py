@@ -17,7 +17,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from harness.sql.column_names import Names
+from harness.sql.column_names import DEFAULT_SCHEMAS, Names
 from harness.sql.failures import Failure
 from harness.sql.query import Item, Order, Query
 from harness.sql.read.sqlglot_where import (
@@ -112,7 +112,7 @@ def _qualifiers(tree: exp.Select, names: Names) -> frozenset[str]:
     table = source.this
     if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Identifier):
         raise unsupported(table)
-    if table.db and table.db.lower() != "main":
+    if table.db and table.db.lower() not in DEFAULT_SCHEMAS:
         raise Refused(Failure("unknown_table", f"{table.db}.{table.name}"))
     if not names.is_table(table.name):
         raise Refused(Failure("unknown_table", f"{table.name[:60]!r} is not {names.table.id}"))
