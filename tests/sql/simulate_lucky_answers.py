@@ -37,7 +37,7 @@ from harness.sql.failures import Failure
 from harness.sql.grade.equality import equal_results, same_query
 from harness.sql.grade.given_tables import Passed, used_columns
 from harness.sql.grade.gold import GoldSet, open_gold
-from harness.sql.grade.hardened import part_on_copies
+from harness.sql.grade.hardened import hold_on_copies
 from harness.sql.query import (
     COMPARISONS,
     And,
@@ -494,9 +494,10 @@ def measured(split: Split, examples: Sequence[Example], tell: Callable[[str], No
             else:
                 tell(f"numpy and DuckDB disagree: {candidate[0].id} {candidate[2]} {result}")
         passes = [Passed(e, number_of[e.table_id], query) for e, _, query, _ in kept]
-        parting = part_on_copies(gold.executor, passes, HARDENED_COPIES)
+        verdicts = hold_on_copies(gold.executor, passes, HARDENED_COPIES)
     lucky = []
-    for (example, kind, query, different), found in zip(kept, parting, strict=True):
+    for (example, kind, query, different), verdict in zip(kept, verdicts, strict=True):
+        found = verdict.counterexample
         table = split.tables[example.table_id]
         proven = not different and found is not None and parts(table, example, query, found)
         lucky.append(Lucky(example, kind, query, different or proven, found is not None, proven))

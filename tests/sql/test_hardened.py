@@ -10,9 +10,13 @@ import pytest
 
 from harness.data.records import Condition, LogicalForm, Table
 from harness.data.sources.wikisql import load_split
+from harness.sql.failures import Failure
+from harness.sql.grade.given_tables import Results
 from harness.sql.grade.perturb import Copies
 from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import score
+from harness.sql.run import batch
+from harness.sql.run.batch import Rows
 from tests.sql.conftest import SQUAD
 
 DEV = Path(__file__).resolve().parents[3] / "shared" / "wikisql" / "dev"
@@ -240,3 +244,30 @@ def test_lucky_mutations_of_real_gold_are_caught_in_a_sample() -> None:
 def test_lucky_mutations_of_real_gold_are_caught() -> None:
     lucky, caught = catch_rate(0, 8421, 2)
     assert caught >= 0.95 * lucky
+
+
+def test_only_a_copy_on_which_both_ran_proves_anything() -> None:
+    """Hand-made results: an overrun limit is no difference, an error beside gold's rows is one."""
+    one, other, none = Rows(((1,),), 1), Rows(((2,),), 1), Rows((), 0)
+    slow, wrong = Failure("timeout"), Failure("execution_error")
+
+    def found(*pairs: tuple[Rows | Failure, Rows | Failure]) -> tuple[int | None, bool, bool]:
+        results = Results(*zip(*pairs, strict=True))
+        return results.parting(), results.proves(), results.stopped()
+
+    assert found((one, one), (one, other)) == (1, True, False)
+    assert found((none, other), (one, one)) == (None, True, False)
+    assert found((none, other)) == (None, False, False)
+    assert found((slow, slow), (one, slow), (slow, one)) == (None, False, True)
+    assert found((one, wrong)) == (0, False, False)
+
+
+def test_copies_that_cannot_be_run_give_no_verdict(grade, monkeypatch) -> None:
+    """The statement on the copies takes 2 GB: no copy proves an answer right or wrong."""
+    greedy = " HAVING length(repeat('x', 2000000000 + count(*)::INTEGER)) > 0"
+    monkeypatch.setattr(batch, "STATEMENT_ON_GIVEN", batch.STATEMENT_ON_GIVEN + greedy)
+    lucky, equal, gold = LUCKY[0], EQUIVALENT[0], "SELECT Player FROM 1-1 WHERE Points > 3"
+    scores = grade([lucky, equal, gold], hardened=2)
+    assert [one.ex for one in scores] == [True, True, True]
+    assert [one.ex_hardened for one in scores] == [None, None, True]
+    assert [one.counterexample for one in scores] == [None, None, None]

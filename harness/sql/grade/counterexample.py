@@ -49,8 +49,9 @@ class _Search:
         return place is not None
 
 
-def smallest(executor: Executor, parting: Sequence[Given]) -> list[Counterexample]:
-    """The counterexample of each answer, whose only table is the copy on which it parts."""
+def smallest(executor: Executor, parting: Sequence[Given]) -> list[Counterexample | None]:
+    """The counterexample of each answer, whose only table is the copy on which it parts; None for
+    one that does not part there again, as near a limit it may."""
     searches = [_Search(one, one.tables[0], len(one.tables[0]) // 2) for one in parting]
     singles = [[[row] for row in search.rows[-_ALONE:]] for search in searches]
     results = _try(executor, searches, singles)
@@ -98,12 +99,14 @@ def _takes(result: Rows | Failure) -> bool:
     return not isinstance(result, Failure) and not result.degenerate
 
 
-def _counterexample(executor: Executor, search: _Search) -> Counterexample:
-    header = executor.tables[search.given.passed.table].header
+def _counterexample(executor: Executor, search: _Search) -> Counterexample | None:
     gold, own = search.results or (None, None)
+    if not isinstance(gold, Rows):
+        return None
+    header = executor.tables[search.given.passed.table].header
     return Counterexample(
         columns=[header[column] for column in search.given.used],
         rows=[list(row) for row in search.rows],
-        gold=[list(row) for row in gold.rows] if isinstance(gold, Rows) else [],
+        gold=[list(row) for row in gold.rows],
         answer=[list(row) for row in own.rows] if isinstance(own, Rows) else None,
     )

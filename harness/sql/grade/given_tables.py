@@ -48,6 +48,10 @@ class Given:
     tables: Sequence[Sequence[Row]]
 
 
+_NOT_RUN = frozenset(("timeout", "memory", "crash"))
+"""Failures that are about a limit: they do not say what the query returns."""
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
     """What gold and the prediction return, by table."""
@@ -56,13 +60,28 @@ class Results:
     own: Sequence[Rows | Failure]
 
     def parting(self) -> int | None:
-        """The first table on which they part; one on which gold is degenerate proves nothing."""
-        for index, (gold, own) in enumerate(zip(self.gold, self.own, strict=True)):
+        """The first table on which they part, if there is one."""
+        return next((at for at, equal in enumerate(self._equal()) if equal is False), None)
+
+    def proves(self) -> bool:
+        """Whether there is a table on which both ran and agree."""
+        return True in self._equal()
+
+    def stopped(self) -> bool:
+        """Whether some table is more than the limits allow."""
+        every = (*self.gold, *self.own)
+        return any(isinstance(found, Failure) and found.kind in _NOT_RUN for found in every)
+
+    def _equal(self) -> Iterator[bool | None]:
+        """Whether they agree, by table; None where that proves nothing: gold is degenerate there,
+        or one of both did not run for want of time or memory."""
+        for gold, own in zip(self.gold, self.own, strict=True):
             if isinstance(gold, Failure) or gold.degenerate:
-                continue
-            if isinstance(own, Failure) or not equal_results(gold.rows, own.rows):
-                return index
-        return None
+                yield None
+            elif isinstance(own, Failure):
+                yield None if own.kind in _NOT_RUN else False
+            else:
+                yield equal_results(gold.rows, own.rows)
 
 
 def used_columns(passed: Passed, width: int) -> tuple[int, ...]:
@@ -110,7 +129,7 @@ def _as_data(executor: Executor, one: Given, query: Query) -> WikiSQLQuery | Non
 def _run_together(
     executor: Executor, jobs: Sequence[tuple[Given, list[WikiSQLQuery]]]
 ) -> list[list[list[Rows | Failure]]]:
-    """The results by job, query and table; all jobs share one statement."""
+    """The results by job, query and table; all jobs share one statement, fewer where it fails."""
     queries: list[WikiSQLQuery] = []
     rows: list[dict[str, Any]] = []
     number = 0
@@ -125,12 +144,23 @@ def _run_together(
     params = [*batch.parameters(queries), json.dumps(rows)]
     answer = executor.sandbox.run(batch.STATEMENT_ON_GIVEN, params, len(queries))
     if isinstance(answer, Failure):
-        if len(jobs) == 1:
-            return [[[answer] * len(jobs[0][0].tables) for _ in jobs[0][1]]]
-        half = len(jobs) // 2
-        return _run_together(executor, jobs[:half]) + _run_together(executor, jobs[half:])
+        if len(jobs) > 1:
+            half = len(jobs) // 2
+            return _run_together(executor, jobs[:half]) + _run_together(executor, jobs[half:])
+        one, shaped = jobs[0]
+        parts = _halves(one)
+        if not parts:
+            return [[[answer] for _ in shaped]]
+        first, second = (_run_together(executor, [(part, shaped)])[0] for part in parts)
+        return [[a + b for a, b in zip(first, second, strict=True)]]
     results = iter(batch.results(queries, answer))
     return [[[next(results) for _ in one.tables] for _ in shaped] for one, shaped in jobs]
+
+
+def _halves(one: Given) -> list[Given]:
+    """The same on the first half of the tables and on the rest; nothing for a single table."""
+    half = len(one.tables) // 2
+    return [replace(one, tables=part) for part in (one.tables[:half], one.tables[half:]) if half]
 
 
 def _run_united(executor: Executor, one: Given) -> list[Rows | Failure]:
@@ -155,7 +185,8 @@ def _run_united(executor: Executor, one: Given) -> list[Rows | Failure]:
     sql += " " + " UNION ALL ".join(parts)
     answer = executor.sandbox.run(sql, [json.dumps(rows)], MAX_ROWS)
     if isinstance(answer, Failure):
-        return [answer] * count
+        parts_of = [_run_united(executor, part) for part in _halves(one)]
+        return [result for part in parts_of for result in part] or [answer]
     by_table: list[list[list[Any]]] = [[] for _ in range(count)]
     for row in answer:
         by_table[row[0]].append(row[1:])

@@ -1,14 +1,14 @@
 """Test-suite accuracy: gold and prediction must agree on perturbed copies of their table too.
 
-Queries that agree on the original table -> None for one that agrees on all K copies, else the
-smallest table on which it does not. The definition:
+Queries that agree on the original table -> a :class:`Verdict` on each. The definition:
 
 - :class:`harness.sql.grade.perturb.Copies` makes copy number 0..K-1 of the table, seeded by table
   and gold; some of their rows are about the values that the prediction names.
 - Gold and the prediction run on each copy; their results are compared by ``equal_results``
   (equality.py), as on the original table.
-- The prediction passes when the results are equal on every copy. A copy on which gold is
-  degenerate proves nothing and is left out.
+- The prediction fails when the results differ on a copy, and passes when they are equal on every
+  copy that proves something. A copy on which gold is degenerate, or on which one of both is not run
+  for want of time or memory, proves nothing; where none does, there is no verdict.
 
 After the distilled test suites of Zhong, Yu and Klein 2020 (arXiv:2010.02840).
 """
@@ -16,7 +16,7 @@ After the distilled test suites of Zhong, Yu and Klein 2020 (arXiv:2010.02840).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from harness.data.records import OPERATORS
 from harness.progress import ProgressCallback, silent
@@ -32,14 +32,26 @@ _EXAMPLES_PER_STATEMENT = 100
 _FIRST = 1
 
 
-def part_on_copies(
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``holds`` is None where no copy proved anything; ``counterexample`` is the smallest table on
+    which gold and the prediction part."""
+
+    holds: bool | None
+    counterexample: Counterexample | None = None
+
+
+def hold_on_copies(
     executor: Executor, passes: Sequence[Passed], copies: int, progress: ProgressCallback = silent
-) -> list[Counterexample | None]:
-    """For each prediction None, or a table on which it parts from gold, of ``copies`` copies."""
+) -> list[Verdict]:
+    """For each prediction whether it agrees with gold on ``copies`` copies of its table."""
     parting: dict[int, Given] = {}
+    proved: set[int] = set()
+    stopped: set[int] = set()
     # Most wrong queries fail on the first copies, so few need the others.
     for numbers in (range(min(_FIRST, copies)), range(_FIRST, copies)):
-        left = [index for index in range(len(passes)) if index not in parting] if numbers else []
+        done = parting.keys() | stopped
+        left = [index for index in range(len(passes)) if index not in done] if numbers else []
         for start in range(0, len(left), _EXAMPLES_PER_STATEMENT):
             part = left[start : start + _EXAMPLES_PER_STATEMENT]
             given = [_copied(executor, passes[index], numbers) for index in part]
@@ -47,9 +59,16 @@ def part_on_copies(
             for index, one, found in zip(part, given, results, strict=True):
                 if (place := found.parting()) is not None:
                     parting[index] = replace(one, tables=[one.tables[place]])
+                if found.proves():
+                    proved.add(index)
+                if found.stopped():
+                    stopped.add(index)
             progress("perturbed tables", start + len(part), len(left))
     kept = dict(zip(parting, smallest(executor, list(parting.values())), strict=True))
-    return [kept.get(index) for index in range(len(passes))]
+    return [
+        Verdict(False, kept[index]) if index in kept else Verdict(True if index in proved else None)
+        for index in range(len(passes))
+    ]
 
 
 def _copied(executor: Executor, passed: Passed, numbers: Sequence[int]) -> Given:

@@ -22,7 +22,7 @@ from harness.sql.failures import Failure
 from harness.sql.grade.equality import equal_results, same_query
 from harness.sql.grade.given_tables import Passed
 from harness.sql.grade.gold import GoldSet, open_gold
-from harness.sql.grade.hardened import part_on_copies
+from harness.sql.grade.hardened import Verdict, hold_on_copies
 from harness.sql.grade.official import (
     EvaluationError,
     logical_form_match,
@@ -122,7 +122,7 @@ class _Grading:
             results = executed.result()
         ex = [self.ex(index, result) for index, result in enumerate(results)]
         strict = self.strict(ex)
-        parting = self.parting(readings, ex, hardened) if hardened else {}
+        copies = self.on_copies(readings, ex, hardened)
         return [
             Score(
                 id=example.id,
@@ -130,12 +130,12 @@ class _Grading:
                 lf=official[index][1],
                 ex=ex[index],
                 ex_strict=strict[index],
-                ex_hardened=ex[index] and parting.get(index) is None if hardened else None,
+                ex_hardened=copies[index].holds,
                 valid=not isinstance(result, Failure),
                 failure=result.kind if isinstance(result, Failure) else None,
                 query=None if form is None else form_json(form),
                 sql=self.sql(index, readings[index]),
-                counterexample=parting.get(index),
+                counterexample=copies[index].counterexample,
             )
             for index, (example, form, result) in enumerate(
                 zip(self.examples, forms, results, strict=True)
@@ -225,18 +225,20 @@ class _Grading:
             result[index] = verdict
         return result
 
-    def parting(
+    def on_copies(
         self, readings: Sequence[Query | Failure], ex: Sequence[bool | None], copies: int
-    ) -> dict[int, Counterexample | None]:
-        """Where answers that pass ``ex`` part from gold on ``copies`` perturbed tables, by index;
-        what equals gold needs no run."""
+    ) -> list[Verdict]:
+        """Whether ``ex`` holds on ``copies`` perturbed tables too; what is gold needs no run."""
+        if not copies:
+            return [Verdict(None)] * len(ex)
         passes = {
             index: Passed(self.examples[index], self.numbers[index], query)
             for index, query in enumerate(readings)
             if ex[index] and index not in self.same and isinstance(query, Query)
         }
-        found = part_on_copies(self.gold.executor, list(passes.values()), copies, self.progress)
-        return dict(zip(passes, found, strict=True))
+        found = hold_on_copies(self.gold.executor, list(passes.values()), copies, self.progress)
+        run = dict(zip(passes, found, strict=True))
+        return [run.get(index, Verdict(value)) for index, value in enumerate(ex)]
 
     def sql(self, index: int, reading: Query | Failure) -> str | None:
         if isinstance(reading, Failure):

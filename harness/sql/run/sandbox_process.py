@@ -1,13 +1,14 @@
 """The process that runs rendered queries: JSON requests in, JSON results out, nothing else.
 
 Started by sandbox.py as ``python -I -E sandbox_process.py DATABASE``; it uses only DuckDB and the
-standard library. Requests arrive on one pipe as JSON lines, answers leave on another; the standard
-streams lead nowhere, so native prints cannot corrupt the protocol. The database file is opened
-read-only, external access is off, the configuration is locked, and the process has given up the
-right to write files, open many of them, gain privileges, or grow. It ends as soon as its input
-closes, so a parent that is killed leaves no worker behind. It does not decide what may run: only
-SQL that render.py or batch.py wrote reaches it. It is a process of its own because short SELECTs
-have been seen to crash DuckDB or never to return.
+standard library. Requests arrive on one pipe as frames of JSON (sql/limited_process.py), answers
+leave on another; native prints cannot corrupt the protocol, and what is said on the standard error
+is shown when the process dies. A query's time is this process's own processor time. The database
+file is opened read-only, external access is off, the configuration is locked, and the process has
+given up the right to write files, open many of them, gain privileges, or grow. It ends as soon as
+its input closes, so a parent that is killed leaves no worker behind. It does not decide what may
+run: only SQL that render.py or batch.py wrote reaches it. It is a process of its own because short
+SELECTs have been seen to crash DuckDB or never to return.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ import signal
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 
 MEMORY_LIMIT = "256MB"
-QUERY_LIMIT_S = 2.0
 MAX_ADDRESS_SPACE = 1_610_612_736
 MAX_CELL = 65_536
 
@@ -35,7 +35,6 @@ _CONFIG: dict[str, Any] = {
     "memory_limit": MEMORY_LIMIT,
     "temp_directory": "",
     "max_temp_directory_size": "0B",
-    "max_execution_time": str(int(QUERY_LIMIT_S * 1000)),
     "max_expression_depth": "100",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -54,14 +53,24 @@ def _give_up_rights() -> None:
         libc.prctl(38, 1, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    _limit(resource.RLIMIT_NOFILE, 64)
     if sys.platform == "linux":
         # macOS does not enforce RLIMIT_AS; there the parent's kill is the limit.
-        resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE, MAX_ADDRESS_SPACE))
+        if _limit(resource.RLIMIT_AS, MAX_ADDRESS_SPACE) < MAX_ADDRESS_SPACE:
+            needed = MAX_ADDRESS_SPACE // 1024
+            sys.exit(f"DuckDB needs {needed} kB of address space; raise `ulimit -v`.")
+
+
+def _limit(kind: int, most: int) -> int:
+    """Lower a limit of this process to ``most``; returns the limit in force."""
+    hard = resource.getrlimit(kind)[1]
+    limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (limit, limit))
+    return limit
 
 
 class _Watchdog:
-    """Interrupts the running query again and again once its time is over."""
+    """Interrupts the running query again and again once it has used its processor time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -71,14 +80,14 @@ class _Watchdog:
 
     def watch(self, cursor: Any, limit_s: float) -> None:
         with self._lock:
-            self._cursor, self._deadline = cursor, time.monotonic() + limit_s
+            self._cursor, self._deadline = cursor, time.process_time() + limit_s
 
     def _loop(self) -> None:
         # A single interrupt sent while a statement is planned is lost, so it is repeated.
         while True:
             time.sleep(0.02)
             with self._lock:
-                if self._cursor is not None and time.monotonic() > self._deadline:
+                if self._cursor is not None and time.process_time() > self._deadline:
                     self._cursor.interrupt()
 
 
@@ -104,7 +113,7 @@ def _kind(error: BaseException) -> str:
 def _run(connection: Any, request: dict[str, Any], watchdog: _Watchdog) -> dict[str, Any]:
     cursor = connection.cursor()
     max_rows = int(request.get("max_rows", 10_000))
-    watchdog.watch(cursor, float(request.get("limit_s", QUERY_LIMIT_S)) + 0.25)
+    watchdog.watch(cursor, request["limit_s"])
     try:
         if request.get("parse"):
             return {"parsed": [_parse(cursor, text) for text in request["parse"]]}
@@ -139,38 +148,41 @@ def _parse(cursor: Any, text: str) -> str | None:
     return str(tree)
 
 
-def _read(incoming: Any, requests: queue.SimpleQueue[str]) -> None:
+def _receive(incoming: BinaryIO, requests: queue.SimpleQueue[bytes]) -> None:
     """Hand on requests; end the process with its input, also while a query runs.
 
     Not PR_SET_PDEATHSIG: it watches the thread that started the worker, which may end early.
     """
-    for line in incoming:
-        requests.put(line)
+    while len(head := incoming.read(8)) == 8:
+        requests.put(incoming.read(int.from_bytes(head, "big")))
     os._exit(0)
+
+
+def _send(outgoing: BinaryIO, answer: dict[str, Any]) -> None:
+    content = json.dumps(answer).encode()
+    outgoing.write(len(content).to_bytes(8, "big") + content)
+    outgoing.flush()
 
 
 def main() -> None:
     """Serve requests until the pipe closes."""
     # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    incoming = os.fdopen(int(sys.argv[2]), "r", encoding="utf-8", newline="\n")
-    outgoing = os.fdopen(int(sys.argv[3]), "w", encoding="utf-8", newline="\n")
+    incoming = os.fdopen(int(sys.argv[2]), "rb")
+    outgoing = os.fdopen(int(sys.argv[3]), "wb")
     connection = duckdb.connect(sys.argv[1], read_only=True, config=_CONFIG)
     connection.execute("SET enable_external_access=false")
     connection.execute("SET lock_configuration=true")
     _give_up_rights()
     watchdog = _Watchdog()
-    outgoing.write('{"ready":true}\n')
-    outgoing.flush()
-    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(incoming, requests), daemon=True).start()
+    _send(outgoing, {"ready": True})
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(incoming, requests), daemon=True).start()
     while True:
         answer = _run(connection, json.loads(requests.get()), watchdog)
-        outgoing.write(json.dumps(answer) + "\n")
-        outgoing.flush()
+        _send(outgoing, answer)
         if answer.get("last"):
             break
-    outgoing.flush()
     os._exit(0)
 
 
