@@ -10,15 +10,23 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from harness.markdown import visible
+
 
 class UserError(Exception):
     """A mistake the user can fix. The message names the thing, the value, what is allowed and
     what to do next."""
 
+    def __str__(self) -> str:
+        return visible(super().__str__())
+
 
 class RemoteError(RuntimeError):
     """The failure of another process in its own words. Where they report a disk, it is the disk of
     that process."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 def one_line(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 Input: cells as text and numbers in the store's units -> output: text. The only place where bytes
 become GB (10^9), rates percent, seconds a duration. Model text and cells of tables are shown as
-code, so nothing in them is read as markup.
+code, so nothing in them is read as markup. :func:`visible` is the one filter for characters that a
+terminal or a browser would obey instead of showing, wherever text is put out.
 """
 
 from __future__ import annotations
@@ -11,6 +12,25 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 NONE = "–"
+
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters but tab and newline, Unicode's line separators, what turns the direction of
+writing (Trojan Source, CVE-2021-42574), and halves of surrogate pairs."""
+
+
+def visible(text: str) -> str:
+    """Text of any origin with every character that is obeyed, not shown, replaced by a sign for
+    it: ␛ for escape, ⟨U+2028⟩ for a line separator. Newlines and tabs stay."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _OBEYED.sub(_sign, text.replace("\r\n", "\n"))
+
+
+def _sign(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
@@ -49,15 +69,17 @@ def bullets(lines: Iterable[str]) -> str:
 
 def escape(text: str) -> str:
     """User text as plain Markdown on one line, safe inside a table cell."""
-    flat = " ".join(text.split())
+    flat = " ".join(visible(text).split())
     for mark in "\\`*_[]<>|#~":
         flat = flat.replace(mark, "&lt;" if mark == "<" else f"\\{mark}")
-    return flat
+    # GitHub makes links of bare addresses.
+    return flat.replace("://", "\\://").replace("www.", "www\\.")
 
 
 def code(text: str) -> str:
     """Text as a code span, line breaks shown as ⏎, safe inside a table cell."""
-    flat = text.replace("\r\n", "\n").replace("\n", "⏎").replace("|", "\\|")
+    # Of two backslashes before a | GitHub takes the first for the second's, and ends the cell.
+    flat = visible(text).replace("\n", "⏎").replace("\\|", "\\ |").replace("|", "\\|")
     if not flat.strip():
         return "(empty)" if not flat else "(blanks)"
     longest = _longest_fence(flat)
@@ -68,6 +90,7 @@ def code(text: str) -> str:
 
 def block(text: str, language: str = "") -> str:
     """Text as a fenced code block."""
+    text = visible(text)
     fence = "`" * max(3, 1 + _longest_fence(text))
     return f"{fence}{language}\n{text}\n{fence}"
 

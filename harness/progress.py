@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
+from harness.markdown import visible
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -33,7 +35,7 @@ def print_message(message: str) -> None:
     if _receivers:
         _receivers[-1](message)
     else:
-        sys.stderr.write(message.rstrip("\n") + "\n")
+        sys.stderr.write(visible(message).rstrip("\n") + "\n")
 
 
 def send_messages(receiver: Callable[[str], None]) -> None:
@@ -67,7 +69,7 @@ class TerminalProgress:
         """Write a lasting line."""
         self.close()
         self._before_line()
-        self._stream.write(message.rstrip("\n") + "\n")
+        self._stream.write(visible(message).rstrip("\n") + "\n")
         self._stream.flush()
 
     def close(self) -> None:
@@ -81,7 +83,7 @@ class TerminalProgress:
         if self._bars is None:
             self._bars = _started_bars(self._stream)
         if label not in self._tasks:
-            self._tasks[label] = self._bars.add_task(label, total=total)
+            self._tasks[label] = self._bars.add_task(visible(label), total=total)
         self._bars.update(self._tasks[label], completed=done, total=total)
         if done >= total:
             self._bars.remove_task(self._tasks.pop(label))
@@ -105,7 +107,7 @@ def _started_bars(stream: TextIO) -> Progress:
     from rich.console import Console
 
     bars = progress.Progress(
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),

@@ -14,7 +14,7 @@ from typing import Any
 from harness.compare.gates import matched_variants
 from harness.data.prompts import style
 from harness.data.records import Split
-from harness.markdown import NONE, code, escape, paragraphs, table_of
+from harness.markdown import NONE, code, escape, paragraphs, table_of, visible
 from harness.runs.store import StoredRun
 from harness.schema.results import GateResult
 from harness.schema.rows import PredictionRow
@@ -89,7 +89,7 @@ def as_text(changed: Sequence[ChangedExample], gate: GateResult) -> str:
             lines += [f"    {name:<7} {_short(text)}" for name, text in shown.items() if text]
         if len(of) > SHOWN:
             lines.append(f"and {len(of) - SHOWN} more {kind}; `tunebench gate --json` lists all")
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def as_markdown(changed: Sequence[ChangedExample]) -> str:

@@ -119,7 +119,7 @@ def provenance(runs: Sequence[StoredRun], topic: str, note: str = "") -> str:
 
 def _line(run: StoredRun, topic: str, note: str) -> str:
     record = run.results.run
-    device, commit = record.device, record.git.commit
+    device, commit, found = record.device, record.git.commit, record.versions
     protocols = run.results.protocols.model_dump()
     blas = f" with {escape(device.blas)}" if device.blas else ""
     dirty = ", dirty" if record.git.dirty else ""
@@ -129,10 +129,8 @@ def _line(run: StoredRun, topic: str, note: str) -> str:
         _intervals(run, topic),
         note,
         f"{escape(device.chip)}, {escape(device.backend)}{blas}, {gigabytes(device.memory_bytes)}",
-        ", ".join(
-            f"{name} {record.versions[name]}" for name in VERSIONS if name in record.versions
-        ),
-        f"commit {commit[:12]}{dirty}" if commit else "no commit",
+        ", ".join(f"{name} {escape(found[name])}" for name in VERSIONS if name in found),
+        f"commit {escape(commit[:12])}{dirty}" if commit else "no commit",
     ]
     return " · ".join(part for part in parts if part)
 

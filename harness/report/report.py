@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.compare.analysis import Analysis
-from harness.markdown import bullets, code, escape, paragraphs
+from harness.markdown import bullets, code, escape, paragraphs, visible
 from harness.report.article import Article
 from harness.report.base_weights import held
 from harness.report.columns import CHARTS, Column, available_charts, columns_of, distinct
@@ -56,7 +56,7 @@ def render_report(
         *_beyond_the_article(analysis, columns, show_example),
         _published_note(article),
     ]
-    return "\n\n".join(_drop_empty(sections)) + "\n"
+    return visible("\n\n".join(_drop_empty(sections))) + "\n"
 
 
 def _as_the_article(
@@ -101,11 +101,12 @@ def terminal_summary(analysis: Analysis) -> str:
     """What the terminal shows of a run: the summary table, the claims, the gates, the path."""
     (run,) = analysis.runs
     record = run.results.run
+    partial = escape(", ".join(record.partial))
     return paragraphs(
         _summary([run], columns_of([run])),
         what_may_be_claimed(analysis),
         *([_gates(analysis), provenance([run], "gates", THRESHOLDS)] if run.results.gates else []),
-        f"Partial run, suites not selected: {', '.join(record.partial)}." if record.partial else "",
+        f"Partial run, suites not selected: {partial}." if partial else "",
         not_measurable(run),
         "Timings are contended: the machine was busy with other work." if record.contended else "",
         f"Written: {run.folder / 'report.md'}",
@@ -164,7 +165,7 @@ def _head(runs: Sequence[StoredRun], columns: Sequence[Column], claimed: str) ->
             f"on "
             f"{escape(results.dataset.name)}, {splits.train:,}/{splits.valid:,}/{splits.test:,} "
             f"examples, seed {results.run.seed}, "
-            f"{results.run.started} to {results.run.finished}."
+            f"{escape(results.run.started)} to {escape(results.run.finished)}."
         )
         lines += warnings(run)
     lines.append(_summary(runs, columns))

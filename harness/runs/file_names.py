@@ -6,6 +6,7 @@ that describes the allowed names. Not covered: what the files hold (``store``).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def check_new(results_dir: Path, name: str) -> Path:
             "Choose another with --run-name NAME."
         )
     folder = results_dir / name
-    if folder.exists():
+    if os.path.lexists(folder):
         raise UserError(
             f"run {name!r} exists already: {folder}. Choose another name with --run-name NAME, "
             "or remove that folder."
@@ -72,6 +73,8 @@ def check_file_names(variants: Iterable[str]) -> None:
 def _fault(name: str) -> str:
     if not name or name in {".", ".."} or any(sign in name for sign in "/\\:"):
         return "leave out '/', '\\' and ':'"
+    if not name.isprintable():
+        return "leave out control characters and line separators"
     if name == FUSED_FOLDER:
         return "it is kept for fused models"
     if len(name.encode()) > NAME_BYTES:

@@ -8,6 +8,8 @@ so that a mistake is reported before a model is loaded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -64,9 +66,12 @@ OPTIMIZER_OPTIONS: dict[str, frozenset[str]] = {
 }
 """What each optimizer of mlx-lm accepts in ``optimizer_config`` (mlx 0.32)."""
 
+_SWITCHES = {"bias_correction", "nesterov", "scale_parameter", "relative_step", "warmup_init"}
+
 Optimizer = Literal["adam", "adamw", "muon", "sgd", "adafactor"]
-Positive = Annotated[int, Field(ge=1)]
-PositiveOrAll = Annotated[int, Field(ge=-1)]
+_MOST = 2**31 - 1
+Positive = Annotated[int, Field(ge=1, le=_MOST)]
+PositiveOrAll = Annotated[int, Field(ge=-1, le=_MOST)]
 
 _FROZEN = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -90,7 +95,7 @@ class LrSchedule(BaseModel):
 
     name: Literal["cosine_decay", "exponential_decay", "linear_schedule", "step_decay"]
     arguments: Annotated[tuple[float, ...], Field(min_length=2, max_length=3)]
-    warmup: Annotated[int, Field(ge=0)] = 0
+    warmup: Annotated[int, Field(ge=0, le=_MOST)] = 0
     warmup_init: Annotated[float, Field(ge=0)] = 0.0
 
 
@@ -132,7 +137,7 @@ class Variant(BaseModel):
     steps_per_report: Positive = 10
     steps_per_eval: Positive = 20
     save_every: Positive = 20
-    max_seq_length: Annotated[int, Field(ge=2)] = 2048
+    max_seq_length: Annotated[int, Field(ge=2, le=_MOST)] = 2048
     grad_accumulation_steps: Positive = 1
     grad_checkpoint: bool = False
     clear_cache_threshold: ByteSize = ByteSize(0)
@@ -163,7 +168,17 @@ class Variant(BaseModel):
                 if option not in OPTIMIZER_OPTIONS[optimizer]:
                     error = unknown(f"{optimizer} option", option, OPTIMIZER_OPTIONS[optimizer])
                     raise ValueError(str(error))
+                if wrong := _wrong_option(optimizer, option, options[option]):
+                    raise ValueError(f"{optimizer}.{option} must be {wrong}")
         return value
+
+    @field_validator("clear_cache_threshold", mode="wrap")
+    @classmethod
+    def _a_size(cls, value: Any, read: Callable[[Any], ByteSize]) -> ByteSize:
+        with suppress(OverflowError):  # pydantic lets it through
+            if (size := read(value)) < 2**63:
+                return size
+        raise ValueError("must be bytes below 2**63, or a number with K, M or G")
 
     @model_validator(mode="after")
     def _trainable_base(self) -> Variant:
@@ -208,6 +223,23 @@ class Variant(BaseModel):
             del config["lora_parameters"]["keys"]
         config["optimizer_config"] = {self.optimizer: self.optimizer_config.get(self.optimizer, {})}
         return config
+
+
+def _wrong_option(optimizer: str, option: str, value: Any) -> str:
+    """What an optimizer's option must be and is not; empty where it is right."""
+    if option in _SWITCHES:
+        return "" if isinstance(value, bool) else "true or false"
+    if option == "betas" or (optimizer, option) == ("adafactor", "eps"):
+        pair = isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+        return "" if pair else "a list of two numbers"
+    if option == "ns_steps":
+        return "" if type(value) is int and 0 < value <= _MOST else "a whole number from 1"
+    absent = option == "beta_1" and value is None
+    return "" if absent or _is_number(value) else "a number"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def refuse_dora_bits(bits: int) -> None:

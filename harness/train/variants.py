@@ -8,10 +8,13 @@ config once that is known, before any weight is loaded.
 
 from __future__ import annotations
 
+import math
 import re
-import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 import yaml
@@ -32,27 +35,50 @@ from harness.train.variant import (
 )
 
 FOLDER = FIXTURES / "variants"
+MOST_VALUES = 10_000
+"""Values of a variant file, far more than there are settings."""
+_SHOWN = 10
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "lora_parameters": LoraParameters,
     "quantize": QuantizeSpec,
     "lr_schedule": LrSchedule,
 }
+_SHORT = Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, 60, 60, 60
 _OURS = ("name", "resume_adapter_sha256")
 _COMMAND_LINE = {"model": "--model", "data": "--dataset", "adapter_path": "--adapter-path"}
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML with mlx-lm's reading of ``1e-5`` as a number, and no repeated keys."""
+    """PyYAML with mlx-lm's reading of ``1e-5`` as a number, no repeated keys, and no bombs."""
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _written_out(node, {}) > MOST_VALUES:
+            problem = f"with its aliases written out it has more than {MOST_VALUES:,} values"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
+        keys = Counter(str(self.construct_object(key, deep=True)) for key, _ in node.value)
+        for key, times in keys.items():
+            if times > 1:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"{key!r} is written twice", node.start_mark
                 )
         return super().construct_mapping(node, deep)
+
+
+def _written_out(node: Any, known: dict[int, float]) -> float:
+    """How many values a YAML node stands for, each alias counted as what it repeats."""
+    if id(node) not in known:
+        known[id(node)] = math.inf  # an alias to what holds it has no end
+        inner: Any = () if isinstance(node, yaml.ScalarNode) else node.value
+        if isinstance(node, yaml.MappingNode):
+            inner = chain.from_iterable(inner)
+        known[id(node)] = 1 + sum(_written_out(one, known) for one in inner)
+    return known[id(node)]
 
 
 # mlx_lm/lora.py: yaml_loader.add_implicit_resolver, without the base-60 form of YAML 1.1.
@@ -106,7 +132,7 @@ def load_variants(
             found[name] = (path, _load(name, path, changes, ignored))
     if ignored:
         listed = ", ".join(f"{key} ({file})" for key, file in sorted(ignored.items()))
-        print(f"tunebench: ignored in variant files: {listed}", file=sys.stderr)
+        print_message(f"tunebench: ignored in variant files: {listed}")
     loaded = [variant for _, variant in found.values()]
     named = {word.strip() for name in names for word in name.split(",")}
     out = [v.name for v in loaded if v.keeps_source and not source and v.name not in named]
@@ -145,6 +171,11 @@ def _user_file(word: str, known: Sequence[str]) -> tuple[str, Path]:
             f"variant file {word} is named {path.stem!r} by its stem, as is a shipped variant. "
             "Rename the file."
         )
+    if not path.stem.isprintable():
+        raise UserError(
+            f"variant file {word!r}: its stem, which names the variant, holds control characters. "
+            "Rename the file."
+        )
     return path.stem, path
 
 
@@ -158,8 +189,10 @@ def _typed(key: str, text: str) -> Any:
         raise unknown("--set key", key, _settable())
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"--set {key}={text}: not a YAML value ({_one_line(error)}).") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"--set {key}={text[:60]}: not a YAML value ({_one_line(error)})."
+        ) from error
 
 
 def _settable() -> list[str]:
@@ -185,14 +218,16 @@ def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, 
     try:
         return Variant.model_validate(values)
     except ValidationError as error:
-        mistakes = "; ".join(_mistake(detail) for detail in error.errors())
-        raise UserError(f"variant {name!r} ({path}): {mistakes}.") from error
+        faults = error.errors()
+        mistakes = "; ".join(_mistake(detail) for detail in faults[:_SHOWN])
+        more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+        raise UserError(f"variant {name!r} ({path}): {mistakes}{more}.") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"variant file {path} is not YAML: {_one_line(error)}.") from error
     except OSError as error:
         raise UserError(f"variant file {path} cannot be read: {error.strerror}.") from error
@@ -237,7 +272,7 @@ def _mistake(detail: Any) -> str:
     *section, last = [part for part in parts if part != "specified"] or [""]
     where = ".".join([*section, last])
     if section and section[-1] == "quantize" and last == "source":
-        return f"quantize={detail['input']!r}: must be source, or a mapping with bits"
+        return f"quantize={_SHORT.repr(detail['input'])}: must be source, or a mapping with bits"
     if detail["type"] == "extra_forbidden":
         if last == "alpha":
             return f"{where}: mlx-lm has no alpha; write scale (= alpha / rank)"
@@ -247,7 +282,7 @@ def _mistake(detail: Any) -> str:
     text = detail["msg"].removeprefix("Value error, ").rstrip(".")
     if detail["type"].startswith("byte_size"):
         text = "must be bytes, or a number with K, M or G"
-    got = "" if isinstance(detail["input"], Mapping) else f"={detail['input']!r}"
+    got = "" if isinstance(detail["input"], Mapping) else f"={_SHORT.repr(detail['input'])}"
     return f"{where}{got}: {text}" if where else text
 
 

@@ -15,6 +15,7 @@ import pytest
 from results_sample import MemoryRun, memory_run, page_of, report_of
 
 from harness.data.sources.resolve import resolve_dataset
+from harness.markdown import visible
 from harness.report.columns import columns_of
 from harness.report.page import explorer
 from harness.report.page.page import report_html, script_json
@@ -89,8 +90,8 @@ def test_text_cannot_leave_its_place() -> None:
     rows = [row.model_copy(update={"text": evil}) for row in run.rows.predictions["lora"]]
     page = page_of(dataclasses.replace(run, rows=RunRows(predictions={"lora": rows})))
     assert page.count("</script>") == 2
-    assert data_of(page)["examples"][0]["v"][0]["text"] == evil
-    assert json.loads(script_json({"a": evil})) == {"a": evil}
+    assert data_of(page)["examples"][0]["v"][0]["text"] == visible(evil)
+    assert json.loads(script_json({"a": evil})) == {"a": visible(evil)}
 
 
 def test_raw_html_in_the_report_is_text() -> None:

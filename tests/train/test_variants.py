@@ -249,3 +249,53 @@ def test_training_config_leaves_out_what_does_not_change_the_weights(tmp_path: P
 def test_sizes_are_read_as_mlx_lm_reads_them() -> None:
     assert one("lora", clear_cache_threshold="8GB").clear_cache_threshold == 8 * 10**9
     assert "clear_cache_threshold='much'" in message("lora", clear_cache_threshold="much")
+
+
+def laughs(tail: str) -> str:
+    """Billion laughs (a list of lists of ten, ten levels deep) with one use behind it."""
+    levels = ["a: &a [lol,lol,lol,lol,lol,lol,lol,lol,lol]"]
+    for before, name in zip("abcdefghi", "bcdefghij", strict=True):
+        levels.append(f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]")
+    return "\n".join([*levels, tail, ""])
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (laughs("description: *j"), "more than 10,000 values"),
+        (laughs("optimizer_config: {adam: {eps: *j}}"), "more than 10,000 values"),
+        ("description: &a [*a]\n", "more than 10,000 values"),
+        ("".join(f"key{n}: 1\n" for n in range(20_000)), "more than 10,000 values"),
+        ("".join(f"key{n}: 1\n" for n in range(4_000)), "; and 3990 more."),
+        ("[" * 5_000, "is not YAML"),
+        (f"iters: {'9' * 5_000}\n", "is not YAML"),
+        (f"iters: {'9' * 4_000}\n", "iters="),
+        ("lora_parameters: {rank: 1e30}\n", "lora_parameters.rank=1e+30"),
+        ("lora_parameters: {rank: 1e12}\n", "less than or equal to"),
+        ("clear_cache_threshold: 1e999G\n", "clear_cache_threshold='1e999G': must be bytes"),
+        ("clear_cache_threshold: infG\n", "must be bytes"),
+        ("clear_cache_threshold: 1e30G\n", "must be bytes"),
+        ("optimizer_config: {adam: {eps: x}}\n", "adam.eps must be a number"),
+        ("optimizer_config: {adam: {eps: .nan}}\n", "adam.eps must be a number"),
+        ("optimizer_config: {adam: {betas: [1]}}\n", "adam.betas must be a list of two numbers"),
+        ("optimizer_config: {muon: {nesterov: 1}}\n", "muon.nesterov must be true or false"),
+        ("optimizer_config: {muon: {ns_steps: 0.5}}\n", "ns_steps must be a whole number"),
+        ('description: ["\\e]0;title\\a\\u2028"]\n', "description=['\\x1b]0;title\\x07\\u2028']"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_bombs_and_values_that_nothing_can_hold_end_with_a_message(
+    tmp_path: Path, text: str, error: str
+) -> None:
+    found = message(written(tmp_path, text))
+    assert error in found
+    assert len(found) < 5_000
+
+
+def test_bombs_on_the_command_line_end_with_a_message() -> None:
+    assert "not a YAML value" in message("lora", iters="9" * 5_000)
+    assert "not a YAML value" in message("lora", iters="[" * 5_000)
+
+
+def test_a_name_holds_no_control_characters(tmp_path: Path) -> None:
+    assert "holds control characters" in message(written(tmp_path, "iters: 4\n", "a\x1b[2J.yaml"))

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from harness.markdown import visible
 from harness.report.columns import Column
 from harness.stats.intervals import Interval
 
@@ -57,7 +58,8 @@ def to_svg(made: Figure, title: str) -> str:
     stream = io.StringIO()
     FigureCanvasSVG(made)
     made.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
-    text = "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+    drawn = visible(stream.getvalue())
+    text = "\n".join(line.rstrip() for line in drawn.rstrip("\n").split("\n")) + "\n"
     start = text.index("<defs>")
     return f"{text[:start]}{_dark_style()}{text[start:]}"
 

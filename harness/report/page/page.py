@@ -11,11 +11,13 @@ import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markdown_it import MarkdownIt
 
 from harness.compare.analysis import Analysis
+from harness.markdown import visible
 from harness.report.article import Article
 from harness.report.columns import columns_of
 from harness.report.page.explorer import explorer
@@ -38,7 +40,7 @@ def render_page(analysis: Analysis, charts: Mapping[str, str], article: Article 
         lstrip_blocks=True,
     )
     data = explorer(columns_of(analysis.runs))
-    return environment.get_template("page.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         title=", ".join(run.id for run in analysis.runs),
         report=report_html(render_report(analysis, article, _linked), charts),
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
@@ -46,12 +48,15 @@ def render_page(analysis: Analysis, charts: Mapping[str, str], article: Article 
         data=script_json(data),
         examples=data["total"],
     )
+    return visible(page)
 
 
 def report_html(markdown: str, charts: Mapping[str, str]) -> str:
     """The report as HTML, its charts inlined as images."""
     lines = []
-    for line in markdown.splitlines():
+    for mark in _MARKS.values():
+        markdown = markdown.replace(mark, "\ufffd")
+    for line in visible(markdown).split("\n"):
         if line.startswith("<sub>") and line.endswith("</sub>"):
             for tag, mark in _MARKS.items():
                 line = line.replace(tag, mark)
@@ -72,9 +77,19 @@ def _linked(example: int) -> str:
     return f"[{example}](#example-{example})"
 
 
-def script_json(value: object) -> str:
+def script_json(value: Any) -> str:
     """JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    shown = _visible_texts(value)
+    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character, escaped in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
         text = text.replace(character, escaped)
-    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return text
+
+
+def _visible_texts(value: Any) -> Any:
+    """The JSON value with :func:`visible` texts."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {visible(key): _visible_texts(inner) for key, inner in value.items()}
+    return [_visible_texts(inner) for inner in value] if isinstance(value, list) else value
