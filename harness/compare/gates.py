@@ -19,7 +19,7 @@ from harness.compare.gate_power import PASSING_SHARE, REACH, examples_needed
 from harness.compare.metrics import METRICS, Metric
 from harness.compare.pairing import Pair, pairs
 from harness.compare.sides import RunVariant, require_comparable, sample_note, sample_size
-from harness.compare.thresholds import moved, own_rules
+from harness.compare.thresholds import load_gates, moved, own_rules
 from harness.errors import UserError
 from harness.runs.store import StoredRun
 from harness.schema.results import GateResult, GateRule, GateVerdict
@@ -27,6 +27,9 @@ from harness.stats.intervals import Interval
 from harness.stats.paired import ratio_test
 
 Status = Literal["pass", "regression", "not decided", "nothing compared"]
+
+ROUNDING = 1e-12
+"""A limit that is nearer to 0 is 0."""
 
 FAR = 100
 """A number of examples beyond so many times today's is told as that, not as a figure."""
@@ -73,6 +76,7 @@ class Gate:
     """The baseline's own rule for the metric; the shipped one where it recorded none."""
     whose: str = ""
     """What :attr:`own` is called."""
+    shipped: GateRule | None = None
     baseline: float | None = None
     value: float | None = None
 
@@ -82,8 +86,8 @@ class Gate:
         if self.baseline is not None:
             limit = self.rule.threshold(self.baseline)
             own_limit = self.own.threshold(self.baseline) if self.own else None
-            if self.metric.kind == "rate" and limit < 0.0:
-                reason += ". This gate cannot fail: its limit lies below 0%"
+            if self.metric.kind == "rate" and limit <= ROUNDING:
+                reason += f". This gate cannot fail: its limit is {self.metric.show(limit)}"
             reason += self._moved(self.baseline)
         return GateResult(
             metric=self.metric.key,
@@ -102,7 +106,12 @@ class Gate:
         if self.own is None:
             return ""
         change = moved(self.rule, self.own, self.whose, baseline, self.metric)
-        return f". {change}" if change else ""
+        if not change:
+            return ""
+        another = self.shipped is not None and moved(
+            self.own, self.shipped, "", baseline, self.metric
+        )
+        return f". {change}" + (f"; {self.whose} is not the shipped one" if another else "")
 
 
 @dataclass(frozen=True)
@@ -163,6 +172,7 @@ def _gates(
 ) -> list[Gate]:
     """One gate for each rule, without values for a variant that one side lacks."""
     own = own_rules(old.run) if old else {}
+    shipped = load_gates()
     return [
         Gate(
             METRICS[key],
@@ -170,6 +180,7 @@ def _gates(
             variant,
             own.get(key),
             "the baseline's own" if old and old.run.results.gate_rules else "the shipped one",
+            shipped.get(key),
             METRICS[key].value(old.result) if old else None,
             METRICS[key].value(new.result) if new else None,
         )

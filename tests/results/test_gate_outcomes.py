@@ -175,7 +175,7 @@ def test_margins_other_than_the_baselines_own_are_named() -> None:
     assert found["ex"].verdict == "pass"
     assert found["ex"].reason.endswith(
         "The margin is looser than the baseline's own, 5.0 points and the level of the test is "
-        "0.01, the baseline's own 0.05"
+        "0.01, the baseline's own 0.05; the baseline's own is not the shipped one"
     )
     assert found["ex"].own_threshold == pytest.approx((found["ex"].baseline or 0) - 0.05)
     assert found["valid"].verdict == "skipped"
@@ -194,11 +194,30 @@ def test_a_baseline_without_rules_of_its_own_is_held_against_the_shipped_ones() 
     assert "the shipped one" not in same.reason
 
 
-def test_a_limit_below_zero_says_that_it_cannot_be_missed() -> None:
+def test_the_shipped_margins_say_that_a_baseline_was_blessed_by_looser_ones() -> None:
+    rows = prediction_rows("qlora")
+    loose = RULES["ex"].model_copy(update={"absolute": 0.2})
+    [found] = judge(run_of("new", rows), run_of("old", rows, ex=loose), {"ex": RULES["ex"]})
+    assert found.reason.endswith(
+        "The margin is tighter than the baseline's own, 20.0 points; the baseline's own is not the "
+        "shipped one"
+    )
+    [same] = judge(run_of("new", rows), run_of("old", rows, ex=RULES["ex"]), {"ex": RULES["ex"]})
+    assert "shipped one" not in same.reason
+
+
+def test_a_limit_of_zero_or_less_says_that_it_cannot_be_missed() -> None:
     rows = prediction_rows("qlora", -1.0)
     [found] = judge(run_of("new", rows), run_of("old", rows), {"ex": EX})
     assert found.value == 0.0
-    assert "cannot fail: its limit lies below 0%" in found.reason
+    assert "cannot fail: its limit is -5.0%" in found.reason
+    rows = prediction_rows("qlora")
+    share = run_of("old", rows).results.variants["qlora"].execution
+    assert share is not None
+    for margin, said in ((share.ex, True), (share.ex - 0.01, False)):
+        rule = EX.model_copy(update={"absolute": margin})
+        [found] = judge(run_of("new", rows), run_of("old", rows), {"ex": rule})
+        assert ("This gate cannot fail: its limit is 0.0%" in found.reason) is said
 
 
 @pytest.fixture(scope="module")
