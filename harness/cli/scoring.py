@@ -135,7 +135,7 @@ def _render(figures: dict[str, Any]) -> str:
     names = ("ex", "ex_official", "ex_strict", "ex_hardened", "lf", "valid", "ex_given_valid")
     rows = [(name, percent(figures[name], 2, "not asked")) for name in names]
     if figures["ci95"] is not None:
-        rows.append(("ex, 95% Wilson", percent_interval(figures["ci95"], 2)))
+        rows.append(("ex, 95%", percent_interval(figures["ci95"], 2)))
     rows.append(("degenerate gold, left out of ex", str(figures["degenerate_gold"])))
     rows += [(f"failed: {kind}", str(number)) for kind, number in figures["failures"].items()]
     for title, groups in (("aggregate", "by_agg"), ("conditions", "by_conditions")):

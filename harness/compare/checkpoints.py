@@ -19,8 +19,9 @@ from harness.compare.metrics import METRICS, Metric
 from harness.compare.pairing import match
 from harness.compare.sides import RunVariant
 from harness.schema.rows import CheckpointRow
-from harness.stats.intervals import Interval, clustered_rate, token_weighted_loss
+from harness.stats.intervals import token_weighted_loss
 from harness.stats.paired import ALPHA, holm, largest_lead, score_interval
+from harness.stats.rates import Interval, clustered_rate
 from harness.stats.units import Units
 
 COMPLETION, EX = METRICS["completion_loss"], METRICS["ex"]

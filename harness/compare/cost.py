@@ -17,8 +17,8 @@ from harness.compare.metrics import Kind
 from harness.compare.sides import RunVariant
 from harness.schema.results import Device
 from harness.schema.rows import TrialRow
-from harness.stats.intervals import Interval
 from harness.stats.paired import geometric_mean, ratio_test
+from harness.stats.rates import Interval
 
 SPEEDS = ("prompt_tokens_per_s", "generation_tokens_per_s")
 PHASES = ("train", "test", "generate")

@@ -23,8 +23,8 @@ from harness.compare.thresholds import load_gates, moved, own_rules
 from harness.errors import UserError
 from harness.runs.store import StoredRun
 from harness.schema.results import GateResult, GateRule, GateVerdict
-from harness.stats.intervals import Interval
 from harness.stats.paired import ratio_test
+from harness.stats.rates import Interval
 
 Status = Literal["pass", "regression", "not decided", "nothing compared"]
 

@@ -16,8 +16,9 @@ import numpy as np
 from harness.compare.metrics import FALLBACK, METRICS, NO_TABLES, PRIMARY, Metric
 from harness.compare.sides import RunVariant
 from harness.errors import UserError
-from harness.stats.intervals import Floats, Interval, TableSums, table_sums
+from harness.stats.intervals import Floats, TableSums, table_sums
 from harness.stats.paired import FlipTest, flip_test, score_interval
+from harness.stats.rates import Interval
 from harness.stats.units import Units, units_of
 
 

@@ -17,9 +17,9 @@ from harness.compare.sides import RunVariant, require_comparable
 from harness.errors import UserError
 from harness.runs.store import StoredRun
 from harness.schema.results import CompareVerdict, Comparison
-from harness.stats.intervals import Interval
 from harness.stats.paired import ALPHA, FlipTest
 from harness.stats.power import first_level, minimum_detectable, times_needed
+from harness.stats.rates import Interval
 from harness.stats.units import Units
 
 

@@ -24,8 +24,8 @@ from harness.compare.sides import (
     sample_size,
 )
 from harness.runs.store import StoredRun
-from harness.stats.intervals import Interval
 from harness.stats.paired import ALPHA, holm
+from harness.stats.rates import Interval
 from harness.stats.welch import Welch, welch
 
 MIN_SEEDS = 3

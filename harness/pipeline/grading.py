@@ -2,7 +2,7 @@
 
 Answers of a model process + examples -> rows of predictions and checkpoints, the `execution`,
 `fuse` and `checkpoints` sections and the students questions. The grading itself is ``sql.grade``;
-intervals are ``stats.intervals``; speeds are ``interleaved_speed``'s.
+speeds are ``interleaved_speed``'s.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from harness.sql.grade.answer import correct, execute_all
 from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import Score, score
 from harness.sql.grade.summary import summarize
-from harness.stats import intervals
 from harness.stats.rates import rate
 
 
@@ -57,11 +56,7 @@ class Grader:
         """The `execution` section; ``of`` is the size of the whole split."""
         texts = [answer.text for answer in answers.rows]
         scores = self._graded(texts, examples, HARDENED_COPIES)
-        found = summarize(scores, examples, of)
-        graded = [(s.ex, e.table_id) for s, e in zip(scores, examples, strict=True)]
-        kept = [(bool(ex), table) for ex, table in graded if ex is not None]
-        interval = intervals.clustered_rate([ex for ex, _ in kept], [table for _, table in kept])
-        return found.model_copy(update={"clustered_ci95": interval})
+        return summarize(scores, examples, of)
 
     def rate_of_texts(self, texts: Sequence[str], examples: Sequence[Example]) -> float | None:
         """``ex`` of some answers; None where every gold is degenerate, or there are no tables."""

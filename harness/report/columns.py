@@ -20,7 +20,7 @@ from harness.schema.variant_result import (
     QuestionResult,
     VariantResult,
 )
-from harness.stats.intervals import Interval, clustered_rate
+from harness.stats.rates import Interval, clustered_rate
 
 CHARTS = {
     "loss.svg": "Loss by iteration",

@@ -40,7 +40,10 @@ INTERVALS = {
         "article's, without an interval: what may be compared are the interleaved speed trials"
     ),
     "failures": "counts of answers",
-    "groups": "in brackets 95% Wilson over the examples of the group, and their number",
+    "groups": (
+        "in brackets 95% Clopper-Pearson with n/deff over the group's tables (none where the run "
+        "did not store it), and its number of examples"
+    ),
     "ratios": (
         "no intervals: speeds are medians of trials, memory one peak a phase, training one time"
     ),
@@ -148,7 +151,7 @@ def _intervals(run: StoredRun, topic: str) -> str:
     ex = "Clopper-Pearson with n/deff, over tables or, of fewer than six, over questions"
     if not all(map(run.predictions, graded)) and run.results.protocols.comparison is None:
         ex = "cluster bootstrap over tables (comparison@1)"
-    return f"95%: Wilson over examples; {ex}" if topic == "execution" else f"ex interval: 95% {ex}"
+    return f"ex interval: 95% {ex}"
 
 
 def _sample(run: StoredRun, topic: str) -> str:

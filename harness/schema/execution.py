@@ -50,6 +50,9 @@ class GroupRate(Record):
 
     n: int = Field(ge=0, description="Graded examples (degenerate gold left out).")
     ex: float | None = Field(description="Execution accuracy, 0..1; null when n is 0.")
+    ci95: tuple[float, float] | None = Field(
+        default=None, description="As that of the whole; null in runs that did not record it."
+    )
 
 
 class Execution(Record):
@@ -63,7 +66,10 @@ class Execution(Record):
     ex_hardened: float | None = Field(description="As ex, on perturbed tables too; null if K=0.")
     lf: float | None = Field(description="Official logical-form match.")
     valid: float | None = Field(description="Share that is read and runs.")
-    ci95: tuple[float, float] | None = Field(description="Wilson interval of ex.")
+    ci95: tuple[float, float] | None = Field(
+        description="As clustered_ci95 (Wilson's, examples taken as independent, in runs whose "
+        "groups have no interval)."
+    )
     clustered_ci95: tuple[float, float] | None = Field(
         description="95% interval of ex over tables, over questions where tables are fewer than "
         "six: Clopper-Pearson with n/deff (cluster bootstrap in runs of comparison@1)."

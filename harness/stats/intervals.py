@@ -1,10 +1,9 @@
-"""Intervals of a single rate or mean when examples come in tables.
+"""The interval of a mean loss when examples come in tables, and sums over tables.
 
 Input: per-example numbers and the table of each -> output: an interval ``(low, high)`` at 95%. The
-unit is the table, or the question (``units``). Sources: for a rate Clopper & Pearson 1934 with the
-effective number of examples n / deff (Korn & Graubard 1998), for a loss the cluster bootstrap of
-Field & Welsh 2007 (units are resampled whole, percentile interval); standard errors are the
-linearised ones of a ratio (Cochran 1977, §6.4). Differences and tests are in ``paired``.
+unit is the table, or the question (``units``). Source: the cluster bootstrap of Field & Welsh 2007
+(units are resampled whole, percentile interval); standard errors are the linearised ones of a
+ratio (Cochran 1977, §6.4). Rates are in ``rates``, differences and tests in ``paired``.
 """
 
 from __future__ import annotations
@@ -17,16 +16,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from harness.stats.rates import Interval
 from harness.stats.units import units_of
 
 Floats = NDArray[np.float64]
-Interval = tuple[float, float]
 
 BOOTSTRAP_DRAWS = 10_000
-ADDED_UNITS = 3
-"""With fewer, one further right answer can lower the design effect of six tables so much that the
-interval's upper limit falls."""
-
 _CELLS_PER_CHUNK = 4_000_000
 
 
@@ -72,45 +67,6 @@ def table_sums(
         np.bincount(index, weights=numbers, minlength=size).astype(np.float64),
         np.bincount(index, weights=weight, minlength=size).astype(np.float64),
     )
-
-
-def clustered_rate(correct: ArrayLike, tables: Sequence[Hashable]) -> Interval | None:
-    """Clopper-Pearson interval of a rate with n / deff examples; None without any.
-
-    With units of similar size a further right answer moves no limit down, and the interval covers
-    at any rate; where one unit holds most of the examples it can fall short (docs/statistics.md).
-    """
-    sums = table_sums(correct, units_of(tables).of_example)
-    n, right = float(sums.weights.sum()), float(sums.numerators.sum())
-    if n == 0:
-        return None
-    share = 1.0 / design_effect(sums)
-    return clopper_pearson(right * share, n * share)
-
-
-def design_effect(sums: TableSums) -> float:
-    """How many times the variance of a rate is that of independent examples; at least 1.
-
-    Over units, with ``ADDED_UNITS`` all-right and as many all-wrong units of mean size added: so
-    it is known where every answer is right, and no single answer changes it by much.
-    """
-    mean = np.full(ADDED_UNITS, sums.weights.mean())
-    more = TableSums(
-        np.concatenate([sums.numerators, mean, 0.0 * mean]),
-        np.concatenate([sums.weights, mean, mean]),
-    )
-    alone = more.estimate * (1.0 - more.estimate) / float(more.weights.sum())
-    return max(1.0, more.standard_error**2 / alone)
-
-
-def clopper_pearson(right: float, n: float) -> Interval:
-    """The exact 95% interval of ``right`` of ``n``, which need not be whole numbers."""
-    from scipy import special  # slow to import: collecting tests does without
-
-    wrong = n - right
-    low = float(special.betaincinv(right, wrong + 1.0, 0.025)) if right > 0 else 0.0
-    high = float(special.betaincinv(right + 1.0, wrong, 0.975)) if wrong > 1e-9 * n else 1.0
-    return low, high
 
 
 def token_weighted_loss(

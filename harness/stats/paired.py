@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.stats.intervals import Floats, Interval, TableSums
-from harness.stats.rates import Z95
+from harness.stats.intervals import Floats, TableSums
+from harness.stats.rates import Z95, Interval
 
 FLIPS = 100_000
 FLIP_SEED = 1935

@@ -17,8 +17,9 @@ from functools import partial
 
 import numpy as np
 
-from harness.stats.intervals import Floats, Interval
+from harness.stats.intervals import Floats
 from harness.stats.power import MOST_TIMES, POWER
+from harness.stats.rates import Interval
 
 GRID = 32
 """Values of each method's variance over which the power of the test is averaged."""

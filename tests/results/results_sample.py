@@ -28,8 +28,8 @@ from harness.report.write import write_run
 from harness.runs.store import PendingRun, RunRows, StoredRun, read_run
 from harness.schema.results import Results
 from harness.schema.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
-from harness.stats.intervals import clustered_rate, token_weighted_loss
-from harness.stats.rates import wilson
+from harness.stats.intervals import token_weighted_loss
+from harness.stats.rates import clustered_rate
 
 TABLES = 20
 EXAMPLES = 60
@@ -359,8 +359,15 @@ def _execution(rows: RunRows, name: str) -> dict[str, Any]:
     def rate(field: str, among: Any = graded) -> float:
         return float(np.mean([bool(getattr(row, field)) for row in among]))
 
-    by_agg = {"": graded[::2], "COUNT": graded[1::2]}
-    by_conditions = {"1": graded[:40], "2": graded[40:]}
+    def interval(among: Any) -> tuple[float, float] | None:
+        return clustered_rate([bool(row.ex) for row in among], [row.table_id for row in among])
+
+    def groups(of: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: {"n": len(rows), "ex": rate("ex", rows), "ci95": interval(rows)}
+            for key, rows in of.items()
+        }
+
     return {
         "n": len(items),
         "of": EXAMPLES,
@@ -370,16 +377,11 @@ def _execution(rows: RunRows, name: str) -> dict[str, Any]:
         "ex_hardened": rate("ex_hardened"),
         "lf": rate("lf", items),
         "valid": rate("valid", items),
-        "ci95": wilson(sum(bool(row.ex) for row in graded), len(graded)),
-        "clustered_ci95": clustered_rate(
-            [bool(row.ex) for row in graded], [row.table_id for row in graded]
-        ),
+        **dict.fromkeys(("ci95", "clustered_ci95"), interval(graded)),
         "degenerate_gold": len(items) - len(graded),
         "failures": dict(Counter(row.failure for row in items if row.failure)),
-        "by_agg": {key: {"n": len(v), "ex": rate("ex", v)} for key, v in by_agg.items()},
-        "by_conditions": {
-            key: {"n": len(v), "ex": rate("ex", v)} for key, v in by_conditions.items()
-        },
+        "by_agg": groups({"": graded[::2], "COUNT": graded[1::2]}),
+        "by_conditions": groups({"1": graded[:40], "2": graded[40:]}),
     }
 
 

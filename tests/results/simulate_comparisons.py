@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.markdown import table_of
-from harness.stats.intervals import TableSums, clopper_pearson, design_effect
+from harness.stats.intervals import TableSums
 from harness.stats.paired import ALPHA, EXACT_UNITS, FLIP_SEED, TIE, score_interval
 from harness.stats.power import first_level, minimum_detectable
+from harness.stats.rates import clopper_pearson, design_effect
 from harness.stats.welch import Welch
 from tests import simulated
 
@@ -186,9 +187,9 @@ def rate_coverage(tables: int, rate: float, icc: float, worlds: int, seed: int =
         own = rng.beta(rate * (1 / icc - 1), (1 - rate) * (1 / icc - 1), sizes.shape)
     right = rng.binomial(sizes, own)
     held = 0
-    for numerators, weights in zip(right.astype(float), sizes.astype(float), strict=True):
-        deff = design_effect(TableSums(numerators, weights))
-        low, high = clopper_pearson(numerators.sum() / deff, weights.sum() / deff)
+    for numerators, weights in zip(right.tolist(), sizes.tolist(), strict=True):
+        deff = design_effect(numerators, weights)
+        low, high = clopper_pearson(sum(numerators) / deff, sum(weights) / deff)
         held += low <= rate <= high
     return held / worlds
 

@@ -25,7 +25,7 @@ from harness.report.leaderboard import (
 from harness.report.write import write_run
 from harness.runs.file_names import PAGE_FILE, REPORT_FILE
 from harness.runs.store import PendingRun, read_run
-from harness.stats.intervals import clustered_rate
+from harness.stats.rates import clustered_rate
 
 RESULTS = PROJECT_ROOT / "results"
 REMEDY = "stale: run `python -m harness.report.leaderboard RUN SEEDS` and commit"
@@ -92,7 +92,7 @@ def test_every_stored_rate_and_interval_is_what_its_rows_give() -> None:
             assert execution.ex == sum(right) / len(right)
             if run.results.protocols.comparison == COMPARISON:
                 tables = [row.table_id for row in graded]
-                assert execution.clustered_ci95 == clustered_rate(right, tables)
+                assert execution.clustered_ci95 == pytest.approx(clustered_rate(right, tables))
 
 
 def test_a_record_of_today_is_what_its_rows_give_after_it_was_written(tmp_path: Path) -> None:

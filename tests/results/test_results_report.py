@@ -26,6 +26,7 @@ from harness.report.tables.quality_tables import by_aggregate
 from harness.report.tables.question_tables import show_rows
 from harness.runs.store import RunRows
 from harness.schema.variant_result import VariantResult
+from harness.stats.rates import clopper_pearson
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -177,12 +178,17 @@ def test_the_interval_that_was_used_is_the_one_named(run: MemoryRun) -> None:
 
 
 def test_a_rate_of_a_small_group_has_its_interval(run: MemoryRun) -> None:
-    # Wilson: (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n) with p = 5/12, n = 12.
-    group = {"MAX": {"n": 12, "ex": 5 / 12}, "AVG": {"n": 0, "ex": None}}
+    # Clopper-Pearson of 5 of 12: scipy.stats.binomtest gives 15.2 to 72.3%. Older runs have none.
+    group = {
+        "MAX": {"n": 12, "ex": 5 / 12, "ci95": clopper_pearson(5, 12)},
+        "MIN": {"n": 12, "ex": 5 / 12},
+        "AVG": {"n": 0, "ex": None},
+    }
     raw = run.results.variants["lora"].model_dump(mode="json", by_alias=True)
     raw["execution"]["by_agg"] = group
     text = by_aggregate(columns_of([only_lora(run, raw)]))
-    assert "41.7% (19.3 to 68.0%, 12)" in text
+    assert "41.7% (15.2 to 72.3%, 12)" in text
+    assert "41.7% (12)" in text
     assert "– (0)" in text
 
 

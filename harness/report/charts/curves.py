@@ -33,7 +33,7 @@ from harness.report.charts.style import (
     to_svg,
 )
 from harness.report.columns import CHARTS, Column, available_charts, columns_of
-from harness.stats.intervals import Interval
+from harness.stats.rates import Interval
 
 RATES = (("ex", "ex"), ("ex_hardened", "ex hardened"), ("lf", "logical form"))
 

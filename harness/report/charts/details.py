@@ -25,7 +25,7 @@ from harness.report.charts.style import (
     styled,
 )
 from harness.report.columns import Column, failure_kinds
-from harness.stats.intervals import Interval
+from harness.stats.rates import Interval
 
 Scored = tuple[int, float | None, Interval | None]
 """Iteration, value and interval of one checkpoint."""

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from harness.markdown import visible
 from harness.report.columns import Column
-from harness.stats.intervals import Interval
+from harness.stats.rates import Interval
 
 BUSY = "other work ran on the machine"
 """What a contended timing is called in charts."""

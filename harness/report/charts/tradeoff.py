@@ -27,7 +27,7 @@ from harness.report.charts.style import (
     styled,
 )
 from harness.report.columns import Column
-from harness.stats.intervals import Interval
+from harness.stats.rates import Interval
 
 PANEL_CHARACTERS = 60
 """What fits below one panel."""

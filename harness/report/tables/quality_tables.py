@@ -30,7 +30,6 @@ from harness.markdown import (
 from harness.report.columns import Column, failure_kinds
 from harness.schema.rows import Finish
 from harness.schema.variant_result import Execution, GroupRate, Size, in_bfloat16
-from harness.stats.rates import wilson
 
 HARDENED = (
     "ex hardened is test-suite accuracy: an answer must also agree with gold on K perturbed copies "
@@ -78,14 +77,13 @@ def summary(columns: Sequence[Column]) -> str:
 
 
 def execution(columns: Sequence[Column]) -> str:
-    """Execution accuracy by every definition, with both intervals."""
+    """Execution accuracy by every definition, with the interval of ex."""
     known = _executions(columns)
     shown = table_of(
         [
             {
                 "Variant": escape(column.label),
                 "ex": percent(found.ex),
-                "95% Wilson": percent_interval(found.ci95),
                 "95%": percent_interval(column.rate_interval("ex")),
                 "ex hardened": percent(found.ex_hardened),
                 "ex strict": percent(found.ex_strict),
@@ -191,13 +189,11 @@ def _groups(
 
 
 def _group_rate(group: GroupRate | None) -> str:
-    """`41.7% (19.3 to 68.0%, 12)`: the interval shows how uncertain a rate of few examples is."""
+    """`41.7% (15.2 to 72.3%, 12)`: the interval shows how uncertain a rate of few examples is."""
     if group is None:
         return NONE
-    if group.ex is None:
-        return f"{NONE} ({group.n})"
-    interval = wilson(round(group.ex * group.n), group.n)
-    return f"{percent(group.ex)} ({percent_interval(interval)}, {group.n})"
+    interval = f"{percent_interval(group.ci95)}, " if group.ci95 else ""
+    return f"{percent(group.ex)} ({interval}{group.n})"
 
 
 def _base_size(size: Size | None) -> str:

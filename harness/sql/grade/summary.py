@@ -1,21 +1,23 @@
 """Scores of a split -> the `execution` record, and the figures that only `score` prints.
 
 Rates are 0..1; they are None where nothing was graded. ``ex`` and rates like it leave out
-examples with a degenerate gold. The Wilson interval takes examples as independent; the interval
-over tables is made where it is stored (pipeline/grading.py), because `score` does without numpy.
+examples with a degenerate gold. Intervals are over tables (``stats.rates``).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from harness.data.records import AGGREGATIONS, Example
 from harness.protocols import EXECUTION
 from harness.schema.execution import Execution, GroupRate
 from harness.sql.grade.score import Score
-from harness.stats.rates import rate, wilson
+from harness.stats.rates import clustered_rate, rate
+
+Graded = tuple[bool, str]
+"""Whether an answer is right, and its table."""
 
 
 def summarize(
@@ -29,22 +31,22 @@ def summarize(
         of: the size of the split when ``examples`` is a part of it.
     """
     pairs = list(zip(scores, examples, strict=True))
-    graded = [score.ex for score in scores if score.ex is not None]
+    whole = _group([(score.ex, e.table_id) for score, e in pairs if score.ex is not None])
     return Execution(
         n=len(pairs),
         of=len(pairs) if of is None else of,
-        ex=rate(graded),
+        ex=whole.ex,
         ex_official=rate(score.ex_official for score in scores),
         ex_strict=rate(score.ex_strict for score in scores),
         ex_hardened=rate(score.ex_hardened for score in scores),
         lf=rate(score.lf for score in scores),
         valid=rate(score.valid for score in scores),
-        ci95=wilson(sum(graded), len(graded)),
-        clustered_ci95=None,
-        degenerate_gold=len(pairs) - len(graded),
+        ci95=whole.ci95,
+        clustered_ci95=whole.ci95,
+        degenerate_gold=len(pairs) - whole.n,
         failures=dict(Counter(s.failure for s in scores if s.failure).most_common()),
-        by_agg=_groups((AGGREGATIONS[example.gold.agg], score) for score, example in pairs),
-        by_conditions=_groups((str(len(example.gold.conds)), score) for score, example in pairs),
+        by_agg=_groups(pairs, lambda example: AGGREGATIONS[example.gold.agg]),
+        by_conditions=_groups(pairs, lambda example: str(len(example.gold.conds))),
     )
 
 
@@ -71,9 +73,16 @@ def score_figures(
     }
 
 
-def _groups(pairs: Iterable[tuple[str, Score]]) -> dict[str, GroupRate]:
-    groups: dict[str, list[bool]] = {}
-    for key, score in pairs:
+def _groups(
+    pairs: Iterable[tuple[Score, Example]], key: Callable[[Example], str]
+) -> dict[str, GroupRate]:
+    groups: dict[str, list[Graded]] = {}
+    for score, example in pairs:
         if score.ex is not None:
-            groups.setdefault(key, []).append(score.ex)
-    return {key: GroupRate(n=len(found), ex=rate(found)) for key, found in sorted(groups.items())}
+            groups.setdefault(key(example), []).append((score.ex, example.table_id))
+    return {name: _group(found) for name, found in sorted(groups.items())}
+
+
+def _group(graded: Sequence[Graded]) -> GroupRate:
+    right, tables = [one for one, _ in graded], [table for _, table in graded]
+    return GroupRate(n=len(graded), ex=rate(right), ci95=clustered_rate(right, tables))
