@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import forks
 from tests import two_layers as model
 
 # How long an example takes says what else the machine does.
@@ -45,6 +46,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("numeric")
     place = {name: at for at, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(names[item.path], len(LONG)))
+
+
+def pytest_unconfigure() -> None:
+    """End the process that commands are forked from."""
+    forks.close()
 
 
 @pytest.fixture(scope="session")

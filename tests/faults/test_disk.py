@@ -23,6 +23,7 @@ from harness.models.resolve import resolve
 from harness.runs.store import read_run
 from harness.sql.grade.gold import open_gold
 from harness.train.trainable import save_arrays
+from tests import forks
 
 Mount = Callable[[str], Path]
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,13 +165,7 @@ def test_a_cache_that_cannot_be_read_is_one_message(tmp_path: Path) -> None:
 
 
 def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forks.run("-m", "harness", *arguments)
 
 
 @pytest.fixture

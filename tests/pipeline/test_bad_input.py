@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from harness.pipeline.adapter_path import (
 from harness.schema.stage_results import DESCRIBE, OPEN, Nothing, OpenRequest
 from harness.train.variants import load_variants
 from harness.worker.client import Worker
+from tests import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 MINI = ROOT / "fixtures" / "mini"
@@ -39,25 +38,10 @@ def shallow(model: Path) -> tuple[str, ...]:
 
 def suites(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command on `tiny`, one cheap suite, results and cache in ``folder``."""
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "suites/test_loss.py",
-            "--model=tiny",
-            "--variant=lora",
-            "--limit=4",
-            "--set",
-            "iters=2",
-            f"--results-dir={folder / 'runs'}",
-            *arguments,
-        ],
-        cwd=ROOT,
-        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
+    return forks.run(
+        *("-m", "pytest", "suites/test_loss.py", "--model=tiny", "--variant=lora", "--limit=4"),
+        *("--set", "iters=2", f"--results-dir={folder / 'runs'}", *arguments),
+        environment={"XDG_CACHE_HOME": str(folder / "cache")},
     )
 
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import statistics
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import numpy as np
 import pytest
 
 from harness.runs.store import read_run
+from tests import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +31,10 @@ class Bench:
     """Seconds of processor time of a run and its children, by name."""
 
     @property
+    def environment(self) -> dict[str, str]:
+        return {"XDG_CACHE_HOME": str(self.folder / "cache")}
+
+    @property
     def tuned(self) -> tuple[str, ...]:
         """The model, and a fine-tuning of all its layers cut short."""
         return (*self.short, "--set", "num_layers=2")
@@ -46,24 +48,13 @@ class Bench:
         self, name: str, *arguments: str, given: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """`pytest suites/ --model=... --limit 8 --set iters=4 ...`."""
-        return subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "suites/",
-                # An adapter that is given decides how many layers it adapts.
-                *(self.short if given else self.tuned),
-                "--limit=8",
-                f"--results-dir={self.folder / 'runs'}",
-                f"--run-name={name}",
-                *arguments,
-            ],
-            cwd=ROOT,
-            env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache")},
-            capture_output=True,
-            text=True,
-            check=False,
+        return forks.run(
+            *("-m", "pytest", "suites/"),
+            # An adapter that is given decides how many layers it adapts.
+            *(self.short if given else self.tuned),
+            *("--limit=8", f"--results-dir={self.folder / 'runs'}", f"--run-name={name}"),
+            *arguments,
+            environment=self.environment,
         )
 
     def results(self, name: str) -> dict[str, Any]:
@@ -71,12 +62,6 @@ class Bench:
         text = (self.folder / "runs" / name / "results.json").read_text("utf-8")
         value: dict[str, Any] = json.loads(text)
         return value
-
-
-def children_cpu_s() -> float:
-    """Processor time of all child processes that have ended: what others do does not count."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +72,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, two_layers: Path) -> Bench:
 @pytest.fixture(scope="module")
 def first(bench: Bench) -> dict[str, Any]:
     """One cold run of lora and qlora with every checkpoint; the other tests build on its cache."""
-    before = children_cpu_s()
+    before = forks.cpu_s()
     done = bench.run(
         "first",
         "--variant=lora,qlora",
@@ -96,7 +81,7 @@ def first(bench: Bench) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "results:" in done.stdout
-    bench.costs["first"] = children_cpu_s() - before
+    bench.costs["first"] = forks.cpu_s() - before
     return bench.results("first")
 
 
@@ -169,14 +154,14 @@ def test_the_files_of_a_run(bench: Bench, first: dict[str, Any]) -> None:
 def test_the_same_command_again_trains_and_times_nothing(
     bench: Bench, first: dict[str, Any]
 ) -> None:
-    before = children_cpu_s()
+    before = forks.cpu_s()
     done = bench.run(
         "again",
         "--variant=lora,qlora",
         "--checkpoints=all",
         *SAME,
     )
-    took_s = children_cpu_s() - before
+    took_s = forks.cpu_s() - before
     assert done.returncode == 0, done.stdout + done.stderr
     again = bench.results("again")
     for name, variant in again["variants"].items():
@@ -277,18 +262,11 @@ def test_the_readme_s_own_suite_runs(bench: Bench, first: dict[str, Any], tmp_pa
     # An untrained model cannot count: the test is about the fixtures, not about its score.
     suite = tmp_path / "test_mine.py"
     suite.write_text(code.replace(">= 0.2", ">= 0.0").replace("> 5", "> 0"))
-    command = [sys.executable, "-m", "pytest", str(suite), "-c", str(ROOT / "pyproject.toml")]
+    command = ["-m", "pytest", str(suite), "-c", str(ROOT / "pyproject.toml")]
     command += ["-p", "harness.plugin", f"--rootdir={ROOT}", *bench.tuned, "--limit=8"]
     command += ["--variant=lora,qlora", *SAME]
     command += [f"--results-dir={bench.folder / 'runs'}", "--run-name=mine"]
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "XDG_CACHE_HOME": str(bench.folder / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forks.run(*command, environment=bench.environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 passed" in done.stdout
 

@@ -8,18 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import forks
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def collect(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`pytest suites/ --collect-only` with ``arguments``: checks options, loads nothing."""
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", "suites/", "--collect-only", "-q", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forks.run("-m", "pytest", "suites/", "--collect-only", "-q", *arguments)
 
 
 @pytest.mark.parametrize(

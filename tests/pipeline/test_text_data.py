@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from harness.pipeline.session import check_answers
 from harness.runs.store import read_run
 from harness.sql.grade.gold import gold_kinds
 from harness.train.variants import load_variants
+from tests import forks
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "wikisql" / "mlx-text"
@@ -46,17 +45,11 @@ def texts_of(dataset: Dataset, folder: Path, form: str, count: int = 40) -> Path
 def bench(
     folder: Path, data: Path, *options: str
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "suites/", "-rs", "--model=tiny"),
-            *("--set", "iters=4", "--limit=12", f"--dataset={data}"),
-            *(f"--results-dir={folder}", "--run-name=texts", *options),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
+    done = forks.run(
+        *("-m", "pytest", "suites/", "-rs", "--model=tiny"),
+        *("--set", "iters=4", "--limit=12", f"--dataset={data}"),
+        *(f"--results-dir={folder}", "--run-name=texts", *options),
+        environment={"XDG_CACHE_HOME": str(folder / "cache")},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done, json.loads((folder / "texts" / "results.json").read_text("utf-8"))

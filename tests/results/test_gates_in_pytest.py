@@ -7,10 +7,8 @@ The baseline is the run itself with its losses halved, on a chip of another name
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +19,8 @@ from typer.testing import CliRunner
 from harness.__main__ import app
 from harness.data.sources.resolve import resolve_dataset
 from harness.errors import UserError
+from tests import forks
 
-ROOT = Path(__file__).resolve().parents[2]
 MEASURED = ("suites/test_loss.py", "suites/test_gates.py")
 
 
@@ -34,19 +32,15 @@ class Work:
 
     def pytest(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Loss of the `base` variant of `tiny` on ten examples."""
-        command = [sys.executable, "-m", "pytest", *MEASURED, "--model=tiny", "--variant=base"]
+        command = ["-m", "pytest", *MEASURED, "--model=tiny", "--variant=base"]
         command += ["--limit=10", f"--results-dir={self.folder}", f"--run-name={name}"]
-        return subprocess.run(
-            [*command, *arguments],
-            cwd=ROOT,
-            env={
-                **os.environ,
+        return forks.run(
+            *command,
+            *arguments,
+            environment={
                 "XDG_CACHE_HOME": str(self.folder / "cache"),
                 "GITHUB_STEP_SUMMARY": str(self.folder / "summary.md"),
             },
-            capture_output=True,
-            text=True,
-            check=False,
         )
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from results_sample import write_sample
 
+from tests import forks
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,13 +20,7 @@ OTHER = {"backend": "metal", "chip": "Apple M4", "memory_bytes": 32_000_000_000,
 
 
 def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forks.run("-m", "harness", *arguments)
 
 
 def test_runs_copied_from_another_machine_are_compared_but_for_their_times(tmp_path: Path) -> None:
@@ -52,6 +48,8 @@ from pathlib import Path
 sys.path[:0] = sys.argv[1:3]
 import pytest
 from results_sample import write_sample
+
+from tests import forks
 from harness.errors import UserError
 try:
     print(write_sample(Path(sys.argv[3]), sys.argv[4]).id)
