@@ -2,34 +2,41 @@
 
 Text of a prompt or of an answer so far -> whether a fenced query has just been closed. Prose before
 a fence ends nothing, nor does a fenced block without a query, or any fence in a reasoning block
-that is still open: what is graded comes after it. How the query is then found in the text is
-``sql/read/statement.py``, which does not know models.
+that is still open: what is graded comes after it. What is reasoning, and which fence holds a query,
+is known to ``data/answer_marks.py``, as the reader of answers knows it.
 """
 
 from __future__ import annotations
 
 import re
 
-FENCE = "```"
-_REASONING = re.compile(
-    r"<(/?)(?:think|thinking|thoughts?|reasoning|analysis|scratchpad|reflection)>"
-    r"|\[(/?)THINK\]|<\|channel\|>(?:(final)|analysis|commentary)",
-    re.IGNORECASE,
-)
-_QUERY = re.compile(r"\bselect\b", re.IGNORECASE)
+from harness.data.answer_marks import FENCE, fences, is_query, pieces, reasoning_is_open
+
+_LINE_FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
+_OPEN_FENCE = re.compile(r"```[ \t]*\w*\s*\Z")
 
 
 def closes_query(text: str) -> bool:
     """Whether ``text`` holds a closed fence with a query in it, after any reasoning."""
-    marks = list(_REASONING.finditer(text))
-    if marks and not any(marks[-1].groups()):
-        return False  # the last mark opens a block
-    blocks = text[marks[-1].end() if marks else 0 :].split(FENCE)
-    return any(_QUERY.search(block) for block in blocks[1:-1:2])
+    *_, last = found = list(pieces(text))
+    if last.rank is None:
+        return False
+    reasoned = max((piece.end for piece in found if piece.rank is None), default=0)
+    after = text[reasoned:]
+    closed = after.count(FENCE) // 2
+    return any(is_query(*fence) for fence in fences(after)[:closed])
 
 
 def left_open(prompt: str) -> str:
-    """The marks of what a prompt leaves open, so that its answer is read as going on with it."""
-    marks = list(_REASONING.finditer(prompt))
-    reasoning = "<think>" if marks and not any(marks[-1].groups()) else ""
-    return reasoning + (FENCE if prompt.count(FENCE) % 2 else "")
+    """The marks of what a prompt leaves open, so that its answer is read as going on with it.
+
+    A block of reasoning is open where the prompt ends with its mark; a prompt that only mentions
+    one leaves nothing open.
+    """
+    ended = prompt.rstrip()
+    *_, last = pieces(ended)
+    reasoning = "<think>" if last.start == len(ended) and reasoning_is_open(ended) else ""
+    fence = len(_LINE_FENCE.findall(prompt)) % 2 or (
+        prompt.count(FENCE) % 2 and _OPEN_FENCE.search(prompt[-80:])
+    )
+    return reasoning + (FENCE if fence else "")

@@ -10,7 +10,7 @@ from collections import Counter
 
 from harness.markdown import code, escape
 from harness.runs.store import StoredRun
-from harness.sql.read.statement import answer_block
+from harness.sql.read.answer import answer_block
 
 MISSING = {
     "text": "execution accuracy (the data has no tables to run queries on) and completion loss "

@@ -113,6 +113,36 @@ def test_a_fence_or_a_reasoning_block_that_the_prompt_opened_counts_as_open() ->
     assert closes_query(left_open("<|im_start|>a\n<think>\n") + done)
 
 
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "```text\nselect Player from it\n```",
+        "```\n1. select the column\n2. from it\n```",
+        "```\nselect the player\n```",
+        "```plan\nSELECT a, FROM b\n```",
+        "<scratchpad>```sql\nSELECT a\n```",
+        "<|begin_of_thought|>```sql\nSELECT a\n```",
+        "<|channel|>analysis<|message|>```sql\nSELECT a\n```",
+    ],
+)
+def test_what_ends_an_answer_is_a_query_and_not_a_plan_that_names_one(plan: str) -> None:
+    assert not closes_query(plan)
+    closed = "</scratchpad><|end_of_thought|><|channel|>final<|message|>"
+    assert closes_query(f"{plan}{closed}\n```sql\nSELECT a FROM b\n```")
+
+
+def test_a_fence_with_a_query_in_quotes_ends_an_answer() -> None:
+    assert closes_query('```json\n{"sql": "SELECT a FROM b"}\n```')
+    assert closes_query('```python\nrun("SELECT a FROM b")\n```')
+
+
+def test_a_prompt_that_mentions_a_block_opens_none() -> None:
+    for prompt in ("Think in <think> tags.\nQ: a\nA:", "In ``` fences: Q: a\n", "[THINK] x"):
+        assert closes_query(left_open(prompt) + "```\nSELECT a\n```"), prompt
+    for prompt in ("Q: a\n<reasoning>\n", "Q\n<|channel|>analysis<|message|>", "Q\n[THINK]"):
+        assert not closes_query(left_open(prompt) + "```\nSELECT a\n```"), prompt
+
+
 def test_the_limits_are_those_of_the_style_or_the_option() -> None:
     limits = {
         (one_line, given): GenerationProtocol.of(one_line, given).max_new_tokens

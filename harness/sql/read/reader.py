@@ -3,22 +3,23 @@
 Nearly every answer of a tuned model is ``SELECT [AGG ]header FROM id[ WHERE header op value[ AND
 …]]`` with headers in their own spelling and values that hold no quote or operator. Such a text has
 only one reading, and :func:`read_quickly` takes it ten times faster; a test holds it to the answer
-of the other readers. For every other text the statement is found first (statement.py); then the
-schema-aware reader tries it (dialect.py), then sqlglot (sqlglot_reader.py). The first statement
-counts. A text that cannot be read is a failure; nothing is guessed.
+of the other readers. For every other text the statement is found first (answer.py, statement.py);
+then the schema-aware reader tries it (dialect.py), then sqlglot (sqlglot_reader.py). The first
+statement counts. A text that cannot be read is a failure; nothing is guessed.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from harness.data.records import Table
 from harness.sql.column_names import Names
 from harness.sql.failures import Failure
 from harness.sql.query import Comparison, Item, Query, Where, conjunction
 from harness.sql.read import statement
+from harness.sql.read.answer import MAX_TEXT, Block, blocks, without_entities
 from harness.sql.read.dialect import read_dialect
-from harness.sql.read.statement import answer_block
 
 # A table id that is not quoted starts with a digit and is never an SQL name.
 _DIALECT_ONLY = re.compile(r"\bfrom\s+\d[\w.]*-", re.IGNORECASE)
@@ -37,6 +38,15 @@ _RISKY = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a text was read as. ``read_as`` tells how: the language that it was read in, and what
+    the query was taken out of, innermost first (``sql in json in fence``); None for a failure."""
+
+    result: Query | Failure
+    read_as: str | None = None
+
+
 class Reader:
     """Reads texts; keeps the names of each table."""
 
@@ -52,45 +62,72 @@ class Reader:
 
     def read(self, text: str, table: Table) -> Query | Failure:
         """The typed query of a model's answer about ``table``."""
-        quick = len(text) <= statement.MAX_STATEMENT
-        query = read_quickly(text, self.names(table)) if quick else None
+        return self.reading(text, table).result
+
+    def reading(self, text: str, table: Table) -> Reading:
+        """As :meth:`read`, with how the text was read."""
+        names = self.names(table)
+        query = read_quickly(text, names) if len(text) <= statement.MAX_STATEMENT else None
         if query is not None:
-            return query
+            return Reading(query, "dialect")
         # A lone surrogate can be neither stored nor sent, and no cell holds one.
         text = text.encode("utf-8", "replace").decode("utf-8")
-        block = answer_block(text)
-        other = statement.other_statement(block)
-        if other == "WITH":
-            return Failure("unsupported", "WITH")
-        if other:
-            return Failure("not_select", f"a {other} statement")
-        found = statement.statements(block)
-        if not found:
-            return Failure("no_query", "no SELECT in the text")
-        failures = []
-        for candidate in found:
-            reading = _read_statement(candidate.statement, self.names(table))
-            if isinstance(reading, Query) or candidate.certain:
-                return reading
-            failures.append(reading)
-        if failures[0].kind in ("syntax", "unknown_column"):
-            return Failure("no_query", "only the word in a sentence")
-        return failures[0]
+        found = _read_text(text, names)
+        if isinstance(found.result, Failure):
+            plain = without_entities(text[:MAX_TEXT])
+            second = found if plain == text[:MAX_TEXT] else _read_text(plain, names)
+            if isinstance(second.result, Query):
+                return Reading(second.result, f"{second.read_as} in entities")
+        return found
 
 
-def _read_statement(text: str, names: Names) -> Query | Failure:
+def _read_text(text: str, names: Names) -> Reading:
+    reading = Reading(Failure("no_query", "no SELECT in the text"))
+    for block in blocks(text):
+        reading = _read_block(block, names)
+        if not isinstance(reading.result, Failure) or reading.result.kind != "no_query":
+            break
+    return reading
+
+
+def _read_block(block: Block, names: Names) -> Reading:
+    other = statement.other_statement(block.text)
+    if other == "WITH":
+        return Reading(Failure("unsupported", "WITH"))
+    if other:
+        return Reading(Failure("not_select", f"a {other} statement"))
+    found = statement.statements(block.text)
+    if not found:
+        return Reading(Failure("no_query", "no SELECT in the text"))
+    failures: list[Failure] = []
+    for number, candidate in enumerate(found):
+        result, language = _read_statement(candidate.statement, names)
+        if isinstance(result, Query):
+            around = (*block.wrappers, *(("string",) if candidate.quoted else ()))
+            return Reading(result, " in ".join((language, *reversed(around))))
+        failures.append(result)
+        if candidate.certain and (candidate.capital or number == len(found) - 1):
+            return Reading(result)
+    sentence = not found[0].capital or " from " not in found[0].statement.lower()
+    if sentence and failures[0].kind in ("syntax", "unknown_column"):
+        return Reading(Failure("no_query", "only the word in a sentence"))
+    return Reading(failures[0])
+
+
+def _read_statement(text: str, names: Names) -> tuple[Query | Failure, str]:
+    """The query of a statement, and the language that it was read in."""
     if len(text) > statement.MAX_STATEMENT:
-        return Failure("too_long", f"{len(text)} characters")
+        return Failure("too_long", f"{len(text)} characters"), ""
     result = read_dialect(text, names)
     if isinstance(result, Query) or result.kind == "ambiguous" or _DIALECT_ONLY.search(text):
-        return result
+        return result, "dialect"
     # Imported on need: sqlglot takes longer to load than most files take to read.
     from harness.sql.read.sqlglot_reader import read_sql
 
     second = read_sql(text, names)
     if isinstance(second, Failure) and second.kind == "syntax":
-        return result
-    return second
+        return result, "dialect"
+    return second, "sql"
 
 
 def read_quickly(text: str, names: Names) -> Query | None:

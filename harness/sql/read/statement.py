@@ -1,37 +1,38 @@
-"""Finding the statement in an answer.
+"""Finding the statement in a block of text.
 
-Raw answer -> the block of text that holds the query -> the statements that may be meant, in the
-order to try them. Reasoning (``<think>``) is left out; of a JSON object its ``sql`` is taken, of
-code fences the first that holds a SELECT; Markdown's escaped underscores and comment lines are
-undone. Of a block these are cut off: end-of-text tokens, prose before and after, a stray leading
-token (``11 SELECT …``), a following question, further statements. Quoted text inside the statement
-is left as it is. Reading the statement is the work of reader.py.
+Block -> the statements that may be meant, in the order to try them. Cut off are end-of-text tokens,
+prose before and after, a stray leading token (``11 SELECT …``), a following question, further
+statements, and what a statement is wrapped in: quotes (their escapes are undone), parentheses,
+bold type. Quoted text inside the statement is left as it is. The block is found by answer.py;
+reading the statement is the work of reader.py.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-MAX_TEXT = 200_000
+from harness.data.answer_marks import NO_CLAUSE
+
 MAX_STATEMENT = 8_000
 _MAX_FOUND = 8
 
-_SELECT = re.compile(r"\bselect\b", re.IGNORECASE)
-_FENCE = re.compile(r"```[ \t]*([A-Za-z0-9_+-]*)[ \t]*\r?\n?(.*?)(?:```|\Z)", re.DOTALL)
-_LEADING_COMMENT = re.compile(r"\A\s*/\*.*?\*/", re.DOTALL)
-_COMMENT_LINE = re.compile(r"^[ \t]*--.*$\n?", re.MULTILINE)
-_KEYS = ("sql", "query", "SQL", "answer")
+_ANY_SELECT = re.compile(r"\bselect\b", re.IGNORECASE)
+_SELECT = re.compile(rf"\bselect\b{NO_CLAUSE}", re.IGNORECASE)
+_FROM = re.compile(r"\bfrom\b", re.IGNORECASE)
 _END_TOKEN = re.compile(
-    r"<\|[A-Za-z_][\w.-]{0,40}\|>|</s>|<s>|<eos>|<pad>|<end_of_turn>|\[/?INST\]|<｜[^｜\n]{1,40}｜>"
+    r"<\|[A-Za-z_][\w.-]{0,40}\|>|</s>|<s>|<eos>|<pad>|<end_of_turn>|\[/?INST\]|<｜[^｜\n]{1,40}｜>|```"
 )
-_INLINE = re.compile(r"`\s*(select\s[^`]*\sfrom\s[^`]*)`", re.IGNORECASE)
 _CLAUSES = frozenset(("from", "where", "group", "order", "having", "limit", "and", "or"))
-_COMMENT = re.compile(r"\s--[^\n'\"]*\Z")
 # What may stand around a statement: bold type, the quotes of a string in a program.
-_WRAPPING = re.compile(r"(?:\*{1,3}|\"{3}|'{3}|\"|')\Z")
+_WRAPPING = re.compile(r"(?:\*{1,3}|\"{3}|'{3}|\"|'|`)\Z")
+_STRING = re.compile(r"(\"{3}|'{3}|[\"'`“‘])\s*\Z")
+_ENDS_STRING = re.compile(r"[ \t]*(?:[,)\]};.:\n]|\Z|[ \t])")
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
+_ESCAPED = {"n": "\n", "r": "", "t": " ", '"': '"', "'": "'", "\\": "\\", "/": "/", "`": "`"}
+_LIST_ITEM = re.compile(r"\A\s*(?:\d{1,3}[.)]|[-*•+])\s*\**\s*\Z")
 _STATEMENT = re.compile(r"\bfrom\b|[;(]", re.IGNORECASE)
 _CTE = re.compile(
     r"with\s+(?:recursive\s+)?[\w\".`]+\s*(?:\([^)]*\)\s*)?as\b[^;]{0,40}?\(", re.IGNORECASE
@@ -43,75 +44,20 @@ _OTHER = re.compile(
     re.IGNORECASE,
 )
 _GOES_ON = re.compile(
-    r"\s*(from|where|and|or|not|group\s+by|order\s+by|having|limit|offset|union|intersect|except|join|inner|left"
-    r"|right|full|cross|on|in|like|between|is|select|[,()=<>*]|(?:max|min|count|sum|avg)\s*\()",
+    r"\s*((?:from|where|and|or|not|group\s+by|order\s+by|having|limit|offset|fetch|union|intersect"
+    r"|except|join|inner|left|right|full|cross|on|in|like|between|is)\b(?!\s*[,:])|[,()=<>*]"
+    r"|(?:max|min|count|sum|avg)\s*\()",
     re.IGNORECASE,
 )
 _UNFINISHED = re.compile(
-    r"(?:\b(?:select|from|where|and|or|not|by|in|like|between|distinct|on|join|limit|having)|[,(=<>+*/|-])\s*\Z",
+    r"(?:\b(?:select|from|where|and|or|not|by|in|like|between|distinct|on|join|limit|having|union"
+    r"|all|intersect|except)|[,(=<>+*/|-])\s*\Z",
     re.IGNORECASE,
 )
 _QUESTION = re.compile(
     r"\s*(?:Q|A|table|columns|Question|Answer|SQL|Explanation|Note|###.*)\s*:", re.IGNORECASE
 )
-
-
-def answer_block(text: str) -> str:
-    """The block to look for a statement in; empty when the answer is only reasoning."""
-    text = text[:MAX_TEXT].removeprefix("\ufeff").replace("\r\n", "\n")
-    text = _without_reasoning(text)
-    if text.lstrip().startswith("{"):
-        text = _json_answer(text)
-    fences = [match[2] for match in _FENCE.finditer(text) if match[2].strip()]
-    with_select = [fence for fence in fences if _SELECT.search(fence)]
-    if with_select:
-        # A later fence is an alternative; the first counts.
-        text = with_select[0]
-    elif fences and not _SELECT.search(text):
-        text = fences[0]
-    text = _LEADING_COMMENT.sub("", _COMMENT_LINE.sub("", text), count=1)
-    return text.replace("\\_", "_")
-
-
-def _without_reasoning(text: str) -> str:
-    """The text after reasoning; where reasoning never ends, the text before it."""
-    parts = re.split("</think>", text, flags=re.IGNORECASE)
-    return parts[-1] if len(parts) > 1 else re.split("<think>", text, flags=re.IGNORECASE)[0]
-
-
-def _json_answer(text: str) -> str:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    if isinstance(value, dict):
-        for key in _KEYS:
-            if isinstance(value.get(key), str):
-                return str(value[key])
-    return text
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A statement found in a text. ``certain`` is False for a SELECT in mid-sentence, which is
-    skipped when nothing can be read from it."""
-
-    statement: str
-    certain: bool
-
-
-def statements(block: str) -> list[Found]:
-    """The statements of ``block`` that start with SELECT, in order; empty when there is none."""
-    inline = _INLINE.search(block)
-    first = _SELECT.search(block)
-    if inline and first and not _certain(block, first):
-        return [Found(inline[1].strip(), True)]
-    found: list[Found] = []
-    for match in itertools.islice(_SELECT.finditer(block), _MAX_FOUND):
-        found.append(Found(_cut(block, match.start()), _certain(block, match)))
-        if found[-1].certain:
-            break
-    return found
+_BRACKETS = {"(": ")", "{": "}", "[": "]"}
 
 
 def other_statement(block: str) -> str | None:
@@ -125,7 +71,7 @@ def other_statement(block: str) -> str | None:
     if match is None:
         return None
     keyword = match[1].upper()
-    select = _SELECT.search(body)
+    select = _ANY_SELECT.search(body)
     if select is None:
         return keyword
     before = body[: select.start()]
@@ -134,40 +80,108 @@ def other_statement(block: str) -> str | None:
     return keyword if match[1].isupper() or ";" in before else None
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A statement found in a text.
+
+    ``certain`` is False for a SELECT in mid-sentence or in a list, which counts only where none
+    stands by itself, and is skipped when nothing can be read from it. ``capital`` tells whether it
+    is written ``SELECT``, ``quoted`` whether it was a string.
+    """
+
+    statement: str
+    certain: bool
+    capital: bool
+    quoted: bool = False
+
+
+def statements(block: str) -> list[Found]:
+    """The statements of ``block`` that start with SELECT, in order; empty when there is none."""
+    found: list[Found] = []
+    for match in itertools.islice(_SELECT.finditer(block), _MAX_FOUND):
+        string = _string(block, match.start())
+        certain = string is not None or _certain(block, match)
+        text = _cut(block, match.start()) if string is None else _cut(string, 0)
+        capital = match[0].isupper()
+        found.append(Found(text, certain, capital, string is not None))
+        if certain and capital:
+            break
+    alone = [one for one in found if one.certain]
+    return alone or found
+
+
 def _certain(text: str, match: re.Match[str]) -> bool:
     """Whether a SELECT starts a statement rather than being a word of a sentence."""
-    if text[: match.start()].endswith("`") and _INLINE.match(text, match.start() - 1):
-        return False
     following = _SELECT.search(text, match.end())
     if following and not _STATEMENT.search(text, match.end(), following.start()):
         # "the SELECT statement: SELECT …"
         return False
-    before = text[: match.start()].rsplit("\n", 1)[-1].strip()
-    starts = before[-1:] in ":;`(>*-" or re.fullmatch(r"[\W\d]*", before) is not None
-    return match[0].isupper() or starts
+    line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
+    before = line.strip()
+    if _LIST_ITEM.match(line):
+        return False
+    return before[-1:] in ":;`(>*-={[,“‘" or re.fullmatch(r"[\W\d]*", before) is not None
+
+
+def _string(text: str, start: int) -> str | None:
+    """The string that a SELECT at ``start`` begins, without its escapes; None where it is none."""
+    opening = _STRING.search(text, max(0, start - 80), start)
+    if opening is None:
+        return None
+    quote = opening[1]
+    if "\n" in opening[0] and len(quote) == 1:
+        before = text[: opening.start()].rstrip(" \t")[-1:]
+        if before and before not in "([{=:,\n":
+            return None
+    closing = {"“": "”", "‘": "’"}.get(quote, quote)
+    source = _FROM.search(text, start)
+    end = -1 if source is None else _string_end(text, start, closing, source.end())
+    if end < 0:
+        return None
+    content = text[start:end]
+    return content if quote in "`“‘" else _ESCAPE.sub(_unescaped, content)
+
+
+def _string_end(text: str, start: int, quote: str, least: int) -> int:
+    """Where a string from ``start`` closes, beyond ``least``; or -1. Quotes of the same kind that
+    stand in it unescaped come in pairs."""
+    inner = 0
+    at = start
+    while (at := text.find(quote, at)) >= 0:
+        while len(quote) == 3 and text.startswith(quote, at + 1):
+            at += 1  # the last of more than three closes
+        escaped = at - len(text[start:at].rstrip("\\")) - start if text[at - 1] == "\\" else 0
+        if escaped % 2 == 0:
+            alone = len(quote) == 3 or quote == "`" or inner % 2 == 0
+            ends = _ENDS_STRING.match(text, at + len(quote)) is not None
+            if alone and ends and at >= least and not (quote == '"' and text[at - 1] == " "):
+                return at
+            if quote == "`" and at < least:
+                return -1  # MySQL's names
+            inner += 1
+        at += len(quote)
+    return -1
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    if len(match[1]) == 5:
+        return chr(int(match[1][1:], 16))
+    return _ESCAPED.get(match[1], match[0])
 
 
 def _cut(text: str, start: int) -> str:
     """The statement from ``start``: up to an end token, a fence, or a line that does not go on."""
-    before = _WRAPPING.search(text[:start])
-    text = text[start:]
-    end_token = _END_TOKEN.search(text)
-    if end_token:
-        text = text[: end_token.start()]
-    text = text.split("```", 1)[0]
-    lines = text.split("\n")
-    kept = [_COMMENT.sub("", lines[0])]
-    gap = False
-    for line in lines[1:]:
-        if not line.strip():
-            gap = True
-        elif not line.lstrip().startswith("--"):
-            line = _COMMENT.sub("", line)
-            if not _continues("\n".join(kept).rstrip(), line, gap):
-                break
-            kept.append(line)
-            gap = False
-    statement = "\n".join(kept).strip()
+    line = text[text.rfind("\n", 0, start) + 1 : start]
+    end_token = _END_TOKEN.search(text, start)
+    lines = text[start : end_token.start() if end_token else len(text)].split("\n")
+    statement = "\n".join(_kept(lines)).strip()
+    for opened, closed in _BRACKETS.items():
+        # (SELECT …), run(SELECT …), \boxed{SELECT …}
+        unclosed = line.count(opened) - line.count(closed)
+        while unclosed > 0 and statement.count(closed) > statement.count(opened):
+            statement = statement[: statement.rfind(closed)].rstrip()
+            unclosed -= 1
+    before = _WRAPPING.search(line)
     if before and statement.rstrip(";").endswith(before[0]):
         statement = statement.rstrip(";")[: -len(before[0])]
     if statement.endswith(".") and statement[-2:-1] in "'\"`)];":
@@ -175,25 +189,75 @@ def _cut(text: str, start: int) -> str:
     return statement
 
 
-def _continues(done: str, line: str, gap: bool) -> bool:
-    """Whether ``line`` belongs to the statement ``done``; ``gap`` is a blank line between them.
+def _kept(lines: list[str]) -> Iterator[str]:
+    """The first line, and those that go on with the statement, without their comments."""
+    state = _Done()
+    pending: str | None = None
+    gap = False
+    for number, line in enumerate(lines):
+        if number and not line.strip():
+            gap = True
+        elif not number or not line.lstrip().startswith("--"):
+            line = _without_comment(line)
+            if number and not state.continues(line, gap):
+                break
+            if pending is not None:
+                yield pending
+            pending = line
+            state.add(line)
+            gap = False
+    # "or", alone on its line, between two statements.
+    if pending is not None and (state.lines == 1 or pending.strip().lower() not in ("or", "and")):
+        yield pending
 
-    A clause that is taken for prose would silently widen the query. So a line that looks like a
-    clause is kept; only a capitalized word (``Where …``) without a comparison is prose.
-    """
-    if done.endswith(";"):
-        return False
-    opened = "\n" in done and done.count("(") > done.count(")")
-    if opened or _UNFINISHED.search(done[-40:]) is not None:
-        return True
-    if _QUESTION.match(line):
-        return False
-    match = _GOES_ON.match(line)
-    if match is None:
-        return False
-    word = match[1].split()[0] if match[1][0].isalpha() else ""
-    if not word:
-        return not gap
-    if not word.istitle() or done[:6].istitle():
-        return not gap or word.isupper() or done[:6].islower() or word in _CLAUSES
-    return word.lower() in _CLAUSES and re.search(r"[<>=]", line) is not None
+
+def _without_comment(line: str) -> str:
+    """A line without the comment after its last quote."""
+    at = max(line.rfind("'"), line.rfind('"')) + 1
+    while (at := line.find("--", at)) > 0:
+        if line[at - 1].isspace():
+            return line[: at - 1]
+        at += 2
+    return line
+
+
+class _Done:
+    """What of a statement has been taken, as far as the next line depends on it."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self._open = 0
+        self._start = ""
+        self._end = ""
+
+    def add(self, line: str) -> None:
+        """Take a line."""
+        self.lines += 1
+        self._open += line.count("(") - line.count(")")
+        self._start = self._start or line[:6]
+        self._end = line.rstrip()[-40:] or self._end
+
+    def continues(self, line: str, gap: bool) -> bool:
+        """Whether ``line`` belongs to the statement; ``gap`` is a blank line before it.
+
+        A clause that is taken for prose would silently widen the query. So a line that looks like
+        a clause is kept; only a capitalized word (``Where …``) without a comparison is prose.
+        """
+        if self._end.endswith(";"):
+            return False
+        opened = self.lines > 1 and self._open > 0
+        if _ANY_SELECT.match(line.lstrip()) and self._end.strip().lower() in ("or", "and"):
+            return False
+        if opened or _UNFINISHED.search(self._end) is not None:
+            return True
+        if _QUESTION.match(line):
+            return False
+        match = _GOES_ON.match(line)
+        if match is None:
+            return False
+        word = match[1].split()[0] if match[1][0].isalpha() else ""
+        if not word:
+            return not gap
+        if not word.istitle() or self._start.istitle():
+            return not gap or word.isupper() or self._start.islower() or word in _CLAUSES
+        return word.lower() in _CLAUSES and re.search(r"[<>=]", line) is not None
