@@ -19,7 +19,7 @@ _WORDS = (
     "bad_alloc",
 )
 
-_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
+_SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from harness.disk.kernels import FOLDER_VARIABLE
 from tests import forks
 from tests import two_layers as model
 
@@ -17,6 +20,9 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 TESTS = Path(__file__).resolve().parent
+
+# Compiling MLX's kernels takes longer than most tests: one folder for all caches of the tests.
+os.environ.setdefault(FOLDER_VARIABLE, f"{tempfile.gettempdir()}/tunebench-tests-{os.getuid()}")
 
 NUMERIC = (
     *(f"models/test_models_{name}.py" for name in ("accelerate", "fast_loss", "folding")),

@@ -6,5 +6,6 @@
 - `locks.py`: file locks that name their holder
 - `prune.py`: emptying the cache
 - `scratch.py`: temporary folders that outlive no process
+- `kernels.py`: the folder of code that MLX compiles
 - `journal.py`: rows of an evaluation under way
 """

@@ -27,6 +27,7 @@ from harness.disk.cache import (
     remove_whole,
 )
 from harness.disk.files import remove, remove_abandoned
+from harness.disk.kernels import KERNELS
 from harness.errors import UserError
 
 _PARTIAL = re.compile(r"\.(.+?)(?:\.\d+){0,2}\.partial")
@@ -66,6 +67,7 @@ def prune(cache: Cache, older_than_s: float | None = None) -> Pruned:
     # Folders that no process will use again, unless one is making or removing them now.
     abandoned = [*cache.root.glob("*/*.damaged-*"), *cache.root.glob("*/.*.partial")]
     leftovers = len(scratch.sweep()) + sum(_remove(cache, path) for path in abandoned)
+    leftovers += _remove_kernels(cache)
     for folder in cache.root.glob("*/"):
         remove_abandoned(folder)
     if older_than_s is None:
@@ -108,14 +110,34 @@ def _unused(cache: Cache, older_than_s: float) -> Iterator[None]:
     if older_than_s >= IN_USE_S or not cache.root.is_dir():
         yield
         return
+    with _no_run(cache) as free:
+        if not free:
+            raise UserError(
+                f"a run is using the cache {cache.root}: wait for its end, or remove only what was "
+                "not used for a day or more (--older-than-days 1)."
+            )
+        yield
+
+
+@contextmanager
+def _no_run(cache: Cache) -> Iterator[bool]:
+    """Keep runs from starting during the block, which gets False where one is under way."""
     handle = os.open(cache.root / USING, os.O_CREAT | os.O_RDONLY, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise UserError(
-            f"a run is using the cache {cache.root}: wait for its end, or remove only what was not "
-            "used for a day or more (--older-than-days 1)."
-        ) from error
+        free = True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            free = False
+        yield free
     finally:
         os.close(handle)
+
+
+def _remove_kernels(cache: Cache) -> bool:
+    """Remove the code that MLX compiled, unless a run may be loading it; whether it was removed."""
+    folder = cache.root / KERNELS
+    if not folder.is_dir():
+        return False
+    with _no_run(cache) as free:
+        return free and remove(folder)

@@ -19,8 +19,9 @@ from typing import Any
 from harness.data.prompts import answers_in_one_line
 from harness.data.sources.students import STUDENTS_FOLDER
 from harness.disk.files import content_key, sha256_file, write_json
+from harness.disk.kernels import kernel_folder, remove_kernels
 from harness.distributed.ranked_worker import RankedWorker
-from harness.errors import UserError
+from harness.errors import UserError, one_line
 from harness.models.cpu import blas_advice
 from harness.models.weights import ADAPTER_FILE
 from harness.pipeline import cache_keys
@@ -29,7 +30,7 @@ from harness.pipeline.invocation import Invocation
 from harness.schema import stage_results as calls
 from harness.schema.stage_results import Call, Request, Result
 from harness.train.variant import Variant
-from harness.worker.client import Worker, WorkerError
+from harness.worker.client import KernelFault, Worker, WorkerError
 
 PARITY_EXAMPLES = 24
 """Size of the seeded subset on which the fused forms are compared."""
@@ -82,7 +83,21 @@ class VariantStages:
             self._worker = None
 
     def call(self, call: Call[Request, Result], request: Request) -> Result:
-        """Send a request to the variant's process and return its result."""
+        """Send a request to the variant's process and return its result; once more, in a new
+        process, where code that MLX has compiled may be damaged."""
+        try:
+            return self._sent(call, request)
+        except KernelFault as fault:
+            folder = kernel_folder(self.invocation.cache.root)
+            if not remove_kernels(folder):
+                raise
+            self._note(
+                f"{call.name} failed ({one_line(fault).rpartition(', ')[2]}); the code that MLX "
+                f"compiled in {folder} may be damaged: removed, and tried once more"
+            )
+            return self._sent(call, request)
+
+    def _sent(self, call: Call[Request, Result], request: Request) -> Result:
         worker = self.worker
         try:
             return worker.call(call, request, self._labelled)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,13 @@ class WorkerError(RemoteError):
 
 class WorkerDied(WorkerError):
     """The model process is gone."""
+
+
+class KernelFault(WorkerDied):
+    """The model process ended as one does whose compiled code is damaged, or could not load it."""
+
+
+_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)
 
 
 class Worker:
@@ -70,6 +78,7 @@ class Worker:
         Raises:
             UserError: the process found a mistake of the user's.
             WorkerDied: the process died; the message holds the end of its log.
+            KernelFault: MLX's compiled code may be damaged.
             WorkerError: the process raised; the message holds its traceback.
         """
         message = {"call": call.name, "request": request.model_dump(mode="json")}
@@ -86,7 +95,8 @@ class Worker:
             return call.result.model_validate(answer["value"])
         if answer["kind"] == "user_error":
             raise UserError(answer["text"])
-        raise WorkerError(f"{self.label}: {call.name} failed\n{answer['text']}")
+        failed = KernelFault if answer["kind"] == "kernel_fault" else WorkerError
+        raise failed(f"{self.label}: {call.name} failed\n{answer['text']}")
 
     def _answer(self, progress: ProgressCallback) -> dict[str, Any] | None:
         """The message that ends a call; None when the process is gone. Others are passed on."""
@@ -113,9 +123,8 @@ class Worker:
         hint = ""
         if self._working is not None and may_be_out_of_memory(status):
             hint = f"\nMost likely {memory_advice.ran_out(self._working)}"
-        return WorkerDied(
-            f"{self.label}: the model process died during {call}, {cause}{hint}\n{tail}"
-        )
+        died = KernelFault if -status in _FAULTS else WorkerDied
+        return died(f"{self.label}: the model process died during {call}, {cause}{hint}\n{tail}")
 
     def kill(self) -> None:
         """End the process at once, from any thread; a waiting ``call`` then raises WorkerDied."""

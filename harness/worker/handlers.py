@@ -16,6 +16,7 @@ from typing import Any
 from harness.data.leakage import data_facts
 from harness.data.tokens import row_facts
 from harness.disk.journal import Journal
+from harness.disk.kernels import use_private_kernels
 from harness.measure import generate, loss, speed
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
@@ -70,6 +71,7 @@ class Handlers:
 
     def open(self, request: calls.OpenRequest) -> calls.Nothing:
         """Find the model and the data, which must be those that the parent found; load nothing."""
+        use_private_kernels(Path(request.cache_root))
         self.state = ModelState(request, self._progress, self._working)
         self.variant = self.state.variant
         return calls.Nothing()

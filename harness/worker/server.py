@@ -27,6 +27,9 @@ from harness.worker import memory_advice
 
 PROGRESS_INTERVAL_S = 0.2
 
+_NOT_LOADED = ("Could not load C++ shared library", "Failed to load compiled function")
+"""MLX's words (0.32) where code that it compiled is damaged."""
+
 
 def main() -> None:
     """Serve calls until the input closes."""
@@ -58,10 +61,13 @@ def _explained(call: str, error: Exception, doing: str) -> tuple[str, str]:
     if refused is not None:
         gone = isinstance(error, FileNotFoundError)
         problem = "removed while it was used" if gone else "cannot write"
-        return "user_error", f"{call}: {problem}: {refused}"
+        named = isinstance(error, OSError) and error.filename is not None
+        where = "" if named else f" (code that MLX compiles lies in {os.environ.get('TMPDIR')})"
+        return "user_error", f"{call}: {problem}: {refused}{where}"
     if is_out_of_memory(error):
         return "user_error", f"{memory_advice.ran_out(doing)} ({error})"
-    return "error", traceback.format_exc()
+    fault = isinstance(error, RuntimeError) and any(words in str(error) for words in _NOT_LOADED)
+    return "kernel_fault" if fault else "error", traceback.format_exc()
 
 
 class Channel:

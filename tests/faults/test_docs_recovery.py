@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from damaging import flipped, spoil
@@ -18,14 +19,19 @@ from harness.disk import manifest
 from harness.disk.cache import Cache
 from harness.disk.files import write_json
 from harness.disk.journal import Journal
+from harness.disk.kernels import FOLDER_VARIABLE, KERNELS, use_private_kernels
 from harness.disk.prune import prune
 from harness.errors import UserError
 from harness.models.embedded import smollm2
 from harness.pipeline.session import Session, check_writable
+from harness.pipeline.stages import VariantStages
 from harness.runs.checksums import write_checksums
 from harness.runs.store import read_run
+from harness.schema.stage_results import DESCRIBE, Nothing
 from harness.train.finetune import RESULT, read_result
 from harness.train.resume_state import StateStore
+from harness.train.variants import load_variants
+from harness.worker.client import KernelFault
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "recovery.md").read_text("utf-8")
@@ -77,7 +83,33 @@ def of_the_cache(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
     cache.hold()
     in_use = refused(lambda: prune(cache, 0.0))
     cache.release()
-    return [in_use, *capsys.readouterr().err.splitlines()]
+    (folder / "link").symlink_to(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FOLDER_VARIABLE, str(folder / "link"))
+        linked = refused(lambda: use_private_kernels(cache.root))
+    return [in_use, linked, *capsys.readouterr().err.splitlines()]
+
+
+def of_damaged_kernels(folder: Path) -> list[str]:
+    """A process that dies once as of damaged code, while there is some."""
+    notes: list[str] = []
+    options = SimpleNamespace(adapter_path=None)
+    invocation: Any = SimpleNamespace(options=options, cache=Cache(folder), notify=notes.append)
+    stages = VariantStages(invocation, load_variants(["base"])[0])
+    answers = iter([KernelFault("base: the model process died during x, killed by signal 7"), 1])
+
+    def sent(*_: object) -> object:
+        if isinstance(answer := next(answers), KernelFault):
+            raise answer
+        return answer
+
+    stages._sent = sent  # type: ignore[method-assign, assignment]
+    (folder / KERNELS).mkdir()
+    (folder / KERNELS / "libA.so").write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(FOLDER_VARIABLE, raising=False)
+        stages.call(DESCRIBE, Nothing())
+    return notes
 
 
 def of_a_training(folder: Path) -> list[str]:
@@ -110,10 +142,12 @@ def test_every_message_on_the_page_is_the_code_s_and_none_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # so that it is as before at the end
     kept = Session.kept(SimpleNamespace(options=SimpleNamespace(use_cache=True)))  # type: ignore[arg-type]
     messages = [f"tunebench: interrupted; {kept}", INTERRUPTED]
     messages += of_disks(tmp_path)
     messages += of_the_cache(tmp_path, capsys)
+    messages += of_damaged_kernels(tmp_path)
     messages += of_a_training(tmp_path)
     messages += of_a_run(tmp_path, capsys)
     shown = quoted()

@@ -81,6 +81,8 @@ def test_other_errors_are_not_taken_for_it() -> None:
     assert may_be_out_of_memory(-signal.SIGSEGV)
     assert not may_be_out_of_memory(1)
     assert not may_be_out_of_memory(-signal.SIGTERM)
+    # A file that was cut while it was mapped.
+    assert not may_be_out_of_memory(-signal.SIGBUS)
 
 
 def test_the_last_work_of_a_killed_process_is_in_its_message(tmp_path: Path) -> None:
