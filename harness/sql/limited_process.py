@@ -8,7 +8,8 @@ command. A request that makes native code crash in a fresh process too fails by 
 answers mean is not known here; the other side is sql/run/sandbox_process.py and
 sql/read/reading_process.py.
 
-Both directions are frames: eight bytes of length, then the content.
+Both directions are frames: eight bytes of length, then the content. A process that has something to
+prepare, which is no part of an answer, sends an empty frame before it and another one after it.
 """
 
 from __future__ import annotations
@@ -196,6 +197,7 @@ class LimitedProcess:
     def _receive(self, work_s: float | None, stalled_s: float) -> bytes | Failure | _Lost:
         """The next frame. Time is counted in waits, so that a stopped parent counts none."""
         spent_before: float | None = None
+        preparing = False
         for _ in range(int(stalled_s / _POLL_S) + 1):
             while (content := self._frame()) is None:
                 sending = [self._to] if self._unsent else []
@@ -206,8 +208,12 @@ class LimitedProcess:
                     return self._ended()
                 if not readable and not writable:
                     break
-            if content is not None:
+            if content:
                 return content
+            if content is not None or preparing:
+                preparing ^= content is not None
+                spent_before = None
+                continue
             spent = self._processor_time()
             spent_before = spent if spent_before is None else spent_before
             if work_s is not None and spent - spent_before > work_s:
@@ -221,7 +227,7 @@ class LimitedProcess:
             return None
         content = bytes(self._received[HEAD_BYTES:end])
         del self._received[:end]
-        self.served += self._ready
+        self.served += self._ready and bool(content)
         return content
 
     def _read(self) -> bool:

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.prompts import style
 from harness.data.records import AGGREGATIONS, Example, Split, Table
 from harness.data.sources.resolve import NAMES, resolve_dataset
 from harness.errors import UserError
 from harness.report.columns import Column
 from harness.runs.store import StoredRun
 from harness.schema.rows import PredictionRow
+from harness.sql.failures import Failure
+from harness.sql.query import Query, from_logical_form
 
 FULL_EXAMPLES = 2_000
 SHOWN_ROWS = 5
@@ -99,22 +100,26 @@ def known_split(runs: Sequence[StoredRun]) -> Split | None:
 def _results(
     answers: Sequence[Answers], full: set[int], split: Split
 ) -> dict[tuple[int, int], Executed]:
-    """Rows that gold and each variant's text return on the example's table.
+    """Rows that gold and each variant's answer return on the example's table.
 
-    By example and place of the column: the labels of two variants may be alike.
+    By example and place of the column: the labels of two variants may be alike. Run are the queries
+    that were read when the answers were graded; one that WikiSQL's form cannot hold is shown as the
+    SQL that is stored of it, without rows. No text is read again.
     """
     from harness.sql.grade.answer import execute_all
+    from harness.sql.grade.predictions import read_structured
 
-    dialect = style("dialect")
-    asked: list[tuple[tuple[int, int], tuple[Table, str]]] = []
+    asked: list[tuple[tuple[int, int], tuple[Table, Query | Failure]]] = []
     for number in sorted(full):
         example = split.examples[number]
         table = split.tables[example.table_id]
-        asked.append(((number, GOLD), (table, dialect.completion(example.gold, table))))
+        asked.append(((number, GOLD), (table, from_logical_form(example.gold))))
         for place, answered in enumerate(answers):
             row = answered.get(number)
-            if row is not None and row.text and row.failure is None:
-                asked.append(((number, place), (table, row.text)))
+            if row is not None and row.query is not None and row.failure is None:
+                form = read_structured(row.query, table)
+                read = form if isinstance(form, Failure) else from_logical_form(form)
+                asked.append(((number, place), (table, read)))
     executed = execute_all([question for _, question in asked])
     return {
         key: (answer.sql, None if answer.rows is None else [list(row) for row in answer.rows])

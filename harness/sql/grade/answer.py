@@ -18,6 +18,7 @@ from harness.schema.execution import FailureKind
 from harness.sql.failures import Failure
 from harness.sql.grade.equality import equal_results
 from harness.sql.query import Query
+from harness.sql.read.bounded import read_all
 from harness.sql.read.reader import Reader
 from harness.sql.run import database
 from harness.sql.run.executor import Executor, Task
@@ -39,8 +40,11 @@ def execute(table: Table, text: str) -> Outcome:
     return execute_all([(table, text)])[0]
 
 
-def execute_all(questions: Sequence[tuple[Table, str]]) -> list[Outcome]:
-    """Read and run every text on its table, all in one worker process."""
+def execute_all(questions: Sequence[tuple[Table, str | Query | Failure]]) -> list[Outcome]:
+    """Read and run every text on its table, all in one worker process.
+
+    What was read before stands in place of its text, and is not read again.
+    """
     if not questions:
         return []
     tables = list({id(table): table for table, _ in questions}.values())
@@ -52,7 +56,12 @@ def execute_all(questions: Sequence[tuple[Table, str]]) -> list[Outcome]:
         database.build(tables, file)
         reader = Reader()
         executor = stack.enter_context(closing(Executor(tables, file, reader)))
-        return [_answer(executor, reader, number_of[id(table)], text) for table, text in questions]
+        texts = [(asked, table) for table, asked in questions if isinstance(asked, str)]
+        read = iter(read_all(texts, reader))
+        return [
+            _answer(executor, number_of[id(table)], next(read) if isinstance(asked, str) else asked)
+            for table, asked in questions
+        ]
 
 
 def correct(outcome: Outcome, gold: Outcome) -> bool:
@@ -62,8 +71,7 @@ def correct(outcome: Outcome, gold: Outcome) -> bool:
     return equal_results(outcome.rows, gold.rows)
 
 
-def _answer(executor: Executor, reader: Reader, number: int, text: str) -> Outcome:
-    reading = reader.read(text, executor.tables[number])
+def _answer(executor: Executor, number: int, reading: Query | Failure) -> Outcome:
     if isinstance(reading, Failure):
         return Outcome(None, None, reading.kind, reading.detail)
     task = Task(number, reading)

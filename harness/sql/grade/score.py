@@ -31,6 +31,7 @@ from harness.sql.grade.official import (
 from harness.sql.grade.predictions import REPLACEMENT, Prediction, mended, read_structured
 from harness.sql.grade.strict import strict
 from harness.sql.query import Query, from_logical_form, to_logical_form
+from harness.sql.read.bounded import read_all
 from harness.sql.run.batch import Rows
 from harness.sql.run.executor import Task
 
@@ -109,7 +110,7 @@ class _Grading:
         self.same: set[int] = set()
 
     def scores(self, hardened: int) -> list[Score]:
-        readings = [self.read(index) for index in range(len(self.examples))]
+        readings = self.readings()
         forms = [None if isinstance(r, Failure) else to_logical_form(r) for r in readings]
         self.identical = [
             form is not None and same_to_the_evaluator(form, example.gold)
@@ -142,19 +143,27 @@ class _Grading:
             )
         ]
 
-    def read(self, index: int) -> Query | Failure:
+    def readings(self) -> list[Query | Failure]:
+        """What each prediction asks."""
+        texts = {
+            index: (self.texts[index], self.gold.tables[self.numbers[index]])
+            for index, one in enumerate(self.predictions)
+            if one.failure is None and not one.structured
+        }
+        read = dict(zip(texts, read_all(list(texts.values()), self.gold.reader), strict=True))
+        return [self.reading(index, read.get(index)) for index in range(len(self.predictions))]
+
+    def reading(self, index: int, of_text: Query | Failure | None) -> Query | Failure:
+        """What one prediction asks, whose text was read as ``of_text`` if it is one."""
         prediction = self.predictions[index]
-        table = self.gold.tables[self.numbers[index]]
         if prediction.failure is not None:
             return prediction.failure
-        if prediction.structured:
-            found = read_structured(prediction.query, table)
+        if of_text is None:
+            found = read_structured(prediction.query, self.gold.tables[self.numbers[index]])
             return found if isinstance(found, Failure) else from_logical_form(found)
-        text = self.texts[index]
-        reading = self.gold.reader.read(text, table)
-        if text != (prediction.text or "") and REPLACEMENT in repr(reading):
+        if self.texts[index] != (prediction.text or "") and REPLACEMENT in repr(of_text):
             return Failure("malformed_query", "a value holds half of a surrogate pair")
-        return reading
+        return of_text
 
     def official(self, index: int, form: LogicalForm | None) -> tuple[bool, bool]:
         """The official verdicts (execution, logical form)."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from itertools import accumulate
 
 import sqlglot
 from sqlglot import exp
@@ -20,6 +19,7 @@ from sqlglot.errors import SqlglotError
 from harness.sql.column_names import DEFAULT_SCHEMAS, Names
 from harness.sql.failures import Failure
 from harness.sql.query import Item, Order, Query
+from harness.sql.read.sqlglot_limits import too_much
 from harness.sql.read.sqlglot_where import (
     Refused,
     Scope,
@@ -30,7 +30,6 @@ from harness.sql.read.sqlglot_where import (
 )
 
 _AGGREGATES = {exp.Max: "MAX", exp.Min: "MIN", exp.Count: "COUNT", exp.Sum: "SUM", exp.Avg: "AVG"}
-_MAX_DEPTH = 30
 _NULL_ORDER = re.compile(r"\bnulls\s+(?:first|last)\b", re.IGNORECASE)
 
 
@@ -40,8 +39,8 @@ def read_sql(statement: str, names: Names) -> Query | Failure:
     ``syntax`` means that no dialect parses the statement; any other failure is that of the first
     dialect that does.
     """
-    if _depth(statement) > _MAX_DEPTH:
-        return Failure("too_long", f"more than {_MAX_DEPTH} nested parentheses")
+    if (excess := too_much(statement)) is not None:
+        return excess
     if _NULL_ORDER.search(statement):
         # sqlglot fills in each dialect's default, which looks the same as an explicit order.
         return Failure("unsupported", "NULLS FIRST or LAST")
@@ -55,12 +54,6 @@ def read_sql(statement: str, names: Names) -> Query | Failure:
         except Refused as refused:
             first = first or refused.failure
     return first or Failure("syntax", "sqlglot cannot parse it")
-
-
-def _depth(text: str) -> int:
-    """How deep brackets are nested."""
-    steps = ((character in "([{") - (character in ")]}") for character in text)
-    return max(accumulate(steps, initial=0))
 
 
 def _dialects(text: str) -> list[str]:
