@@ -38,12 +38,12 @@ LOOPS = """
 import re
 from harness.sql.read.reader import Reader
 from harness.sql.read.reading_process import main
-real = Reader.read
-def read(self, text, table):
+real = Reader.reading
+def reading(self, text, table):
     if "LOOP" in text:
         re.match("(a+)+$", "a" * 100 + "b")
     return real(self, text, table)
-Reader.read = read
+Reader.reading = reading
 main()
 """
 """A reader that one text sends into a regular expression that does not end in our lifetime, where
@@ -65,7 +65,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Iterator[LimitedProcess]:
 
 
 def read(*texts: str) -> list[Query | Failure]:
-    return read_all([(text, T1) for text in texts], Reader())
+    return [one.result for one in read_all([(text, T1) for text in texts], Reader())]
 
 
 def test_a_text_that_loops_in_a_regular_expression_costs_its_own_answer_alone(
@@ -105,7 +105,7 @@ def test_reading_processes_that_are_killed_again_and_again_are_a_fault_of_the_ma
 
 
 def test_what_was_read_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reader, "read", None)
+    monkeypatch.setattr(Reader, "reading", None)
     query = from_logical_form(OVER_3)
     (found,) = answer.execute_all([(SQUAD, query)])
     assert found.rows == (("Bob",), ("Cy",), ("Dee",))

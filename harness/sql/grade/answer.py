@@ -57,7 +57,7 @@ def execute_all(questions: Sequence[tuple[Table, str | Query | Failure]]) -> lis
         reader = Reader()
         executor = stack.enter_context(closing(Executor(tables, file, reader)))
         texts = [(asked, table) for table, asked in questions if isinstance(asked, str)]
-        read = iter(read_all(texts, reader))
+        read = iter(reading.result for reading in read_all(texts, reader))
         return [
             _answer(executor, number_of[id(table)], next(read) if isinstance(asked, str) else asked)
             for table, asked in questions

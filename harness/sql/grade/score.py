@@ -32,6 +32,7 @@ from harness.sql.grade.predictions import REPLACEMENT, Prediction, mended, read_
 from harness.sql.grade.strict import strict
 from harness.sql.query import Query, from_logical_form, to_logical_form
 from harness.sql.read.bounded import read_all
+from harness.sql.read.reader import Reading
 from harness.sql.run.batch import Rows
 from harness.sql.run.executor import Task
 
@@ -153,17 +154,17 @@ class _Grading:
         read = dict(zip(texts, read_all(list(texts.values()), self.gold.reader), strict=True))
         return [self.reading(index, read.get(index)) for index in range(len(self.predictions))]
 
-    def reading(self, index: int, of_text: Query | Failure | None) -> Query | Failure:
-        """What one prediction asks, whose text was read as ``of_text`` if it is one."""
+    def reading(self, index: int, read: Reading | None) -> Query | Failure:
+        """What one prediction asks; ``read`` is the reading of its text, if it has one."""
         prediction = self.predictions[index]
         if prediction.failure is not None:
             return prediction.failure
-        if of_text is None:
+        if read is None:
             found = read_structured(prediction.query, self.gold.tables[self.numbers[index]])
             return found if isinstance(found, Failure) else from_logical_form(found)
-        if self.texts[index] != (prediction.text or "") and REPLACEMENT in repr(of_text):
+        if self.texts[index] != (prediction.text or "") and REPLACEMENT in repr(read.result):
             return Failure("malformed_query", "a value holds half of a surrogate pair")
-        return of_text
+        return read.result
 
     def official(self, index: int, form: LogicalForm | None) -> tuple[bool, bool]:
         """The official verdicts (execution, logical form)."""

@@ -21,8 +21,7 @@ from pathlib import Path
 from harness.data.records import Table
 from harness.sql.failures import Failure
 from harness.sql.limited_process import LimitedProcess
-from harness.sql.query import Query
-from harness.sql.read.reader import Reader, read_quickly
+from harness.sql.read.reader import Reader, Reading, read_quickly
 
 READING_LIMIT_S = 0.9
 """Seconds of processor time; the look at the clock comes up to a tenth later."""
@@ -32,19 +31,20 @@ _ROOT = Path(__file__).resolve().parents[3]
 _lock = threading.Lock()
 
 
-def read_all(items: Sequence[tuple[str, Table]], reader: Reader) -> list[Query | Failure]:
+def read_all(items: Sequence[tuple[str, Table]], reader: Reader) -> list[Reading]:
     """The reading of each text about its table; ``reader`` keeps the names of the tables.
 
     Raises:
         EnvironmentFault: the machine lets no process read.
     """
-    found: list[Query | Failure | None] = []
+    found: list[Reading | None] = []
     requests: list[bytes] = []
     bare: dict[int, Table] = {}
     for text, table in items:
         short = len(text) <= QUICK_CHARACTERS
-        found.append(read_quickly(text, reader.names(table)) if short else None)
-        if found[-1] is None:
+        query = read_quickly(text, reader.names(table)) if short else None
+        found.append(None if query is None else Reading(query, "dialect"))
+        if query is None:
             if not requests:
                 _process(os.getpid()).prepare()
             if id(table) not in bare:
@@ -54,11 +54,11 @@ def read_all(items: Sequence[tuple[str, Table]], reader: Reader) -> list[Query |
     return [next(readings) if one is None else one for one in found]
 
 
-def _read_apart(requests: Sequence[bytes]) -> list[Query | Failure]:
+def _read_apart(requests: Sequence[bytes]) -> list[Reading]:
     with _lock:
         answers = _process(os.getpid()).ask(requests, READING_LIMIT_S) if requests else []
     return [
-        Failure("too_long", f"reading it took {answer.detail}")
+        Reading(Failure("too_long", f"reading it took {answer.detail}"))
         if isinstance(answer, Failure)
         else pickle.loads(answer)
         for answer in answers

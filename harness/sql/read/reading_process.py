@@ -21,8 +21,7 @@ from harness.data.records import Table
 from harness.sql.column_names import Names
 from harness.sql.failures import Failure
 from harness.sql.limited_process import HEAD_BYTES, frame
-from harness.sql.query import Query
-from harness.sql.read.reader import Reader
+from harness.sql.read.reader import Reader, Reading
 
 MAX_ADDRESS_SPACE = 2 << 30
 _TABLES = 1_000
@@ -44,7 +43,7 @@ class _Served:
         self._outgoing.write(frame(content))
         self._outgoing.flush()
 
-    def read(self, text: str, table: Table) -> Query | Failure:
+    def read(self, text: str, table: Table) -> Reading:
         """The reading of a text; a failure whatever happens."""
         if len(self._tables) > _TABLES:
             self._tables.clear()
@@ -52,17 +51,16 @@ class _Served:
         table = self._tables.setdefault(table, table)
         try:
             try:
-                return self._reader.read(text, table)
+                return self._reader.reading(text, table)
             except ModuleNotFoundError:
                 self._load_sqlglot()
-                return self._reader.read(text, table)
+                return self._reader.reading(text, table)
         except (RecursionError, MemoryError):
-            return Failure("too_long", "reading it needs too much memory")
+            return Reading(Failure("too_long", "reading it needs too much memory"))
         # No text ends the command, not even one that finds a fault of the reader.
         except Exception as error:
-            return Failure(
-                "syntax", f"a fault of the reader: {type(error).__name__}: {error}"[:200]
-            )
+            what = f"a fault of the reader: {type(error).__name__}: {error}"[:200]
+            return Reading(Failure("syntax", what))
 
     def _load_sqlglot(self) -> None:
         self.send(b"")
