@@ -21,7 +21,7 @@ from harness import options as option_table
 from harness import plugin_fixtures, plugin_ranks
 from harness.compare.analysis import Analysis
 from harness.compare.gates import outcome
-from harness.disk.files import refusal
+from harness.disk.files import refusal, shown_argument
 from harness.errors import UserError
 from harness.interrupts import FirstInterrupt
 from harness.markdown import paragraphs
@@ -60,7 +60,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.help:
         return
     with _usage():
-        command = shlex.join(["pytest", *config.invocation_params.args])
+        arguments = map(shown_argument, map(str, config.invocation_params.args))
+        command = shlex.join(["pytest", *arguments])
         config.stash[SESSION] = Session(option_table.read(config), command)
     config.pluginmanager.register(_Interruption(config), "tunebench-interruption")
 

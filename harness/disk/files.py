@@ -49,6 +49,9 @@ _REFUSALS = re.compile(
     re.IGNORECASE,
 )
 
+_ABSOLUTE = re.compile(r"(?:(?<=[=,:])|^)/(?!/)[^,]*")
+"""A path at the start of an argument or of a value in it; not what follows `https:`."""
+
 _STREAM_FOLDERS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
@@ -187,6 +190,26 @@ def user_path(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:  # there is no such user
         return Path(text)
+
+
+def shown_path(path: Path) -> str:
+    """A path as others may see it, who learn no user's name and no folder of this machine: as seen
+    from the working folder, as `~/…` in the home folder, elsewhere its last part, `…/name`."""
+    with contextlib.suppress(OSError):
+        for folder, sign in ((Path.cwd(), ""), (Path.home(), "~/")):
+            if path.is_relative_to(folder) and folder != Path(folder.anchor):
+                return f"{sign}{path.relative_to(folder)}"
+    return f"…/{path.name}" if path.is_absolute() else str(path)
+
+
+def shown_argument(argument: str) -> str:
+    """An argument of a command line with each absolute path in it as :func:`shown_path` has it."""
+    return _ABSOLUTE.sub(lambda found: shown_path(Path(found[0])), without_password(argument))
+
+
+def without_password(url: str) -> str:
+    """The URL, or a text that holds it, without the user's name and password."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", url)
 
 
 def sha256_file(path: Path) -> str:

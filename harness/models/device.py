@@ -32,9 +32,9 @@ def device() -> dict[str, Any]:
 
 
 def measured_at() -> str:
-    """When (UTC) and where something was timed."""
+    """When (UTC) and on which chip something was timed, without the machine's name."""
     now = datetime.datetime.now(datetime.UTC)
-    return f"{now:%Y-%m-%dT%H:%M:%SZ} on {chip(backend_name())} ({platform.node()})"
+    return f"{now:%Y-%m-%dT%H:%M:%SZ} on {chip(backend_name())}"
 
 
 def chip(backend: str) -> str:

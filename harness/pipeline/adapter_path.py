@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from harness.disk.files import sha256_file
+from harness.bundled import PROJECT_ROOT
+from harness.disk.files import sha256_file, shown_path
 from harness.errors import UserError
 from harness.models.adapter import adapter_config, adapter_weights
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
@@ -31,11 +32,13 @@ class AdapterSource:
     iterations: int | None
     source: Literal["trained", "cached", "given"]
 
-    def record(self) -> Adapter | None:
-        """As `results.json` holds it; None for the base itself."""
+    def record(self, published: bool) -> Adapter | None:
+        """As `results.json` holds it, that of a run which is published or of a local one; None for
+        the base itself."""
         if self.path is None:
             return None
-        return Adapter.model_validate({**asdict(self), "path": shown_path(self.path)})
+        shown = shown_path(self.path) if published else _in_home(self.path)
+        return Adapter.model_validate({**asdict(self), "path": shown})
 
 
 def given_adapter(folder: Path) -> AdapterSource:
@@ -138,7 +141,14 @@ def _bits(spec: Any) -> str:
     return "not quantized" if spec is None else f"quantized to {spec!r}"
 
 
-def shown_path(path: Path) -> str:
-    """A path as a published record may hold it: `~` for the user's home."""
+def _in_home(path: Path) -> str:
+    """The path with `~` for the user's home."""
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+def is_published(results_dir: Path) -> bool:
+    """Whether runs there are meant for others: in results/, but not in results/runs/."""
+    place = results_dir.resolve()
+    published = PROJECT_ROOT / "results"
+    return place.is_relative_to(published) and not place.is_relative_to(published / "runs")

@@ -115,7 +115,7 @@ def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[S
             batched_tokens_per_s=[one.batched_tokens_per_s for one in own],
             questions=last.trials,
             interleaving="all loaded" if together else "reloaded each round",
-            measured_at=f"{now} on {stage.description.device.chip} ({platform.node()})",
+            measured_at=f"{now} on {stage.description.device.chip}",
             contended=contention.contended,
         )
 

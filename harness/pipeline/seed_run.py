@@ -19,6 +19,7 @@ from harness.compare.analysis import Analysis, analyse
 from harness.data.leakage import leakage, repeats
 from harness.data.prompts import PromptStyle, answers_in_one_line
 from harness.data.records import Dataset
+from harness.disk.files import shown_argument
 from harness.models.stored_as import stored_as
 from harness.pipeline import interleaved_speed
 from harness.pipeline.invocation import Invocation
@@ -148,7 +149,7 @@ class SeedRun:
         return Results(
             run=self._run(),
             model=Model(
-                id=base.id,
+                id=shown_argument(base.id),
                 revision=base.revision,
                 sha256=base.sha256,
                 architecture=base.architecture,

@@ -17,8 +17,10 @@ from typing import TypeVar
 from harness.data.records import Example
 from harness.data.sampling import stratified
 from harness.data.sources.students import load_students
+from harness.disk.files import shown_path
 from harness.models.weights import ADAPTER_FILE
 from harness.pipeline import grading, interleaved_speed
+from harness.pipeline.adapter_path import is_published
 from harness.pipeline.stages import PARITY_EXAMPLES, VariantStages
 from harness.schema.rows import CheckpointRow, PredictionRow, TrialRow
 from harness.schema.stage_results import Answers, Fused, Losses, Speeds
@@ -248,9 +250,12 @@ class VariantRun:
             sections["questions"] = interleaved_speed.with_speeds(
                 self.questions, self.speeds.questions
             )
+        config = self.stages.variant.config()
+        if (resumed := config["resume_adapter_file"]) is not None:
+            config["resume_adapter_file"] = shown_path(Path(resumed))
         return VariantResult(
-            config=self.stages.variant.config(),
-            adapter=self.stages.adapter.record(),
+            config=config,
+            adapter=self.stages.adapter.record(is_published(self._invocation.options.results_dir)),
             parameters=self.stages.description.parameters,
             acceleration=self.stages.description.acceleration,
             **sections,

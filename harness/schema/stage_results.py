@@ -8,11 +8,12 @@ seconds, sizes bytes.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from harness.schema.results import Device
 from harness.schema.rows import Finish, LossRow, Rates
@@ -25,6 +26,11 @@ Result = TypeVar("Result", bound=Record)
 STAGE_VERSIONS = {"describe": 7, "finetune": 6, "loss": 6, "generate": 7, "fuse": 7, "speed": 4}
 """The version of each stage's results in the cache. Raise a version by hand when its code changes
 what it computes or the form of its result: older entries are then unused."""
+
+
+MeasuredAt = Annotated[str, AfterValidator(lambda text: re.sub(r" \([^()]*\)$", "", text))]
+"""When and on which chip something was timed. Caches of earlier versions add the machine's name in
+brackets: left out when it is read."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ class Finetuned(Training):
     iterations: int = Field(description="Completed micro-batches.")
     truncated: int = Field(description="Training rows cut at max_seq_length.")
     contended: bool = Field(description="Whether others kept the machine busy.")
-    measured_at: str = Field(description="When (UTC) it ended and on which machine.")
+    measured_at: MeasuredAt = Field(description="When (UTC) it ended and on which chip.")
     ranks: int = Field(default=1, description="Processes that shared the training.")
 
 
@@ -209,7 +215,7 @@ class Speeds(Record):
     batched_tokens_per_s: list[float] = Field(description="One a round.")
     questions: list[Trial] = Field(description="One a students question.")
     interleaving: str = Field(description="How the variants took turns.")
-    measured_at: str = Field(description="When (UTC) and on which machine.")
+    measured_at: MeasuredAt = Field(description="When (UTC) and on which chip.")
     contended: bool = Field(description="Whether others kept the machine busy.")
 
 

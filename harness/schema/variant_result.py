@@ -60,7 +60,7 @@ class Finetune(Record):
     wall_s: float = Field(ge=0, description="Wall time of training, validation included.")
     resumed_from: int | None = Field(description="Iteration resumed from; null from scratch.")
     contended: bool = Field(description="Whether others kept the machine busy while training.")
-    measured_at: str = Field(description="When (UTC, ISO 8601) and on which machine.")
+    measured_at: str = Field(description="When (UTC, ISO 8601) and on which chip.")
     cached: bool = Field(description="Whether the timing comes from an earlier run's cache.")
     ranks: int = Field(default=1, ge=1, description="Processes that shared the training.")
     truncated: int | None = Field(
@@ -172,7 +172,7 @@ class Throughput(Record):
     inter_token_p95_s: float | None = Field(description="95th percentile of that gap.")
     batched_tokens_per_s: float | None = Field(description="Generated tokens per second, batched.")
     trials: int = Field(ge=0, description="Timed trials, warm-up excluded.")
-    measured_at: str = Field(description="When (UTC, ISO 8601) and on which machine.")
+    measured_at: str = Field(description="When (UTC, ISO 8601) and on which chip.")
     cached: bool = Field(description="Whether the timing comes from an earlier run's cache.")
     interleaving: str | None = Field(
         default=None,

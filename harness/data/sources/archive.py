@@ -22,7 +22,7 @@ from harness.data.sources.jsonlines import GZIP
 from harness.data.sources.resolve import WIKISQL_ENTRY
 from harness.data.sources.wikisql import load_split
 from harness.disk.cache import Cache
-from harness.disk.files import write_json, writing
+from harness.disk.files import without_password, write_json, writing
 from harness.errors import UserError
 from harness.progress import ProgressCallback, silent
 
@@ -72,7 +72,7 @@ def fetch_wikisql(cache: Cache, progress: ProgressCallback = silent) -> Path:
         unpack(archive, folder, progress)
         _check(archive, folder, progress)
         _compress(folder, progress)
-        write_json(folder / _ORIGIN, {"archive_sha256": SHA256, "url": url})
+        write_json(folder / _ORIGIN, {"archive_sha256": SHA256, "url": without_password(url)})
 
     return cache.build(*WIKISQL_ENTRY, make)
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.disk.files import sha256_file, writing
+from harness.disk.files import sha256_file, without_password, writing
 from harness.errors import UserError
 from harness.progress import ProgressCallback, print_message, silent
 
@@ -123,7 +123,8 @@ def _open(source: Source, part: Path) -> tuple[Any, int, int | None]:
     scheme = urllib.parse.urlsplit(source.url).scheme
     if scheme not in _SCHEMES:
         allowed = ", ".join(f"{name}://" for name in _SCHEMES)
-        raise UserError(f"cannot download from {source.url!r}. Allowed: {allowed}. {source.remedy}")
+        shown = without_password(source.url)
+        raise UserError(f"cannot download from {shown!r}. Allowed: {allowed}. {source.remedy}")
     kept = _size(part)
     headers = {"User-Agent": "tunebench", "Accept-Encoding": "identity"}
     if kept:
@@ -170,8 +171,8 @@ def _verify(source: Source, part: Path) -> None:
     else:
         wrong = f"has SHA-256 {digest}, expected {source.sha256}"
     raise UserError(
-        f"{source.url} {wrong}: the server or a proxy sent another file. It was moved to {aside}; "
-        f"nothing was prepared. {source.remedy}"
+        f"{without_password(source.url)} {wrong}: the server or a proxy sent another file. It was "
+        f"moved to {aside}; nothing was prepared. {source.remedy}"
     )
 
 
@@ -189,7 +190,8 @@ def _failed(source: Source, part: Path, reason: str) -> UserError:
         if kept
         else "Check the address and the network, and run the command again."
     )
-    return UserError(f"cannot download {source.url}: {reason}. {again} {source.remedy}")
+    shown = without_password(source.url)
+    return UserError(f"cannot download {shown}: {reason}. {again} {source.remedy}")
 
 
 def _reason(error: Exception) -> str:
