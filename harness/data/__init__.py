@@ -4,6 +4,7 @@
 - `sources/`: files and archives that become a dataset
 - `prompts.py`: prompt styles; table and question as text
 - `chat_template.py`: rendering messages with a model's template
+- `answer_marks.py`: what stands around an answer in a model's text
 - `special_tokens.py`: a tokenizer's BOS, EOS, stop tokens
 - `tokens.py`: examples as rows of tokens, and their facts
 - `sampling.py`: which examples `--limit` takes

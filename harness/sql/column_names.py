@@ -26,17 +26,26 @@ DEFAULT_SCHEMAS = ("main", "dbo", "public", "default")
 _COL = re.compile(r"col(?:umn)?_?(\d{1,4})", re.IGNORECASE | re.ASCII)
 
 
+PUNCTUATION = dict(zip("，；：（）＝＜＞！＊＂＇‘’‚“”„", ",;:()=<>!*\"''''\"\"\"", strict=True))
+"""Full-width and curly punctuation, which stands for SQL's outside of values."""
+
+_PUNCTUATION = str.maketrans(PUNCTUATION)
+
+
 def fold_characters(text: str) -> str:
-    """Lower case, character by character, so that positions stay those of ``text``."""
+    """Lower case and SQL's punctuation, character by character, so that positions stay those of
+    ``text``."""
     low = text.lower()
-    if len(low) == len(text):
+    if text.isascii():
         return low
-    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    if len(low) != len(text):
+        low = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    return low.translate(_PUNCTUATION)
 
 
 def plain(name: str) -> str:
     """A name without regard to case and white space."""
-    return " ".join(fold_characters(name).split())
+    return " ".join((name.lower() if name.isascii() else fold_characters(name)).split())
 
 
 def slug(name: str) -> str:

@@ -3,7 +3,8 @@
 - `bounded.py` - reads many texts, none longer than a second
 - `reading_process.py` - the process that does, and may be killed
 - `reader.py` - the order of the readers
-- `statement.py` - finds the statement in an answer
+- `answer.py` - finds where in a text the answer stands
+- `statement.py` - finds the statement in that place
 - `dialect.py` - the schema-aware reader: SELECT, FROM, clauses
 - `dialect_where.py` - its conditions
 - `literals.py` - where a value ends

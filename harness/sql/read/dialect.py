@@ -16,14 +16,15 @@ import re
 from collections.abc import Iterator
 
 from harness.data.records import AGGREGATIONS
-from harness.sql.column_names import DEFAULT_SCHEMAS, Names
+from harness.sql.column_names import DEFAULT_SCHEMAS, Names, plain
 from harness.sql.failures import Failure
 from harness.sql.query import Item, Order, Query, Where
 from harness.sql.read.dialect_where import conditions
 from harness.sql.read.scanner import Scanner, TooComplex
 
 _COUNT = re.compile(r"\(?([0-9]{1,9})\)?(?=\s)")
-_LIMIT = re.compile(r"[0-9]{1,9}(?![0-9])")
+_LIMIT = re.compile(r"([0-9]{1,9})(?![0-9])")
+_FETCH = re.compile(r"fetch\s+(?:first|next)\s+(?:([0-9]{1,9})\s+)?rows?\s+only\b", re.IGNORECASE)
 _UNSUPPORTED = ("having", "offset", "union", "intersect", "except", "join", "inner", "left")
 _AGGREGATES = tuple((name.lower(), name) for name in AGGREGATIONS if name)
 _MAX_ITEMS = 32
@@ -51,13 +52,15 @@ def _statement(s: Scanner) -> Query | Failure:
         return Failure("no_query", "the text does not start with SELECT")
     best: dict[Query, int] = {}
     for at, unique, top in _openings(s, start):
-        for score, items, after in select_lists(s, at):
-            found = _after_from(s, after)
+        for score, items, aliases, after in select_lists(s, at):
+            found = _after_from(s, after, aliases)
             if found is not None:
                 where, group_by, order_by, limit = found
                 rows = limit if top is None else top
                 query = Query(items, where, unique, group_by, order_by, rows)
                 best[query] = max(best.get(query, 0), score)
+    if not best and s.keyword(start, "from") >= 0:
+        return Failure("syntax", "nothing is selected")
     if not best:
         return s.problem or Failure("syntax", "no reading of the text fits the table's columns")
     highest = max(best.values())
@@ -81,21 +84,22 @@ def _openings(s: Scanner, start: int) -> list[tuple[int, bool, int | None]]:
     return found
 
 
+_Aliases = tuple[tuple[str, Item], ...]
 _Clauses = tuple[tuple[int, ...], tuple[Order, ...], int | None]
 _Tail = tuple[Where | None, tuple[int, ...], tuple[Order, ...], int | None]
 
 
-def _after_from(s: Scanner, at: int) -> _Tail | None:
+def _after_from(s: Scanner, at: int, aliases: _Aliases) -> _Tail | None:
     after = _table(s, at)
     if after < 0:
         return None
     after = s.skip(after)
     where_at = s.keyword(after, "where")
     if where_at < 0:
-        tail = _clauses(s, after)
+        tail = _clauses(s, after, aliases)
         return None if tail is None else (None, *tail)
     for where, end in conditions(s, where_at, 0):
-        tail = _clauses(s, s.skip(end))
+        tail = _clauses(s, s.skip(end), aliases)
         if tail is not None:
             return (where, *tail)
     return None
@@ -128,11 +132,12 @@ def _table(s: Scanner, at: int) -> int:
     return -1
 
 
-def _clauses(s: Scanner, at: int) -> _Clauses | None:
+def _clauses(s: Scanner, at: int, aliases: _Aliases) -> _Clauses | None:
     """GROUP BY, ORDER BY and LIMIT up to the end of the statement, or None."""
     group_by: list[int] = []
     order_by: list[Order] = []
     limit = None
+    at = s.over_comments(at)
     inner = s.keyword(at, "group", "by")
     while inner >= 0:
         columns = [(column, end) for column, end in s.columns(inner) if isinstance(column, int)]
@@ -140,13 +145,18 @@ def _clauses(s: Scanner, at: int) -> _Clauses | None:
             return _unread(s, inner)
         group_by.append(columns[0][0])
         at = s.skip(columns[0][1])
-        inner = s.skip(at + 1) if s.text.startswith(",", at) else -1
+        inner = s.skip(at + 1) if s.low.startswith(",", at) else -1
+    at = s.over_comments(at)
     inner = s.keyword(at, "order", "by")
     while inner >= 0:
+        # In ORDER BY a name is an alias before it is a column.
         keys = [
-            (item, end)
-            for _, item, end in select_items(s, inner)
-            if item.column is not None or item.aggregate
+            *_aliased(s, inner, aliases),
+            *(
+                (item, end)
+                for _, item, end in select_items(s, inner)
+                if item.column is not None or item.aggregate
+            ),
         ]
         if not keys:
             return _unread(s, inner)
@@ -155,17 +165,26 @@ def _clauses(s: Scanner, at: int) -> _Clauses | None:
         descending = s.keyword(at, "desc")
         at = max(at, descending, s.keyword(at, "asc"))
         order_by.append(Order(item, descending >= 0))
-        inner = s.skip(at + 1) if s.text.startswith(",", at) else -1
+        inner = s.skip(at + 1) if s.low.startswith(",", at) else -1
+    at = s.over_comments(at)
     inner = s.keyword(at, "limit")
-    if inner >= 0:
-        digits = _LIMIT.match(s.text, inner)
-        if digits is None:
-            return _unread(s, inner)
-        limit = int(digits[0])
-        at = s.skip(digits.end())
-    if at < s.end and s.text[at] != ";":
+    rows = _LIMIT.match(s.text, inner) if inner >= 0 else _FETCH.match(s.text, at)
+    if rows is not None:
+        limit = int(rows[1] or 1)
+        at = s.skip(rows.end())
+    elif inner >= 0:
+        return _unread(s, inner)
+    if not s.ends_at(at):
         return _unread(s, at)
     return tuple(group_by), tuple(order_by), limit
+
+
+def _aliased(s: Scanner, at: int, aliases: _Aliases) -> Iterator[tuple[Item, int]]:
+    """The item of the select list that is named by an alias at ``at``."""
+    named = _ALIAS.match(s.text, at)
+    for alias, item in aliases:
+        if named and plain(named[0].strip("\"`[]'")) == alias:
+            yield item, named.end()
 
 
 def _unread(s: Scanner, at: int) -> _Clauses | None:
@@ -176,22 +195,27 @@ def _unread(s: Scanner, at: int) -> _Clauses | None:
     return None
 
 
-def select_lists(s: Scanner, position: int) -> Iterator[tuple[int, tuple[Item, ...], int]]:
-    """Every reading of a select list that ends before FROM, with the position after FROM."""
-    pending: list[tuple[int, tuple[Item, ...], int]] = [(0, (), position)]
+def select_lists(
+    s: Scanner, position: int
+) -> Iterator[tuple[int, tuple[Item, ...], _Aliases, int]]:
+    """Every reading of a select list that ends before FROM, with its aliases and the position after
+    FROM."""
+    pending: list[tuple[int, tuple[Item, ...], _Aliases, int]] = [(0, (), (), position)]
     while pending:
-        score, items, at = pending.pop()
+        score, items, aliases, at = pending.pop()
         for more, item, after in select_items(s, at):
             after = s.skip(after)
             alias = s.keyword(after, "as")
+            names = aliases
             if alias >= 0 and (named := _ALIAS.match(s.text, alias)):
                 after = s.skip(named.end())
+                names = (*aliases, (plain(named[0].strip("\"`[]'")), item))
             chosen = (*items, item)
             table = s.keyword(after, "from")
             if table >= 0:
-                yield score + more, chosen, table
-            elif after < s.end and s.text[after] == "," and len(chosen) < _MAX_ITEMS:
-                pending.append((score + more, chosen, s.skip(after + 1)))
+                yield score + more, chosen, names, table
+            elif after < s.end and s.low[after] == "," and len(chosen) < _MAX_ITEMS:
+                pending.append((score + more, chosen, names, s.skip(after + 1)))
             else:
                 s.fail(after, Failure("syntax", f"expected FROM at {s.text[after : after + 20]!r}"))
 
@@ -199,17 +223,17 @@ def select_lists(s: Scanner, position: int) -> Iterator[tuple[int, tuple[Item, .
 def select_items(s: Scanner, at: int) -> Iterator[tuple[int, Item, int]]:
     """Readings of one select item, as (how exactly it is spelled, item, position after it)."""
     s.step()
-    if s.text.startswith("*", at):
+    if s.low.startswith("*", at):
         yield 0, Item(None), at + 1
     for word, name in _AGGREGATES:
         inner = s.keyword(at, word)
         if inner < 0:
             continue
         exact = 1 if s.text.startswith(name, at) else 0
-        if inner < s.end and s.text[inner] == "(":
+        if inner < s.end and s.low[inner] == "(":
             for item, after in _argument(s, s.skip(inner + 1), name):
                 after = s.skip(after)
-                if after < s.end and s.text[after] == ")":
+                if after < s.end and s.low[after] == ")":
                     yield exact + _exactness(s, item, at), item, after + 1
         for column, after in s.known_columns(inner):
             item = Item(column, name)
@@ -219,7 +243,7 @@ def select_items(s: Scanner, at: int) -> Iterator[tuple[int, Item, int]]:
 
 
 def _argument(s: Scanner, at: int, name: str) -> Iterator[tuple[Item, int]]:
-    if s.text.startswith("*", at) and name == "COUNT":
+    if s.low.startswith("*", at) and name == "COUNT":
         yield Item(None, name), at + 1
     distinct = s.keyword(at, "distinct")
     if distinct >= 0:

@@ -11,7 +11,7 @@ statement counts. A text that cannot be read is a failure; nothing is guessed.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.data.records import Table
 from harness.sql.column_names import Names
@@ -32,14 +32,19 @@ _CONDITION = re.compile(
     r"([^\n'\"`=<>]+?) (=|>|<) "
     r"(?:'([^'\n<>=;\\`|]*)'|([-+]?[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?))(?: AND |$)"
 )
+# One line that nothing stands around.
+_BARE = re.compile(
+    r"\s{0,4}SELECT (?:(?!select\b|final\b|corrected\b|revised\b)"
+    r"[^\n`{}\[\]|◁<\\]|<(?=[ =>\d'\"])){1,2000}(?<!\.)",
+    re.IGNORECASE,
+)
 _RISKY = re.compile(
-    r"['\"`=<>;*]|^\(|\b(?:select|from|where|and|distinct|top)\b|^\s|\s$|\s\s|[^\S ]",
+    r"['\"`=<>;*]|^\(|\b(?:select|from|where|and|distinct)\b|^top\s*\(?\d|^\s|\s$|\s\s|[^\S ]",
     re.IGNORECASE,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What a text was read as. ``read_as`` tells how: the language that it was read in, and what
     the query was taken out of, innermost first (``sql in json in fence``); None for a failure."""
 
@@ -62,26 +67,32 @@ class Reader:
 
     def read(self, text: str, table: Table) -> Query | Failure:
         """The typed query of a model's answer about ``table``."""
-        return self.reading(text, table).result
+        return self.reading(text, table)[0]
 
     def reading(self, text: str, table: Table) -> Reading:
         """As :meth:`read`, with how the text was read."""
         names = self.names(table)
         query = read_quickly(text, names) if len(text) <= statement.MAX_STATEMENT else None
-        if query is not None:
-            return Reading(query, "dialect")
-        # A lone surrogate can be neither stored nor sent, and no cell holds one.
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        found = _read_text(text, names)
-        if isinstance(found.result, Failure):
-            plain = without_entities(text[:MAX_TEXT])
-            second = found if plain == text[:MAX_TEXT] else _read_text(plain, names)
-            if isinstance(second.result, Query):
-                return Reading(second.result, f"{second.read_as} in entities")
-        return found
+        return _read(text, names) if query is None else Reading(query, "dialect")
+
+
+def _read(text: str, names: Names) -> Reading:
+    # A lone surrogate can be neither stored nor sent, and no cell holds one.
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    found = _read_text(text, names)
+    if isinstance(found.result, Failure):
+        plain = without_entities(text[:MAX_TEXT])
+        second = found if plain == text[:MAX_TEXT] else _read_text(plain, names)
+        if isinstance(second.result, Query):
+            return Reading(second.result, f"{second.read_as} in entities")
+    return found
 
 
 def _read_text(text: str, names: Names) -> Reading:
+    if _BARE.fullmatch(text):
+        result, language = _read_statement(text.strip(), names)
+        if isinstance(result, Query):
+            return Reading(result, language)
     reading = Reading(Failure("no_query", "no SELECT in the text"))
     for block in blocks(text):
         reading = _read_block(block, names)

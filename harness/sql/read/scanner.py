@@ -9,17 +9,55 @@ tokenizer. The parser chooses among the possibilities (dialect.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, TypeVar
 
 from harness.sql.column_names import Names, fold_characters, plain
 from harness.sql.failures import Failure
 
+T = TypeVar("T")
+
 _WORD = re.compile(r"[^\W\d]\w*")
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:,\d+)*(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
 _LISTED_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
-_CLOSING = {'"': '"', "`": "`", "[": "]"}
+_CLOSING = {'"': '"', "`": "`", "[": "]", "“": "”", "＂": "＂"}
 _OPERATOR = re.compile(r"==|>=|<=|<>|!=|=|>|<")
+_SPACE = re.compile(r"\s*")
+_COMMENT = re.compile(r"(?:--|//|#+(?!\w))[^\n]*|#[^\n]*|/\*(?:[^*]|\*(?!/))*\*/")
 MAX_STEPS = 20_000
+
+QUOTES = {
+    "'": "'",
+    '"': '"',
+    "‘": "’",
+    "’": "’",
+    "“": "”",
+    "”": "”",
+    "„": "“",
+    "＇": "＇",
+    "＂": "＂",
+}
+"""What opens a literal, and what closes it."""
+
+CLAUSES = (("group", "by"), ("order", "by"), ("limit",), ("fetch",))
+"""What may follow the conditions, as keywords."""
+
+TAILS = {
+    "a semicolon": r"[;；。]",
+    "a tag or a token": r"</?[A-Za-z][^<>\n]{0,60}>|<[|｜]|<(?=\s*\Z)|<<|\[/?[A-Z][A-Z_ ]+\]|\{[A-Z_]+\}",
+    "the number of rows": r"\(\s*\d+\s+rows?\b[^()\n]*\)|\d+\s+rows?\s+in\s+set",
+    "a word that ends a script": r"(?:END|EOS|EOF|STOP|DONE|GO)\b(?=\W*\Z)",
+    "an arrow or a line": r"->|=>|→|⇒|-{3}|={3}|~{3}",
+    "a line break in letters": r"\\\\[nrt]",
+    "the end of a sentence": r"[.!?！？](?:\s|\Z)|[*_`”’]+(?=\W*\Z)",
+    "another sign that is no SQL": r"[$@\\\\{}§¶•…✓✅]",
+}
+"""What may follow a whole statement and is cut off, as patterns by name. Comments are skipped."""
+
+_TAIL = re.compile("|".join(TAILS.values()))
+_GOES_ON = re.compile(
+    r"\b(?:and|or|where|having|union|limit)\b|\b(?:group|order)\s+by\b|[<>=]", re.IGNORECASE
+)
 
 
 class TooComplex(Exception):
@@ -31,6 +69,7 @@ class Scanner:
 
     def __init__(self, text: str, names: Names) -> None:
         self.text = text
+        # Lower case, with the punctuation that SQL knows; the positions are those of the text.
         self.low = fold_characters(text)
         self.names = names
         self.end = len(text)
@@ -38,6 +77,7 @@ class Scanner:
         self.is_sql = False
         self._steps = 0
         self._columns: dict[int, list[tuple[int | Failure, int]]] = {}
+        self._kept: dict[tuple[str, Hashable], Any] = {}
         self.furthest = 0
         self.problem: Failure | None = None
 
@@ -56,12 +96,49 @@ class Scanner:
         if position >= self.furthest:
             self.furthest, self.problem = position, failure
 
+    def kept(self, what: str, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gives, made once for each ``key``."""
+        if (what, key) not in self._kept:
+            self._kept[what, key] = make()
+        found: T = self._kept[what, key]
+        return found
+
     def skip(self, position: int) -> int:
         """The next position that is not white space."""
-        text, end = self.text, self.end
-        while position < end and text[position].isspace():
-            position += 1
+        if position >= self.end or not self.text[position].isspace():
+            return position
+        position += 1
+        if position >= self.end or not self.text[position].isspace():
+            return position
+        return self.kept("space", position, lambda: self._after(_SPACE, position))
+
+    def over_comments(self, position: int) -> int:
+        """The next position, after a whole condition or clause, that is neither white space nor in
+        a comment."""
+        position = self.skip(position)
+        if position >= self.end or self.text[position] not in "-/#":
+            return position
+        return self.kept("comments", position, lambda: self._over_comments(position))
+
+    def _over_comments(self, position: int) -> int:
+        while (after := self._after(_COMMENT, position)) > position:
+            position = self.skip(after)
         return position
+
+    def _after(self, pattern: re.Pattern[str], position: int) -> int:
+        match = pattern.match(self.text, position)
+        return position if match is None else match.end()
+
+    def ends_at(self, position: int) -> bool:
+        """Whether a whole statement can end at ``position``: nothing follows, or a tail."""
+        position = self.over_comments(position)
+        if position >= self.end or self.low[position] == ";":
+            return True
+        match = _TAIL.match(self.text, position)
+        if match is None:
+            return False
+        # A condition after a sign that is not understood would be lost.
+        return _GOES_ON.search(self.text, match.end()) is None
 
     def keyword(self, position: int, *words: str) -> int:
         """The position after the keywords (lower case) and white space, or -1."""
@@ -76,7 +153,7 @@ class Scanner:
 
     def operator(self, position: int) -> tuple[str, int] | None:
         """A comparison operator and the position of its value."""
-        match = _OPERATOR.match(self.text, position)
+        match = _OPERATOR.match(self.low, position)
         if match is None:
             return None
         found = {"==": "=", "!=": "<>"}.get(match[0], match[0])

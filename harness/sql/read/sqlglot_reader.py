@@ -16,7 +16,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from harness.sql.column_names import DEFAULT_SCHEMAS, Names
+from harness.sql.column_names import DEFAULT_SCHEMAS, PUNCTUATION, Names
 from harness.sql.failures import Failure
 from harness.sql.query import Item, Order, Query
 from harness.sql.read.sqlglot_limits import too_much
@@ -25,11 +25,39 @@ from harness.sql.read.sqlglot_where import (
     Scope,
     check_nodes,
     read_where,
+    uncast,
     unsupported,
     unwrap,
 )
 
 _AGGREGATES = {exp.Max: "MAX", exp.Min: "MIN", exp.Count: "COUNT", exp.Sum: "SUM", exp.Avg: "AVG"}
+_UNFINISHED = re.compile(
+    r"(?:\b(?:group\s+by|order\s+by|where|having|limit|and|or|not|in|like|between|select)|[=<>(])"
+    r"\s*;?\s*\Z",
+    re.IGNORECASE,
+)
+# What is in quotes or a comment; MySQL escapes quotes by a backslash.
+_QUOTED = [
+    re.compile(rf"{single}|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/")
+    for single in (r"'[^']*'", r"'(?:[^'\\]|\\.)*'")
+]
+_SIGNS = re.compile(
+    rf"'[^']*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|[‘’＇](?P<single>[^’＇\n]*)[’＇]"
+    rf"|[“”„＂](?P<double>[^“”＂\n]*)[“”＂]|(?P<sign>[{''.join(PUNCTUATION)}])"
+)
+_RESERVED = frozenset(
+    (
+        *("all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both"),
+        *("case", "cast", "check", "collate", "column", "constraint", "create", "default"),
+        *("deferrable", "desc", "describe", "distinct", "do", "else", "end", "except", "false"),
+        *("fetch", "for", "foreign", "from", "group", "having", "in", "initially", "intersect"),
+        *("into", "is", "join", "lambda", "lateral", "leading", "like", "limit", "not", "null"),
+        *("offset", "on", "only", "or", "order", "pivot", "placing", "primary", "qualify"),
+        *("references", "returning", "select", "show", "some", "summarize", "symmetric", "table"),
+        *("then", "to", "trailing", "true", "union", "unique", "unpivot", "using", "variadic"),
+        *("when", "where", "window", "with", "between", "by", "exists"),
+    )
+)
 _NULL_ORDER = re.compile(r"\bnulls\s+(?:first|last)\b", re.IGNORECASE)
 
 
@@ -44,16 +72,40 @@ def read_sql(statement: str, names: Names) -> Query | Failure:
     if _NULL_ORDER.search(statement):
         # sqlglot fills in each dialect's default, which looks the same as an explicit order.
         return Failure("unsupported", "NULLS FIRST or LAST")
+    statement = _with_sql_punctuation(statement)
+    if _UNFINISHED.search(statement):
+        return Failure("syntax", "a clause is cut off")
+    if all(_unbalanced(pattern.sub("", statement)) for pattern in _QUOTED):
+        return Failure("syntax", "a parenthesis is not closed")
     first: Failure | None = None
     for dialect in _dialects(statement):
         tree = _parse(statement, dialect)
         if isinstance(tree, Failure):
             continue
         try:
-            return _query(tree, names)
+            return _query(tree, names, statement)
         except Refused as refused:
             first = first or refused.failure
     return first or Failure("syntax", "sqlglot cannot parse it")
+
+
+def _unbalanced(text: str) -> bool:
+    return text.count("(") != text.count(")")
+
+
+def _with_sql_punctuation(statement: str) -> str:
+    """``statement`` with SQL's characters for full-width and curly ones outside of quotes."""
+    if statement.isascii():
+        return statement
+
+    def plain(match: re.Match[str]) -> str:
+        if match["single"] is not None:
+            return "'" + match["single"].replace("'", "''") + "'"
+        if match["double"] is not None:
+            return '"' + match["double"].replace('"', '""') + '"'
+        return match[0] if match["sign"] is None else PUNCTUATION[match["sign"]]
+
+    return _SIGNS.sub(plain, statement)
 
 
 def _dialects(text: str) -> list[str]:
@@ -78,13 +130,13 @@ def _parse(text: str, dialect: str) -> exp.Expression | Failure:
     return Failure("syntax", "") if tree is None else tree  # type: ignore[return-value]
 
 
-def _query(tree: exp.Expression, names: Names) -> Query:
+def _query(tree: exp.Expression, names: Names, statement: str) -> Query:
     if not isinstance(tree, exp.Select):
         if isinstance(tree, exp.SetOperation | exp.Subquery):
             raise unsupported(tree)
         raise Refused(Failure("not_select", f"a {tree.key.upper()} statement"))
     check_nodes(tree)
-    scope = Scope(names, _qualifiers(tree, names))
+    scope = Scope(names, _qualifiers(tree, names), statement=statement)
     items = tuple(_items(tree, scope))
     where = tree.args.get("where")
     return Query(
@@ -107,13 +159,28 @@ def _qualifiers(tree: exp.Select, names: Names) -> frozenset[str]:
         raise unsupported(table)
     if table.db and table.db.lower() not in DEFAULT_SCHEMAS:
         raise Refused(Failure("unknown_table", f"{table.db}.{table.name}"))
+    alias = table.args.get("alias")
+    _check_alias(alias.this if alias else None, "")
     if not names.is_table(table.name):
         raise Refused(Failure("unknown_table", f"{table.name[:60]!r} is not {names.table.id}"))
     return frozenset((table.alias_or_name.lower(),))
 
 
+def _check_alias(alias: object, statement: str) -> None:
+    """Refuse a keyword where a name should stand, which sqlglot takes for an alias."""
+    if not isinstance(alias, exp.Identifier) or alias.args.get("quoted"):
+        return
+    # After AS a column may be called anything.
+    named = re.search(rf"\bas\s+{re.escape(alias.name)}\b", statement, re.IGNORECASE)
+    if alias.name.lower() in _RESERVED and not named:
+        raise Refused(Failure("syntax", f"the keyword {alias.name.upper()} out of place"))
+
+
 def _items(tree: exp.Select, scope: Scope) -> Iterator[Item]:
+    if not tree.expressions:
+        raise Refused(Failure("syntax", "nothing is selected"))
     for expression in tree.expressions:
+        _check_alias(expression.args.get("alias"), scope.statement)
         # Of an alias, unalias() is what it names; of anything else, the thing itself.
         item = _item(expression.unalias(), scope)
         if isinstance(expression, exp.Alias):
@@ -122,7 +189,7 @@ def _items(tree: exp.Select, scope: Scope) -> Iterator[Item]:
 
 
 def _item(node: exp.Expression, scope: Scope) -> Item:
-    node = unwrap(node)
+    node = uncast(node, scope)
     if isinstance(node, exp.Star):
         return Item(None)
     if isinstance(node, exp.Column):
@@ -137,12 +204,12 @@ def _item(node: exp.Expression, scope: Scope) -> Item:
 
 
 def _aggregate(node: exp.Expression, name: str, scope: Scope) -> Item:
-    inner = unwrap(node.this)
+    inner = uncast(node.this, scope)
     distinct = isinstance(inner, exp.Distinct)
     if isinstance(inner, exp.Distinct):
         if len(inner.expressions) != 1:
             raise unsupported(inner)
-        inner = unwrap(inner.expressions[0])
+        inner = uncast(inner.expressions[0], scope)
     counts_rows = isinstance(inner, exp.Star) or (
         isinstance(inner, exp.Literal) and not inner.is_string
     )
@@ -157,7 +224,10 @@ def _aggregate(node: exp.Expression, name: str, scope: Scope) -> Item:
 
 def _group(tree: exp.Select, scope: Scope, items: tuple[Item, ...]) -> Iterator[int]:
     for node in _listed(tree, "group"):
-        item = _key(node, scope, items)
+        named = unwrap(node)
+        # In GROUP BY a name is a column before it is an alias, in ORDER BY the reverse.
+        column = isinstance(named, exp.Column) and isinstance(scope.names.column(named.name), int)
+        item = _item(named, scope) if column else _key(node, scope, items)
         if item.column is None or item.aggregate:
             raise Refused(Failure("unsupported", "GROUP BY an aggregate"))
         yield item.column
@@ -181,7 +251,7 @@ def _listed(tree: exp.Select, clause: str) -> list[exp.Expression]:
 
 def _key(node: exp.Expression, scope: Scope, items: tuple[Item, ...]) -> Item:
     """A sort or group key: a position, an alias of the select list, or an item."""
-    node = unwrap(node)
+    node = uncast(node, scope)
     if isinstance(node, exp.Literal) and not node.is_string:
         position = int(node.name) if node.name.isdigit() else 0
         if not 1 <= position <= len(items):
@@ -198,6 +268,8 @@ def _limit(tree: exp.Select) -> int | None:
         return None
     key = "count" if isinstance(limit, exp.Fetch) else "expression"
     count = limit.args.get(key)
+    if count is None and isinstance(limit, exp.Fetch):
+        return 1
     if isinstance(count, exp.Paren):
         count = count.this
     if not isinstance(count, exp.Literal) or not count.name.isdigit() or len(count.name) > 9:

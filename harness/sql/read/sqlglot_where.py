@@ -44,6 +44,7 @@ _OPERATORS: dict[type[exp.Expression], str] = {
 _FLIPPED = {"=": "=", "<>": "<>", ">": "<", "<": ">", ">=": "<=", "<=": ">="}
 _TEXT_TYPES = frozenset(("TEXT", "VARCHAR", "CHAR", "NVARCHAR", "NCHAR"))
 _REAL_TYPES = frozenset(("FLOAT", "DOUBLE", "REAL"))
+_WHOLE_TYPES = frozenset(("INT", "BIGINT", "INT128"))
 _SELECT_ARGUMENTS = ("expressions", "from_", "where", "group", "order", "limit", "distinct")
 _BY_ARGUMENTS: dict[tuple[str, ...], tuple[type[object], ...]] = {
     (): (exp.Star, exp.Null),
@@ -62,13 +63,15 @@ _BY_ARGUMENTS: dict[tuple[str, ...], tuple[type[object], ...]] = {
     ("this", "alias", "db"): (exp.Table,),
     ("this", "desc", "nulls_first"): (exp.Ordered,),
     ("expression",): (exp.Limit,),
-    ("count", "direction"): (exp.Fetch,),
+    ("count", "direction", "limit_options"): (exp.Fetch,),
+    ("rows",): (exp.LimitOptions,),
     ("this", "alias"): (exp.Alias,),
     ("this", "table"): (exp.Column,),
     ("this", "quoted"): (exp.Identifier,),
     ("this", "is_string"): (exp.Literal,),
     ("this", "big_int"): (exp.Count,),
     ("this", "to"): (exp.Cast,),
+    ("this", "to", "safe"): (exp.TryCast,),
 }
 ALLOWED = {node: arguments for arguments, nodes in _BY_ARGUMENTS.items() for node in nodes}
 """Node types with the arguments that are understood. Exact types: a subclass is another node."""
@@ -116,6 +119,37 @@ def unwrap(node: exp.Expression) -> exp.Expression:
     return node
 
 
+def uncast(node: exp.Expression, scope: Scope) -> exp.Expression:
+    """A node without its parentheses and the casts that change nothing.
+
+    Raises:
+        Refused: a cast may change something.
+    """
+    node = unwrap(node)
+    while isinstance(node, exp.Cast):
+        inner = uncast(node.this, scope)
+        if node.to.expressions or node.to.this.name not in _own_types(inner, scope):
+            raise unsupported(node)
+        node = inner
+    return node
+
+
+def _own_types(node: exp.Expression, scope: Scope) -> frozenset[str]:
+    """The types to which a cast of ``node`` changes nothing."""
+    if isinstance(node, exp.Literal) and not node.is_string:
+        return _REAL_TYPES | (_WHOLE_TYPES if node.name.isdigit() else frozenset())
+    if isinstance(node, exp.Literal):
+        return _TEXT_TYPES
+    if isinstance(node, exp.Neg | exp.Max | exp.Min):
+        return _own_types(uncast(node.this, scope), scope)
+    if isinstance(node, exp.Column):
+        kind = scope.names.table.types[scope.column(node)]
+        return _TEXT_TYPES if kind == "text" else _REAL_TYPES
+    if isinstance(node, exp.Count):
+        return _WHOLE_TYPES
+    return _REAL_TYPES if isinstance(node, exp.Sum | exp.Avg) else frozenset()
+
+
 @dataclass
 class Scope:
     """What names mean in one statement. ``qualifiers`` may stand before a column."""
@@ -123,6 +157,7 @@ class Scope:
     names: Names
     qualifiers: frozenset[str]
     aliases: dict[str, Item] = field(default_factory=dict)
+    statement: str = ""
 
     def check_qualifier(self, node: exp.Column) -> None:
         """Refuse a column of another table."""
@@ -191,14 +226,9 @@ def _column(node: exp.Expression, scope: Scope) -> int | None:
     """The column that an operand is, or None."""
     node = _bare(node)
     if isinstance(node, exp.Cast):
-        index = _column(node.this, scope)
-        if index is None:
+        if not any(isinstance(inner, exp.Column) for inner in node.walk()):
             return None
-        target, column_type = node.to, scope.names.table.types[index]
-        same = _TEXT_TYPES if column_type == "text" else _REAL_TYPES
-        if target.this.name in same and not target.expressions:
-            return index
-        raise unsupported(node)
+        node = _bare(uncast(node, scope))
     if not isinstance(node, exp.Column):
         return None
     found = scope.names.column(node.name) if isinstance(node.this, exp.Identifier) else None
@@ -213,7 +243,7 @@ def _is_text(node: exp.Column) -> bool:
 
 
 def _literal(node: exp.Expression, scope: Scope) -> str:
-    node = _bare(node)
+    node = uncast(_bare(node), scope)
     sign = ""
     if isinstance(node, exp.Neg):
         node, sign = unwrap(node.this), "-"
