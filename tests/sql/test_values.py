@@ -37,7 +37,8 @@ CUT = [
     " (1 row)", " (12 rows)", " # by name", " ### Explanation: by name", " -- it's by name",
     " // by name", " /* by name */", " [EOS]", " [/SQL]", " [END OF TEXT]", " </s>", "</answer>",
     " <END>", "<|end|>", " <<END>>", " END", " EOS", ";", " ; DROP", "；", "。", "\\n\\nIt lists.",
-    " → 12", " -> 12", " => 12", " --- done", " === ", "**", " $$", " ✅", ";\n\nNote: more", " END;"
+    " → 12", " -> 12", " => 12", " --- done", " === ", "**", " $$", " ✅", ";\n\nNote: more",
+    " END;",
 ]  # fmt: skip
 REFUSED = [
     " to list them", " IS TRUE", " QUALIFY x", ", as asked", " (as asked)", " as asked", " || 'x'",

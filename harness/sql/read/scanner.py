@@ -44,7 +44,8 @@ CLAUSES = (("group", "by"), ("order", "by"), ("limit",), ("fetch",))
 
 TAILS = {
     "a semicolon": r"[;；。]",
-    "a tag or a token": r"</?[A-Za-z][^<>\n]{0,60}>|<[|｜]|<(?=\s*\Z)|<<|\[/?[A-Z][A-Z_ ]+\]|\{[A-Z_]+\}",
+    "a tag": r"</?[A-Za-z][^<>\n]{0,60}>|\[/?[A-Z][A-Z_ ]+\]|\{[A-Z_]+\}",
+    "a token": r"<[|｜<]|<(?=\s*\Z)",
     "the number of rows": r"\(\s*\d+\s+rows?\b[^()\n]*\)|\d+\s+rows?\s+in\s+set",
     "a word that ends a script": r"(?:END|EOS|EOF|STOP|DONE|GO)\b(?=\W*\Z)",
     "an arrow or a line": r"->|=>|→|⇒|-{3}|={3}|~{3}",
