@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,15 @@ from harness.compare.quality import (
     compare_sides,
     match_sides,
 )
+from harness.disk.files import write_text
 from harness.pipeline.grading import checkpoint_results, checkpoint_rows
 from harness.report.article import Article
 from harness.report.charts.curves import render_charts
 from harness.report.page.page import render_page
 from harness.report.report import render_report
 from harness.report.write import write_run
+from harness.runs import store
+from harness.runs.file_names import REPORT_FILE
 from harness.runs.store import PendingRun, RunRows, StoredRun, read_run
 from harness.schema.results import Results
 from harness.schema.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
@@ -256,16 +261,29 @@ def variant_section(name: str, rows: RunRows, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def write_sample(results_dir: Path, name: str = "sample", **run: Any) -> StoredRun:
+def write_sample(
+    results_dir: Path, name: str = "sample", charts: bool = False, **run: Any
+) -> StoredRun:
     """Write the sample run into ``results_dir``."""
     rows = sample_rows()
-    return write_compared(results_dir, sample_results(name, rows, **run), rows)
+    return write_compared(results_dir, sample_results(name, rows, **run), rows, charts)
 
 
-def write_compared(results_dir: Path, results: Results, rows: RunRows) -> StoredRun:
-    """Write a run with its comparisons, as the pipeline does."""
+def write_compared(
+    results_dir: Path, results: Results, rows: RunRows, charts: bool = False
+) -> StoredRun:
+    """Write a run with its comparisons and report; with ``charts`` all that the pipeline writes."""
     pending = PendingRun(results_dir / results.run.id, results, None, rows)
-    write_run(pending, analyse([pending]))
+    analysis = analyse([pending])
+    if charts:
+        write_run(pending, analysis)
+    else:
+        compared = results.model_copy(update={"comparisons": analysis.records})
+        report = render_report(analysis)
+        store.write_run(
+            replace(pending, results=compared),
+            lambda folder: write_text(folder / REPORT_FILE, report),
+        )
     return read_run(pending.folder)
 
 
@@ -471,10 +489,10 @@ def report_of(*runs: StoredRun, article: Article | None = None) -> str:
     return render_report(analyse(runs), article)
 
 
-def page_of(*runs: StoredRun) -> str:
-    """The page of these runs."""
+def page_of(*runs: StoredRun, charts: Mapping[str, str] | None = None) -> str:
+    """The page of these runs, with their charts or those given."""
     analysis = analyse(runs)
-    return render_page(analysis, render_charts(analysis), None)
+    return render_page(analysis, render_charts(analysis) if charts is None else charts, None)
 
 
 def charts_of(*runs: StoredRun) -> dict[str, str]:

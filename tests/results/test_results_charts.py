@@ -163,9 +163,10 @@ def test_variant_names_are_text_not_markup() -> None:
     run = memory_run()
     odd = {"a<b>&$x_1$": run.results.variants["lora"]}
     other = dataclasses.replace(run, results=run.results.model_copy(update={"variants": odd}))
-    for svg in charts_of(other).values():
+    charts = charts_of(other)
+    for svg in charts.values():
         ET.fromstring(svg)
-    assert "a<b>&$x_1$, train" in text_of(charts_of(other)["loss.svg"])
+    assert "a<b>&$x_1$, train" in text_of(charts["loss.svg"])
 
 
 def test_a_run_without_data_has_no_charts() -> None:

@@ -88,7 +88,7 @@ def test_text_cannot_leave_its_place() -> None:
     evil = "</script><script>alert(1)</script><!-- \u2028"
     run = memory_run()
     rows = [row.model_copy(update={"text": evil}) for row in run.rows.predictions["lora"]]
-    page = page_of(dataclasses.replace(run, rows=RunRows(predictions={"lora": rows})))
+    page = page_of(dataclasses.replace(run, rows=RunRows(predictions={"lora": rows})), charts={})
     assert page.count("</script>") == 2
     assert data_of(page)["examples"][0]["v"][0]["text"] == visible(evil)
     assert json.loads(script_json({"a": evil})) == {"a": visible(evil)}

@@ -22,7 +22,7 @@ from harness.schema.results import Results
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
-    return write_sample(tmp_path_factory.mktemp("results"))
+    return write_sample(tmp_path_factory.mktemp("results"), charts=True)
 
 
 def test_a_run_holds_what_design_requires(stored: StoredRun) -> None:

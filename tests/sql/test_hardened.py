@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.records import Condition, LogicalForm, Table
+from harness.data.records import Condition, Example, LogicalForm, Table
 from harness.data.sources.wikisql import load_split
 from harness.sql.failures import Failure
 from harness.sql.grade.given_tables import Results
@@ -17,7 +17,7 @@ from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import score
 from harness.sql.run import batch
 from harness.sql.run.batch import Rows
-from tests.sql.conftest import SQUAD
+from tests.sql.conftest import OVER_3, SQUAD
 
 DEV = Path(__file__).resolve().parents[3] / "shared" / "wikisql" / "dev"
 needs_dev = pytest.mark.skipif(not DEV.is_dir(), reason="the shared WikiSQL dev split is not here")
@@ -121,24 +121,23 @@ def test_only_an_answer_right_by_luck_has_a_counterexample_and_no_row_of_it_can_
     wrong = "SELECT Player FROM 1-1 WHERE Points > 8"
     for row in grade([EQUIVALENT[0], wrong], hardened=K):
         assert row.counterexample is None
-    for text in (LUCKY[1], LUCKY[5], LUCKY[6]):
-        (row,) = grade([text], hardened=K)
+    texts = (LUCKY[1], LUCKY[5], LUCKY[6])
+    for text, row in zip(texts, grade(texts, hardened=K), strict=True):
         columns, kept = row.counterexample.columns, row.counterexample.rows
-        assert parts(grade, text, columns, kept), text
-        for at in range(len(kept)):
-            assert not parts(grade, text, columns, [*kept[:at], *kept[at + 1 :]]), text
+        fewer = [[*kept[:at], *kept[at + 1 :]] for at in range(len(kept))]
+        assert parts(text, columns, [kept, *fewer]) == [True, *[False] * len(fewer)], text
 
 
-def parts(grade, text: str, columns: list[str], cells: list[list[object]]) -> bool:
-    """Whether ``text`` and OVER_3 part on a squad whose rows hold ``cells``."""
-    rows = []
-    for row in cells:
-        values = dict(zip(columns, row, strict=True))
-        rows.append(tuple(values.get(name, "") for name in SQUAD.header))
-    if not rows:
-        return False
-    (graded,) = grade([text], table=replace(SQUAD, rows=tuple(rows)))
-    return graded.ex is False
+def parts(text: str, columns: list[str], tables: list[list[list[object]]]) -> list[bool]:
+    """Whether ``text`` and OVER_3 part, for each table on a squad whose rows hold its cells."""
+    squads = {}
+    for at, cells in enumerate(tables):
+        values = [dict(zip(columns, row, strict=True)) for row in cells]
+        rows = tuple(tuple(row.get(name, "") for name in SQUAD.header) for row in values)
+        squads[f"2-{at}"] = replace(SQUAD, id=f"2-{at}", rows=rows)
+    asked = [Example(at, name, "q", OVER_3) for at, name in enumerate(squads)]
+    texts = [Prediction(at, text=text.replace("1-1", name)) for at, name in enumerate(squads)]
+    return [row.ex is False for row in score(squads, asked, texts, 0)]
 
 
 def test_answers_that_name_other_values_are_run_on_further_rows(squad) -> None:
