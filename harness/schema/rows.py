@@ -49,6 +49,9 @@ class PredictionRow(Record):
     failure: FailureKind | None = Field(description="Kind of failure.")
     query: dict[str, Any] | None = Field(description="The logical form that was read.")
     sql: str | None = Field(description="The single-query rendering for DuckDB.")
+    read_as: str | None = Field(
+        default=None, description="How the text was read, and out of what; null for a failure."
+    )
     counterexample: Counterexample | None = Field(
         default=None, description="Where an answer that passes ex by luck parts from gold."
     )

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from harness.data.answer_marks import pieces
-from harness.data.records import Table
+from harness.data.records import Condition, Example, LogicalForm, Table
 from harness.sql.failures import Failure
+from harness.sql.grade.predictions import Prediction
+from harness.sql.grade.score import score
 from harness.sql.query import And, Comparison, Item, Query
 from harness.sql.read.answer import WRAPPERS, blocks
 from harness.sql.read.reader import Reader
@@ -250,3 +252,13 @@ def test_the_pieces_of_a_text_cover_it_but_for_its_marks() -> None:
 def test_every_wrapper_is_named() -> None:
     assert list(WRAPPERS) == ["tag", "fence", "json", "string", "entities"]
     assert [block.wrappers for block in blocks(f"<sql>{SQL}</sql>")] == [("tag",)]
+
+
+def test_rows_of_scores_say_how_a_text_was_read() -> None:
+    gold = LogicalForm(0, 0, (Condition(1, 0, "x"),))
+    table = Table("1-1001-11", ("Player", "No.", "Pts"), ("text", "text", "real"), (("a", "x", 3),))
+    texts = [SQL, f"```sql\n{SQL}\n```", "no query"]
+    examples = [Example(index, "1-1001-11", "?", gold) for index in range(3)]
+    answers = [Prediction(index, text=text) for index, text in enumerate(texts)]
+    rows = [one.row() for one in score({table.id: table}, examples, answers)]
+    assert [row["read_as"] for row in rows] == ["dialect", "dialect in fence", None]

@@ -162,7 +162,7 @@ def _answer(
     if row.failure:
         answer["fail"] = row.failure
     if full:
-        answer |= {"text": row.text, "sql": row.sql}
+        answer |= {"text": row.text, "sql": row.sql, "as": row.read_as}
         if result is not None:
             answer |= _shown(result[1])
     return answer

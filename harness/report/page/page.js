@@ -88,6 +88,7 @@
     if (!v) return box;
     if (v.fail) box.append(make("p", `failure: ${v.fail}`, "note"));
     if (v.text !== undefined) box.append(make("pre", v.text || "(empty)"));
+    if (v.as && v.as !== "dialect") box.append(make("p", `read as ${v.as}`, "note"));
     if (v.sql) {
       const details = make("details");
       details.append(make("summary", "what ran"), make("pre", v.sql));

@@ -40,8 +40,9 @@ from harness.sql.run.executor import Task
 class Score(NamedTuple):
     """The verdicts on one prediction. None where a protocol does not apply.
 
-    ``query`` is the logical form that was read, ``sql`` its DuckDB rendering, ``counterexample``
-    the smallest table on which an answer that passes ``ex`` by luck parts from gold.
+    ``query`` is the logical form that was read, ``sql`` its DuckDB rendering, ``read_as`` how the
+    text was read (None for a failure, and where there is no text), ``counterexample`` the smallest
+    table on which an answer that passes ``ex`` by luck parts from gold.
     """
 
     id: int
@@ -54,6 +55,7 @@ class Score(NamedTuple):
     failure: FailureKind | None
     query: dict[str, Any] | None
     sql: str | None
+    read_as: str | None = None
     counterexample: Counterexample | None = None
 
     def row(self) -> dict[str, Any]:
@@ -109,6 +111,7 @@ class _Grading:
         # Which answers are gold as it stands but for case, and which the same query as gold.
         self.identical: list[bool] = []
         self.same: set[int] = set()
+        self.read_as: dict[int, str | None] = {}
 
     def scores(self, hardened: int) -> list[Score]:
         readings = self.readings()
@@ -137,6 +140,7 @@ class _Grading:
                 failure=result.kind if isinstance(result, Failure) else None,
                 query=None if form is None else form_json(form),
                 sql=self.sql(index, readings[index]),
+                read_as=None if isinstance(readings[index], Failure) else self.read_as.get(index),
                 counterexample=copies[index].counterexample,
             )
             for index, (example, form, result) in enumerate(
@@ -152,6 +156,7 @@ class _Grading:
             if one.failure is None and not one.structured
         }
         read = dict(zip(texts, read_all(list(texts.values()), self.gold.reader), strict=True))
+        self.read_as = {index: one.read_as for index, one in read.items()}
         return [self.reading(index, read.get(index)) for index in range(len(self.predictions))]
 
     def reading(self, index: int, read: Reading | None) -> Query | Failure:
