@@ -225,8 +225,12 @@ def _append_job_summary(markdown: str) -> None:
     """Add to the summary page of a continuous-integration job, where there is one."""
     file = os.environ.get(JOB_SUMMARY_VARIABLE)
     if file:
-        with Path(file).open("a", encoding="utf-8") as stream:
-            stream.write(markdown)
+        try:
+            with Path(file).open("a", encoding="utf-8") as stream:
+                stream.write(markdown)
+        except OSError as error:
+            reason = error.strerror or error
+            print_message(f"tunebench: {JOB_SUMMARY_VARIABLE}: cannot write {file}: {reason}")
 
 
 def _fixtures(item: pytest.Item) -> tuple[str, ...]:

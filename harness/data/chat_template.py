@@ -6,17 +6,59 @@ some want the roles to alternate, some are broken. `prompts.py` and `tokens.py` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jinja2
+import psutil
 
 from harness.errors import UserError
 
 _TEMPLATE_ERRORS = (
     *(jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+    *(MemoryError, RecursionError, TimeoutError),
 )
 """What a chat template raises: Jinja's own errors, those of its expressions, and mlx-lm's."""
+
+
+LIMIT_S = 5.0
+"""Processor seconds that rendering one conversation may take."""
+LIMIT_BYTES = 1 << 30
+"""Memory that it may add to the process (Linux)."""
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """A template is a stranger's program: end one that loops, or that fills the memory.
+
+    Raises:
+        TimeoutError, MemoryError: in the block.
+    """
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"it ran for more than {LIMIT_S:g} s")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals reach the main thread alone, in which the model process renders
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
+    try:
+        if sys.platform == "linux":
+            most = psutil.Process().memory_info().vms + LIMIT_BYTES
+            if soft == resource.RLIM_INFINITY or most < soft:
+                resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def has_chat_template(tokenizer: Any) -> bool:
@@ -41,7 +83,8 @@ def apply_template(
         UserError: the template refuses the messages, or is broken; its own words are quoted.
     """
     try:
-        return tokenizer.apply_chat_template(list(messages), **options)
+        with _limited():
+            return tokenizer.apply_chat_template(list(messages), **options)
     except _TEMPLATE_ERRORS as error:
         roles = ", ".join(str(message["role"]) for message in messages)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

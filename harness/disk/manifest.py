@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +39,21 @@ def damage_of(folder: Path) -> str | None:
     """
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-    except (ValueError, KeyError, TypeError):
+        return next(filter(None, (_damage(folder, *file) for file in files.items())), None)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "has an unreadable manifest"
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            return f"lacks {name}"
-        stat = path.stat()
-        if stat.st_size != expected["bytes"]:
-            return f"is damaged: {name} has {stat.st_size} bytes, not {expected['bytes']}"
-        if stat.st_size > ALWAYS_HASHED_BYTES and stat.st_mtime_ns == expected["mtime_ns"]:
-            continue
-        if sha256_file(path) != expected["sha256"]:
-            return f"is damaged: {name} has another checksum"
+
+
+def _damage(folder: Path, name: str, expected: Mapping[str, Any]) -> str | None:
+    """How one file differs from its entry in the manifest."""
+    path = folder / name
+    if not path.is_file():
+        return f"lacks {name}"
+    stat = path.stat()
+    if stat.st_size != expected["bytes"]:
+        return f"is damaged: {name} has {stat.st_size} bytes, not {expected['bytes']}"
+    if stat.st_size > ALWAYS_HASHED_BYTES and stat.st_mtime_ns == expected["mtime_ns"]:
+        return None
+    if sha256_file(path) != expected["sha256"]:
+        return f"is damaged: {name} has another checksum"
     return None

@@ -71,6 +71,11 @@ def adapter_config(folder: Path) -> dict[str, Any]:
         peft = " It looks like a PEFT adapter, which mlx-lm does not read."
         hint = peft if "peft_type" in config else ""
         raise UserError(f"{path} lacks {', '.join(missing)}.{hint}")
+    parameters = config.get("lora_parameters") if needed else None
+    for name in ("scale", "dropout", "rank"):
+        value = parameters.get(name, 0) if isinstance(parameters, Mapping) else 0
+        if type(value) not in (int, float):
+            raise UserError(f"{path}: lora_parameters.{name} must be a number, got {value!r:.60}.")
     return config
 
 

@@ -20,7 +20,7 @@ from harness.out_of_memory import is_out_of_memory
 
 UNFIT = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError),
-    *(RecursionError, TypeError, ValueError),
+    *(NameError, RecursionError, TypeError, ValueError),
 )
 """What mlx-lm raises where a configuration and the weights do not fit each other."""
 

@@ -26,6 +26,7 @@ STORED_AS = "stored_as.json"
 """The file beside a model's weights that says how they were stored before they were converted."""
 
 _HEADER_LIMIT = 100 * 1024 * 1024  # the format's own limit
+_MOST_DIMENSIONS = 64
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "BOOL": 1, "C64": 8}
 _BYTES |= {f"{kind}{8 * size}": size for kind in "IU" for size in (1, 2, 4, 8)}
 
@@ -95,6 +96,8 @@ def _tensor(name: str, entry: dict[str, Any], data: int) -> Tensor:
     """A header's entry, whose numbers must fit one another; the data begin at byte ``data``."""
     start, end = entry["data_offsets"]
     dtype, shape = str(entry["dtype"]), tuple(entry["shape"])
+    if len(shape) > _MOST_DIMENSIONS:
+        raise _Contradiction(f"tensor {name!r} has {len(shape)} dimensions")
     if not all(isinstance(number, int) and number >= 0 for number in (start, end, *shape)):
         raise _Contradiction(f"tensor {name!r} has shape {shape} at {start} to {end}")
     wanted = math.prod(shape) * _BYTES.get(dtype, 0)
@@ -116,7 +119,8 @@ def check_weights(name: str, folder: Path) -> dict[str, Tensor]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         try:
-            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            named = {str(Path(file)) for file in weight_map.values()}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(f"model {name!r}: {index} is not a readable index: {error}") from error
         missing = sorted(named - {path.name for path in paths})

@@ -58,7 +58,7 @@ def check(file: Path) -> None:
         bytes_, lines = described["bytes"], described["lines"]
     except FileNotFoundError:
         return
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(listed, error) from error
     if not file.is_file():
         raise UserError(f"{file} is missing, and {CHECKSUMS_FILE} lists it. {REMEDY}")

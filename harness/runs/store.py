@@ -185,7 +185,7 @@ def _parse_results(file: Path) -> Results:
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
         raw = upgrade(raw, SCHEMA_VERSION) if isinstance(raw, dict) else raw
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise checksums.damaged(file, error) from error
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"it lacks what its schema_version has ({error})"

@@ -49,7 +49,7 @@ class GroupRate(Record):
     """Execution accuracy of a subgroup."""
 
     n: int = Field(ge=0, description="Graded examples (degenerate gold left out).")
-    ex: float | None = Field(description="Execution accuracy, 0..1; null when n is 0.")
+    ex: float | None = Field(ge=0, le=1, description="Execution accuracy, 0..1; null when n is 0.")
     ci95: tuple[float, float] | None = Field(
         default=None, description="As that of the whole; null in runs that did not record it."
     )

@@ -54,7 +54,9 @@ class Run(Record):
     started: str = Field(description="UTC start, ISO 8601.")
     finished: str = Field(description="UTC end, ISO 8601.")
     command: str = Field(description="The command line that made the run.")
-    seed: int = Field(description="Seed of training, of the --limit shuffle and of resampling.")
+    seed: int = Field(
+        ge=0, description="Seed of training, of the --limit shuffle and of resampling."
+    )
     sample_seed: int | None = Field(
         default=None,
         description="Seed of the --limit shuffle where it is another: the first of --seeds.",

@@ -37,6 +37,7 @@ from harness.train.variant import (
 FOLDER = FIXTURES / "variants"
 MOST_VALUES = 10_000
 """Values of a variant file, far more than there are settings."""
+_MOST_BYTES = 50_000
 _SHOWN = 10
 
 _SECTIONS: dict[str, type[BaseModel]] = {
@@ -226,6 +227,8 @@ def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UserError(f"variant file {path} has more than {_MOST_BYTES:,} bytes.")
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"variant file {path} is not YAML: {_one_line(error)}.") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import math
 import re
@@ -25,6 +26,8 @@ from harness.schema.dataset import DatasetFormat
 T = TypeVar("T")
 
 GZIP = ".gz"
+MAX_UNPACKED_BYTES = 512 << 20
+"""Cap on a compressed file, far above WikiSQL's; a plain one may be larger."""
 
 SPLIT_NAMES = (("train", ("train",)), ("valid", ("valid", "dev")), ("test", ("test",)))
 """The splits of a dataset, each with the file names that a folder may use, preferred first."""
@@ -95,10 +98,19 @@ def read_bytes(path: Path) -> bytes:
     """
     with explaining(f"cannot read {path}"):
         data = path.read_bytes()
+    if path.suffix != GZIP:
+        return data
     try:
-        return gzip.decompress(data) if path.suffix == GZIP else data
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            whole = stream.read(MAX_UNPACKED_BYTES + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is damaged: {error}. Write or download it again.") from error
+    if len(whole) > MAX_UNPACKED_BYTES:
+        raise UserError(
+            f"{path} was refused: it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes. Give the "
+            f"file without {GZIP}, or a part of it."
+        )
+    return whole
 
 
 def parse_lines(path: Path, data: bytes, parse: Callable[[int, dict[str, Any]], T]) -> list[T]:
@@ -120,7 +132,7 @@ def parse_lines(path: Path, data: bytes, parse: Callable[[int, dict[str, Any]], 
     for number, line in enumerate(lines):
         try:
             parsed.append(parse(number, _object(line)))
-        except BadLine as error:
+        except (BadLine, RecursionError) as error:
             problems.append(f"{path}:{number + 1}: {error}")
     if problems:
         more = len(problems) - _SHOWN

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -65,6 +66,8 @@ def read_predictions(path: Path, format: str, ids: Sequence[int]) -> list[Predic
     if format not in FORMATS:
         raise unknown("--format", format, FORMATS)
     try:
+        if stat.S_ISCHR(path.stat().st_mode):
+            raise UserError(f"cannot read {path}: it is a device. Give a JSONL file or a pipe.")
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
