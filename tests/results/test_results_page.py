@@ -34,7 +34,8 @@ def on_mini(run: MemoryRun) -> MemoryRun:
         for row in rows:
             table = mini.test.tables[mini.test.examples[row.id].table_id]
             text = f" SELECT {table.header[0]} FROM {table.id}"
-            changed = row.model_copy(update={"table_id": table.id, "text": text})
+            read = {"text": text, "query": {"sel": 0, "agg": 0, "conds": []}}
+            changed = row.model_copy(update={"table_id": table.id, **read})
             predictions[name].append(changed)
     return dataclasses.replace(
         run,
@@ -160,7 +161,7 @@ def test_one_variant_keeps_a_sample_that_is_not_picked_by_outcome() -> None:
 def test_runs_of_one_name_keep_their_own_answers() -> None:
     first = on_mini(memory_run("ci"))
     other = {
-        name: [row.model_copy(update={"text": " SELECT nothing"}) for row in rows]
+        name: [row.model_copy(update={"text": " SELECT nothing", "query": None}) for row in rows]
         for name, rows in first.rows.predictions.items()
     }
     second = dataclasses.replace(
