@@ -131,29 +131,41 @@ def gate_command(
     """Judge a stored run against a baseline: a JSON-able value, Markdown, the exit status.
 
     Raises:
-        UserError: a file is missing, or the runs are not comparable (exit status 2).
+        UserError: a file is missing, the runs are not comparable, or one of them does not fit its
+            own rows or their texts (exit status 2).
     """
+    from harness.compare.evidence import require_evidence
     from harness.compare.gates import judge, outcome, verdict_counts
+    from harness.compare.regrade import known_split, require_regraded
     from harness.compare.thresholds import load_gates
-    from harness.markdown import code, paragraphs
+    from harness.disk.cache import Cache
+    from harness.markdown import bullets, code, escape, paragraphs
     from harness.report.changed_examples import as_markdown, changed_examples
-    from harness.report.page.explorer import known_split
     from harness.report.provenance import provenance
     from harness.report.tables import gate_tables
     from harness.runs.store import read_run
 
     rules = load_gates(gates_file)
     new, old = read_run(run), read_run(baseline)
+    for side in (new, old):
+        require_evidence(side)
     results = judge(new, old, rules, require_all=True)
+    split = known_split([new, old])
+    if split is None:
+        notes = [f"{new.results.dataset.name} is not at hand, so no answer was graded again"]
+    else:
+        notes = [require_regraded(side, split, Cache()) for side in (new, old)]
     found = outcome(results, strict)
-    changed = changed_examples(new, old, results, known_split([new]))
-    value = {
+    changed = changed_examples(new, old, results, split)
+    value: dict[str, Any] = {
         "status": found.status,
         "counts": verdict_counts(results),
         "gates": [result.model_dump(mode="json") for result in results],
         "examples": [one.as_json() for one in changed],
+        "notes": [note for note in notes if note],
     }
     thresholds = f"thresholds of {code(str(gates_file or SHIPPED_GATES))}"
     origin = provenance([new, old], "gated now", thresholds)
-    text = paragraphs(gate_tables.gates(results), as_markdown(changed), origin)
+    told = bullets(map(escape, value["notes"]))
+    text = paragraphs(gate_tables.gates(results), as_markdown(changed), told, origin)
     return value, f"{text}\n", found.exit_status

@@ -10,5 +10,7 @@
 `checkpoints.py` - last saved checkpoint beside the best
 `thresholds.py` - gate rules of gates.toml
 `gates.py` - a run judged against its baseline
+`evidence.py` - results.json held against its own rows
+`regrade.py` - stored answers graded again
 `gate_power.py` - examples with which equal checkpoints pass a gate
 """

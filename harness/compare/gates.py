@@ -18,7 +18,13 @@ from harness.compare.cost import other_measure, same_timing
 from harness.compare.gate_power import PASSING_SHARE, REACH, examples_needed
 from harness.compare.metrics import METRICS, Metric
 from harness.compare.pairing import Pair, pairs
-from harness.compare.sides import RunVariant, require_comparable, sample_note, sample_size
+from harness.compare.sides import (
+    RunVariant,
+    require_comparable,
+    same_side,
+    sample_note,
+    sample_size,
+)
 from harness.compare.thresholds import load_gates, moved, own_rules
 from harness.errors import UserError
 from harness.runs.store import StoredRun
@@ -152,6 +158,10 @@ def judge(
             continue
         new, old = RunVariant(run, name), RunVariant(baseline, other)
         _require_same_limit(new, old)
+        if same_side(new, old):
+            reason = f"held against itself: both sides are variant {name!r} of run {run.id}"
+            results += [g.result("skipped", reason) for g in _gates(rules, name, new, old)]
+            continue
         paired = {pair.metric: pair for pair in pairs(old, new)}
         for gate in _gates(rules, name, new, old):
             results.append(_judged(gate, new, old, paired.get(gate.metric)))
@@ -224,7 +234,9 @@ def _verdict(
 ) -> tuple[GateVerdict, str]:
     # A timing or a memory peak without a common measure is skipped, measured or not.
     reason = other_measure(gate.metric.kind, new, old, "({}; the baseline's: {})")
-    reason = reason or gate.metric.absent.get(new.run.results.dataset.form, "")
+    if gate.value is None and gate.baseline is None:
+        # What one side alone lacks was not measured there, whatever it says of its data.
+        reason = reason or gate.metric.absent.get(new.run.results.dataset.form, "")
     if reason:
         return "skipped", reason
     if gate.value is None or gate.baseline is None:

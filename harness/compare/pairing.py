@@ -144,6 +144,7 @@ def _pairs_of(kind: str, a: RunVariant, b: RunVariant) -> list[Pair]:
     if rows_a is None or rows_b is None:
         return []
     _require_same_ids(a, b, rows_a, rows_b)
+    _require_same_examples(a, b, rows_a, rows_b)
     same = _same_weights(a, b) and _same_texts(rows_a, rows_b)
     made = []
     for metric in METRICS.values():
@@ -212,6 +213,23 @@ def _same_texts(rows_a: Sequence[Any], rows_b: Sequence[Any]) -> bool:
     return [getattr(row, "text", None) for row in rows_a] == [
         getattr(row, "text", None) for row in rows_b
     ]
+
+
+def _require_same_examples(
+    a: RunVariant, b: RunVariant, rows_a: Sequence[Any], rows_b: Sequence[Any]
+) -> None:
+    """Refuse rows that differ in what no model changes: the table, and whether gold is usable."""
+    for x, y in zip(rows_a, rows_b, strict=True):
+        null = [getattr(row, "ex", None) is None for row in (x, y)]
+        for what, one, other in (
+            ("is on table", x.table_id, y.table_id),
+            ("has as ex", *("null" if without else "a verdict" for without in null)),
+        ):
+            if one != other:
+                raise UserError(
+                    f"{a.label(b)} and {b.label(a)} cannot be paired: example {x.id} {what} "
+                    f"{one} in the one, {other} in the other. Both runs must be of one data set."
+                )
 
 
 def _require_same_ids(

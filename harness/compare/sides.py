@@ -22,6 +22,7 @@ from harness.schema.variant_result import VariantResult
 COMPARABLE_FIELDS: dict[str, Callable[[Results], str | None]] = {
     "model.sha256": lambda results: results.model.sha256,
     "dataset.sha256": lambda results: results.dataset.sha256,
+    "dataset.form": lambda results: results.dataset.form,
     "protocols.loss": lambda results: results.protocols.loss,
     "protocols.execution": lambda results: comparable_answers(results.protocols.execution),
     "protocols.prompt": lambda results: results.protocols.prompt,
@@ -122,6 +123,11 @@ def comparable_groups(runs: Sequence[StoredRun]) -> list[list[StoredRun]]:
         else:
             groups.append([run])
     return groups
+
+
+def same_side(a: RunVariant, b: RunVariant) -> bool:
+    """Whether both are one variant of one run, be it in a copy of its folder."""
+    return a.variant == b.variant and a.run.results.run == b.run.results.run
 
 
 def require_comparable(a: StoredRun, b: StoredRun) -> None:

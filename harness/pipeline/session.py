@@ -16,6 +16,8 @@ from typing import Any
 
 from harness.compare import thresholds
 from harness.compare.analysis import analyse
+from harness.compare.evidence import require_evidence
+from harness.compare.regrade import require_regraded
 from harness.data.prompts import style
 from harness.data.records import Dataset
 from harness.data.sampling import stratified
@@ -48,7 +50,8 @@ class Session:
     """Everything one command line asks for.
 
     Raises:
-        UserError: an option, a variant file, the gates or the baseline is wrong.
+        UserError: an option, a variant file, the gates or the baseline is wrong, or the baseline
+            does not fit its own rows.
     """
 
     def __init__(self, options: Options, command: str) -> None:
@@ -135,6 +138,10 @@ class Session:
             notify=notify,
         )
         check_baseline(invocation, protocols(self.style, dataset, self.options.max_new_tokens))
+        if self.baseline is not None:
+            named = {variant.name for variant in self._first_variants} & {*self.baseline.variants}
+            if note := require_regraded(self.baseline, dataset.test, cache, named or None):
+                notify(note)
         for seed, variants in self._variants.items():
             self.runs[seed] = SeedRun(invocation, names[seed], seed, variants)
 
@@ -180,7 +187,9 @@ class Session:
             return None
         if self.options.bless and not where.exists():
             return None  # the first baseline is made by this run
-        return store.read_run(where)
+        found = store.read_run(where)
+        require_evidence(found)
+        return found
 
     def conclude(self, written: list[StoredRun]) -> None:
         """Write what follows from the written runs: the summary over seeds, the new baseline.
@@ -306,6 +315,7 @@ def check_baseline(invocation: Invocation, protocols: Protocols) -> None:
     sides: dict[str, tuple[object, object]] = {
         "model.sha256": (then.model.sha256, invocation.base.sha256),
         "dataset.sha256": (then.dataset.sha256, invocation.dataset.sha256),
+        "dataset.form": (then.dataset.form, invocation.dataset.form),
         "protocols.loss": (then.protocols.loss, protocols.loss),
         "protocols.execution": (
             comparable_answers(then.protocols.execution),

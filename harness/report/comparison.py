@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from harness.compare.analysis import Analysis, RefusedPair
+from harness.compare.evidence import warning
 from harness.compare.quality import PairComparison
 from harness.compare.sides import unrecorded_fields
 from harness.markdown import bullets, code, escape, paragraphs
@@ -45,6 +46,8 @@ def render_comparison(analysis: Analysis) -> str:
         sections.append(f"**{overall_claim(analysis.pairs)}**")
     sections += [comparison_tables.comparisons(analysis.pairs), pairs_provenance(analysis)]
     sections.append(unrecorded_note(analysis.runs))
+    runs = {run.folder: run for run in analysis.runs}.values()
+    sections += [f"> {escape(unlike)}" for run in runs if (unlike := warning(run))]
     for pair in analysis.pairs:
         sections += [f"## {code(pair.b)} beside {code(pair.a)}", *_conclusions(pair, str)]
         if pair.descriptive:

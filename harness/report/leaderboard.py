@@ -15,9 +15,12 @@ from pathlib import Path
 
 from harness.bundled import PROJECT_ROOT
 from harness.compare.analysis import analyse
+from harness.compare.evidence import faults, missing_files
+from harness.compare.regrade import known_split, regrade
 from harness.compare.seeds import seed_runs
 from harness.compare.sides import comparable_groups, limited
 from harness.disk import files
+from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.markdown import escape, paragraphs
 from harness.report.article import article_section, load_article
@@ -174,10 +177,30 @@ def _refuse_unpublishable(runs: Iterable[StoredRun], whole: bool) -> None:
     _refuse(partial + dirty)
 
 
-def _refuse(faults: list[str]) -> None:
-    if faults:
+def check_evidence(runs: Sequence[StoredRun]) -> None:
+    """Grade the answers of every run again, where its data are at hand, and say what was not.
+
+    Raises:
+        UserError: a run lacks rows, or does not fit them or its texts; every such run is named.
+    """
+    found = []
+    for run in runs:
+        found += [f"{run.id} lacks {name}" for name in missing_files(run)] + faults(run)
+        split = known_split([run])
+        if split is None:
+            print(f"{run.id}: its answers were not graded again, the data are not at hand")
+            continue
+        graded = regrade(run, split, Cache())
+        found += graded.faults
+        if note := graded.note(run):
+            print(note)
+    _refuse(found)
+
+
+def _refuse(found: list[str]) -> None:
+    if found:
         raise UserError(
-            f"cannot be published: {'; '.join(faults)}. Commit, run all of suites/ again, and "
+            f"cannot be published: {'; '.join(found)}. Commit, run all of suites/ again, and "
             "move the new run's folder into results/."
         )
 
@@ -190,7 +213,9 @@ def main(arguments: Sequence[str]) -> None:
     """
     results_dir = PROJECT_ROOT / "results"
     whole, groups = published_runs(results_dir), published_seeds(results_dir)
-    for run in [*whole, *(run for runs in groups.values() for run in runs)]:
+    runs = [*whole, *(run for seeds in groups.values() for run in seeds)]
+    check_evidence(runs)
+    for run in runs:
         write_report(analyse([run]), run.folder, html=run in whole)
         print(run.folder)
     files.write_text(results_dir / README_FILE, leaderboard(results_dir))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from harness.compare.evidence import warning
 from harness.markdown import code, escape
 from harness.runs.store import StoredRun
 from harness.sql.read.answer import answer_block
@@ -42,6 +43,8 @@ def warnings(run: StoredRun) -> list[str]:
     record = run.results.run
     if missing := not_measurable(run):
         found.append(f"> {missing}")
+    if unlike := warning(run):
+        found.append(f"> {escape(unlike)}")
     if record.partial:
         missing = escape(", ".join(record.partial))
         found.append(f"> Partial: not selected were {missing}. Not for publication.")

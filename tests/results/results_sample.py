@@ -463,6 +463,12 @@ def memory_run(name: str = "sample", rows: RunRows | None = None, **run: Any) ->
     return MemoryRun(Path("nowhere") / name, sample_results(name, rows, **run), None, rows)
 
 
+def renamed(run: MemoryRun, name: str) -> MemoryRun:
+    """The same under another name: another run that came out alike."""
+    record = run.results.run.model_copy(update={"id": name})
+    return replace(run, results=run.results.model_copy(update={"run": record}))
+
+
 def tables_without_origin(markdown: str) -> list[str]:
     """The tables that no small print follows before the next heading, by their first line."""
     bare: list[str] = []

@@ -6,7 +6,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from results_sample import MemoryRun, compare_within, loss_rows, memory_run, prediction_rows
+from results_sample import (
+    MemoryRun,
+    compare_within,
+    loss_rows,
+    memory_run,
+    prediction_rows,
+    renamed,
+)
 
 from harness.compare.analysis import analyse
 from harness.compare.checkpoints import best_checkpoints
@@ -109,7 +116,7 @@ def test_the_unit_is_that_of_the_examples_that_have_the_metric() -> None:
     )
     text = render_comparison(analyse([run]))
     assert "unit: 8 tables (completion loss) and 16 questions on 4 tables (ex and" in text
-    [gate] = [g for g in judge(run, run, {"ex": EX}) if g.variant == "lora"]
+    [gate] = [g for g in judge(renamed(run, "new"), run, {"ex": EX}) if g.variant == "lora"]
     assert "sign-flip over 16 questions on 4 tables" in gate.reason
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from results_sample import MemoryRun, memory_run, prediction_rows, sample_rows
+from results_sample import MemoryRun, memory_run, prediction_rows, renamed, sample_rows
 
 from harness.cli.runs import gate_command
 from harness.compare.analysis import analyse
@@ -232,8 +232,8 @@ def broken() -> tuple[Any, Any, list[GateResult]]:
         rows[place] = rows[place].model_copy(update={"ex": False, "text": " SELECT wrong"})
     rows[wrong] = rows[wrong].model_copy(update={"ex": True})
     losses = old.losses("lora") or []
-    new = MemoryRun(Path("nowhere") / "new", old.results, "lora", RunRows(
-        losses={"lora": losses}, predictions={"lora": rows}))  # fmt: skip
+    new = renamed(MemoryRun(Path("nowhere") / "new", old.results, "lora", RunRows(
+        losses={"lora": losses}, predictions={"lora": rows})), "new")  # fmt: skip
     rule = GateRule(direction="higher", absolute=0.01, significance=0.05, reason="why")
     return new, old, judge(new, old, {"ex": rule})
 

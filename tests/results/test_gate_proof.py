@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from damage import noisy, rescaled
 from gate_proof import FOLDER, cases, degraded, read_case
-from results_sample import MemoryRun
+from results_sample import MemoryRun, renamed
 
 from harness.compare.gates import judge, outcome
 from harness.compare.metrics import METRICS
@@ -76,7 +76,7 @@ def test_a_small_true_loss_is_inconclusive_not_passed(method: str, metric: str) 
 
 @pytest.mark.parametrize("method", VARIANTS)
 def test_the_unchanged_checkpoint_passes(method: str) -> None:
-    verdicts = gate(read_case(method, "seed0"), read_case(method, "seed0"))
+    verdicts = gate(renamed(read_case(method, "seed0"), "again"), read_case(method, "seed0"))
     assert {result.verdict for result in verdicts.values()} == {"pass"}
 
 

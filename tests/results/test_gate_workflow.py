@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,44 @@ def test_the_page_command_takes_its_options(workflow: dict[Any, Any]) -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     known = {opt for parameter in commands["report"].params for opt in parameter.opts}
     assert {word for word in words if word.startswith("--")} <= known
+
+
+def test_the_baseline_is_the_target_branchs(workflow: dict[Any, Any]) -> None:
+    places = {
+        step["with"]["path"]: step["with"].get("ref")
+        for step in steps(workflow)
+        if str(step.get("uses")).startswith("actions/checkout") and "repository" not in step["with"]
+    }
+    assert places == {"mine": None, "target": "${{ github.event.pull_request.base.sha }}"}
+    for name, option in (("Gate", "--baseline=$GITHUB_WORKSPACE"), ("Page", "$GITHUB_WORKSPACE")):
+        words = command(workflow, name)
+        assert any(word.startswith(f"{option}/target/$BASELINE") for word in words)
+        assert not any("mine/$BASELINE" in word for word in words)
+    assert "--adapter-path=$GITHUB_WORKSPACE/mine/$ADAPTER" in command(workflow, "Gate")
+
+
+def test_a_change_of_the_baseline_is_gated_in_a_job_of_its_own(
+    workflow: dict[Any, Any], tmp_path: Path
+) -> None:
+    by_name = {step.get("name"): step for step in workflow["jobs"]["baseline"]["steps"]}
+    gate = by_name["Baseline"]
+    assert gate["if"] == "${{ steps.changed.outputs.baseline == 'changed' }}"
+    assert shlex.split(gate["run"]) == [
+        *("python", "-m", "harness", "gate", "$GITHUB_WORKSPACE/mine/$BASELINE"),
+        *("--baseline", "$GITHUB_WORKSPACE/target/$BASELINE"),
+    ]
+    for side in ("mine", "target"):
+        (tmp_path / side / "b").mkdir(parents=True)
+        (tmp_path / side / "b" / "results.json").write_text("{}")
+    said = tmp_path / "output"
+    said.touch()
+    env = {**os.environ, "BASELINE": "b", "GITHUB_OUTPUT": str(said)}
+    for text, expected in (("{}", ""), ("{1}", "baseline=changed\n")):
+        (tmp_path / "mine" / "b" / "results.json").write_text(text)
+        subprocess.run(
+            ["bash", "-e", "-c", by_name["Changed"]["run"]], cwd=tmp_path, env=env, check=True
+        )
+        assert said.read_text() == expected
 
 
 def test_the_guide_names_every_metric_that_can_be_gated() -> None:

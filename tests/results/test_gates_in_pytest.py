@@ -7,6 +7,7 @@ The baseline is the run itself with its losses halved, on a chip of another name
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
@@ -17,10 +18,16 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.__main__ import app
+from harness.data.prompts import style
 from harness.data.sources.resolve import resolve_dataset
 from harness.errors import UserError
+from harness.protocols import HARDENED_COPIES
+from harness.sql.grade.predictions import Prediction
+from harness.sql.grade.score import score
+from harness.sql.grade.summary import summarize
 from tests import forks
 
+MINI = resolve_dataset("mini").test
 MEASURED = ("suites/test_loss.py", "suites/test_gates.py")
 
 
@@ -55,7 +62,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     results = json.loads((old / "results.json").read_text("utf-8"))
     results["run"]["device"]["chip"] = "Another chip"
     for part in ("full_text", "completion"):
-        results["variants"]["base"]["loss"][part]["loss"] /= 2
+        section = results["variants"]["base"]["loss"][part]
+        section["loss"] /= 2
+        section["ppl"] = math.exp(section["loss"])
     (old / "results.json").write_text(json.dumps(results), "utf-8")
     rows = [
         json.loads(line)
@@ -79,6 +88,11 @@ def undecided(work: Work) -> subprocess.CompletedProcess[str]:
     for place, row in enumerate(rows):
         row["completion_nll"] *= 1.2 if place % 2 else 0.8
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    results = json.loads((near / "results.json").read_text("utf-8"))
+    section = results["variants"]["base"]["loss"]["completion"]
+    section["loss"] = sum(row["completion_nll"] for row in rows) / section["tokens"]
+    section["ppl"] = math.exp(section["loss"])
+    (near / "results.json").write_text(json.dumps(results), "utf-8")
     (near / "checksums.json").unlink()
     rules = work.folder / "loss.toml"
     rules.write_text(
@@ -106,7 +120,7 @@ def failed(work: Work) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def answered(work: Work) -> subprocess.CompletedProcess[str]:
-    """The run, with answers, gated against itself with every answer put right."""
+    """The run, with answers, gated against one that answered with gold's own text."""
     execution = "suites/test_execution.py"
     done = work.pytest("answers", execution)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -114,12 +128,18 @@ def answered(work: Work) -> subprocess.CompletedProcess[str]:
     shutil.copytree(work.folder / "answers", right)
     file = right / "predictions.base.jsonl"
     rows = [json.loads(line) for line in file.read_text("utf-8").split("\n") if line]
-    for row in rows:
-        row["ex"] = None if row["ex"] is None else True
-        row |= {"text": f" SELECT right FROM {row['id']}", "failure": None}
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    examples = [MINI.examples[row["id"]] for row in rows]
+    texts = [gold(example.id) for example in examples]
+    answers = [Prediction(e.id, text=text) for e, text in zip(examples, texts, strict=True)]
+    scores = score(MINI.tables, examples, answers, HARDENED_COPIES)
+    graded = [
+        row | {"text": text, **one.row()}
+        for row, text, one in zip(rows, texts, scores, strict=True)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in graded), "utf-8")
     results = json.loads((right / "results.json").read_text("utf-8"))
-    results["variants"]["base"]["execution"]["ex"] = 1.0
+    execution = summarize(scores, examples, len(MINI.examples))
+    results["variants"]["base"]["execution"] = execution.model_dump(mode="json")
     (right / "results.json").write_text(json.dumps(results), "utf-8")
     (right / "checksums.json").unlink()
     rules = work.folder / "ex.toml"
@@ -128,6 +148,12 @@ def answered(work: Work) -> subprocess.CompletedProcess[str]:
     )
     (work.folder / "summary.md").unlink(missing_ok=True)
     return work.pytest("broken", execution, f"--baseline={right}", f"--gates={rules}")
+
+
+def gold(number: int) -> str:
+    """The gold query of a test example, as the dialect writes it."""
+    example = MINI.examples[number]
+    return style("dialect").completion(example.gold, MINI.tables[example.table_id]).strip()
 
 
 def outcome(done: subprocess.CompletedProcess[str], metric: str) -> str:
@@ -231,9 +257,9 @@ def test_the_failure_lists_the_examples_that_broke(
     broken = [row for row in rows if row["ex"] is False]
     assert f"{len(broken)} examples broken, 0 examples fixed" in answered.stdout
     first = broken[0]
-    question = resolve_dataset("mini").test.examples[first["id"]].question
+    question = MINI.examples[first["id"]].question
     assert f"broken: #{first['id']}, table {first['table_id']}: {question}" in answered.stdout
-    assert f"before  SELECT right FROM {first['id']}" in answered.stdout
+    assert f"before  {gold(first['id'])}" in answered.stdout
     results = json.loads((work.folder / "broken" / "results.json").read_text("utf-8"))
     [gate] = [one for one in results["gates"] if one["metric"] == "ex"]
     assert gate["broken"] == [row["id"] for row in broken]
@@ -242,7 +268,7 @@ def test_the_failure_lists_the_examples_that_broke(
     assert results["gate_rules"]["ex"]["absolute"] == 0.05
     summary = (work.folder / "summary.md").read_text("utf-8")
     assert "**Broken**" in summary
-    assert f"`SELECT right FROM {first['id']}`" in summary
+    assert f"| #{first['id']} " in summary
 
 
 def test_a_session_that_decides_nothing_does_not_pass(
@@ -256,6 +282,54 @@ def test_a_session_that_decides_nothing_does_not_pass(
     assert "failed" not in done.stdout.splitlines()[-1]
     assert "**Not decided**: 1 inconclusive, 6 skipped." in done.stdout
     assert "no longer gated" in done.stdout
+
+
+def test_a_session_whose_gates_are_all_skipped_does_not_pass(
+    work: Work, failed: subprocess.CompletedProcess[str]
+) -> None:
+    timing = work.folder / "timing.toml"
+    timing.write_text('[ttft_s]\ndirection = "lower"\nrelative = 0.5\nreason = "mine"\n')
+    baseline = work.folder / "old"
+    done = work.pytest("timed", f"--baseline={baseline}", f"--gates={timing}")
+    assert done.returncode == 1, done.stdout
+    assert "**Nothing was compared, so nothing passed**: 7 skipped." in done.stdout
+    command = [
+        "gate",
+        str(work.folder / "new"),
+        "--baseline",
+        str(baseline),
+        "--gates",
+        str(timing),
+    ]
+    assert CliRunner().invoke(app, command).exit_code == 2
+
+
+def test_a_baseline_that_does_not_fit_its_rows_is_refused_before_anything_is_loaded(
+    work: Work,
+) -> None:
+    forged = work.folder / "forged"
+    shutil.copytree(work.folder / "first", forged)
+    results = json.loads((forged / "results.json").read_text("utf-8"))
+    results["variants"]["base"]["loss"]["completion"]["loss"] = 99.0
+    (forged / "results.json").write_text(json.dumps(results), "utf-8")
+    (forged / "checksums.json").unlink()
+    done = work.pytest("against", f"--baseline={forged}")
+    assert done.returncode == 4, done.stdout
+    assert "completion_loss of 'base' is 99 in results.json" in done.stderr
+
+
+def test_a_baseline_whose_verdicts_are_not_its_texts_is_refused(
+    work: Work, answered: subprocess.CompletedProcess[str]
+) -> None:
+    forged = work.folder / "texts"
+    shutil.copytree(work.folder / "right", forged)
+    file = forged / "predictions.base.jsonl"
+    rows = [json.loads(line) for line in file.read_text("utf-8").split("\n") if line]
+    rows[0]["text"] = "SELECT"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    done = work.pytest("against", "suites/test_execution.py", f"--baseline={forged}")
+    assert done.returncode == 4, done.stdout
+    assert f"id {rows[0]['id']}: ex_official is True in the row, False when" in done.stderr
 
 
 def test_the_command_gives_the_same_verdict_without_a_model(

@@ -9,17 +9,14 @@ number, as the page notes.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from harness.compare.regrade import known_split
 from harness.data.records import AGGREGATIONS, Example, Split, Table
-from harness.data.sources.resolve import NAMES, resolve_dataset
-from harness.errors import UserError
 from harness.report.columns import Column
-from harness.runs.store import StoredRun
 from harness.schema.rows import PredictionRow
 from harness.sql.failures import Failure
 from harness.sql.query import Query, from_logical_form
@@ -83,18 +80,6 @@ def _kept_in_full(answers: Sequence[Answers], ids: Sequence[int]) -> tuple[set[i
         f"{' and of '.join(parts)}; of the rest only whether each answer was right and how it "
         "failed. The search finds texts that are kept."
     )
-
-
-def known_split(runs: Sequence[StoredRun]) -> Split | None:
-    """The test split of the runs' data, where its name resolves to the very data of the runs."""
-    found = {(run.results.dataset.name, run.results.dataset.sha256) for run in runs}
-    if len(found) != 1:
-        return None
-    ((name, sha256),) = found
-    with contextlib.suppress(UserError):
-        if name in NAMES and (dataset := resolve_dataset(name)).sha256 == sha256:
-            return dataset.test
-    return None
 
 
 def _results(
