@@ -138,8 +138,8 @@ def answered(work: Work) -> subprocess.CompletedProcess[str]:
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in graded), "utf-8")
     results = json.loads((right / "results.json").read_text("utf-8"))
-    execution = summarize(scores, examples, len(MINI.examples))
-    results["variants"]["base"]["execution"] = execution.model_dump(mode="json")
+    found = summarize(scores, examples, len(MINI.examples))
+    results["variants"]["base"]["execution"] = found.model_dump(mode="json")
     (right / "results.json").write_text(json.dumps(results), "utf-8")
     (right / "checksums.json").unlink()
     rules = work.folder / "ex.toml"
