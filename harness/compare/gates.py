@@ -158,14 +158,18 @@ def judge(
             continue
         new, old = RunVariant(run, name), RunVariant(baseline, other)
         _require_same_limit(new, old)
-        if same_side(new, old):
-            reason = f"held against itself: both sides are variant {name!r} of run {run.id}"
-            results += [g.result("skipped", reason) for g in _gates(rules, name, new, old)]
-            continue
         paired = {pair.metric: pair for pair in pairs(old, new)}
-        for gate in _gates(rules, name, new, old):
-            results.append(_judged(gate, new, old, paired.get(gate.metric)))
-        results += _dropped(rules, new, old)
+        found = [
+            _judged(gate, new, old, paired.get(gate.metric))
+            for gate in _gates(rules, name, new, old)
+        ]
+        found += _dropped(rules, new, old)
+        if same_side(new, old):
+            said = (
+                f"held against itself, which shows nothing: both sides are {name!r} of {run.id}. "
+            )
+            found = [one.model_copy(update={"reason": said + one.reason}) for one in found]
+        results += found
     if require_all and run.variant is None and baseline.variant is None:
         for name in baseline.variants:
             if name not in matched.values():

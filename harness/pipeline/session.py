@@ -138,12 +138,18 @@ class Session:
             notify=notify,
         )
         check_baseline(invocation, protocols(self.style, dataset, self.options.max_new_tokens))
-        if self.baseline is not None:
-            named = {variant.name for variant in self._first_variants} & {*self.baseline.variants}
-            if note := require_regraded(self.baseline, dataset.test, cache, named or None):
-                notify(note)
+        self._check_texts(invocation)
         for seed, variants in self._variants.items():
             self.runs[seed] = SeedRun(invocation, names[seed], seed, variants)
+
+    def _check_texts(self, invocation: Invocation) -> None:
+        """Grade the baseline's answers again: its verdicts must be those of its texts."""
+        if self.baseline is None:
+            return
+        named = {variant.name for variant in self._first_variants} & {*self.baseline.variants}
+        test, cache = invocation.dataset.test, invocation.cache
+        if note := require_regraded(self.baseline, test, cache, named or None):
+            invocation.notify(note)
 
     @property
     def _first_variants(self) -> list[Variant]:

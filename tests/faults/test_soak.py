@@ -60,7 +60,8 @@ def check_nothing_grows(held: list[dict[str, Any]], from_run: int) -> None:
     for what in ("files", "threads", "children", "temporary"):
         late = [row[what] for row in held[from_run:]]
         assert late == [late[0]] * len(late), what
-    assert held[-1]["children"] == 0
+    # The process that reads answers stays for the next command, and ends with this process.
+    assert held[-1]["children"] <= 1
     # MLX keeps its compiled kernels there: the same ones from the first training on.
     assert {name.split("/")[0] for name in held[-1]["temporary"]} <= {"mlx"}
 

@@ -123,7 +123,6 @@ def test_a_pickle_under_the_name_of_safetensors_is_damage_and_not_executed(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"rank": "four", "scale": 20.0, "dropout": 0.0},
         {"rank": 4},
         [4],
         {"rank": 10**9, "scale": 20.0, "dropout": 0.0},
@@ -137,6 +136,14 @@ def test_settings_that_fit_no_layer_are_reported_without_a_traceback(
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_parameters": settings}))
     assert "does not fit model 'tiny'" in _refusal(tiny, folder)
+
+
+def test_a_rank_that_is_no_number_is_named(tiny: BaseModel, adapter: Writer) -> None:
+    folder = adapter()
+    config = json.loads((folder / "adapter_config.json").read_text())
+    settings = {"rank": "four", "scale": 20.0, "dropout": 0.0}
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_parameters": settings}))
+    assert "lora_parameters.rank must be a number, got 'four'" in _refusal(tiny, folder)
 
 
 def test_tensors_that_the_configuration_promises_and_the_file_lacks_are_all_named(

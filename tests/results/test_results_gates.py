@@ -74,12 +74,16 @@ def test_a_clearly_worse_model_fails_in_words() -> None:
     assert found["completion_loss"].verdict == "fail"
     assert found["ex"].verdict == "fail"
     assert "beyond the margin and beyond noise" in found["ex"].reason
-    assert found["ex"].threshold == pytest.approx((found["ex"].baseline or 0) - 0.06)
+    assert found["ex"].threshold == pytest.approx(
+        (found["ex"].baseline or 0) - RULES["ex"].absolute
+    )
 
 
 def test_a_small_true_loss_is_inconclusive_not_passed() -> None:
-    found = verdicts(changed(predictions=prediction_rows("qlora", 0.41)))
-    assert found["ex"].verdict == "inconclusive"
+    rule = RULES["ex"].model_copy(update={"absolute": 0.06})
+    new = changed(predictions=prediction_rows("qlora", 0.41))
+    [found] = judge(new, memory_run("old"), {"ex": rule})
+    assert found.verdict == "inconclusive"
 
 
 def test_a_better_model_passes_with_any_margin() -> None:

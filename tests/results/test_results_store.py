@@ -98,7 +98,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(write, "write_report", broken)
     with pytest.raises(UserError, match="No space left on device"):
-        write_sample(tmp_path)
+        write_sample(tmp_path, charts=True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -138,5 +138,5 @@ def test_scores_are_rows_of_the_published_form(grade) -> None:
     (row,) = grade(["SELECT Player FROM 1-1 WHERE Points > 3"])
     assert list(row.row()) == [
         "id", "ex_official", "lf", "ex", "ex_strict", "ex_hardened",
-        "valid", "failure", "query", "sql",
+        "valid", "failure", "query", "sql", "read_as",
     ]  # fmt: skip
