@@ -30,11 +30,7 @@ _BARE_COLUMN = r"\b(?:max|min|count|sum|avg)\s*\(.*(?:,|\border by\b|\bgroup by\
 _THEN = r"\s*(?:and\b|or\b|group\b|order\b|limit\b|\Z)"
 _EXPRESSION = (
     rf"\bselect (?:distinct )?\d|[<>=]\s*{_COLUMN}|(?:and|or|where|not)\s+{_COLUMN}{_THEN}"
-    rf"|where\s+(?:'[^']*'|\"[^\"]*\"){_THEN}"
-)
-_ASTRAY = (
-    r"\bas\s+(?:from|where|group|order|limit|and|as|\w+\()|\bas\s*\Z|\bselect as\b"
-    r"|,\s*(?:from|where|group|order|limit|and)\b|\b(?:select|distinct|limit)\s*,"
+    rf"|where\s+(?:'[^']*'|\"[^\"]*\"){_THEN}|[<>=]\s*'[^']*'\s*[<>=]"
 )
 
 
@@ -99,11 +95,14 @@ RULES = (
     Rule("alias in single quotes", "SELECT Team 'x' FROM stats_2011",
          (DUCKDB,), ("error",), RAN, _has(r"' from\b")),
     Rule("keyword as an alias", "SELECT Team DESC FROM stats_2011",
-         (SQLITE,), RAN, ("syntax",), _has(r"\b(?:desc|all|null|limit)\s+from\b")),
+         (SQLITE,), RAN, ("syntax", "unsupported", "unknown_column"),
+         _has(r"\b(?:desc|all|null|limit)\s+from\b")),
+    Rule("quotes within a text", "SELECT Team FROM stats_2011 WHERE Player = 'x' o'neil'",
+         BOTH, ("error",), RAN, _has(r"'x*' \w+'")),
+    Rule("a sign before two numbers", "SELECT Team FROM stats_2011 WHERE Points = - 0 0",
+         BOTH, ("error",), RAN, _has(r"= - \d+ \d")),
     Rule("a word before SELECT", "1 SELECT Team FROM stats_2011",
          BOTH, ("error", *RAN), RAN, _has(r"\A\s*(?!select)\S+.*\bselect\b|\bselect\s+select\b")),
-    Rule("a word or comma astray", "SELECT Team FROM stats_2011, WHERE Player = 'Cy'",
-         BOTH, ("error",), RAN, _has(_ASTRAY)),
 )  # fmt: skip
 
 

@@ -230,6 +230,12 @@ def test_entities_are_read_where_the_text_is_none_without_them() -> None:
     text = SQL.replace(">", "&gt;").replace("'", "&#39;").replace('"', "&quot;")
     assert read(text) == (RIGHT, "dialect in entities")
     assert read(f"&lt;answer&gt;{text}&lt;/answer&gt;") == (RIGHT, "dialect in tag in entities")
+    for quote in ("&#39;", "&apos;", "&#x27;"):
+        result, read_as = read("SELECT Player FROM table WHERE Player = 'x'".replace("'", quote))
+        assert (getattr(result, "where", None), read_as[-8:]) == (
+            Comparison(0, "=", "x"),
+            "entities",
+        )
     kept = SQL.replace("'x'", "'R&amp;B'")
     result, _ = read(kept)
     assert isinstance(result, Query)

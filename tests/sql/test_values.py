@@ -173,6 +173,11 @@ def test_fetch_first_is_a_limit(rows: str) -> None:
         "SELECT FROM {}",
         "SELECT DISTINCT FROM {}",
         "SELECT Player, WHERE FROM {}",
+        "SELECT , Player FROM {}",
+        "SELECT Player FROM {}, WHERE Pts > 3",
+        "SELECT AS Player FROM {}",
+        "SELECT Player AS FROM {}",
+        "SELECT Player FROM {} LIMIT , 3",
     ],
 )
 def test_what_no_database_takes_is_a_failure(text: str) -> None:

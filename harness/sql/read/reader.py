@@ -33,6 +33,8 @@ _CONDITION = re.compile(
     r"(?:'([^'\n<>=;\\`|]*)'|([-+]?[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?))(?: AND |$)"
 )
 # One line that nothing stands around.
+# A literal whose quotes are entities would else be read as an unquoted value.
+_QUOTED_BY_ENTITY = re.compile(r"[=<>(,]\s*&(?:apos|quot|#0*3[49]|#[xX]0*2[27]);")
 _BARE = re.compile(
     r"\s{0,4}SELECT (?:(?!select\b|final\b|corrected\b|revised\b)"
     r"[^\n`{}\[\]|◁<\\]|<(?=[ =>\d'\"])){1,2000}(?<!\.)",
@@ -80,7 +82,7 @@ def _read(text: str, names: Names) -> Reading:
     # A lone surrogate can be neither stored nor sent, and no cell holds one.
     text = text.encode("utf-8", "replace").decode("utf-8")
     found = _read_text(text, names)
-    if isinstance(found.result, Failure):
+    if isinstance(found.result, Failure) or _QUOTED_BY_ENTITY.search(text):
         plain = without_entities(text[:MAX_TEXT])
         second = found if plain == text[:MAX_TEXT] else _read_text(plain, names)
         if isinstance(second.result, Query):

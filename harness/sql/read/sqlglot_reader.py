@@ -36,6 +36,13 @@ _UNFINISHED = re.compile(
     r"\s*;?\s*\Z",
     re.IGNORECASE,
 )
+# sqlglot forgives these; no database does.
+_ASTRAY = re.compile(
+    r",\s*(?:from|where|group\s+by|order\s+by|limit)\b|\b(?:select|distinct|limit)\s*,"
+    r"|\b(?:select|distinct)\s+as\b"
+    r"|\bas\s+(?:from|where|group\s+by|order\s+by|limit|and|as)\b|\b(?:as|,)\s*;?\s*\Z",
+    re.IGNORECASE,
+)
 # What is in quotes or a comment; MySQL escapes quotes by a backslash.
 _QUOTED = [
     re.compile(rf"{single}|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*(?:[^*]|\*(?!/))*\*/")
@@ -75,8 +82,11 @@ def read_sql(statement: str, names: Names) -> Query | Failure:
     statement = _with_sql_punctuation(statement)
     if _UNFINISHED.search(statement):
         return Failure("syntax", "a clause is cut off")
-    if all(_unbalanced(pattern.sub("", statement)) for pattern in _QUOTED):
+    bare = [pattern.sub("''", statement) for pattern in _QUOTED]
+    if all(map(_unbalanced, bare)):
         return Failure("syntax", "a parenthesis is not closed")
+    if all(map(_ASTRAY.search, bare)):
+        return Failure("syntax", "a comma or AS without what belongs to it")
     first: Failure | None = None
     for dialect in _dialects(statement):
         tree = _parse(statement, dialect)
