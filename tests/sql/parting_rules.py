@@ -30,7 +30,8 @@ _BARE_COLUMN = r"\b(?:max|min|count|sum|avg)\s*\(.*(?:,|\border by\b|\bgroup by\
 _THEN = r"\s*(?:and\b|or\b|group\b|order\b|limit\b|\Z)"
 _EXPRESSION = (
     rf"\bselect (?:distinct )?\d|[<>=]\s*{_COLUMN}|(?:and|or|where|not)\s+{_COLUMN}{_THEN}"
-    rf"|where\s+(?:'[^']*'|\"[^\"]*\"){_THEN}|[<>=]\s*'[^']*'\s*[<>=]"
+    rf"|where\s+(?:'[^']*'|\"[^\"]*\"){_THEN}|[<>=]\s*\S+\s*[<>=]"
+    r"|like\s+(?:not\b|\S+\s+-)|\bselect (?:distinct )?(?:not\b|')"
 )
 
 
@@ -83,7 +84,7 @@ RULES = (
     Rule("functions and casts", "SELECT Team FROM stats_2011 WHERE TRIM(Player) = 'cy'",
          BOTH, RAN, ("unsupported",), _has(r"\b(?:trim|round|cast|lower)\s*\(")),
     Rule("IS with a value", "SELECT Team FROM stats_2011 WHERE Player IS 'cy'",
-         (SQLITE,), RAN, ("unsupported",), _has(r"\bis\b")),
+         (SQLITE,), RAN, ("unsupported", "syntax"), _has(r"\bis\b")),
     Rule("signs before a text or a sign", "SELECT Team FROM stats_2011 WHERE Points > - '2'",
          BOTH, RAN, ("unsupported",), _has(r"-\s*['\"-]")),
     Rule("expressions", "SELECT Team FROM stats_2011 WHERE Points < \"No.\"",
@@ -98,11 +99,19 @@ RULES = (
          (SQLITE,), RAN, ("syntax", "unsupported", "unknown_column"),
          _has(r"\b(?:desc|all|null|limit)\s+from\b")),
     Rule("quotes within a text", "SELECT Team FROM stats_2011 WHERE Player = 'x' o'neil'",
-         BOTH, ("error",), RAN, _has(r"'x*' \w+'")),
-    Rule("a sign before two numbers", "SELECT Team FROM stats_2011 WHERE Points = - 0 0",
-         BOTH, ("error",), RAN, _has(r"= - \d+ \d")),
+         BOTH, ("error",), RAN, _has(r"'x*' ?\w+'?|'\w+\Z")),
+    Rule("two numbers side by side", "SELECT Team FROM stats_2011 WHERE Points = - 0 0",
+         BOTH, ("error",), RAN, _has(r"(?:= -|between) \d+ \d")),
+    Rule("a comma at the end of a list", "SELECT Team, FROM stats_2011",
+         (DUCKDB,), RAN, ("syntax", "unknown_column"),
+         _has(r",\s*(?:from|where|group|order|limit)\b")),
+    Rule("unknown name in double quotes", "SELECT Team FROM stats_2011 WHERE \"Rank\" = 'x'",
+         (SQLITE,), RAN, ("unknown_column",), _has('"')),
+    Rule("AS as an alias", "SELECT Team AS AS FROM stats_2011",
+         (SQLITE,), ("error",), RAN, _has(r"\bas as\b")),
     Rule("a word before SELECT", "1 SELECT Team FROM stats_2011",
-         BOTH, ("error", *RAN), RAN, _has(r"\A\s*(?!select)\S+.*\bselect\b|\bselect\s+select\b")),
+         BOTH, ("error", *RAN), RAN,
+         _has(r"\A\s*(?!select)\S+.*\bselect\b|\bselect\s+(?:\S+\s+)?select\b")),
 )  # fmt: skip
 
 

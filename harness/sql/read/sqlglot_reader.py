@@ -39,7 +39,7 @@ _UNFINISHED = re.compile(
 # sqlglot forgives these; no database does.
 _ASTRAY = re.compile(
     r",\s*(?:from|where|group\s+by|order\s+by|limit)\b|\b(?:select|distinct|limit)\s*,"
-    r"|\b(?:select|distinct)\s+as\b"
+    r"|\b(?:select|distinct)\s+as\b|\bby\s*,|\bgroup\s+by\s+(?:order|limit)\b|\bnot\s+not\s+null\b"
     r"|\bas\s+(?:from|where|group\s+by|order\s+by|limit|and|as)\b|\b(?:as|,)\s*;?\s*\Z",
     re.IGNORECASE,
 )
