@@ -54,6 +54,21 @@ def test_the_readmes_block_on_seeds_is_generated_from_published_seeds() -> None:
     assert block in {readme_seeds(seeds) for seeds in groups.values()}, REMEDY
 
 
+def test_the_readmes_answers_of_the_files_own_bits_are_those_of_lora() -> None:
+    """README: all 1,000 answers, and the same loss to a millionth."""
+    seeds = [read_run(PROJECT_ROOT / "results" / "smollm2-mini-seeds" / f"smollm2-mini-seed{n}")
+             for n in range(5)]  # fmt: skip
+    answers = {name: [row.text for run in seeds for row in run.predictions(name) or []]
+               for name in ("lora", "qlora-source")}  # fmt: skip
+    assert len(answers["lora"]) == 1_000
+    assert answers["lora"] == answers["qlora-source"]
+    for run in seeds:
+        lora, source = (run.results.variants[name].loss for name in answers)
+        assert lora is not None
+        assert source is not None
+        assert source.completion.loss == pytest.approx(lora.completion.loss, rel=1e-6)
+
+
 def test_every_published_report_is_what_its_files_give() -> None:
     seeds = [run for runs in published_seeds(RESULTS).values() for run in runs]
     for run in [*published_runs(RESULTS), *seeds]:
