@@ -23,15 +23,19 @@ _COLUMN = rf"[\"`\[]?(?:s\.|\"?stats_2011\"?\.)?[\"`\[]?{_HEADER}[\"`\]]?"
 _TEXT_COLUMN = r"(?:player|no\.|team|year)[\"`\]]?\)?"
 _REAL_COLUMN = r"(?:points|goals \(2011\))[\"`\]]?\)?"
 _NUMBER_BESIDE_TEXT = (
-    rf"{_TEXT_COLUMN}\s*(?:==|=|<>|in|like|ilike|is|between)\s*[(]?\s*-?\s*\d"
-    rf"|lower\(\d|\d\s*=\s*\S*{_TEXT_COLUMN}"
+    rf"{_TEXT_COLUMN}\s*(?:==|=|<>|<|>|in|like|ilike|is|between)\s*[(]?\s*-?\s*\d"
+    rf"|lower\(\d|\d\s*==?\s*\S*{_TEXT_COLUMN}"
 )
 _BARE_COLUMN = r"\b(?:max|min|count|sum|avg)\s*\(.*(?:,|\border by\b|\bgroup by\b)|\bgroup by\b"
 _THEN = r"\s*(?:and\b|or\b|group\b|order\b|limit\b|\Z)"
 _EXPRESSION = (
     rf"\bselect (?:distinct )?\d|[<>=]\s*{_COLUMN}|(?:and|or|where|not)\s+{_COLUMN}{_THEN}"
     rf"|where\s+(?:'[^']*'|\"[^\"]*\"){_THEN}|[<>=]\s*\S+\s*[<>=]"
-    r"|like\s+(?:not\b|\S+\s+-)|\bselect (?:distinct )?(?:not\b|')"
+    r"|(?:like|[<>=])\s+(?:not|null)\b|like\s+\S+\s+-|\border by not\b"
+    r"|\bselect (?:distinct |all )?(?:not\b|null\b|')"
+    rf"|,\s*'[^']*'\s*(?:\S+\s+)?from\b|\S\s+-\s*\d|\d between\b|\b(?:and|or) \d|\bor '"
+    rf"|,\s*\d+\s|where\s+\d+(?:\s*=|{_THEN})|limit not|like\s+{_COLUMN}"
+    r"|\bselect \"stats_2011\"[^.]"
 )
 
 
@@ -65,6 +69,11 @@ def _unknown_in_double_quotes(text: str) -> bool:
     return any(name not in _NAMES for name in re.findall(r'"([^"]*)"', text))
 
 
+def _quotes_within(text: str) -> bool:
+    found = re.search(r"'[x\x80-\uffff]*' ?\w+'?|[=<>]\s*\"[^\"]*(?:\Z|\" \w+\")", text)
+    return found is not None or text.count("'") % 2 == 1
+
+
 BOTH = (DUCKDB, SQLITE)
 RULES = (
     Rule("names in brackets", "SELECT [Team] FROM stats_2011 WHERE [No.] = '8'",
@@ -84,7 +93,7 @@ RULES = (
     Rule("functions and casts", "SELECT Team FROM stats_2011 WHERE TRIM(Player) = 'cy'",
          BOTH, RAN, ("unsupported",), _has(r"\b(?:trim|round|cast|lower)\s*\(")),
     Rule("IS with a value", "SELECT Team FROM stats_2011 WHERE Player IS 'cy'",
-         (SQLITE,), RAN, ("unsupported", "syntax"), _has(r"\bis\b")),
+         (SQLITE,), RAN, ("unsupported", "syntax", "unknown_column"), _has(r"\bis\b")),
     Rule("signs before a text or a sign", "SELECT Team FROM stats_2011 WHERE Points > - '2'",
          BOTH, RAN, ("unsupported",), _has(r"-\s*['\"-]")),
     Rule("expressions", "SELECT Team FROM stats_2011 WHERE Points < \"No.\"",
@@ -92,26 +101,39 @@ RULES = (
     Rule("a SELECT without FROM", "SELECT COUNT(*) stats_2011",
          BOTH, RAN, ("unsupported",), _without_from),
     Rule("text without quotes", "SELECT Team FROM stats_2011 WHERE Player = Cy",
-         BOTH, ("error", *RAN), RAN, _has(r"[=<>]\s*(?:all |not )?(?!lower|cast|trim|round)[a-z]")),
+         BOTH, ("error", *RAN), RAN,
+         _has(r"(?:[=<>]|like)\s*(?:all |not )?(?!lower|cast|trim|round)[^\W\d]")),
     Rule("alias in single quotes", "SELECT Team 'x' FROM stats_2011",
-         (DUCKDB,), ("error",), RAN, _has(r"' from\b")),
+         (DUCKDB,), ("error",), RAN, _has(r"' from\b|\bfrom \S+ '")),
     Rule("keyword as an alias", "SELECT Team DESC FROM stats_2011",
          (SQLITE,), RAN, ("syntax", "unsupported", "unknown_column"),
-         _has(r"\b(?:desc|all|null|limit)\s+from\b")),
+         _has(r"\b(?:desc|all|null|limit)\s+(?:from|where)\b")),
+    Rule("a DuckDB keyword as an alias", "SELECT Points Year FROM stats_2011",
+         (DUCKDB,), ("error",), RAN, _has(r"\byear from\b")),
     Rule("quotes within a text", "SELECT Team FROM stats_2011 WHERE Player = 'x' o'neil'",
-         BOTH, ("error",), RAN, _has(r"'x*' ?\w+'?|'\w+\Z")),
-    Rule("two numbers side by side", "SELECT Team FROM stats_2011 WHERE Points = - 0 0",
-         BOTH, ("error",), RAN, _has(r"(?:= -|between) \d+ \d")),
+         BOTH, ("error",), RAN, _quotes_within),
     Rule("a comma at the end of a list", "SELECT Team, FROM stats_2011",
-         (DUCKDB,), RAN, ("syntax", "unknown_column"),
+         (DUCKDB,), RAN, ("syntax", "unknown_column", "no_query"),
          _has(r",\s*(?:from|where|group|order|limit)\b")),
     Rule("unknown name in double quotes", "SELECT Team FROM stats_2011 WHERE \"Rank\" = 'x'",
-         (SQLITE,), RAN, ("unknown_column",), _has('"')),
+         (SQLITE,), RAN, ("unknown_column", "no_query"), _has('"')),
+    Rule("an alias in the same list", "SELECT Team AS n, n FROM stats_2011",
+         (DUCKDB,), RAN, ("unknown_column", "unsupported"), _has(r"\bas (\S+),.*\1.*\bfrom\b")),
+    Rule("NULL in an order",
+         "SELECT Player FROM stats_2011 WHERE Player IN ('Cy', 'Bob O''Neil') "
+         'ORDER BY "Goals (2011)" LIMIT 1',
+         (SQLITE,), RAN, RAN, _has(r"\border by\b")),
+    Rule("FROM first", "FROM stats_2011 WHERE \"No.\" = '12'",
+         (DUCKDB,), RAN, ("not_select",), _has(r"\A\s*from\b")),
     Rule("AS as an alias", "SELECT Team AS AS FROM stats_2011",
-         (SQLITE,), ("error",), RAN, _has(r"\bas as\b")),
+         BOTH, ("error",), RAN, _has(r"\bas (?:as|distinct|from|null|not|\d+)\b")),
+    Rule("AS as an alias of a call", "SELECT COUNT(1) AS AS FROM stats_2011",
+         (DUCKDB,), RAN, ("unknown_column", "syntax"), _has(r"\) as as\b")),
+    Rule("other signs in a name", "SELECT Team FROM stats_2011 s WHERE s.`Goals = (2011)` > 3",
+         BOTH, ("error", *RAN), RAN, _has(r"goals (?!\(2011\))\W*2011")),
     Rule("a word before SELECT", "1 SELECT Team FROM stats_2011",
          BOTH, ("error", *RAN), RAN,
-         _has(r"\A\s*(?!select)\S+.*\bselect\b|\bselect\s+(?:\S+\s+)?select\b")),
+         _has(r"\A\s*(?!select)\S+.*\bselect\b|\bselect\b(?:(?!\bfrom\b).)*\bselect\b")),
 )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ _SQL = re.compile(
     r"|between|is\s+(not\s+)?(null|true|false)|not\s+in|in\s*\(|exists|case\s+when|collate|escape"
     r"|qualify|fetch\s+(first|next))\b"
     r"|[<>=＜＞＝；\"`'“”‘\[\]{}\\]|\|\||--|/\*|::|\w\(|\s//|\s#|\(\d+\s+rows?\b|&#?\w{2,8};"
-    r"|\s(?:and|or)\Z",
+    r"|\s(?:and|or)\Z|\A[;,]",
     re.IGNORECASE,
 )
 _APOSTROPHE = re.compile(r"(?<=\w)['’](?=\w|\s|$)")
@@ -38,6 +38,7 @@ _CLOSED = re.compile(
     r"|escape|select|from|where|between|like|in|is)\b)",
     re.IGNORECASE,
 )
+_EXPRESSION = re.compile(r"[-+(]|(?:and|or|not|i?like|between|in|is)\b", re.IGNORECASE)
 _ARITHMETIC = re.compile(r"[\w.)]\s*[-+*/%|]\s*[\w(]")
 _CONNECTIVE = re.compile(r"\s(and|or)\s", re.IGNORECASE)
 _STOP = re.compile(
@@ -178,7 +179,7 @@ def _means_more(s: Scanner, value: str) -> bool:
     there, so in the dialect the text is a value."""
     if not s.is_sql:
         return False
-    if value.startswith("(") or _ARITHMETIC.search(value):
+    if _EXPRESSION.match(value) or _ARITHMETIC.search(value):
         return True
     return isinstance(s.names.column(value), int)
 
@@ -216,8 +217,9 @@ class _Landmarks:
         # the two literals may be empty (``'') OR … IN ('``), and so may the second.
         self.closing = found(rf"(?<=[^\s{q}]){q}\s*?[\s),;|+:]")
         self.opening = found(rf"[\s(,|+=<>]{q}(?=[^\s{q}])")
-        # A quote that closes and what a model puts after its answer.
-        self.marked = found(rf"(?<=[^\s{q}]){q}\s+(?:#|//|--|/\*|\[/?[A-Z]|</|<\||\(\d+\s+rows?\b)")
+        # A quote that closes, and a clause or what a model puts after its answer.
+        remark = r"#|//|--|/\*|\[/?[A-Z]|</|<\||\(\d+\s+rows?\b|(?:group|order)\s+by\b"
+        self.marked = found(rf"(?<=[^\s{q}]){q}\s+(?:{remark})")
         self.empty = re.compile(rf"{q}\s*?[\s),;|+:]")
         # A connective, a column and an operator.
         self.conditions = []

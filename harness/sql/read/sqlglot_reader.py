@@ -39,9 +39,9 @@ _UNFINISHED = re.compile(
 # sqlglot forgives these; no database does.
 _ASTRAY = re.compile(
     r",\s*(?:from|where|group\s+by|order\s+by|limit)\b|\b(?:select|distinct|limit)\s*,"
-    r"|\b(?:select|distinct)\s+as\b|\bby\s*,|\bgroup\s+by\s+(?:order|limit)\b|\bnot\s+not\s+null\b"
-    r"|\bas\s+(?:from|where|group\s+by|order\s+by|limit|and|as)\b|\b(?:as|,)\s*;?\s*\Z",
-    re.IGNORECASE,
+    r"|\b(?:select|distinct)\s+as\b|\bby\s*(?:,|distinct\b)|\bgroup\s+by\s+(?:order|limit)\b|\bnot\s+not\s+null\b"
+    r"|\bas\s+(?:from|where|group\s+by|order\s+by|limit|and|as)\b|\b(?:as|,)\s*;?\s*\Z|\bas\s*,|\bbetween\b(?!.*\band\b)",
+    re.IGNORECASE | re.DOTALL,
 )
 # What is in quotes or a comment; MySQL escapes quotes by a backslash.
 _QUOTED = [
@@ -86,7 +86,7 @@ def read_sql(statement: str, names: Names) -> Query | Failure:
     if all(map(_unbalanced, bare)):
         return Failure("syntax", "a parenthesis is not closed")
     if all(map(_ASTRAY.search, bare)):
-        return Failure("syntax", "a comma or AS without what belongs to it")
+        return Failure("syntax", "a comma, AS or BETWEEN without what belongs to it")
     first: Failure | None = None
     for dialect in _dialects(statement):
         tree = _parse(statement, dialect)
