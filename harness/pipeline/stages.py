@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -162,6 +163,8 @@ class VariantStages:
             shared = "" if ranks == 1 else f" on one rank, less on {ranks}"
             self._note(estimate.checked)
             self._note(f"fine-tuning will take {estimate.text}{shared}")
+            if sys.platform == "darwin":
+                self._note("a Mac that falls asleep stops its GPU: `caffeinate -is` prevents it")
         done = self.call(calls.FINETUNE, calls.FinetuneRequest(work=work, out=folder))
         for note in done.notes:
             self._note(note)

@@ -20,6 +20,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,9 @@ stands still: a stopped machine, or one that is hopelessly busy."""
 
 _START_S = 60.0
 _TRIES = 2
+_WHERE_LIBRARIES_LIE = (
+    *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "PYTHONHOME"),
+)
 _POLL_S = 0.1
 _CHUNK = 1 << 18
 _LAST_WORDS = 15
@@ -279,6 +283,16 @@ class LimitedProcess:
     def _close_pipes(self) -> None:
         for end in (self._to, self._from, self._words):
             os.close(end)
+
+
+def same_python(*folders: Path) -> dict[str, str]:
+    """The variables with which a process is the Python that this one is, and nothing else of the
+    environment: where programs and shared libraries lie (``LD_LIBRARY_PATH`` where modules of a
+    cluster set it), and as ``PYTHONPATH`` the folders given and those that packages come from
+    here."""
+    paths = [*map(str, folders), *filter(os.path.isabs, sys.path)]
+    named = {name: os.environ[name] for name in _WHERE_LIBRARIES_LIE if name in os.environ}
+    return {"PATH": "", **named, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 def frame(content: bytes) -> bytes:

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from harness.disk.scratch import temporary_files_refused
 from harness.errors import RemoteError, UserError
+from harness.gpu_faults import gpu_fault
 from harness.out_of_memory import may_be_out_of_memory
 from harness.progress import ProgressCallback, print_message, silent
 from harness.schema.stage_results import Call, Request, Result
@@ -118,13 +119,16 @@ class Worker:
     def _death(self, call: str) -> WorkerDied:
         status = self._process.wait()
         self._log.seek(0)
-        tail = "\n".join(self._log.read().decode(errors="replace").splitlines()[-15:])
+        lines = self._log.read().decode(errors="replace").splitlines()[-15:]
         cause = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-        hint = ""
-        if self._working is not None and may_be_out_of_memory(status):
-            hint = f"\nMost likely {memory_advice.ran_out(self._working)}"
+        message = [f"{self.label}: the model process died during {call}, {cause}"]
+        if (meaning := gpu_fault("\n".join(lines))) is not None:
+            message.append(meaning)
+            lines = [line for line in lines if gpu_fault(line)]
+        elif self._working is not None and may_be_out_of_memory(status):
+            message.append(f"Most likely {memory_advice.ran_out(self._working)}")
         died = KernelFault if -status in _FAULTS else WorkerDied
-        return died(f"{self.label}: the model process died during {call}, {cause}{hint}\n{tail}")
+        return died("\n".join([*message, *lines]))
 
     def kill(self) -> None:
         """End the process at once, from any thread; a waiting ``call`` then raises WorkerDied."""

@@ -9,6 +9,7 @@ process of the command, is handled by the parent alone.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import queue
@@ -17,10 +18,12 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from harness.disk.files import refusal
 from harness.errors import UserError
+from harness.gpu_faults import gpu_fault
 from harness.out_of_memory import is_out_of_memory
 from harness.progress import send_messages
 from harness.worker import memory_advice
@@ -29,6 +32,7 @@ PROGRESS_INTERVAL_S = 0.2
 
 _NOT_LOADED = ("Could not load C++ shared library", "Failed to load compiled function")
 """MLX's words (0.32) where code that it compiled is damaged."""
+_WARNING = "[WARNING]"
 
 
 def main() -> None:
@@ -37,6 +41,7 @@ def main() -> None:
     channel = Channel(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)
     send_messages(channel.log)
+    sys.stdout = Printed(sys.stdout, channel.log)
     calls: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(calls,), daemon=True).start()
     # It imports MLX: only now that signals and streams are set.
@@ -66,8 +71,41 @@ def _explained(call: str, error: Exception, doing: str) -> tuple[str, str]:
         return "user_error", f"{call}: {problem}: {refused}{where}"
     if is_out_of_memory(error):
         return "user_error", f"{memory_advice.ran_out(doing)} ({error})"
-    fault = isinstance(error, RuntimeError) and any(words in str(error) for words in _NOT_LOADED)
+    runtime = isinstance(error, RuntimeError)
+    meaning = gpu_fault(str(error)) if runtime else None
+    if meaning is not None:
+        return "user_error", f"{call} stopped. {meaning} (MLX: {error})"
+    fault = runtime and any(words in str(error) for words in _NOT_LOADED)
     return "kernel_fault" if fault else "error", traceback.format_exc()
+
+
+class Printed(io.TextIOBase):
+    """Standard output for what libraries print: all of it goes to the log, and mlx-lm's warnings
+    ("[WARNING] …", a line each) to the user as well, each once."""
+
+    def __init__(self, log: TextIO, notify: Callable[[str], None]) -> None:
+        self._log = log
+        self._notify = notify
+        self._line = ""
+        self._said: set[str] = set()
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Log ``text``; pass on the warnings that it ends."""
+        written = self._log.write(text)
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            if line.startswith(_WARNING) and line not in self._said:
+                self._said.add(line)
+                self._notify(f"mlx-lm warns: {line.removeprefix(_WARNING).strip()}")
+        return written
+
+    def flush(self) -> None:
+        """Flush the log."""
+        self._log.flush()
 
 
 class Channel:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.data.records import Table
 from harness.sql.failures import Failure
 from harness.sql.limited_process import EnvironmentFault
 from harness.sql.run.database import build
@@ -205,3 +208,43 @@ def test_parsing_runs_nothing(sandbox: Sandbox) -> None:
     assert not isinstance(trees, Failure)
     assert [tree is not None for tree in trees] == [True, False, False, False]
     assert still_answers(sandbox)
+
+
+def test_it_starts_where_packages_come_from_pythonpath(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2]
+    sites = [path for path in sys.path if path.endswith("site-packages")]
+    # The Python that this environment is made from, as a cluster's modules leave it.
+    done = subprocess.run(
+        [Path(sys.base_prefix, "bin", "python3"), "-m", "harness", "score", "--self-test"],
+        cwd=root,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join([str(root), *sites]),
+            "XDG_CACHE_HOME": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_starts_where_python_needs_a_library_path_and_says_so_where_it_does_not(
+    squad: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build([squad], tmp_path / "tables.duckdb")
+    missing = "error while loading shared libraries: libpython3.so: cannot open shared object file"
+    python = tmp_path / "python"
+    python.write_text(
+        f'#!/bin/sh\n[ -n "$LD_LIBRARY_PATH" ] || {{ echo "python: {missing}" >&2; exit 127; }}\n'
+        f'exec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/python/lib")
+    with closing(Sandbox(tmp_path / "tables.duckdb")) as found:
+        assert still_answers(found)
+    monkeypatch.delenv("LD_LIBRARY_PATH")
+    with closing(Sandbox(tmp_path / "tables.duckdb")) as found:
+        with pytest.raises(EnvironmentFault, match="does not start") as caught:
+            found.run(COUNT)
+        assert missing in str(caught.value)

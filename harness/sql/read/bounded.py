@@ -20,7 +20,7 @@ from pathlib import Path
 
 from harness.data.records import Table
 from harness.sql.failures import Failure
-from harness.sql.limited_process import LimitedProcess
+from harness.sql.limited_process import LimitedProcess, same_python
 from harness.sql.read.reader import Reader, Reading, read_quickly
 
 READING_LIMIT_S = 0.9
@@ -72,7 +72,7 @@ def _process(owner: int) -> LimitedProcess:
     process = LimitedProcess(
         "the process that reads answers",
         [sys.executable, "-P", "-X", "faulthandler", "-m", "harness.sql.read.reading_process"],
-        {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(_ROOT)},
+        same_python(_ROOT),
         _ROOT,
     )
     # A fork of this process inherits the handler, but not the process.

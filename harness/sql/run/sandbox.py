@@ -10,13 +10,12 @@ side is sandbox_process.py.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from harness.sql.failures import Failure
-from harness.sql.limited_process import STALLED_S, LimitedProcess
+from harness.sql.limited_process import STALLED_S, LimitedProcess, same_python
 
 _WORKER = Path(__file__).with_name("sandbox_process.py")
 QUERY_LIMIT_S = 2.0
@@ -40,8 +39,8 @@ class Sandbox:
         self._limit_s = limit_s
         self.worker = LimitedProcess(
             "the process that runs queries (DuckDB)",
-            [sys.executable, "-I", "-E", "-X", "faulthandler", str(_WORKER), str(database)],
-            {"PATH": os.environ.get("PATH", ""), "HOME": "/nonexistent"},
+            [sys.executable, "-P", "-s", "-X", "faulthandler", str(_WORKER), str(database)],
+            same_python() | {"HOME": "/nonexistent"},
             database.parent,
             stalled_s,
         )

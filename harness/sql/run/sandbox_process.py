@@ -1,6 +1,6 @@
 """The process that runs rendered queries: JSON requests in, JSON results out, nothing else.
 
-Started by sandbox.py as ``python -I -E sandbox_process.py DATABASE``; it uses only DuckDB and the
+Started by sandbox.py as ``python -P -s sandbox_process.py DATABASE``; it uses only DuckDB and the
 standard library. Requests arrive on one pipe as frames of JSON (sql/limited_process.py), answers
 leave on another; native prints cannot corrupt the protocol, and what is said on the standard error
 is shown when the process dies. A query's time is this process's own processor time. The database
