@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "harness"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
-MOST_FILES = 203
+MOST_FILES = 204
 MOST_LINES = 31_700
 MOST_FILES_OF_A_FOLDER = 14
 LONGEST_FUNCTION = 60

@@ -6,4 +6,5 @@
 `state.py` - the loaded model and its data
 `fused.py` - the forms of a fused model
 `memory_advice.py` - sentences for want of memory
+`gpu_faults.py` - words for a GPU's faults
 """

@@ -20,11 +20,11 @@ from typing import IO, Any
 
 from harness.disk.scratch import temporary_files_refused
 from harness.errors import RemoteError, UserError
-from harness.gpu_faults import gpu_fault
 from harness.out_of_memory import may_be_out_of_memory
 from harness.progress import ProgressCallback, print_message, silent
 from harness.schema.stage_results import Call, Request, Result
 from harness.worker import memory_advice
+from harness.worker.gpu_faults import gpu_fault
 
 
 class WorkerError(RemoteError):

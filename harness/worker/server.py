@@ -23,10 +23,10 @@ from typing import Any, TextIO
 
 from harness.disk.files import refusal
 from harness.errors import UserError
-from harness.gpu_faults import gpu_fault
 from harness.out_of_memory import is_out_of_memory
 from harness.progress import send_messages
 from harness.worker import memory_advice
+from harness.worker.gpu_faults import gpu_fault
 
 PROGRESS_INTERVAL_S = 0.2
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.gpu_faults import FAULTS, gpu_fault
 from harness.schema.stage_results import DESCRIBE, Nothing
 from harness.worker.client import Worker, WorkerDied
+from harness.worker.gpu_faults import FAULTS, gpu_fault
 from harness.worker.server import Printed, _explained
 
 METAL = "[METAL] Command buffer execution failed: "
