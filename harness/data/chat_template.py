@@ -1,11 +1,13 @@
 """A tokenizer's chat template: messages -> text; a template's own errors in one line.
 
 Chat templates are Jinja programs that the models' authors wrote: some refuse a system message,
-some want the roles to alternate, some are broken. `prompts.py` and `tokens.py` choose the messages.
+some want the roles to alternate, some are broken, some write today's date (Llama 3.2's does): for
+them it is always :data:`DATE`. `prompts.py` and `tokens.py` choose the messages.
 """
 
 from __future__ import annotations
 
+import datetime
 import resource
 import signal
 import sys
@@ -25,6 +27,10 @@ _TEMPLATE_ERRORS = (
 )
 """What a chat template raises: Jinja's own errors, those of its expressions, and mlx-lm's."""
 
+
+DATE = datetime.date(2024, 7, 26)
+"""The day that templates write: a fixed one, so that an adapter is measured on the prompts that it
+was trained on. It is the one that Llama's templates fall back to. Part of a text's cache key."""
 
 LIMIT_S = 5.0
 """Processor seconds that rendering one conversation may take."""
@@ -61,6 +67,29 @@ def _limited() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+class _FixedDay(datetime.datetime):
+    """A clock that always shows noon of :data:`DATE`."""
+
+    @classmethod
+    def now(cls, tz: datetime.tzinfo | None = None) -> _FixedDay:
+        """That moment."""
+        return cls(DATE.year, DATE.month, DATE.day, 12, tzinfo=tz)
+
+
+@contextmanager
+def _on_the_fixed_day() -> Iterator[None]:
+    """Let templates' `strftime_now` show :data:`DATE`. Transformers takes no other function for it
+    from a caller (it replaces what is no plain data), so its clock is exchanged meanwhile."""
+    from transformers.utils import chat_template_utils
+
+    clock = chat_template_utils.datetime
+    chat_template_utils.datetime = _FixedDay
+    try:
+        yield
+    finally:
+        chat_template_utils.datetime = clock
+
+
 def has_chat_template(tokenizer: Any) -> bool:
     """Whether ``tokenizer`` (mlx-lm's wrapper or Hugging Face's) can render a conversation."""
     has = getattr(tokenizer, "has_chat_template", None)
@@ -77,13 +106,17 @@ def apply_template(
         messages: the conversation.
         where: begins the error: what was to be rendered.
         advice: ends the error: what the user can do.
-        options: passed on to ``apply_chat_template``.
+        options: passed on to ``apply_chat_template``, and ``date_string`` where the template
+            reads it.
 
     Raises:
         UserError: the template refuses the messages, or is broken; its own words are quoted.
     """
+    if "date_string" in str(getattr(tokenizer, "chat_template", None)):
+        # mlx-lm's own renderers (deepseek_v32.py) refuse what they do not know.
+        options = {"date_string": f"{DATE:%d %b %Y}", **options}
     try:
-        with _limited():
+        with _on_the_fixed_day(), _limited():
             return tokenizer.apply_chat_template(list(messages), **options)
     except _TEMPLATE_ERRORS as error:
         roles = ", ".join(str(message["role"]) for message in messages)

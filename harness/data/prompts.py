@@ -36,7 +36,7 @@ class PromptStyle:
         table = Table("1-1-1", ("A b", 'C"d'), ("text", "real"), ())
         gold = LogicalForm(0, 3, (Condition(0, 0, "x'y"), Condition(1, 1, 2.5)))
         text = self.prompt("q?", table, hint="h") + self.completion(gold, table)
-        return content_key(self.name, self.version, text)
+        return content_key(self.name, self.version, text, *(_template_date() if self.chat else ()))
 
     def prompt(self, question: str, table: Table, hint: str | None = None) -> str:
         """The text before the answer; for `chat`, the user's message (see :func:`render_prompt`).
@@ -62,7 +62,7 @@ class PromptStyle:
 STYLES = {
     "dialect": PromptStyle("dialect", 1),
     "sql": PromptStyle("sql", 1),
-    "chat": PromptStyle("chat", 1, chat=True),
+    "chat": PromptStyle("chat", 2, chat=True),
 }
 """The styles that `--prompt-style` accepts."""
 
@@ -76,6 +76,19 @@ def style(name: str) -> PromptStyle:
     if name not in STYLES:
         raise unknown("prompt style", name, STYLES)
     return STYLES[name]
+
+
+def texts_key(style: PromptStyle, dataset: Dataset) -> str:
+    """What decides the texts made of ``dataset``: the style's hash and, where the data's own texts
+    go through a chat template, the date that templates write."""
+    through_template = not dataset.has_tables and dataset.has_answers
+    return content_key(style.sha256, _template_date()) if through_template else style.sha256
+
+
+def _template_date() -> list[str]:
+    from harness.data.chat_template import DATE
+
+    return [DATE.isoformat()]
 
 
 def answers_in_one_line(style: PromptStyle, dataset: Dataset) -> bool:

@@ -17,7 +17,7 @@ from harness import protocols as names
 from harness.compare import gates
 from harness.compare.analysis import Analysis, analyse
 from harness.data.leakage import leakage, repeats
-from harness.data.prompts import PromptStyle, answers_in_one_line
+from harness.data.prompts import PromptStyle, answers_in_one_line, texts_key
 from harness.data.records import Dataset
 from harness.disk.files import shown_argument
 from harness.models.stored_as import stored_as
@@ -232,7 +232,7 @@ def protocols(style: PromptStyle, dataset: Dataset, max_new_tokens: int | None =
         throughput=names.speed_protocol(),
         memory=names.MEMORY,
         comparison=names.COMPARISON,
-        prompt=f"{style.name}@{style.version} sha256:{style.sha256}",
+        prompt=f"{style.name}@{style.version} sha256:{texts_key(style, dataset)}",
         gates=names.GATES,
     )
 

@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.data.prompts import answers_in_one_line
+from harness.data.prompts import answers_in_one_line, texts_key
 from harness.data.sources.students import STUDENTS_FOLDER
 from harness.disk.files import content_key, sha256_file, write_json
 from harness.disk.kernels import kernel_folder, remove_kernels
@@ -250,7 +250,8 @@ class VariantStages:
 
     @property
     def _data_key(self) -> list[str]:
-        return [self.invocation.dataset.sha256, self.invocation.style.sha256]
+        invocation = self.invocation
+        return [invocation.dataset.sha256, texts_key(invocation.style, invocation.dataset)]
 
     @property
     def _finetune_key(self) -> str:

@@ -7,6 +7,7 @@ that describes the allowed names. Not covered: what the files hold (``store``).
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -55,19 +56,28 @@ def check_new(results_dir: Path, name: str) -> Path:
 
 
 def check_file_names(variants: Iterable[str]) -> None:
-    """Refuse two variants whose rows would share a file.
+    """Refuse two variants whose rows would share a file, here or on a disk of another kind.
 
     Raises:
         UserError: naming both.
     """
     seen: dict[str, str] = {}
     for name in variants:
-        other = seen.setdefault(file_name(name), name)
-        if other != name:
-            raise UserError(
-                f"variants {other!r} and {name!r} would both be stored as {file_name(name)!r}: "
-                "rename one of them."
+        other = seen.setdefault(_on_any_disk(file_name(name)), name)
+        if other == name:
+            continue
+        shared = f"would both be stored as {file_name(name)!r}"
+        if file_name(other) != file_name(name):
+            shared = (
+                "are one name on a disk that does not tell capitals from small letters (a Mac's)"
             )
+        raise UserError(f"variants {other!r} and {name!r} {shared}: rename one of them.")
+
+
+def _on_any_disk(name: str) -> str:
+    """What two names share that some file system takes for one: APFS and NTFS ignore case, APFS
+    also how an accented letter is composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _fault(name: str) -> str:
@@ -75,7 +85,7 @@ def _fault(name: str) -> str:
         return "leave out '/', '\\' and ':'"
     if not name.isprintable():
         return "leave out control characters and line separators"
-    if name == FUSED_FOLDER:
+    if _on_any_disk(name) == FUSED_FOLDER:
         return "it is kept for fused models"
     if len(name.encode()) > NAME_BYTES:
         return f"it has {len(name.encode())} bytes, {NAME_BYTES} are allowed"

@@ -81,15 +81,28 @@ def test_an_existing_name_is_refused_before_anything_is_written(stored: StoredRu
         check_new(stored.folder.parent, "a/b")
 
 
-def test_variants_that_share_a_file_name_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("other", "name"),
+    [
+        ("article/lora", "article__lora"),
+        ("lora", "LoRA"),  # one file on a Mac's disk
+        ("stra\N{LATIN SMALL LETTER SHARP S}e", "STRASSE"),
+        ("caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"),
+    ],
+)
+def test_variants_that_share_a_file_name_are_refused(other: str, name: str, tmp_path: Path) -> None:
     results = sample_results()
-    same = {
-        "article/lora": results.variants["lora"],
-        "article__lora": results.variants["lora"],
-    }
+    same = {other: results.variants["lora"], name: results.variants["lora"]}
     clash = results.model_copy(update={"variants": same, "comparisons": []})
-    with pytest.raises(UserError, match="article__lora"):
+    with pytest.raises(UserError, match="rename one of them"):
         write_compared(tmp_path / "results", clash, RunRows())
+    assert not (tmp_path / "results").exists()
+
+
+def test_no_run_is_named_as_the_folder_of_fused_models(tmp_path: Path) -> None:
+    for name in ("fused", "Fused"):
+        with pytest.raises(UserError, match="kept for fused models"):
+            check_new(tmp_path, name)
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
