@@ -21,7 +21,7 @@ from harness.stats.paired import geometric_mean, ratio_test
 from harness.stats.rates import Interval
 
 SPEEDS = ("prompt_tokens_per_s", "generation_tokens_per_s")
-PHASES = ("train", "test", "generate")
+PHASES = ("train", "test", "generate", "fuse")
 MIN_TRIALS = 2
 
 

@@ -226,6 +226,7 @@ METRICS = {
         _memory("train", "memory while training"),
         _memory("test", "memory while testing"),
         _memory("generate", "memory while generating"),
+        _memory("fuse", "memory while fusing"),
         _size("adapter_bytes", "size of the adapter"),
         _size("fused_bytes", "size of the fused model"),
     )

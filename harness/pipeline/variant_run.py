@@ -178,6 +178,7 @@ class VariantRun:
             validate_=None if done is None else done.validation,
             test=self.losses.memory,
             generate=self.answers.memory,
+            fuse=self._fused.memory if self.has_adapter else None,
         )
 
     @section

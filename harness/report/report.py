@@ -78,6 +78,7 @@ def _as_the_article(
     if trials:
         trials = paragraphs(trials, comparison_tables.speed_comparisons(analysis.speeds))
     size = cost_tables.fused_size(columns, printed["size"])
+    fusing = cost_tables.memory(columns, ("fuse",))
     return [
         "## Fine-tuning",
         _section("Loss by iteration", cost_tables.loss_by_iteration(both), runs, "curve"),
@@ -89,6 +90,7 @@ def _as_the_article(
         _section("Memory while evaluating", evaluating, runs, "memory"),
         "## Fusing",
         _section("Size of the model", size, runs, "size"),
+        _section("Memory while fusing", fusing, runs, "memory"),
         "## Generating SQL",
         _section("The questions", question_tables.questions(columns, published), runs, "questions"),
         _section("Questions right", question_tables.question_summary(asked), runs, "questions"),

@@ -23,7 +23,7 @@ Request = TypeVar("Request", bound=Record)
 Result = TypeVar("Result", bound=Record)
 
 
-STAGE_VERSIONS = {"describe": 7, "finetune": 6, "loss": 6, "generate": 7, "fuse": 7, "speed": 4}
+STAGE_VERSIONS = {"describe": 7, "finetune": 6, "loss": 6, "generate": 7, "fuse": 8, "speed": 4}
 """The version of each stage's results in the cache. Raise a version by hand when its code changes
 what it computes or the form of its result: older entries are then unused."""
 
@@ -199,6 +199,7 @@ class Fused(Record):
     skipped: str | None = Field(description="Why the dequantized form was skipped.")
     fused_bytes: int = Field(description="Weights of the fused model on disk.")
     fused_by_dtype: dict[str, int] = Field(description="The same by dtype.")
+    memory: PhaseMemory = Field(description="Memory of writing and measuring these forms.")
 
 
 class Trial(Rates):

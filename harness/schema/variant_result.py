@@ -130,6 +130,10 @@ class Memory(Record):
     )
     test: PhaseMemory | None = Field(description="Test loss.")
     generate: PhaseMemory | None = Field(description="Generating the answers.")
+    fuse: PhaseMemory | None = Field(
+        default=None,
+        description="Writing and measuring the fused forms; null in runs that did not record it.",
+    )
 
     # `validate` itself is taken by pydantic's deprecated classmethod; the file keeps the name.
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)

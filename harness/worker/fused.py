@@ -19,6 +19,7 @@ import psutil
 
 from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.loss import evaluate, full_text
+from harness.measure.memory import MemoryPhase
 from harness.progress import ProgressCallback, silent
 from harness.schema.stage_results import Fused, FusedForm, FuseRequest
 
@@ -61,19 +62,22 @@ def measure_forms(state: ModelState, request: FuseRequest, progress: ProgressCal
 
     folder, adapter = request.folder, request.adapter
     beside = form(state.model(adapter))
+    state.release()
+    phase = MemoryPhase()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(phase)
         if not request.keep:
             shutil.rmtree(folder, ignore_errors=True)  # left by a killed process
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         size = state.write_fused(adapter, folder / "fused", dequantize=False)
         fused = form(state.fused(folder / "fused"))
-        quantized = state.base.quantization is not None
-        skipped = no_space(state.counts().total, folder) if quantized else None
-        if skipped is None and (quantized or request.keep):
+        skipped, dequantized = None, fused
+        if state.base.quantization is not None:
+            skipped = no_space(state.counts().total, folder)
+            dequantized = None
+        if dequantized is None and skipped is None:
             state.write_fused(adapter, folder / "plain", dequantize=True)
-        dequantized: FusedForm | None = fused
-        if quantized:
-            dequantized = form(state.fused(folder / "plain")) if skipped is None else None
+            dequantized = form(state.fused(folder / "plain"))
         state.release()
     return Fused(
         adapter=beside,
@@ -82,6 +86,7 @@ def measure_forms(state: ModelState, request: FuseRequest, progress: ProgressCal
         skipped=skipped,
         fused_bytes=size.bytes,
         fused_by_dtype=dict(size.by_dtype),
+        memory=phase.measured,
     )
 
 

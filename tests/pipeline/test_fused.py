@@ -49,7 +49,7 @@ class State:
     ("quantization", "keep", "written", "measured"),
     [
         (None, False, ["fused"], ["adapter", "fused", "fused"]),
-        (None, True, ["fused", "plain"], ["adapter", "fused", "fused"]),
+        (None, True, ["fused"], ["adapter", "fused", "fused"]),
         ({"bits": 4}, False, ["fused", "plain"], ["adapter", "fused", "plain"]),
     ],
 )

@@ -352,6 +352,7 @@ def _memory(quantized: bool, tuned: bool) -> dict[str, Any]:
         "validate": phase(base + 0.8) if tuned else None,
         "test": phase(base + 0.9),
         "generate": phase(base + 0.3),
+        "fuse": phase(base + 1.2) if tuned else None,
     }
 
 

@@ -43,7 +43,7 @@ def test_results_json_has_designs_names_and_nesting(stored: StoredRun) -> None:
         "config", "adapter", "parameters", "finetune", "checkpoints", "loss", "memory", "size",
         "throughput", "execution", "fuse", "questions", "acceleration",
     ]  # fmt: skip
-    assert list(lora["memory"]) == ["load", "train", "validate", "test", "generate"]
+    assert list(lora["memory"]) == ["load", "train", "validate", "test", "generate", "fuse"]
     assert list(raw["comparisons"][0]) == [
         "a", "b", "metric", "delta", "ci95", "test", "p", "p_family", "p_holm", "fixed", "broken",
         "verdict", "minimum_detectable", "n_needed",
