@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-import psutil
-
 from harness.backend import BlasInfo, backend_name, mx
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models.cpu import blas_advice
 from harness.models.cpu.rule import this_rule
-from harness.models.device import device, measure_gflops, measured_blas
+from harness.models.device import device, device_memory, measure_gflops, measured_blas
 from harness.models.embedded import smollm2
+from harness.worker.memory_advice import more_for_the_gpu
 
 Status = Literal["ok", "warning", "problem"]
 
@@ -153,9 +152,14 @@ def _packages() -> Check:
 
 
 def _memory() -> Check:
-    memory = psutil.virtual_memory()
-    found = f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f}"
-    if memory.available >= _NEEDED_MEMORY:
+    memory = device_memory()
+    found = f"{memory.free_bytes / 1e9:.1f} GB free of {memory.total_bytes / 1e9:.1f}"
+    if memory.backend == "metal":
+        most = int(0.85 * memory.host_bytes)
+        found += f" that macOS lets the GPU take{more_for_the_gpu(memory, most)}"
+    elif memory.backend == "cuda":
+        found += " on the GPU"
+    if memory.free_bytes >= _NEEDED_MEMORY:
         return Check("memory", "ok", found)
     needed = f"the default model trains in about {_NEEDED_MEMORY / 1e9:.0f} GB"
     advice = f"{needed}: close other programs, or use --set batch_size=1 or --model=tiny"

@@ -252,7 +252,8 @@ class Cache:
         for manifest in self.root.glob(f"*/*/{MANIFEST}"):
             folder = manifest.parent
             with contextlib.suppress(FileNotFoundError):  # another process removes it
-                size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+                stats = [f.stat() for f in folder.rglob("*") if f.is_file()]
+                size = sum({s.st_ino: s.st_size for s in stats}.values())  # a linked file once
                 used = manifest.stat().st_mtime
                 found.append(Entry(folder.parent.name, folder.name, folder, size, used))
         return sorted(found, key=lambda entry: entry.used)

@@ -184,6 +184,30 @@ def refusal(error: BaseException) -> str | None:
     return None if found is None else found[0]
 
 
+def require_space(folder: Path, needed: int, what: str, remedy: str) -> None:
+    """Refuse to fill the disk under ``folder``, which need not exist yet.
+
+    Raises:
+        UserError: fewer than ``needed`` bytes are free; the message says both and ends in
+            ``remedy``.
+    """
+    found = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(found).free
+    if needed > free:
+        raise UserError(
+            f"{what} takes {needed / 1e9:.1f} GB of disk at {folder}, and {free / 1e9:.1f} GB are "
+            f"free. {remedy}, or free space (python -m harness cache prune)."
+        )
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Make ``target`` another name of the file ``source``, or a copy where that cannot be."""
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links, another disk, a name that is taken
+        shutil.copyfile(source, target)
+
+
 def user_path(text: str) -> Path:
     """The path that a user wrote, with `~` replaced by the home folder it stands for, if any."""
     try:

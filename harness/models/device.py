@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 
 from harness.backend import BlasInfo, backend_name, blas, mx
+from harness.models.cpu.rule import memory_bytes
+from harness.schema.stage_results import DeviceMemory
 
 
 def device() -> dict[str, Any]:
@@ -29,6 +31,36 @@ def device() -> dict[str, Any]:
         "memory_bytes": memory,
         "blas": blas.name if backend == "cpu" else None,
     }
+
+
+def device_memory() -> DeviceMemory:
+    """What MLX may take now, asked of its owner: the GPU where one computes, else the host.
+
+    Metal: the working set that macOS recommends for the GPU, less what MLX holds in this process
+    (what others hold is not seen). CUDA: what the driver says of the card. CPU: what the host has
+    to give, in all no more than its container may have. psutil's "available" says neither what
+    Metal may take nor anything of a card.
+    """
+    backend, host = backend_name(), psutil.virtual_memory()
+    held = int(mx.get_active_memory() + mx.get_cache_memory())
+    if backend == "cpu":
+        total = int(memory_bytes())
+        free = min(host.available, total)
+    else:
+        info = mx.device_info()
+        if backend == "metal":
+            total = int(info.get("max_recommended_working_set_size", host.total * 2 // 3))
+            free = max(0, total - held)
+        else:
+            total = int(info.get("total_memory", info.get("memory_size", host.total)))
+            free = int(info.get("free_memory", max(0, total - held)))
+    return DeviceMemory(
+        backend=backend,
+        free_bytes=free,
+        held_bytes=held,
+        total_bytes=total,
+        host_bytes=host.total,
+    )
 
 
 def measured_at() -> str:

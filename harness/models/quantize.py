@@ -20,9 +20,10 @@ from pydantic import BaseModel as Record
 from pydantic import ConfigDict, model_validator
 
 from harness.disk.cache import Cache
-from harness.disk.files import content_key
+from harness.disk.files import content_key, require_space
 from harness.errors import UserError
 from harness.models.resolve import TEXT_FILES, BaseModel, files_in, inspect, no_low_bits
+from harness.models.weights import weight_bytes
 from harness.progress import ProgressCallback, print_message, silent
 
 Mode = Literal["affine", "mxfp4", "nvfp4", "mxfp8"]
@@ -97,6 +98,10 @@ def quantized(
     key = content_key(base.sha256, spec.model_dump(), version("mlx"), version("mlx-lm"))
 
     def make(folder: Path) -> None:
+        # Of 16-bit weights, half a bit each for scales and biases; of float32 it is less.
+        needed = int(weight_bytes(base.path) * (spec.bits + 0.5) / 16)
+        remedy = "Use fewer bits (--set quantize.bits=N), or a model that is quantized already"
+        require_space(folder, needed, f"model {base.id!r} in {spec.bits} bits", remedy)
         progress(f"quantize {base.id} to {spec.bits} bits", 0, 1)
         _convert(base, spec, folder)
         progress(f"quantize {base.id} to {spec.bits} bits", 1, 1)

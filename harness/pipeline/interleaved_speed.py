@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from harness.disk.files import content_key, write_json
 from harness.measure.contention import Contention
@@ -124,9 +123,18 @@ def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[S
 
 
 def _fit_together(stages: Sequence[VariantStages]) -> bool:
+    """Whether all models may be loaded at once: what each took against what is free, and what the
+    processes that run now hold of it already."""
     loads = [stage.description.load for stage in stages]
-    needed = sum(max(load.rss_peak_bytes, load.mlx_peak_bytes) for load in loads)
-    return needed < _MEMORY_SHARE * psutil.virtual_memory().available
+    memories = [stage.call(calls.DEVICE_MEMORY, calls.Nothing()) for stage in stages]
+    free = min(
+        memories[0].total_bytes,
+        memories[0].free_bytes + sum(memory.held_bytes for memory in memories),
+    )
+    # A GPU holds what MLX allocates; on a CPU the process's own libraries count too.
+    on_cpu = memories[0].backend == "cpu"
+    needed = sum(load.rss_peak_bytes if on_cpu else load.mlx_peak_bytes for load in loads)
+    return needed < _MEMORY_SHARE * free
 
 
 def throughput(speeds: Speeds, cached: bool) -> Throughput:

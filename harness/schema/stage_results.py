@@ -118,6 +118,21 @@ class TrialRequest(Record):
     warm_up: bool = Field(default=False, description="Whether an untimed round comes first.")
 
 
+class DeviceMemory(Record):
+    """The memory that MLX may take, of the GPU or else of the host."""
+
+    backend: str = Field(description="metal, cuda or cpu.")
+    free_bytes: int = Field(ge=0, description="What it may take now, beside what it holds.")
+    held_bytes: int = Field(ge=0, description="What it holds in this process, used or kept.")
+    total_bytes: int = Field(ge=0, description="What it may take in all.")
+    host_bytes: int = Field(ge=0, description="The machine's memory.")
+
+    @property
+    def reachable_bytes(self) -> int:
+        """What this process could have if it let go of what it holds."""
+        return min(self.total_bytes, self.free_bytes + self.held_bytes)
+
+
 class Estimate(Record):
     """What fine-tuning will take, in sentences."""
 
@@ -237,6 +252,7 @@ OPEN = Call("open", OpenRequest, Nothing)
 RANK_FACTS = Call("rank_facts", Nothing, RankFacts)
 JOIN = Call("join", JoinRequest, Nothing)
 DESCRIBE = Call("describe", Nothing, Description, "describe")
+DEVICE_MEMORY = Call("device_memory", Nothing, DeviceMemory)
 ESTIMATE = Call("estimate", Nothing, Estimate)
 FINETUNE = Call("finetune", FinetuneRequest, Finetuned, "finetune")
 LOSSES = Call("losses", EvaluateRequest, Losses, "loss")

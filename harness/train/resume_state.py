@@ -13,7 +13,6 @@ before it, since a resumed training does not write them again.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from contextlib import suppress
@@ -24,12 +23,21 @@ from typing import Any
 import numpy as np
 
 from harness.backend import mx, nn
-from harness.disk.files import sha256_file, write_json
+from harness.disk.files import link_or_copy, sha256_file, write_json
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.train.trainable import save_adapter, save_arrays, trainable
 from harness.train.variant import Variant
 
 _KEPT = 2
+_STATE_PARTS = 3
+"""What a state holds of each trained number: its value and Adam's two moments."""
+
+
+def disk_bytes(variant: Variant, trainable_bytes: int) -> int:
+    """Bytes that a training leaves and holds on disk meanwhile: each checkpoint, the adapter, and
+    the states that are kept beside the one that is being written."""
+    checkpoints = -(-variant.iters // variant.save_every)
+    return trainable_bytes * (checkpoints + 1 + _STATE_PARTS * (_KEPT + 1))
 
 
 def checkpoints_in(out: Path) -> dict[int, Path]:
@@ -107,10 +115,7 @@ class StateStore:
         save_adapter(model, variant, base, folder)
         alias = out / f"{iteration:07d}_{ADAPTER_FILE}"
         alias.unlink(missing_ok=True)
-        try:
-            os.link(folder / ADAPTER_FILE, alias)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(folder / ADAPTER_FILE, alias)
+        link_or_copy(folder / ADAPTER_FILE, alias)
         for file in (folder / ADAPTER_FILE, folder / ADAPTER_CONFIG):
             self.checksums[file.relative_to(out).as_posix()] = sha256_file(file)
 

@@ -11,25 +11,28 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import psutil
 
 from harness.measure.generate import GenerationProtocol, generate
 from harness.measure.loss import evaluate, full_text
 from harness.measure.memory import MemoryPhase
+from harness.models.device import device_memory
 from harness.progress import ProgressCallback, silent
-from harness.schema.stage_results import Fused, FusedForm, FuseRequest
+from harness.schema.stage_results import DeviceMemory, Fused, FusedForm, FuseRequest
 
 if TYPE_CHECKING:
     from harness.data.tokens import TokenizedExample
     from harness.models.load import LoadedModel
+    from harness.train.fuse import FusedSize
     from harness.worker.state import ModelState
 
-_COPIES = 2
-"""How often a model is counted: once for itself, once for what writing and measuring it takes."""
+_CPU_COPIES = 2
+"""How often a float32 model counts on a CPU: once for itself, once for its merged copies."""
+_MEASURING = 1.25
+"""The same on a GPU, where measuring takes activations and logits alone."""
+_FLOAT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def measure_form(
@@ -71,13 +74,10 @@ def measure_forms(state: ModelState, request: FuseRequest, progress: ProgressCal
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
         size = state.write_fused(adapter, folder / "fused", dequantize=False)
         fused = form(state.fused(folder / "fused"))
-        skipped, dequantized = None, fused
+        dequantized: FusedForm | None = fused
+        skipped: str | None = None
         if state.base.quantization is not None:
-            skipped = no_space(state.counts().total, folder)
-            dequantized = None
-        if dequantized is None and skipped is None:
-            state.write_fused(adapter, folder / "plain", dequantize=True)
-            dequantized = form(state.fused(folder / "plain"))
+            dequantized, skipped = _dequantized(state, request, size, form)
         state.release()
     return Fused(
         adapter=beside,
@@ -90,12 +90,33 @@ def measure_forms(state: ModelState, request: FuseRequest, progress: ProgressCal
     )
 
 
-def no_space(weights: int, folder: Path) -> str | None:
-    """Why a dequantized model of ``weights`` numbers is skipped; None where it fits."""
+def _dequantized(
+    state: ModelState,
+    request: FuseRequest,
+    size: FusedSize,
+    form: Callable[[LoadedModel], FusedForm],
+) -> tuple[FusedForm | None, str | None]:
+    """The third form of a quantized base, or why it is skipped; ``size`` is the fused model's."""
+    floats = [_FLOAT_BYTES[dtype] for dtype in size.by_dtype if dtype in _FLOAT_BYTES]
+    weights = state.counts().total
+    skipped = no_space(weights, max(floats, default=2), request.folder, device_memory())
+    if skipped is not None:
+        return None, skipped
+    state.write_fused(request.adapter, request.folder / "plain", dequantize=True)
+    return form(state.fused(request.folder / "plain")), None
+
+
+def no_space(weights: int, float_bytes: int, folder: Path, memory: DeviceMemory) -> str | None:
+    """Why a dequantized model of ``weights`` numbers of ``float_bytes`` is skipped; None where it
+    fits. On a CPU it is loaded in float32, and merged copies of it may answer."""
     folder.mkdir(parents=True, exist_ok=True)
-    needed = _COPIES * 4 * weights  # float32 at the most
-    memory, disk = psutil.virtual_memory().available, shutil.disk_usage(folder).free
-    for name, free in (("memory", memory), ("disk", disk)):
+    stored = weights * float_bytes
+    loaded = weights * 4 * _CPU_COPIES if memory.backend == "cpu" else stored * _MEASURING
+    wanted = (
+        ("memory", loaded, memory.reachable_bytes),
+        ("disk", stored, shutil.disk_usage(folder).free),
+    )
+    for name, needed, free in wanted:
         if needed > free:
             return f"would need {needed / 1e9:.1f} GB of {name}, {free / 1e9:.1f} are free"
     return None

@@ -13,17 +13,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.backend import backend_name
 from harness.data.leakage import data_facts
 from harness.data.tokens import row_facts
+from harness.disk.files import link_or_copy, require_space
 from harness.disk.journal import Journal
 from harness.disk.kernels import use_private_kernels
 from harness.measure import generate, loss, speed
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
-from harness.models.device import device, measured_at, measured_blas
+from harness.models.config import ModelConfig
+from harness.models.device import device, device_memory, measured_at, measured_blas
 from harness.models.load import LoadedModel, load
 from harness.models.weights import weight_bytes
-from harness.progress import ProgressCallback
+from harness.progress import ProgressCallback, print_message
 from harness.protocols import BATCH_ROWS
 from harness.schema import stage_results as calls
 from harness.schema.stage_results import Call, Request, Result
@@ -32,6 +35,7 @@ from harness.sharding import SINGLE_RANK, Shard
 from harness.train.estimate import estimate
 from harness.train.finetune import finetune
 from harness.train.fuse import weigh
+from harness.train.resume_state import disk_bytes
 from harness.worker import memory_advice
 from harness.worker.fused import measure_forms
 from harness.worker.state import ModelState
@@ -52,6 +56,7 @@ class Handlers:
                 _entry(calls.RANK_FACTS, self.rank_facts),
                 _entry(calls.JOIN, self.join),
                 _entry(calls.DESCRIBE, self.describe),
+                _entry(calls.DEVICE_MEMORY, self.device_memory),
                 _entry(calls.ESTIMATE, self.estimate),
                 _entry(calls.FINETUNE, self.finetune),
                 _entry(calls.LOSSES, self.losses),
@@ -93,11 +98,13 @@ class Handlers:
     def describe(self, _: calls.Nothing) -> calls.Description:
         """Load the base, and count and weigh it."""
         self.state.release()
+        size = weigh(self.state.base.path)
+        if warning := memory_advice.too_large(self.state.base.id, size.by_dtype, device_memory()):
+            print_message(f"tunebench: {warning}")
         with MemoryPhase() as phase:
             loaded = load(self.state.base)
         acceleration = loaded.accelerate()
         self.state.keep(loaded)
-        size = weigh(self.state.base.path)
         return calls.Description(
             device=device(),
             base_bytes=size.bytes,
@@ -106,6 +113,10 @@ class Handlers:
             acceleration=acceleration.to_json(),
             load=phase.measured,
         )
+
+    def device_memory(self, _: calls.Nothing) -> calls.DeviceMemory:
+        """What MLX may take now, and what this process holds of it."""
+        return device_memory()
 
     def estimate(self, _: calls.Nothing) -> calls.Estimate:
         """What fine-tuning will take, before it starts."""
@@ -122,13 +133,15 @@ class Handlers:
             len(self.state.dataset.valid.examples),
         )
         return calls.Estimate(
-            text=f"{found}{memory_advice.shortage(found.peak_bytes)}",
+            text=f"{found}{memory_advice.shortage(found.peak_bytes, device_memory())}",
             checked=f"{checked}; {data_facts(self.state.dataset)}",
         )
 
     def finetune(self, request: calls.FinetuneRequest) -> calls.Finetuned:
         """Train, and copy the finished adapter; an interrupted training goes on in its folder."""
         self.state.release()
+        if self.variant.trains:
+            self._require_disk(request.work)
         loaded = load(self.state.base)
         train, valid = self.state.training_rows(loaded)
         with Contention(root=os.getppid()) as contention:
@@ -141,7 +154,9 @@ class Handlers:
                 self._progress,
             )
         if result.adapter is not None:
-            shutil.copytree(result.adapter, request.out, dirs_exist_ok=True)
+            shutil.copytree(
+                result.adapter, request.out, dirs_exist_ok=True, copy_function=link_or_copy
+            )
         return calls.Finetuned(
             **result.model_dump(include=set(calls.Training.model_fields)),
             iterations=self.variant.iters if self.variant.trains else 0,
@@ -149,6 +164,19 @@ class Handlers:
             contended=contention.contended,
             measured_at=measured_at(),
             ranks=self._shard.size,
+        )
+
+    def _require_disk(self, work: Path) -> None:
+        """Refuse a training whose checkpoints and states the disk cannot hold."""
+        number_bytes = 4  # adapters are made in float32, and so is what a CPU trains
+        if self.variant.fine_tune_type == "full" and backend_name() != "cpu":
+            half = ModelConfig(self.state.base.config).dtype in ("float16", "bfloat16")
+            number_bytes = 2 if half else 4
+        require_space(
+            work,
+            disk_bytes(self.variant, number_bytes * self.state.counts().trainable),
+            f"fine-tuning {self.variant.name!r}, its checkpoints and resume states,",
+            "Save fewer (--set save_every=N), train less (num_layers, lora_parameters.rank)",
         )
 
     def losses(self, request: calls.EvaluateRequest) -> calls.Losses:

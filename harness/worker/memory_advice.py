@@ -8,11 +8,15 @@ parent can show it when the process was killed, or died of an allocation that ML
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-import psutil
-
+from harness.schema.stage_results import DeviceMemory
 from harness.train.variant import Variant
+
+_HALF = ("float16", "bfloat16")
+_WIRED_STEP_MB = 256
+_MOST_OF_THE_HOST = 0.9
+"""The share of a Mac's memory up to which the GPU's limit may be advised to be raised."""
 
 
 def training(variant: Variant, rows: Iterable[Sequence[int]]) -> str:
@@ -25,15 +29,52 @@ def training(variant: Variant, rows: Iterable[Sequence[int]]) -> str:
     )
 
 
-def shortage(peak_bytes: int) -> str:
-    """The end of the sentence of an estimate: a warning where less than ``peak_bytes`` is free."""
-    free = psutil.virtual_memory().available
-    if peak_bytes <= free:
+def shortage(peak_bytes: int, memory: DeviceMemory) -> str:
+    """The end of the sentence of an estimate: a warning where less than ``peak_bytes`` can be had.
+
+    What this process holds counts as free: the base, which is in the estimate, is loaded anew.
+    """
+    if peak_bytes <= memory.reachable_bytes:
         return ""
     return (
-        f", but only {free / 1e9:.1f} GB are free: expect it to run out, or lower batch_size or "
-        "max_seq_length with --set"
+        f", but only {_free(memory)}: expect it to run out, or lower batch_size or "
+        f"max_seq_length with --set{more_for_the_gpu(memory, peak_bytes)}"
     )
+
+
+def too_large(model: str, by_dtype: Mapping[str, int], memory: DeviceMemory) -> str:
+    """A warning before a model is loaded that does not fit; empty where it does.
+
+    ``by_dtype`` are its bytes on disk; half precision becomes float32 on a CPU.
+    """
+    wider = 2 if memory.backend == "cpu" else 1
+    needed = sum(n * (wider if dtype in _HALF else 1) for dtype, n in by_dtype.items())
+    if needed <= memory.reachable_bytes:
+        return ""
+    return (
+        f"model {model!r} takes {needed / 1e9:.1f} GB, but only {_free(memory)}: expect it to run "
+        "out. Use a quantized base (--variant=qlora, or a 4-bit model) or a smaller model, or "
+        f"close what else uses memory{more_for_the_gpu(memory, needed)}"
+    )
+
+
+def more_for_the_gpu(memory: DeviceMemory, needed: int) -> str:
+    """The command that lets a Mac's GPU take ``needed`` bytes, to end a sentence with; empty where
+    its limit is high enough, or the machine too small (mlx-lm's README, "Large Models")."""
+    fits = memory.total_bytes < needed <= _MOST_OF_THE_HOST * memory.host_bytes
+    if memory.backend != "metal" or not fits:
+        return ""
+    megabytes = -(-needed // (_WIRED_STEP_MB * 2**20)) * _WIRED_STEP_MB
+    return (
+        f". macOS lets the GPU take {memory.total_bytes / 1e9:.1f} of "
+        f"{memory.host_bytes / 1e9:.1f} GB; `sudo sysctl iogpu.wired_limit_mb={megabytes}` raises "
+        "that until the next start"
+    )
+
+
+def _free(memory: DeviceMemory) -> str:
+    where = {"metal": " for the GPU", "cuda": " on the GPU"}.get(memory.backend, "")
+    return f"{memory.reachable_bytes / 1e9:.1f} GB are free{where}"
 
 
 def evaluating(what: str, batch: int, rows: Iterable[Sequence[int]]) -> str:

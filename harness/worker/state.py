@@ -18,6 +18,7 @@ from harness.data.sources.resolve import resolve_dataset
 from harness.data.sources.students import load_students
 from harness.data.tokens import Tokenized, encode_prompt, tokenize
 from harness.disk.cache import Cache
+from harness.disk.files import require_space
 from harness.errors import UserError
 from harness.measure.decode import batchable
 from harness.measure.generate import GenerationProtocol
@@ -113,6 +114,14 @@ class ModelState:
         """Write the fused model as mlx-lm would: from weights in their stored types, not as they
         are accelerated here."""
         self.release()
+        if not dequantize:  # the dequantized form, larger, is skipped where it does not fit
+            require_space(
+                folder,
+                weight_bytes(self.base.path),
+                f"the fused model of {self.variant.name!r}",
+                "Leave fusing out (name the suites to run, without suites/test_fuse.py, "
+                "test_size.py and test_memory.py)",
+            )
         return fuse(load(self.base, adapter), folder, dequantize)
 
     def release(self) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from harness.measure.generate import GenerationProtocol
+from harness.models.device import device_memory
 from harness.progress import silent
-from harness.schema.stage_results import FusedForm, FuseRequest
+from harness.schema.stage_results import DeviceMemory, FusedForm, FuseRequest
 from harness.worker import fused
 
 
@@ -77,5 +78,21 @@ def test_an_unquantized_base_has_one_fused_form(
 
 
 def test_a_form_that_does_not_fit_is_skipped_with_the_reason(tmp_path: Path) -> None:
-    assert fused.no_space(1, tmp_path) is None
-    assert "GB of memory" in (fused.no_space(10**15, tmp_path) or "")
+    memory = device_memory()
+    assert fused.no_space(1, 4, tmp_path, memory) is None
+    assert "GB of memory" in (fused.no_space(10**15, 4, tmp_path, memory) or "")
+
+
+@pytest.mark.parametrize(
+    ("backend", "dtype_bytes", "needed"),
+    [("metal", 2, 18.1), ("cuda", 2, 18.1), ("metal", 4, 36.2), ("cpu", 2, 57.9)],
+)
+def test_a_form_is_counted_in_the_dtype_that_it_has(
+    backend: str, dtype_bytes: int, needed: float, tmp_path: Path
+) -> None:
+    """Mistral-7B's 7.24 billion weights: 14.5 GB in half precision, and a quarter for measuring."""
+    memory = DeviceMemory(
+        backend=backend, free_bytes=0, held_bytes=0, total_bytes=10**12, host_bytes=10**12
+    )
+    found = fused.no_space(7_242_000_000, dtype_bytes, tmp_path, memory)
+    assert found == f"would need {needed} GB of memory, 0.0 are free"

@@ -15,6 +15,7 @@ import pytest
 
 from harness.disk.cache import Cache
 from harness.errors import UserError
+from harness.models.device import device_memory
 from harness.out_of_memory import is_out_of_memory, may_be_out_of_memory
 from harness.pipeline.stages import VariantStages
 from harness.schema.stage_results import (
@@ -125,8 +126,9 @@ def test_the_advice_names_the_batch_and_the_longest_row() -> None:
 
 
 def test_an_estimate_beyond_the_free_memory_is_warned_of() -> None:
-    assert memory_advice.shortage(1) == ""
-    assert "lower batch_size" in memory_advice.shortage(10**18)
+    memory = device_memory()
+    assert memory_advice.shortage(1, memory) == ""
+    assert "lower batch_size" in memory_advice.shortage(10**18, memory)
 
 
 def test_work_that_failed_is_not_tried_again(tmp_path: Path) -> None:

@@ -92,13 +92,13 @@ def memory_shortfall(needed: int) -> str | None:
     Measured by the memory that the machine, or its container, has in all: what is free changes
     from run to run, and products with copies round otherwise.
     """
-    allowed = int(_memory_bytes() * COPIES_SHARE)
+    allowed = int(memory_bytes() * COPIES_SHARE)
     if needed <= allowed:
         return None
     return f"float32 copies need {needed / 1e9:.1f} GB, {allowed / 1e9:.1f} GB may be taken"
 
 
-def _memory_bytes() -> float:
+def memory_bytes() -> float:
     """The machine's memory, or what the control group (container) grants of it."""
     try:
         limit = float(_LIMIT.read_text())
