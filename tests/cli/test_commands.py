@@ -139,7 +139,7 @@ def test_doctor_names_the_blas_and_its_speed() -> None:
         (["gate", "nowhere", "--baseline", "elsewhere"], "nowhere"),
         (["fetch", "wikisq"], "wikisql"),
         (["score", "--split", "test"], "--dataset"),
-        (["export", "--out", "/proc/none/x"], "/proc/none"),
+        (["export", "--model", "tiny", "--out", "/proc/none/x"], "/proc/none"),
     ],
 )
 def test_a_mistake_is_one_message_and_status_2(arguments: list[str], message: str) -> None:
