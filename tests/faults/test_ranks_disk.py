@@ -14,6 +14,7 @@ import pytest
 from bench_command import ROOT
 from disks import fill
 
+from harness.disk.kernels import FOLDER_VARIABLE
 from tests.ports import free_ports
 
 Mount = Callable[[str], Path]
@@ -21,11 +22,13 @@ LAUNCH = Path(sys.executable).parent / "mlx.launch"
 
 
 def launch(folder: Path, *suites: str, disk: Path | None = None) -> str:
-    """What two ranks print; rank 1 has its temporary files on ``disk``."""
+    """What two ranks print; rank 1 has its temporary files, and the code that MLX compiles, on
+    ``disk``."""
     command = f"exec {sys.executable} -m pytest {' '.join(suites)} --model=tiny --variant=lora"
     command += " --limit=8 --set iters=4 --set val_batches=1"
     command += f" --results-dir={folder / 'runs'}"
-    own = "" if disk is None else f'if [ "$MLX_RANK" = 1 ]; then export TMPDIR={disk}; fi; '
+    places = f"TMPDIR={disk} {FOLDER_VARIABLE}={disk}/kernels"
+    own = "" if disk is None else f'if [ "$MLX_RANK" = 1 ]; then export {places}; fi; '
     ports = ["--starting-port", str(free_ports(26_000))]
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     reader, _ = os.pipe()  # mlx.launch takes a core for itself where its input is closed
