@@ -2,7 +2,8 @@
 
 Every write goes to a temporary neighbour, is flushed to disk and then renamed over the target,
 so that a crash, a full disk or Ctrl-C leaves the old file or the new one, never a torn one. A
-killed process leaves such a neighbour, which the next write to the same place removes.
+killed process leaves such a neighbour, which the next write to the same place removes; its name
+holds the process and where that number holds (``machine/identity.py``), not the host's name.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import psutil
 
 from harness.errors import RemoteError, UserError
+from harness.machine.identity import process_space
 
 _REFUSED = {
     errno.ENOSPC,
@@ -51,6 +53,10 @@ _REFUSALS = re.compile(
 
 _ABSOLUTE = re.compile(r"(?:(?<=[=,:])|^)/(?!/)[^,]*")
 """A path at the start of an argument or of a value in it; not what follows `https:`."""
+
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<space>[0-9a-f]{16})-(?P<process>\d+)\..*", re.DOTALL)
+"""The name of a temporary neighbour (:func:`temporary_prefix`)."""
+_ABANDONED_S = 86400.0
 
 _STREAM_FOLDERS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
@@ -136,21 +142,23 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def temporary_prefix(name: str) -> str:
     """How the temporary neighbour of ``name`` begins: hidden, with the process that makes it."""
-    return f".{name}.{_host()}-{os.getpid()}."
+    return f".{name}.{process_space()}-{os.getpid()}."
 
 
 def remove_abandoned(folder: Path, name: str | None = None) -> None:
     """Remove the temporary neighbours of ``name`` in ``folder``, or of every file there, whose
-    process on this machine has ended."""
-    mark = f".{_host()}-"
-    start = "." if name is None else f".{name}{mark}"
+    process on this machine has ended; those of other machines once they are a day old."""
     # Not glob: it would remember every name ever written.
     for found in folder.iterdir():
-        if not (found.name.startswith(start) and mark in found.name):
+        parts = _TEMPORARY.fullmatch(found.name)
+        if parts is None or name not in (None, parts["name"]):
             continue
-        process = found.name.rpartition(mark)[2].partition(".")[0]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
-            with contextlib.suppress(OSError):  # the write itself will report what is wrong
+        with contextlib.suppress(OSError):  # the write itself will report what is wrong
+            if parts["space"] != process_space():
+                ended = time.time() - found.lstat().st_mtime > _ABANDONED_S
+            else:
+                ended = not psutil.pid_exists(int(parts["process"]))
+            if ended:
                 remove(found)
 
 
@@ -255,8 +263,3 @@ def _is_stream(path: Path) -> bool:
     """Whether ``path`` leads to something that must not be replaced by a file."""
     # /dev/stdout may lead to a regular file that others hold open.
     return path.absolute().parent in _STREAM_FOLDERS or (path.exists() and not path.is_file())
-
-
-def _host() -> str:
-    """This machine's name as part of a file's name: process numbers hold on one machine only."""
-    return re.sub(r"[^A-Za-z0-9]", "_", platform.node())

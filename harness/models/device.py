@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import platform
-import subprocess
 import timeit
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import psutil
 
 from harness.backend import BlasInfo, backend_name, blas, mx
+from harness.machine.chip import processor
 from harness.models.cpu.rule import memory_bytes
 from harness.schema.stage_results import DeviceMemory
 
@@ -70,21 +68,12 @@ def measured_at() -> str:
 
 
 def chip(backend: str) -> str:
-    """The processor's own name, e.g. ``Apple M2 Max``; its architecture where it has none."""
+    """The name of the GPU with CUDA, else of the processor, e.g. ``Apple M2 Max``."""
     if backend == "cuda":
         name = mx.device_info().get("device_name")
         if name:
             return str(name)
-    if platform.system() == "Darwin":
-        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.stdout.strip() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    return processor()
 
 
 def measure_gflops(size: int = 1024, dtype: mx.Dtype = mx.float32, repeats: int = 3) -> float:

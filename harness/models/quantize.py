@@ -22,6 +22,7 @@ from pydantic import ConfigDict, model_validator
 from harness.disk.cache import Cache
 from harness.disk.files import content_key, require_space
 from harness.errors import UserError
+from harness.machine.chip import compute_device
 from harness.models.resolve import TEXT_FILES, BaseModel, files_in, inspect, no_low_bits
 from harness.models.weights import weight_bytes
 from harness.progress import ProgressCallback, print_message, silent
@@ -95,7 +96,9 @@ def quantized(
         return base if same else inspect(base.id, base.packed, cache, base.revision, base.trusted)
     if base.quantization is not None:
         return _already(base, spec)
-    key = content_key(base.sha256, spec.model_dump(), version("mlx"), version("mlx-lm"))
+    versions = (version("mlx"), version("mlx-lm"))
+    # A GPU rounds scales otherwise than a CPU, whose models are float32.
+    key = content_key(base.sha256, spec.model_dump(), *versions, compute_device())
 
     def make(folder: Path) -> None:
         # Of 16-bit weights, half a bit each for scales and biases; of float32 it is less.

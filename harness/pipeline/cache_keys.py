@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.disk.files import content_key, sha256_file
 from harness.errors import UserError
+from harness.machine.chip import CUDA_WHEELS, compute_device
 from harness.models.adapter import adapter_config
 from harness.models.weights import ADAPTER_FILE
 
@@ -24,9 +25,10 @@ _APPLIED = ("fine_tune_type", "num_layers", "lora_parameters")
 
 
 def machine() -> list[str]:
-    """What makes floating-point results differ between machines, as far as it is known without
-    MLX: system, architecture, the installed MLX backend wheels, the BLAS of TUNEBENCH_BLAS."""
-    backends = ("mlx-metal", "mlx-cpu", "mlx-cuda", "mlx-cuda-12", "mlx-cuda-13", "mkl")
+    """What makes results differ between machines, and between a machine's devices, as far as it is
+    known without MLX: system, architecture, the device that computes, the installed MLX backend
+    wheels, the BLAS of TUNEBENCH_BLAS. Not the machine itself: see ``machine/identity.py``."""
+    backends = ("mlx-metal", "mlx-cpu", *CUDA_WHEELS, "mkl")
     installed = []
     for name in backends:
         try:
@@ -34,7 +36,8 @@ def machine() -> list[str]:
         except metadata.PackageNotFoundError:
             continue
     blas = os.environ.get("TUNEBENCH_BLAS", "auto")
-    return [platform.system(), platform.machine(), *installed, f"blas {blas}"]
+    system = [platform.system(), platform.machine(), *compute_device()]
+    return [*system, *installed, f"blas {blas}"]
 
 
 def adapter_key(folder: Path | None) -> str | None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import datetime
 import functools
 import json
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.disk.files import content_key, write_json
+from harness.machine.identity import machine_id
 from harness.measure.contention import Contention
 from harness.pipeline.invocation import Invocation
 from harness.pipeline.stages import RESULT_FILE, VariantStages
@@ -41,7 +41,7 @@ def measure(
     """Timings of every variant by name, and whether they are from the cache."""
     cache = invocation.cache
     parts = [stage.tuned_key() for stage in stages]
-    setting = (platform.node(), invocation.style.sha256, invocation.dataset.sha256)
+    setting = (machine_id(), invocation.style.sha256, invocation.dataset.sha256)
     key = content_key(STAGE_VERSIONS["speed"], speed_protocol(), *setting, parts)
     cached = not invocation.options.remeasure and cache.find("speed", key) is not None
     take = functools.cache(lambda: _take(stages, invocation.progress))

@@ -10,12 +10,13 @@ across variants (``interleaved_speed``).
 from __future__ import annotations
 
 import json
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from harness.data.prompts import answers_in_one_line, texts_key
 from harness.data.sources.students import STUDENTS_FOLDER
@@ -118,8 +119,8 @@ class VariantStages:
     @cached_property
     def description(self) -> calls.Description:
         """The base as this variant uses it."""
-        # The record names the machine, so another machine takes it anew.
-        key = self._key("describe", (platform.node(),))
+        # The record names the machine's memory.
+        key = self._key("describe", (psutil.virtual_memory().total,))
         found = self._cached(
             calls.DESCRIBE, key, lambda *_: self.call(calls.DESCRIBE, calls.Nothing())
         )

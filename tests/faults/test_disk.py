@@ -213,12 +213,26 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 def test_what_a_killed_write_left_is_removed_by_the_next(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    dead = files.temporary_prefix("a.json").replace(str(os.getpid()), str(gone.pid))
+    dead = files.temporary_prefix("a.json").replace(f"-{os.getpid()}.", f"-{gone.pid}.")
     (tmp_path / f"{dead}x").write_text("torn")
     (tmp_path / f"{files.temporary_prefix('a.json')}y").write_text("of this living process")
     files.write_json(tmp_path / "a.json", 1)
     assert not (tmp_path / f"{dead}x").exists()
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_another_machine_left_is_removed_once_it_is_a_day_old(tmp_path: Path) -> None:
+    """It had another identity or number space, so its process cannot be asked for."""
+    old, fresh = (tmp_path / f".a.json.{'0' * 15}{n}-1.abcdefgh" for n in (1, 2))
+    mine = tmp_path / ".a.json.my-notes-1.txt"
+    for path in (old, fresh, mine):
+        path.write_text("torn")
+    for path in (old, mine):
+        os.utime(path, (0, 0))
+    files.write_json(tmp_path / "a.json", 1)
+    assert not old.exists()
+    assert fresh.exists()
+    assert mine.exists()
 
 
 @pytest.mark.slow

@@ -1,0 +1,6 @@
+"""The machine, asked of the system and not of MLX: importing this loads no MLX.
+
+- `system.py`: runs a program of the system, reads its words
+- `chip.py`: the device that will compute
+- `identity.py`: a machine's lasting name
+"""
