@@ -15,6 +15,7 @@ from harness.disk.files import refusal
 from harness.distributed.coordinator import RankError
 from harness.errors import UserError
 from harness.pipeline.invocation import Case
+from harness.pipeline.same_variants import reason
 from harness.pipeline.session import Session
 from harness.pipeline.variant_run import VariantRun
 from harness.report.changed_examples import as_text
@@ -36,7 +37,10 @@ def variant(request: pytest.FixtureRequest) -> Iterator[VariantRun]:
     if hasattr(request.config, "workerinput"):
         pytest.fail("tunebench measures one thing at a time: run it without -n", pytrace=False)
     case: Case = request.param
-    found = request.config.stash[SESSION].runs[case.seed].variants[case.variant]
+    run = request.config.stash[SESSION].runs[case.seed]
+    if (same := run.invocation.same_as.get(case.variant)) is not None:
+        pytest.skip(f"{reason(case.variant, same)}: measured once, as {same}")
+    found = run.variants[case.variant]
     yield found
     found.stages.close()
 

@@ -172,7 +172,7 @@ def judge(
         results += found
     if require_all and run.variant is None and baseline.variant is None:
         for name in baseline.variants:
-            if name not in matched.values():
+            if name not in matched.values() and name not in run.results.same_as:
                 reason = f"run {run.id} has no variant {name!r}"
                 results += [g.result("fail", reason) for g in _gates(rules, name)]
     return results
@@ -218,7 +218,14 @@ def matched_variants(run: StoredRun, baseline: StoredRun) -> dict[str, str | Non
             return {run.variants[0]: baseline.variants[0]}
     if baseline.variant in run.variants:
         return {baseline.variants[0]: baseline.variants[0]}
-    return {name: name if name in baseline.variants else None for name in run.variants}
+    return {name: _namesake(name, run, baseline) for name in run.variants}
+
+
+def _namesake(name: str, run: StoredRun, baseline: StoredRun) -> str | None:
+    """The baseline's variant of that name, or the one that is the same on this base."""
+    same = [baseline.results.same_as.get(name)]
+    same += [other for other, measured in run.results.same_as.items() if measured == name]
+    return next((other for other in (name, *same) if other in baseline.variants), None)
 
 
 def _judged(gate: Gate, new: RunVariant, old: RunVariant, pair: Pair | None) -> GateResult:

@@ -50,8 +50,8 @@ def _system_id() -> str:
         return "" if found is None else found[1]
     for file in _FILES:
         with contextlib.suppress(OSError):
-            if found := _identifier(file):
-                return found
+            if identifier := _identifier(file):
+                return identifier
     return ""
 
 

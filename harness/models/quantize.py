@@ -95,7 +95,8 @@ def quantized(
         same = base.packed == base.path
         return base if same else inspect(base.id, base.packed, cache, base.revision, base.trusted)
     if base.quantization is not None:
-        return _already(base, spec)
+        require_quantized_so(base, spec)
+        return base
     versions = (version("mlx"), version("mlx-lm"))
     # A GPU rounds scales otherwise than a CPU, whose models are float32.
     key = content_key(base.sha256, spec.model_dump(), *versions, compute_device())
@@ -113,12 +114,16 @@ def quantized(
     return inspect(base.id, folder, cache, base.revision, base.trusted)
 
 
-def _already(base: BaseModel, spec: QuantizeSpec) -> BaseModel:
-    """``base`` itself if it is quantized as ``spec`` demands."""
+def require_quantized_so(base: BaseModel, spec: QuantizeSpec) -> None:
+    """Refuse a ``spec`` other than what ``base``, which is quantized, has.
+
+    Raises:
+        UserError: the base's and the demanded bits and groups.
+    """
     found = base.quantization or {}
     got = (found.get("bits"), found.get("group_size"), found.get("mode", "affine"))
     if got == (spec.bits, spec.group_size, spec.mode):
-        return base
+        return
     found_as = f"bits {got[0]}, group_size {got[1]}, mode {got[2]}"
     raise UserError(
         f"model {base.id!r} is already quantized ({found_as}); it cannot be quantized to bits "

@@ -2,6 +2,7 @@
 
 `session.py` - checks one command line before any model
 `invocation.py` - the record of the command line
+`same_variants.py` - variants that are one on this base
 `seed_run.py` - one seed's variants and their record
 `variant_run.py` - the sections of one variant
 `stages.py` - cached stage results and the process

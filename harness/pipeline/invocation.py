@@ -42,6 +42,8 @@ class Invocation:
     started: datetime.datetime
     git: Git
     base: BaseModel
+    same_as: Mapping[str, str]
+    """By name: the variants that are another one on this base (``same_variants``)."""
     dataset: Dataset
     style: PromptStyle
     cache: Cache

@@ -68,6 +68,7 @@ class SeedRun:
                 None if keep is None else keep / variant.file_name,
             )
             for variant in variants
+            if variant.name not in invocation.same_as
         }
 
     def close(self) -> None:
@@ -172,6 +173,7 @@ class SeedRun:
                 self.invocation.style, dataset, self.invocation.options.max_new_tokens
             ),
             variants={name: v.result() for name, v in self.variants.items() if v.requested},
+            same_as=dict(self.invocation.same_as),
             gates=list(verdicts),
             gate_rules=dict(self.invocation.gates),
         )

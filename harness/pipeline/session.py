@@ -29,10 +29,12 @@ from harness.distributed.coordinator import Coordinator
 from harness.errors import UserError
 from harness.models.adapter import check_adapter
 from harness.models.config import read_object
+from harness.models.quantize import QuantizeSpec, require_quantized_so
 from harness.models.resolve import BaseModel, no_low_bits, offers_source, resolve
 from harness.options import Checkpoints, Options
 from harness.pipeline import adapter_path
 from harness.pipeline.invocation import Case, Invocation
+from harness.pipeline.same_variants import same_variants
 from harness.pipeline.seed_run import SeedRun, protocols
 from harness.progress import ProgressCallback, print_message, silent
 from harness.protocols import comparable_answers
@@ -115,9 +117,8 @@ class Session:
         if coordinator is not None:
             coordinator.peers.assemble()
             notify(f"{coordinator.size} ranks: this one and {', '.join(coordinator.peers.names)}")
-        limit = -1 if options.limit is None else options.limit
         # One sample for all seeds: else their spread would be that of the sample too.
-        sample = stratified(dataset.test, limit, options.seeds[0])
+        sample = stratified(dataset.test, options.limit or -1, options.seeds[0])
         if note := units_note([example.table_id for example in sample], dataset.has_tables):
             notify(note)
         invocation = Invocation(
@@ -126,6 +127,7 @@ class Session:
             started=self.started,
             git=self.git,
             base=base,
+            same_as=same_variants(self._first_variants, base, notify),
             dataset=dataset,
             style=self.style,
             cache=cache,
@@ -182,9 +184,12 @@ class Session:
         self, variant: Variant, base: BaseModel, notify: Callable[[str], None]
     ) -> None:
         folder = self.options.adapter_path
-        if folder is not None and (note := adapter_path.other_base(variant, folder)):
+        note = adapter_path.other_base(variant, folder) if folder is not None else ""
+        if note and base.quantization is None:
             notify(note)
         check_against(variant, config_for(variant, base))
+        if isinstance(variant.quantize, QuantizeSpec) and base.quantization is not None:
+            require_quantized_so(base, variant.quantize)
         check_checkpoints(variant, self.options.checkpoints)
 
     def _read_baseline(self) -> StoredRun | None:

@@ -243,7 +243,13 @@ class VariantStages:
 
     @property
     def _base_key(self) -> list[Any]:
-        return cache_keys.base_key(self.invocation.base.sha256, self.variant.config()["quantize"])
+        return cache_keys.base_key(self.invocation.base.sha256, self._quantize)
+
+    @property
+    def _quantize(self) -> Any:
+        """What the variant changes of the base; a base that is quantized stays as it is."""
+        quantized = self.invocation.base.quantization is not None
+        return None if quantized else self.variant.config()["quantize"]
 
     def tuned_key(self) -> list[Any]:
         """What decides the tuned model: for timings, which depend on nothing else of the run."""
@@ -260,7 +266,7 @@ class VariantStages:
         return content_key(
             calls.STAGE_VERSIONS["finetune"],
             self._base_key,
-            self.variant.training_config(),
+            self.variant.training_config() | {"quantize": self._quantize},
             self._data_key,
             *([] if ranks == 1 else [f"{ranks} ranks"]),  # their sums are rounded otherwise
         )

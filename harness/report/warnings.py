@@ -45,6 +45,11 @@ def warnings(run: StoredRun) -> list[str]:
         found.append(f"> {missing}")
     if unlike := warning(run):
         found.append(f"> {escape(unlike)}")
+    for name, other in run.results.same_as.items():
+        found.append(
+            f"> One variant: the base is quantized already, so {code(name)} is {code(other)} here "
+            f"and was measured once, as {code(other)}."
+        )
     if record.partial:
         missing = escape(", ".join(record.partial))
         found.append(f"> Partial: not selected were {missing}. Not for publication.")

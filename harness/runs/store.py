@@ -159,6 +159,7 @@ def read_run(where: str | Path) -> StoredRun:
             "results/runs/."
         )
     results = _parse_results(file)
+    variant = None if variant is None else results.same_as.get(variant, variant)
     if variant is not None and variant not in results.variants:
         raise unknown(f"variant of run {results.run.id}", variant, results.variants)
     return StoredRun(folder, results, variant)

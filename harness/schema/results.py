@@ -222,6 +222,11 @@ class Results(Record):
     dataset: DatasetInfo = Field(description="The data.")
     protocols: Protocols = Field(description="Definitions of the metrics.")
     variants: dict[str, VariantResult] = Field(description="Results by variant, in run order.")
+    same_as: dict[str, str] = Field(
+        default_factory=dict,
+        description="Variants that were named but are another one on this base, which is quantized "
+        "already (`qlora` is `lora`): by name, the one of `variants` that was measured.",
+    )
     comparisons: list[Comparison] = Field(
         default_factory=list, description="Paired comparisons of the run's variants."
     )

@@ -35,8 +35,8 @@ def test_a_run_holds_what_design_requires(stored: StoredRun) -> None:
 def test_results_json_has_designs_names_and_nesting(stored: StoredRun) -> None:
     raw = json.loads((stored.folder / "results.json").read_text(encoding="utf-8"))
     assert list(raw) == [
-        "schema_version", "run", "model", "dataset", "protocols", "variants", "comparisons",
-        "gates", "gate_rules",
+        "schema_version", "run", "model", "dataset", "protocols", "variants", "same_as",
+        "comparisons", "gates", "gate_rules",
     ]  # fmt: skip
     lora = raw["variants"]["lora"]
     assert list(lora) == [
