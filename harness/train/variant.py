@@ -85,7 +85,13 @@ class LoraParameters(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     scale: Annotated[float, Field(gt=0)] = 20.0
     keys: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Module names inside a block, e.g. ``self_attn.q_proj``; None is every linear layer."""
+    """Module names inside a block, e.g. ``self_attn.q_proj``; None is every linear layer. They are
+    a set: kept sorted, so that the order in a file decides no cache key."""
+
+    @field_validator("keys")
+    @classmethod
+    def _a_set(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if value is None else tuple(sorted(set(value)))
 
 
 class LrSchedule(BaseModel):
@@ -159,6 +165,11 @@ class Variant(BaseModel):
         if value == 0:
             raise ValueError("must be 1 or more, or -1 for all")
         return value
+
+    @field_validator("validate_at")
+    @classmethod
+    def _a_set(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(value)))
 
     @field_validator("optimizer_config")
     @classmethod

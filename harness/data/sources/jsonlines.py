@@ -33,6 +33,7 @@ SPLIT_NAMES = (("train", ("train",)), ("valid", ("valid", "dev")), ("test", ("te
 """The splits of a dataset, each with the file names that a folder may use, preferred first."""
 
 _SHOWN = 10
+_MARK = b"\xef\xbb\xbf"
 
 
 class BadLine(ValueError):
@@ -113,6 +114,12 @@ def read_bytes(path: Path) -> bytes:
     return whole
 
 
+def text_digest(data: bytes) -> str:
+    """SHA-256 of a file of lines, the same whichever ends a system gave them (git may exchange
+    them), with or without a byte order mark: neither changes what is read."""
+    return hashlib.sha256(data.removeprefix(_MARK).replace(b"\r\n", b"\n")).hexdigest()
+
+
 def parse_lines(path: Path, data: bytes, parse: Callable[[int, dict[str, Any]], T]) -> list[T]:
     """What ``parse(line, object)`` makes of each line of ``data``; lines count from 0.
 
@@ -122,7 +129,7 @@ def parse_lines(path: Path, data: bytes, parse: Callable[[int, dict[str, Any]], 
     Raises:
         UserError: no line, or lines that are no JSON object, or that ``parse`` does not accept.
     """
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    lines = data.removeprefix(_MARK).split(b"\n")
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:

@@ -9,7 +9,6 @@ is in `tokens.py`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +24,7 @@ from harness.data.sources.jsonlines import (
     read_bytes,
     read_dataset,
     split_of,
+    text_digest,
 )
 from harness.schema.dataset import DatasetFormat
 
@@ -60,7 +60,7 @@ def load_texts(folder: Path, name: str, form: DatasetFormat) -> Dataset:
     def read(role: str, path: Path) -> tuple[Split, str]:
         data = read_bytes(path)
         rows = parse_lines(path, data, lambda line, value: _example(line, value, form, role))
-        return Split(split_of(path), tuple(rows), {}), hashlib.sha256(data).hexdigest()
+        return Split(split_of(path), tuple(rows), {}), text_digest(data)
 
     return read_dataset(folder, name, form, read)
 

@@ -8,7 +8,6 @@ malformed and are then wrong answers, are read by `harness.sql`. Not covered: th
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from harness.data.sources.jsonlines import (
     read_bytes,
     read_dataset,
     split_of,
+    text_digest,
 )
 from harness.errors import UserError
 
@@ -77,7 +77,7 @@ def _load(examples_path: Path) -> tuple[Split, str]:
         examples_path, example_bytes, lambda line, value: parse_example(line, value, tables)
     )
     used = {example.table_id for example in examples}
-    digests = (hashlib.sha256(data).hexdigest() for data in (example_bytes, table_bytes))
+    digests = (text_digest(data) for data in (example_bytes, table_bytes))
     kept = {key: table for key, table in tables.items() if key in used}
     return Split(name, tuple(examples), kept), " ".join(digests)
 
