@@ -3,8 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VARIANT ?= qlora
+# Which MLX: metal on a Mac, cuda13 or cuda12 by the NVIDIA driver, else cpu. EXTRA=cpu overrules it.
+EXTRA ?= $(shell $(if $(SOUND),$(BIN)/python,$(PYTHON)) -m harness.models.installed 2> /dev/null)
 
-.PHONY: check test test-all test-rounding lint house bench perf simulate clean
+SUITS := import platform, sys; \
+  version = ".".join(map(str, sys.version_info[:3])); \
+  intel = platform.system() == "Darwin" and platform.machine() == "x86_64"; \
+  sys.exit("tunebench: Python 3.11 or newer is needed, and %s is %s. Install one and name it: \
+  make PYTHON=python3.12" % (sys.executable, version) if sys.version_info < (3, 11) else \
+  "tunebench: %s is built for Intel, and MLX needs an arm64 Python on Apple silicon. Install one \
+  and name it: make PYTHON=/opt/homebrew/bin/python3" % sys.executable if intel else 0)
+SOUND := $(shell exec 2> /dev/null; $(BIN)/python -c '$(SUITS)' && echo sound)
+
+.PHONY: environment check test test-all test-rounding lint house bench perf simulate clean
 
 # After every edit, half a minute: lint, types, import contracts, the tests of what changed.
 check: $(VENV)/.ready
@@ -52,11 +63,15 @@ simulate: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.results.simulate_gates --docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.results.simulate_comparisons --docs
 
-$(VENV)/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/.ready: pyproject.toml constraints.txt $(if $(SOUND),,environment)
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(BIN)/python -m ensurepip
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,$(EXTRA)]"
 	touch $@
+
+# Made anew where it has no Python that suits; one with another Python than $(PYTHON) is kept.
+environment:
+	@$(PYTHON) -c '$(SUITS)' && $(PYTHON) -m venv --clear $(VENV)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

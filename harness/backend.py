@@ -3,8 +3,8 @@
 MLX's Linux CPU wheel links the reference BLAS (about 4 GFLOP/s on two cores). A shared library
 whose ``cblas_*`` symbols are already in the process's global scope wins over it, so this module
 loads one before the first import of ``mlx.core``: the system's OpenBLAS, else the one in this
-environment's ``lib`` folder (conda), else the ``mkl`` wheel's ``libmkl_rt`` (an ordinary
-dependency on Linux x86-64).
+environment's ``lib`` folder (conda), else the ``mkl`` wheel's ``libmkl_rt`` (which comes with the
+extra ``cpu`` on Linux x86-64).
 
 ``TUNEBENCH_BLAS=off`` leaves MLX alone; ``TUNEBENCH_BLAS=/path/to/lib.so`` names the library.
 On macOS nothing is done: Accelerate and Metal are already fast. Not covered: float16 and

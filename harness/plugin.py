@@ -25,6 +25,7 @@ from harness.disk.files import refusal, shown_argument
 from harness.errors import UserError
 from harness.interrupts import FirstInterrupt
 from harness.markdown import paragraphs
+from harness.models.installed import check_backend
 from harness.pipeline.invocation import Case
 from harness.pipeline.session import Session
 from harness.plugin_fixtures import SESSION
@@ -110,6 +111,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config.stash[PROGRESS] = TerminalProgress(stream, lambda: _end_line(config))
     timed = [_case(item) for item in session.items if "throughput" in _fixtures(item)]
     with _usage():
+        check_backend()
         progress = config.stash[PROGRESS]
         coordinator = config.stash.get(COORDINATOR, None)
         config.stash[SESSION].prepare(filter(None, timed), progress, progress.notify, coordinator)

@@ -3,6 +3,7 @@
 - `data.py`: describe, export, fetch, cache
 - `machine.py`: doctor, params
 - `doctor.py`: the checks of `doctor`
+- `doctor_device.py`: those of what computes
 - `scoring.py`: score
 - `runs.py`: compare, report, gate
 - `output.py`: text or JSON on standard output

@@ -50,11 +50,13 @@ def export(
     from harness.data.prompts import style as style_named
     from harness.data.sources.resolve import resolve_dataset
     from harness.disk.cache import Cache
+    from harness.models.installed import check_backend
     from harness.models.quantize import quantized
     from harness.models.resolve import resolve
     from harness.progress import TerminalProgress
     from harness.train.variants import load_variants
 
+    check_backend()
     chosen = load_variants([variant])[0]
     data, style = resolve_dataset(dataset), style_named(prompt_style)
     cache, progress = Cache(), TerminalProgress()
@@ -81,12 +83,15 @@ def fetch(
     from harness.disk.cache import Cache
     from harness.errors import unknown
     from harness.models.embedded.smollm2 import directory
+    from harness.models.installed import check_backend
     from harness.progress import ProgressCallback, TerminalProgress
 
     makers: dict[str, Callable[[Cache, ProgressCallback], Path]]
     makers = {"wikisql": fetch_wikisql, "smollm2": directory}
     if what not in makers:
         raise unknown("thing to fetch", what, makers)
+    if what == "smollm2":
+        check_backend()  # MLX converts it
     with closing(TerminalProgress()) as progress:
         folder = makers[what](Cache(), progress)
     answer(json, {"what": what, "folder": str(folder)}, f"{what} is ready in {folder}")

@@ -1,9 +1,9 @@
 """`doctor`: whether this machine can run the benchmark, and what to do where it cannot.
 
-A cache -> :class:`Report`: one :class:`Check` for each topic (Python, device, BLAS, kernels,
-packages, memory, cache, disk, default model, hub) with what was found and, for a problem, the
-remedy. It measures the BLAS and the kernels, asks the package index for one package and the hub
-for a connection, and downloads nothing.
+A cache -> :class:`Report`: one :class:`Check` for each topic (device, BLAS, kernels and memory, in
+`doctor_device.py`; Python, packages, cache, disk, default model, hub) with what was found and, for
+a problem, the remedy. It measures the BLAS and the kernels, asks the package index for one package
+and the hub for a connection, and downloads nothing.
 """
 
 from __future__ import annotations
@@ -12,27 +12,21 @@ import os
 import shutil
 import socket
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from harness.backend import BlasInfo, backend_name, mx
 from harness.disk.cache import Cache
-from harness.models.cpu import blas_advice
-from harness.models.cpu.rule import this_rule
-from harness.models.device import device, device_memory, measure_gflops, measured_blas
 from harness.models.embedded import smollm2
-from harness.worker.memory_advice import more_for_the_gpu
+from harness.models.installed import install_command
 
 Status = Literal["ok", "warning", "problem"]
 
 CONNECT_S = 3.0
 """Seconds to wait for a connection to the hub."""
 
-_SLOW_GFLOPS = 15.0  # two cores of any recent processor with a fast BLAS give several times this
-_NEEDED_MEMORY = 4 * 10**9
 _NEEDED_DISK = 3 * 10**9
 _PACKAGES = ("mlx", "mlx-lm", "transformers", "duckdb", "sqlglot", "pytest", "pytest-benchmark")
 
@@ -54,9 +48,9 @@ class Report:
     """Every check, with the facts measured for them."""
 
     device: dict[str, Any]
-    """As in ``results.json``."""
+    """As in ``results.json``; empty where MLX cannot compute."""
     blas: dict[str, Any]
-    """Name, path, threads and measured float32 GFLOP/s."""
+    """Name, path, threads and measured float32 GFLOP/s; empty where MLX cannot compute."""
     checks: tuple[Check, ...]
 
     @property
@@ -65,22 +59,16 @@ class Report:
         return all(check.status != "problem" for check in self.checks)
 
 
-def examine(cache: Cache) -> Report:
-    """Run every check; a problem that one finds is never an exception."""
-    blas = measured_blas()
-    checks = (
-        Check("python", "ok", f"{sys.version.split()[0]} at {sys.executable}"),
-        _device(),
-        _blas(blas),
-        _kernels(blas),
-        _packages(),
-        _memory(),
-        _cache(cache),
-        _disk(cache),
-        _smollm2(cache),
-        _hub(),
-    )
-    return Report(device(), asdict(blas), checks)
+def without_mlx(cache: Cache, problem: str) -> Report:
+    """The checks that can be made where MLX cannot compute for ``problem``, which is the first."""
+    found, _, remedy = problem.partition(". ")
+    return Report({}, {}, (Check("device", "problem", found, remedy), *other_checks(cache)))
+
+
+def other_checks(cache: Cache) -> tuple[Check, ...]:
+    """Every check that needs no MLX."""
+    python = Check("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+    return (python, _packages(), _cache(cache), _disk(cache), _smollm2(cache), _hub())
 
 
 def render(report: Report) -> str:
@@ -94,49 +82,6 @@ def render(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _device() -> Check:
-    backend = backend_name()
-    found = f"{backend} on {device()['chip']}"
-    if backend == "cpu" and sys.platform == "darwin":
-        return Check("device", "warning", found, "an Apple silicon Mac computes on its GPU")
-    if backend == "cpu" and shutil.which("nvidia-smi"):
-        advice = 'this machine has an NVIDIA GPU: pip install -c constraints.txt -e ".[cuda]"'
-        return Check("device", "warning", found, advice)
-    return Check("device", "ok", found)
-
-
-def _blas(blas: BlasInfo) -> Check:
-    if backend_name() != "cpu":
-        return Check("blas", "ok", "not used: the GPU computes")
-    half = measure_gflops(256, mx.float16, 1)
-    found = (
-        f"{blas.name} ({blas.path or 'built into MLX'}), {blas.threads} threads: "
-        f"{blas.gflops:.0f} GFLOP/s in float32 (float16 {half:.0f}, so weights are float32 here)"
-    )
-    if (blas.gflops or 0.0) >= _SLOW_GFLOPS:
-        return Check("blas", "ok", found)
-    advice = blas_advice.SLOW
-    if blas.fast:
-        advice = "slow: is the machine busy, or limited to a share?"
-    elif os.environ.get("TUNEBENCH_BLAS") == "off":
-        advice = "unset TUNEBENCH_BLAS to use a fast BLAS"
-    return Check("blas", "warning", found, advice)
-
-
-def _kernels(blas: BlasInfo) -> Check:
-    """By which rule the CPU's kernels are chosen; a run's own record is in results.json."""
-    if backend_name() != "cpu":
-        return Check("kernels", "ok", "MLX's own: nothing is replaced on a GPU")
-    rule = this_rule(blas.name)
-    loss = "in chunks" if rule.chunked_loss else "MLX's"
-    found = (
-        f"by the rule {rule.name!r}: exponential from {rule.exponential.swiglu_min} elements on, "
-        f"loss {loss}, weights dequantized from {rule.bytes_min_rows} rows on, {rule.batches} "
-        "batches decoded together (acceleration in results.json)"
-    )
-    return Check("kernels", "ok", found)
-
-
 def _packages() -> Check:
     found, missing = [], []
     for name in _PACKAGES:
@@ -145,24 +90,8 @@ def _packages() -> Check:
         except PackageNotFoundError:
             missing.append(name)
     if missing:
-        advice = "pip install -c constraints.txt -e ."
-        return Check("packages", "problem", f"missing: {', '.join(missing)}", advice)
+        return Check("packages", "problem", f"missing: {', '.join(missing)}", install_command())
     return Check("packages", "ok", ", ".join(found))
-
-
-def _memory() -> Check:
-    memory = device_memory()
-    found = f"{memory.free_bytes / 1e9:.1f} GB free of {memory.total_bytes / 1e9:.1f}"
-    if memory.backend == "metal":
-        most = int(0.85 * memory.host_bytes)
-        found += f" that macOS lets the GPU take{more_for_the_gpu(memory, most)}"
-    elif memory.backend == "cuda":
-        found += " on the GPU"
-    if memory.free_bytes >= _NEEDED_MEMORY:
-        return Check("memory", "ok", found)
-    needed = f"the default model trains in about {_NEEDED_MEMORY / 1e9:.0f} GB"
-    advice = f"{needed}: close other programs, or use --set batch_size=1 or --model=tiny"
-    return Check("memory", "warning", found, advice)
 
 
 def _cache(cache: Cache) -> Check:

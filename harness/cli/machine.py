@@ -17,10 +17,16 @@ def doctor(json: JsonFlag = False) -> None:
     """Device, BLAS and its speed, memory, cache, what is reachable; what to do about problems."""
     from dataclasses import asdict
 
-    from harness.cli.doctor import examine, render
+    from harness.cli.doctor import render, without_mlx
     from harness.disk.cache import Cache
+    from harness.models.installed import backend_problem
 
-    report = examine(Cache())
+    if problem := backend_problem():
+        report = without_mlx(Cache(), problem)
+    else:
+        from harness.cli.doctor_device import examine
+
+        report = examine(Cache())
     answer(json, {**asdict(report), "healthy": report.healthy}, render(report))
     if not report.healthy:
         raise typer.Exit(1)
@@ -32,11 +38,13 @@ def params(
     json: JsonFlag = False,
 ) -> None:
     """Parameter counts and predicted sizes from the configuration alone, no weights."""
+    from harness.models.installed import check_backend
     from harness.models.parameters import predict
     from harness.models.quantize import SOURCE
     from harness.models.resolve import read_config
     from harness.train.variants import check_against, load_variants
 
+    check_backend()
     chosen = load_variants([variant])[0]
     config = read_config(model, packed=chosen.keeps_source)
     check_against(chosen, config)

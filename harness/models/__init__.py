@@ -12,6 +12,7 @@
 - `load.py` - base and adapter into memory
 - `lm_head.py` - backbone and output layer separated
 - `parameters.py` - counts and predicted sizes
+- `installed.py` - MLX's backend and BLAS, by the installed packages
 - `device.py` - the machine under MLX
 - `cpu/` - what makes a CPU fast
 """

@@ -24,6 +24,7 @@ from harness.errors import UserError, unknown
 from harness.models.config import ModelConfig, read_object
 from harness.models.embedded import smollm2, tiny
 from harness.models.hub import FILES, snapshot
+from harness.models.installed import install_command
 from harness.models.weights import ADAPTER_CONFIG, PACKED, Tensor, check_weights
 from harness.progress import ProgressCallback, print_message, silent
 
@@ -261,7 +262,7 @@ def known_architectures() -> list[str]:
     """The ``model_type`` names mlx-lm has code for, found without importing it."""
     spec = find_spec("mlx_lm")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("mlx-lm is not installed: pip install -c constraints.txt -e .")
+        raise UserError(f"mlx-lm is not installed: {install_command()}")
     folder = Path(spec.submodule_search_locations[0])
     names = {path.stem for path in (folder / "models").glob("*.py") if path.stem != "__init__"}
     # Aliases live in mlx_lm.utils, whose import costs seconds and loads mlx.

@@ -24,7 +24,7 @@ from harness.disk.files import content_key, sha256_file, write_json
 from harness.disk.kernels import kernel_folder, remove_kernels
 from harness.distributed.ranked_worker import RankedWorker
 from harness.errors import UserError, one_line
-from harness.models.cpu import blas_advice
+from harness.models.installed import warn_of_blas
 from harness.models.weights import ADAPTER_FILE
 from harness.pipeline import cache_keys
 from harness.pipeline.adapter_path import AdapterSource, check_unchanged, given_adapter
@@ -124,7 +124,7 @@ class VariantStages:
         found = self._cached(
             calls.DESCRIBE, key, lambda *_: self.call(calls.DESCRIBE, calls.Nothing())
         )
-        blas_advice.warn(found.device.blas, self.invocation.notify)
+        warn_of_blas(found.device.blas, self.invocation.notify)
         return found
 
     @cached_property

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.cli import doctor
+from harness.cli import doctor_device
 from harness.models import device
 from harness.models.device import device_memory
 from harness.pipeline import interleaved_speed
@@ -91,8 +91,8 @@ def test_models_fit_together_by_the_gpu_s_memory(peak: int, together: bool) -> N
 
 
 def test_doctor_shows_the_gpu_s_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "device_memory", lambda: METAL)
-    found = doctor._memory()
+    monkeypatch.setattr(doctor_device, "device_memory", lambda: METAL)
+    found = doctor_device._memory()
     assert found.status == "ok"
     assert "11.0 GB free of 11.0 that macOS lets the GPU take" in found.found
     assert "iogpu.wired_limit_mb=" in found.found

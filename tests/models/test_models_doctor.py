@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.backend import BlasInfo, backend_name, blas
-from harness.cli import doctor
+from harness.cli import doctor, doctor_device
 from harness.disk.cache import Cache
-from harness.models.cpu import blas_advice
+from harness.models import installed
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_report_is_json_and_has_every_topic(tmp_path: Path) -> None:
-    report = doctor.examine(Cache(tmp_path))
+    report = doctor_device.examine(Cache(tmp_path))
     topics = {check.name for check in report.checks}
     assert topics == {
         *("python", "device", "blas", "kernels", "packages", "memory", "cache", "disk"),
@@ -33,10 +33,10 @@ def test_the_report_is_json_and_has_every_topic(tmp_path: Path) -> None:
     assert "hub models must be cached" in doctor.render(report)
 
 
-@pytest.mark.skipif(doctor.backend_name() != "cpu", reason="a GPU needs no BLAS")
+@pytest.mark.skipif(doctor_device.backend_name() != "cpu", reason="a GPU needs no BLAS")
 def test_a_slow_blas_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUNEBENCH_BLAS", raising=False)
-    check = doctor._blas(BlasInfo("reference", None, 1, 4.5))
+    check = doctor_device._blas(BlasInfo("reference", None, 1, 4.5))
     assert check.status == "warning"
     assert "pip install mkl" in check.advice
     assert "apt install libopenblas0-pthread" in check.advice
@@ -62,10 +62,10 @@ def test_a_run_without_a_fast_blas_says_once_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("TUNEBENCH_BLAS", raising=False)
-    monkeypatch.setattr(blas_advice, "_warned", [])
+    monkeypatch.setattr(installed, "_warned", [])
     said: list[str] = []
     for name in ("reference", "reference", "mkl", None):
-        blas_advice.warn(name, said.append)
+        installed.warn_of_blas(name, said.append)
     assert len(said) == 1
     assert "pip install mkl" in said[0]
     assert "20 times" in said[0]
@@ -73,13 +73,13 @@ def test_a_run_without_a_fast_blas_says_once_what_to_install(
 
 def test_who_asked_for_mlx_s_own_blas_is_not_warned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEBENCH_BLAS", "off")
-    monkeypatch.setattr(blas_advice, "_warned", [])
+    monkeypatch.setattr(installed, "_warned", [])
     said: list[str] = []
-    blas_advice.warn("reference", said.append)
+    installed.warn_of_blas("reference", said.append)
     assert said == []
 
 
 def test_the_rule_of_the_kernels_is_reported() -> None:
-    check = doctor._kernels(blas)
+    check = doctor_device._kernels(blas)
     assert check.status == "ok"
     assert ("loss" in check.found) == (backend_name() == "cpu")

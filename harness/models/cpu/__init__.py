@@ -8,5 +8,4 @@
 - `cross_entropy.py` - training's loss in chunks
 - `merged_adapters.py` - adapters merged into weights while answering
 - `decode_batches.py` - whether batches can decode together
-- `blas_advice.py` - what to install without a fast BLAS
 """
