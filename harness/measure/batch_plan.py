@@ -48,12 +48,14 @@ def length_batches(
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
 
-def pad(rows: Rows) -> NDArray[np.int32]:
+def pad(rows: Rows, multiple: int = 1) -> NDArray[np.int32]:
     """Rows as one matrix ``(rows, longest)``, filled with 0 on the right.
 
+    The width is one more than a multiple of ``multiple``: a model reads all columns but the last.
     Causal attention keeps what is filled in out of every real position.
     """
-    matrix = np.zeros((len(rows), max(map(len, rows), default=0)), np.int32)
+    longest = max(map(len, rows), default=0)
+    matrix = np.zeros((len(rows), longest + (1 - longest) % multiple), np.int32)
     for position, row in enumerate(rows):
         matrix[position, : len(row)] = row
     return matrix

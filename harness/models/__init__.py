@@ -11,6 +11,7 @@
 - `adapter.py` - an adapter checked, applied, made
 - `load.py` - base and adapter into memory
 - `lm_head.py` - backbone and output layer separated
+- `chunked_loss.py` - training's loss, logits in chunks
 - `parameters.py` - counts and predicted sizes
 - `installed.py` - MLX's backend and BLAS, by the installed packages
 - `device.py` - the machine under MLX

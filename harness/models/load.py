@@ -39,7 +39,7 @@ class LoadedModel:
 
     @property
     def chunked_loss(self) -> bool:
-        """Whether training's cross-entropy is that of `cpu/cross_entropy.py`."""
+        """Whether training's cross-entropy is that of `chunked_loss.py`."""
         return self.acceleration is not None and self.acceleration.rule.chunked_loss
 
     @property

@@ -147,7 +147,7 @@ class Description(Record):
     base_bytes: int = Field(description="Weights on disk, quantized as the variant asks.")
     base_by_dtype: dict[str, int] = Field(description="The same by dtype, without headers.")
     parameters: Parameters = Field(description="Counts with the variant's adapter.")
-    acceleration: dict[str, Any] = Field(description="What computes the model on a CPU, by rule.")
+    acceleration: dict[str, Any] = Field(description="What computes the model, by rule.")
     load: PhaseMemory = Field(description="Memory of loading, weights evaluated.")
 
 

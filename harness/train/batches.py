@@ -11,7 +11,7 @@ batch (``tuner/trainer.py: iterate_batches``, ml-explore/mlx-lm#596).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from harness.backend import mx
 from harness.data.tokens import TokenizedExample
 from harness.measure.batch_plan import length_batches, pad
-from harness.train.loss_function import span_targets
+from harness.train.loss_function import scored_positions, span_targets
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,22 @@ class TargetCounts:
     """What :func:`~harness.train.loss_function.training_loss` divides by."""
 
 
+@dataclass(frozen=True)
+class Shapes:
+    """To what the shapes of a batch are rounded up. On a GPU mlx-lm's step is compiled anew for
+    each shape, so they are few there; what is filled in is never scored."""
+
+    width: int = 1
+    """Columns that a model reads are a multiple of this."""
+    positions: int = 1
+    """Scored positions are a multiple of this."""
+
+
+EXACT = Shapes()
+FEW = Shapes(width=32, positions=128)
+"""mlx-lm pads to 32 too."""
+
+
 @dataclass
 class BatchIterator:
     """mlx-lm's ``iterate_batches`` over a :class:`Schedule`, with a hook between iterations.
@@ -77,10 +93,14 @@ class BatchIterator:
     accumulate: int = 1
     mask_prompt: bool = False
     max_length: int = 2048
+    shapes: Shapes = EXACT
     start: int = 0
     """Iterations already done; a resumed run sets it (a multiple of ``accumulate``)."""
     counts: TargetCounts = TargetCounts(0, 0, 1.0)
     """Of the batch that was yielded last."""
+    first_of_its_shape: bool = False
+    """Whether no batch before it, since ``start``, had the shapes of the one yielded last."""
+    _shapes_met: set[tuple[int, ...]] = field(default_factory=set)
     on_iteration_end: Callable[[int], None] = lambda done: None
     """Called with the number of iterations done before each further batch is made."""
     on_batch_ready: Callable[[], None] = lambda: None
@@ -88,11 +108,12 @@ class BatchIterator:
 
     def __call__(
         self, comm_group: Any = None, **_: Any
-    ) -> Iterator[tuple[mx.array, mx.array, mx.array]]:
-        """Yield ``(tokens, spans, denominator)`` of each batch.
+    ) -> Iterator[tuple[mx.array, mx.array, mx.array, mx.array]]:
+        """Yield ``(tokens, spans, denominator, positions)`` of each batch.
 
-        ``tokens`` is ``(rows, longest)``, ``spans`` is ``(rows, 2)``, ``denominator`` a scalar. Of
-        mlx-lm's keyword arguments only ``comm_group`` is used.
+        ``tokens`` is ``(rows, longest)``, ``spans`` is ``(rows, 2)``, ``denominator`` a scalar,
+        ``positions`` those of :func:`~harness.train.loss_function.scored_positions`. Of mlx-lm's
+        keyword arguments only ``comm_group`` is used.
         """
         rank, size = (comm_group.rank(), comm_group.size()) if comm_group else (0, 1)
         batches = self.schedule.iterate(self.start)
@@ -110,6 +131,9 @@ class BatchIterator:
                     denominator=denominator,
                 )
                 made = self._arrays(batch[rank::size], denominator)
+                shape = (*made[0].shape, made[3].size)
+                self.first_of_its_shape = shape not in self._shapes_met
+                self._shapes_met.add(shape)
                 self.on_batch_ready()
                 yield made
                 done += 1
@@ -122,9 +146,11 @@ class BatchIterator:
 
     def _arrays(
         self, rows: Sequence[int], denominator: float
-    ) -> tuple[mx.array, mx.array, mx.array]:
+    ) -> tuple[mx.array, mx.array, mx.array, mx.array]:
         spans = [self.span(row) for row in rows]
-        tokens = pad([self.rows[row].tokens[: self.max_length] for row in rows])
+        tokens = pad([self.rows[row].tokens[: self.max_length] for row in rows], self.shapes.width)
         if not rows:  # a partial batch with fewer rows than ranks: nothing is scored here
             tokens, spans = np.zeros((1, 2), np.int32), [(0, 0)]
-        return mx.array(tokens), mx.array(spans), mx.array(denominator, mx.float32)
+        positions = scored_positions(spans, tokens.shape[1] - 1, self.shapes.positions)
+        scale = mx.array(denominator, mx.float32)
+        return mx.array(tokens), mx.array(spans), scale, mx.array(positions)

@@ -22,7 +22,7 @@ from harness.data.tokens import TokenizedExample
 from harness.disk.files import content_key, sha256_file, write_json
 from harness.errors import UserError
 from harness.measure.memory import MemoryPhase
-from harness.models.cpu.cross_entropy import split_for_loss
+from harness.models.chunked_loss import split_for_loss
 from harness.models.load import LoadedModel
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.progress import ProgressCallback, silent

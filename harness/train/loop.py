@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.backend import mx
+from harness.backend import backend_name, mx
 from harness.data.tokens import TokenizedExample
 from harness.errors import UserError
 from harness.measure.memory import MemoryPhase
-from harness.models.cpu.cross_entropy import split_for_loss
+from harness.models.chunked_loss import split_for_loss
 from harness.models.load import LoadedModel
 from harness.progress import ProgressCallback, silent
-from harness.train.batches import BatchIterator, Schedule
+from harness.train.batches import EXACT, FEW, BatchIterator, Schedule
 from harness.train.curve import Curve, reports_at, validates_at
 from harness.train.loss_function import mean_loss
 from harness.train.mlx_lm_trainer import errors_explained, train_with_mlx_lm
@@ -79,6 +79,7 @@ class TrainingLoop:
             variant.grad_accumulation_steps,
             variant.mask_prompt,
             variant.max_seq_length,
+            EXACT if backend_name() == "cpu" else FEW,
             on_iteration_end=self._on_iteration_end,
             on_batch_ready=self._on_batch_ready,
         )
@@ -136,8 +137,10 @@ class TrainingLoop:
         counts = self._batches.counts
         # mlx-lm reports the mean over ranks of sum/denominator: undo both for the sum.
         nats = loss * counts.denominator * self._world.size()
-        timed = None if iteration == self._batches.start + 1 else seconds  # it compiles
-        self.curve.add(nats, counts.targets, counts.tokens, timed)
+        compiles = iteration == self._batches.start + 1 or (
+            backend_name() != "cpu" and self._batches.first_of_its_shape
+        )
+        self.curve.add(nats, counts.targets, counts.tokens, None if compiles else seconds)
         self._progress(f"fine-tune {self._variant.name}", iteration, self._variant.iters)
 
     def _on_iteration_end(self, done: int) -> None:

@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.backend import mx, nn
 from harness.data.records import Example, LogicalForm, Split
 from harness.data.sampling import stratified
 from harness.data.tokens import TokenizedExample
 from harness.measure.batch_plan import length_batches, pad
-from harness.models.cpu.cross_entropy import token_losses, trained_losses
+from harness.models.chunked_loss import token_losses, trained_losses
 from harness.models.lm_head import SplitModel
 from harness.progress import ProgressCallback, silent
 from harness.sharding import Shard
@@ -52,46 +53,77 @@ def training_loss(
     tokens: mx.array,
     spans: mx.array,
     denominator: mx.array,
+    positions: mx.array | None = None,
     split: SplitModel | None = None,
 ) -> tuple[mx.array, mx.array]:
     """The function that ``mlx_lm.tuner.trainer.train`` differentiates.
 
-    With ``split``, the model cut before its output layer, only scored targets get logits.
+    With ``split``, the model cut before its output layer, only the scored targets, which
+    ``positions`` names (:func:`scored_positions`), get logits.
     ``denominator`` is chosen by the batch iterator so that mlx-lm's averaging over micro-batches
     and ranks leaves the mean over all target tokens of the update (``batches.py``).
 
     Returns:
         The sum of scored nats over ``denominator``, and the number of scored targets.
     """
-    total, count = _scored_sum(model, tokens, spans, split, trained_losses)
+    if split is None:
+        total, count = _masked_sum(model, tokens, spans)
+    else:
+        assert positions is not None
+        total, count = _scored_sum(split, tokens, positions, trained_losses)
     return total / denominator, count
 
 
+def scored_positions(
+    spans: Sequence[tuple[int, int]], targets: int, multiple: int = 1
+) -> NDArray[np.int32]:
+    """Where in the flattened ``(rows, targets)`` the scored targets are, in order.
+
+    Filled up with -1, which is no position, to a ``multiple``.
+    """
+    places = [row * targets + place for row, span in enumerate(spans) for place in _scored(*span)]
+    filled = places + [-1] * (-len(places) % multiple)
+    return np.array(filled, np.int32)
+
+
+def _scored(start: int, length: int) -> range:
+    """The columns of :func:`token_nll` that a span scores."""
+    return range(max(1, start) - 1, length - 1)
+
+
 def scored_nats(
-    model: Any, tokens: mx.array, spans: mx.array, split: SplitModel | None = None
+    model: Any,
+    tokens: mx.array,
+    spans: Sequence[tuple[int, int]],
+    split: SplitModel | None = None,
 ) -> float:
     """The sum of scored nats, without a gradient; ``split`` as in :func:`training_loss`."""
-    return float(_scored_sum(model, tokens, spans, split, token_losses)[0])
+    if split is None:
+        return float(_masked_sum(model, tokens, mx.array(list(spans)))[0])
+    positions = mx.array(scored_positions(spans, tokens.shape[1] - 1))
+    return float(_scored_sum(split, tokens, positions, token_losses)[0])
+
+
+def _masked_sum(model: Any, tokens: mx.array, spans: mx.array) -> tuple[mx.array, mx.array]:
+    """Sum and number of the scored targets, from logits of all positions."""
+    nll = token_nll(model, tokens)
+    mask = target_mask(spans, nll.shape[1])
+    # where(), not a product: an overflowed pad position must not turn 0 * inf into NaN.
+    return mx.where(mask, nll, 0.0).sum(), mask.sum()
 
 
 def _scored_sum(
-    model: Any, tokens: mx.array, spans: mx.array, split: SplitModel | None, losses: Any
+    split: SplitModel, tokens: mx.array, positions: mx.array, losses: Any
 ) -> tuple[mx.array, mx.array]:
-    """Sum and number of the scored targets, by ``losses`` of the head where ``split`` is given."""
-    if split is None:
-        nll = token_nll(model, tokens)
-        mask = target_mask(spans, nll.shape[1])
-        # where(), not a product: an overflowed pad position must not turn 0 * inf into NaN.
-        return mx.where(mask, nll, 0.0).sum(), mask.sum()
+    """Sum and number of the scored targets, by ``losses`` of the head at ``positions`` alone."""
     states = split.backbone(tokens[:, :-1])
     states = states.reshape(-1, states.shape[-1])
-    # Tokens and spans are data: their values are known while a gradient is traced.
-    scored = np.flatnonzero(np.array(target_mask(spans, tokens.shape[1] - 1)))
-    if scored.size == 0:
+    if positions.size == 0:
         return (states * 0.0).sum(), mx.array(0)
-    at = mx.array(scored.astype(np.int32))
+    at = mx.maximum(positions, 0)
     nats = losses(split.head, states[at], tokens[:, 1:].reshape(-1)[at])
-    return nats.sum(), mx.array(scored.size)
+    scored = positions >= 0
+    return mx.where(scored, nats, 0.0).sum(), scored.sum()
 
 
 _VALIDATION_SEED = 0
@@ -130,7 +162,7 @@ def mean_loss(
         if share.takes(number):
             chosen = [rows[at] for at in batch]
             tokens = mx.array(pad([row.tokens for row in chosen]))
-            spans = mx.array([(0, len(row.tokens)) for row in chosen])
+            spans = [(0, len(row.tokens)) for row in chosen]
             nats += scored_nats(model, tokens, spans, split)
             targets += sum(span_targets(0, len(row.tokens)) for row in chosen)
         progress(label, number + 1, len(batches))

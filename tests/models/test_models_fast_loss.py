@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,18 @@ import pytest
 from mlx.utils import tree_flatten
 
 from harness.backend import backend_name, mx, nn
-from harness.models.cpu import cross_entropy
-from harness.models.cpu.cross_entropy import (
+from harness.measure.batch_plan import pad
+from harness.models import chunked_loss
+from harness.models.chunked_loss import (
     split_for_loss,
     token_losses,
     trained_losses,
 )
+from harness.models.cpu import cross_entropy
 from harness.models.embedded.tiny import VOCABULARY, WIDTH
 from harness.models.load import load
 from harness.models.resolve import BaseModel
-from harness.train.loss_function import scored_nats, training_loss
+from harness.train.loss_function import scored_nats, scored_positions, training_loss
 from tests.rounding import (
     EXPONENTIAL,
     assert_as_exact,
@@ -34,6 +37,10 @@ pytestmark = pytest.mark.skipif(backend_name() != "cpu", reason="CPU only: no-op
 
 TOKENS = mx.array(np.random.default_rng(0).integers(0, 256, (3, 24)))
 SPANS = mx.array([[0, 24], [10, 20], [5, 5]])
+
+
+def positions_of(spans: mx.array) -> mx.array:
+    return mx.array(scored_positions(spans.tolist(), TOKENS.shape[1] - 1))
 
 
 @pytest.fixture
@@ -84,7 +91,7 @@ def test_losses_and_gradients_are_those_of_float64_at_any_chunk(
     problem: Any, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head, states, targets, weight = problem
-    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", chunk)
+    monkeypatch.setattr(chunked_loss, "CHUNK_BYTES", chunk)
     monkeypatch.setattr(cross_entropy, "BLOCK_ELEMENTS", 4 * 3000)
     exact = _in_float64(states, targets, weight)
     shares = mx.linspace(0, 2, 50)
@@ -100,7 +107,7 @@ def test_only_a_chunk_of_logits_is_alive(problem: Any, monkeypatch: pytest.Monke
     head, _, _, _ = problem
     states = mx.random.normal((4096, 16), key=mx.random.key(3))
     targets = mx.zeros((4096,), mx.int32)
-    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", 2**20)
+    monkeypatch.setattr(chunked_loss, "CHUNK_BYTES", 2**20)
     mx.eval(states, targets)
 
     def peak(losses: Any) -> int:
@@ -133,8 +140,9 @@ def test_training_is_mlx_s_own_to_rounding(shallow: BaseModel) -> None:
     def taken(ours: bool) -> tuple[float, int, float, dict[str, mx.array]]:
         split = split_for_loss(model, ours)
         assert (split is not None) == ours
-        (loss, count), gradient = value_and_grad(model, TOKENS, SPANS, mx.array(33.0), split)
-        nats = scored_nats(model, TOKENS, SPANS, split)
+        arguments = (TOKENS, SPANS, mx.array(33.0), positions_of(SPANS), split)
+        (loss, count), gradient = value_and_grad(model, *arguments)
+        nats = scored_nats(model, TOKENS, SPANS.tolist(), split)
         return loss.item(), count.item(), nats, dict(tree_flatten(gradient))
 
     loss, count, nats, gradient = taken(True)
@@ -157,7 +165,8 @@ def test_no_scored_target_is_no_loss_and_no_gradient(shallow: BaseModel) -> None
     assert split is not None
     nothing = mx.array([[0, 0]] * 3)
     value_and_grad = nn.value_and_grad(model, training_loss)
-    (loss, count), gradient = value_and_grad(model, TOKENS, nothing, mx.array(1.0), split)
+    arguments = (TOKENS, nothing, mx.array(1.0), positions_of(nothing), split)
+    (loss, count), gradient = value_and_grad(model, *arguments)
     assert (loss.item(), count.item()) == (0.0, 0)
     assert all(mx.all(slope == 0) for _, slope in tree_flatten(gradient))
 
@@ -167,3 +176,86 @@ def test_a_trained_output_layer_keeps_mlx_s_loss(shallow: BaseModel) -> None:
     model.train()
     assert split_for_loss(model, True) is None  # all of it is trainable, the tied embedding too
     assert model.training
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The functions that a GPU would run, here on MLX's CPU device."""
+    monkeypatch.setattr(chunked_loss, "backend_name", lambda: "metal")
+
+
+@pytest.mark.parametrize("chunk", [2**30, 7 * 3000 * 4, 1])
+def test_a_gpu_s_losses_and_gradients_are_those_of_float64(
+    problem: Any, on_a_gpu: None, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, states, targets, weight = problem
+    monkeypatch.setattr(chunked_loss, "GPU_WHOLE_BYTES", 0)
+    monkeypatch.setattr(chunked_loss, "GPU_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(chunked_loss, "GPU_MIN_ROWS", 8)
+    exact = _in_float64(states, targets, weight)
+    shares = mx.linspace(0, 2, 50)
+    gradient = mx.grad(lambda x: (trained_losses(head, x, targets) * shares).sum())(states)
+    # MLX's CPU sums a vocabulary in order: one rounding an element, and not a walk.
+    in_order = gamma(3000)
+    for losses in (token_losses, trained_losses):
+        off = np.abs(np.array(losses(head, states, targets)) - exact.nats)
+        assert np.all(off <= exact.nats_bound + in_order)
+    size = np.array(shares, np.float64)[:, None]
+    bound = exact.slopes_bound + in_order * np.abs(np.array(weight, np.float64)).max() * 2
+    assert np.all(np.abs(np.array(gradient) - exact.slopes * size) <= bound * size)
+
+
+def test_a_gpu_keeps_a_quantized_head_in_half_precision(on_a_gpu: None) -> None:
+    layer = nn.Linear(64, 3000, bias=False)
+    head = nn.QuantizedLinear.from_linear(layer, 64, 4)
+    states = mx.random.normal((40, 64), key=mx.random.key(1))
+    targets = mx.random.randint(0, 3000, (40,), key=mx.random.key(2))
+    half = states.astype(mx.bfloat16)
+    head.set_dtype(mx.bfloat16, lambda dtype: mx.issubdtype(dtype, mx.floating))
+    loss, gradient = mx.value_and_grad(lambda x: trained_losses(head, x, targets).sum())(half)
+    assert (loss.dtype, gradient.dtype) == (mx.float32, mx.bfloat16)
+
+    def stock(x: mx.array) -> mx.array:
+        return nn.losses.cross_entropy(head(x).astype(mx.float32), targets).sum()
+
+    expected, slopes = mx.value_and_grad(stock)(half)
+    # A GPU's kernel sums in float32; MLX's CPU rounds a row's log-sum-exp, of up to 12 nats, to
+    # bfloat16, which moves its loss and every probability of it by that share.
+    share = 2**-8 * 12
+    assert abs(loss.item() - expected.item()) <= 40 * share
+    off = mx.abs(gradient.astype(mx.float32) - slopes.astype(mx.float32)).max(axis=1)
+    assert mx.all(off <= 2 * share * mx.abs(slopes.astype(mx.float32)).max(axis=1)).item()
+
+
+def test_a_compiled_step_has_few_shapes_and_the_same_numbers(
+    shallow: BaseModel, on_a_gpu: None
+) -> None:
+    model = load(shallow).model
+    model.freeze()
+    model.layers[-2].unfreeze()
+    split = split_for_loss(model, True)
+    assert split is not None
+    spans = SPANS.tolist()
+    wide = mx.array(pad(TOKENS.tolist(), 32))
+    assert wide.shape == (3, 33)
+    filled = scored_positions(spans, 32, 128)
+    assert (filled.size, (filled >= 0).sum()) == (128, 33)
+    value_and_grad = nn.value_and_grad(model, training_loss)
+
+    state = [model.state]
+
+    @partial(mx.compile, inputs=state, outputs=state)
+    def step(*batch: mx.array) -> Any:
+        return value_and_grad(model, *batch, split=split)
+
+    (loss, count), gradient = step(wide, SPANS, mx.array(33.0), mx.array(filled))
+    exact = (TOKENS, SPANS, mx.array(33.0), positions_of(SPANS))
+    (expected, expected_count), expected_gradient = value_and_grad(model, *exact, split=split)
+    assert count.item() == expected_count.item() == 33
+    # Columns that are filled in are never read by those before them.
+    assert abs(loss.item() - expected.item()) <= rounded(33 * VOCABULARY) * expected.item()
+    for (name, slope), (_, other) in zip(
+        tree_flatten(gradient), tree_flatten(expected_gradient), strict=True
+    ):
+        apart = mx.abs(slope - other).max().item()
+        assert apart <= gamma(VOCABULARY) * mx.abs(other).max().item(), name

@@ -124,9 +124,9 @@ def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
         os.environ["TUNEBENCH_BLAS"] = "off"
     held = model_state(variant)
     from harness.backend import blas, mx, nn
-    from harness.models.cpu.cross_entropy import split_for_loss
+    from harness.models.chunked_loss import split_for_loss
     from harness.models.load import load
-    from harness.train.loss_function import training_loss
+    from harness.train.loss_function import scored_positions, training_loss
     from harness.train.trainable import apply_variant
 
     loaded = load(held.base)
@@ -137,14 +137,15 @@ def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
     apply_variant(loaded.model, held.variant)
     split = split_for_loss(loaded.model, loaded.chunked_loss)
     loaded.model.train()
-    spans = mx.array([(0, TOKENS)] * ROWS)
+    spans = [(0, TOKENS)] * ROWS
+    scored = mx.array(spans), mx.array(float(ROWS * (TOKENS - 1)))
+    positions = mx.array(scored_positions(spans, TOKENS - 1))
 
     def mlx_loss(model: Any, tokens: Any) -> Any:
         return nn.losses.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:]).mean()
 
     def our_loss(model: Any, tokens: Any) -> Any:
-        targets = mx.array(float(ROWS * (TOKENS - 1)))
-        return training_loss(model, tokens, spans, targets, split)[0]
+        return training_loss(model, tokens, *scored, positions, split)[0]
 
     compute = nn.value_and_grad(loaded.model, our_loss if side == "ours" else mlx_loss)
     batch, seconds = mx.array(rows), []

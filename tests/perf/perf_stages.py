@@ -21,8 +21,8 @@ def training(variant: str) -> dict[str, Any]:
 
     held = model_state(variant)
     from harness.backend import mx, nn
+    from harness.models.chunked_loss import token_losses, trained_losses
     from harness.models.cpu.accelerate import accelerate
-    from harness.models.cpu.cross_entropy import token_losses, trained_losses
     from harness.models.load import load
 
     loaded = load(held.base)

@@ -10,7 +10,7 @@ import numpy as np
 import harness.backend  # noqa: F401
 from harness.data.tokens import TokenizedExample
 from harness.measure.batch_plan import length_batches, pad
-from harness.train.batches import BatchIterator, Schedule
+from harness.train.batches import FEW, BatchIterator, Schedule
 
 LENGTHS = (9, 3, 7, 3, 5, 8, 2, 6, 4, 10, 3)
 
@@ -80,15 +80,38 @@ def test_any_iteration_can_be_reached_directly() -> None:
 def test_rows_are_padded_to_the_longest_of_their_own_batch() -> None:
     assert pad([(1, 2), (3,), ()]).tolist() == [[1, 2], [3, 0], [0, 0]]
     rows = [row(number, length) for number, length in enumerate(LENGTHS)]
-    for tokens, spans, _ in made(BatchIterator(rows, Schedule(LENGTHS, 4, 0)), 3):
+    for tokens, spans, _, _ in made(BatchIterator(rows, Schedule(LENGTHS, 4, 0)), 3):
         assert tokens.shape[1] == spans[:, 1].max()
         assert len(tokens) == len(spans)
+
+
+def test_a_gpu_s_batches_have_few_shapes_and_score_the_same() -> None:
+    lengths = tuple(range(3, 83))
+    rows = [row(number, length, prompt=2) for number, length in enumerate(lengths)]
+    schedule = Schedule(lengths, 4, 0)
+    met: list[bool] = []
+    few = BatchIterator(rows, schedule, mask_prompt=True, shapes=FEW)
+    few.on_iteration_end = lambda done: met.append(few.first_of_its_shape) if done else None
+    batches = made(few, 21)[:20]
+    exact = made(BatchIterator(rows, schedule, mask_prompt=True), 20)
+    assert {tokens.shape[1] for tokens, *_ in batches} == {33, 65, 97}
+    assert len({tokens.shape[1] for tokens, *_ in exact}) == 20
+    shapes = [(tokens.shape, positions.size) for tokens, _, _, positions in batches]
+    assert [shape not in shapes[:at] for at, shape in enumerate(shapes)] == met
+    for one, other in zip(batches, exact, strict=True):
+        assert one[1].tolist() == other[1].tolist()
+        scored = [
+            tokens[:, 1:].reshape(-1)[np.array([p for p in positions.tolist() if p >= 0])].tolist()
+            for tokens, _, _, positions in (one, other)
+        ]
+        assert scored[0] == scored[1]
+        assert len(scored[0]) == one[2]
 
 
 def test_the_denominator_is_the_target_count_of_the_batch() -> None:
     rows = [row(0, 5), row(1, 3)]
     iterator = BatchIterator(rows, Schedule((5, 3), 2, 0))
-    (_, spans, denominator), *_ = made(iterator, 1)
+    (_, spans, denominator, _), *_ = made(iterator, 1)
     assert sorted(map(tuple, spans.tolist())) == [(0, 3), (0, 5)]
     assert denominator == 4 + 2
     assert (iterator.counts.tokens, iterator.counts.targets) == (8, 6)
@@ -97,7 +120,7 @@ def test_the_denominator_is_the_target_count_of_the_batch() -> None:
 def test_mask_prompt_scores_the_completion_only() -> None:
     rows = [row(0, 5, prompt=3), row(1, 3, prompt=2)]
     iterator = BatchIterator(rows, Schedule((5, 3), 2, 0), mask_prompt=True)
-    (_, spans, denominator), *_ = made(iterator, 1)
+    (_, spans, denominator, _), *_ = made(iterator, 1)
     assert sorted(map(tuple, spans.tolist())) == [(2, 3), (3, 5)]
     assert denominator == 2 + 1
 
@@ -106,7 +129,7 @@ def test_accumulated_micro_batches_share_the_update_s_targets() -> None:
     rows = [row(0, 9), row(1, 3)]
     batches = made(BatchIterator(rows, Schedule((9, 3), 1, 0), accumulate=2), 2)
     # mlx-lm divides the sum of both gradients by 2: 10 targets / 2.
-    assert [float(denominator) for _, _, denominator in batches] == [5.0, 5.0]
+    assert [float(denominator) for _, _, denominator, _ in batches] == [5.0, 5.0]
 
 
 def test_ranks_share_a_batch_and_its_denominator() -> None:
@@ -124,7 +147,7 @@ def test_ranks_share_a_batch_and_its_denominator() -> None:
 
 def test_a_rank_without_a_row_scores_nothing() -> None:
     iterator = BatchIterator([row(0, 5)], Schedule((5,), 4, 0))
-    ((tokens, spans, denominator),) = made(iterator, 1, Group(1, 2))
+    ((tokens, spans, denominator, _),) = made(iterator, 1, Group(1, 2))
     assert tokens.shape == (1, 2)
     assert spans.tolist() == [[0, 0]]
     assert denominator == 2.0
@@ -141,7 +164,7 @@ def test_the_hook_runs_between_iterations_with_the_number_done() -> None:
 
 def test_rows_beyond_the_maximum_length_are_cut() -> None:
     iterator = BatchIterator([row(0, 9)], Schedule((9,), 1, 0), max_length=4)
-    ((tokens, spans, denominator),) = made(iterator, 1)
+    ((tokens, spans, denominator, _),) = made(iterator, 1)
     assert tokens.tolist() == [[100, 101, 102, 103]]
     assert spans.tolist() == [[0, 4]]
     assert denominator == 3

@@ -5,7 +5,7 @@
 - `quantized.py` - dequantize, then one BLAS product
 - `vector_exp.py` - exponential, SwiGLU, softmax, attention
 - `llama.py` - llama modules that use them
-- `cross_entropy.py` - training's loss in chunks
+- `cross_entropy.py` - cross-entropy and its gradient
 - `merged_adapters.py` - adapters merged into weights while answering
 - `decode_batches.py` - whether batches can decode together
 """

@@ -8,7 +8,7 @@ Half-precision parameters become float32: MLX's CPU backend multiplies float16 a
 else is faster lies in the other files of this folder: quantized layers, outside training perhaps
 with float32 copies of their weights; SiLU, attention and training's loss; answers, in ways that
 change neither training nor the speeds that are reported. Never changes a number beyond rounding.
-Does nothing on Metal and CUDA.
+On Metal and CUDA only training's loss differs from MLX's own (`models/chunked_loss.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from harness.models.cpu.quantized import (
     layer_key,
     product_of,
 )
-from harness.models.cpu.rule import MLX_RULE, Rule, memory_shortfall, this_rule
+from harness.models.cpu.rule import GPU_RULE, MLX_RULE, Rule, memory_shortfall, this_rule
 
 STOCK, HELD, PACKED = "stock", "cached-dequantized", "packed"
 
@@ -94,7 +94,7 @@ def accelerate(model: nn.Module, hold: bool = True, rule: Rule | None = None) ->
     """
     backend = backend_name()
     if backend != "cpu":
-        return Acceleration(backend)
+        return Acceleration(backend, GPU_RULE)
     rule = rule or this_rule(blas.name)
     # MKL reads its kernels at the first product, and ends the process where memory is too short:
     # now, not when training has filled it, which has a message of its own.

@@ -43,7 +43,7 @@ class Rule:
     name: str = "stock"
     exponential: VectorExp = MLX_EXPONENTIAL
     chunked_loss: bool = False
-    """Whether training's cross-entropy is `cross_entropy.py`'s."""
+    """Whether training's cross-entropy is `models/chunked_loss.py`'s."""
     bytes_min_rows: int | None = None
     """From this many rows of input on weights of 2, 4 or 8 bits are dequantized first; None is
     never."""
@@ -55,6 +55,9 @@ class Rule:
 
 MLX_RULE = Rule()
 """MLX's own functions, and one batch at a time."""
+
+GPU_RULE = Rule("chunked loss@1", chunked_loss=True)
+"""On a GPU: MLX's own functions, but no logits beyond a chunk in training."""
 
 
 def rule_for(system: str, blas: str) -> Rule:
