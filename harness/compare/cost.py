@@ -15,6 +15,8 @@ import numpy as np
 
 from harness.compare.metrics import Kind
 from harness.compare.sides import RunVariant
+from harness.markdown import gigabytes
+from harness.runs.store import StoredRun
 from harness.schema.results import Device
 from harness.schema.rows import TrialRow
 from harness.stats.paired import geometric_mean, ratio_test
@@ -23,6 +25,7 @@ from harness.stats.rates import Interval
 SPEEDS = ("prompt_tokens_per_s", "generation_tokens_per_s")
 PHASES = ("train", "test", "generate", "fuse")
 MIN_TRIALS = 2
+_MEMORY_SLACK = 0.05
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,11 @@ def other_measure(kind: Kind, a: RunVariant, b: RunVariant, values: str) -> str:
     """
     x, y = a.run.results, b.run.results
     if kind == "timing" and not same_machine(x.run.device, y.run.device):
-        return f"another machine {values.format(x.run.device.chip, y.run.device.chip)}"
+        return f"another machine {values.format(*machine_names(x.run.device, y.run.device))}"
     if kind == "timing" and x.protocols.throughput != y.protocols.throughput:
         return "another throughput protocol"
+    if kind == "timing" and (states := unlike_power(a, b)):
+        return f"another power state {values.format(*states)}"
     if kind == "memory":
         if x.run.device.backend != y.run.device.backend:
             return f"another backend {values.format(x.run.device.backend, y.run.device.backend)}"
@@ -99,8 +104,56 @@ def other_measure(kind: Kind, a: RunVariant, b: RunVariant, values: str) -> str:
 
 
 def same_machine(a: Device, b: Device) -> bool:
-    """Whether timings of two runs may be compared: backend, chip and BLAS agree."""
-    return (a.backend, a.chip, a.blas) == (b.backend, b.chip, b.blas)
+    """Whether timings of two runs may be compared: backend, chip, BLAS, memory and GPU cores agree.
+
+    Chips of one name have GPUs and memories of several sizes. A system's memory is not the same to
+    the byte after an update; cores that one of them did not record are left out.
+    """
+    cores = None in (a.gpu_cores, b.gpu_cores) or a.gpu_cores == b.gpu_cores
+    memory = abs(a.memory_bytes - b.memory_bytes) <= _MEMORY_SLACK * a.memory_bytes
+    return (a.backend, a.chip, a.blas) == (b.backend, b.chip, b.blas) and cores and memory
+
+
+def machine_names(a: Device, b: Device) -> tuple[str, str]:
+    """The names of two machines, with what tells them apart where their chips have one name."""
+    if a.chip != b.chip:
+        return a.chip, b.chip
+    first, second = (
+        ", ".join(
+            [
+                *(part for part in (device.chip, device.blas) if part),
+                *([f"{device.gpu_cores} GPU cores"] if device.gpu_cores else []),
+                gigabytes(device.memory_bytes),
+            ]
+        )
+        for device in (a, b)
+    )
+    return first, second
+
+
+def unlike_power(a: RunVariant, b: RunVariant) -> tuple[str, str] | None:
+    """The power states in which two timings were taken, where they differ in what both know."""
+    x, y = a.result.throughput, b.result.throughput
+    if x is None or y is None or x.power is None or y.power is None:
+        return None
+    one, other = x.power.state, y.power.state
+    unlike = [key for key in one.keys() & other.keys() if one[key] != other[key]]
+    if not unlike:
+        return None
+    first, second = (", ".join(state[key] for key in sorted(unlike)) for state in (one, other))
+    return first, second
+
+
+def why_contended(run: StoredRun) -> str:
+    """What made the run's timings contended, in words; empty where nothing did."""
+    if not run.results.run.contended:
+        return ""
+    taken = [result.throughput for result in run.results.variants.values()]
+    powers = [one.power for one in taken if one is not None and one.power is not None]
+    reasons = dict.fromkeys(reason for power in powers for reason in power.throttled)
+    if reasons:
+        return f"the machine was slowed down ({', '.join(reasons)})"
+    return "the machine was busy"
 
 
 def same_timing(a: RunVariant, b: RunVariant) -> bool:
@@ -160,9 +213,12 @@ def _why_not(
         return f"{' and '.join(bare)} {'was' if len(bare) == 1 else 'were'} not timed"
     runs = (a.run.results.run, b.run.results.run)
     if not same_machine(runs[0].device, runs[1].device):
-        return f"timed on different machines ({runs[0].device.chip}, {runs[1].device.chip})"
-    if any(run.contended for run in runs):
-        return "the machine was busy while timing (contended)"
+        names = machine_names(runs[0].device, runs[1].device)
+        return f"timed on different machines ({names[0]}; {names[1]})"
+    if states := unlike_power(a, b):
+        return f"timed in different power states ({states[0]}; {states[1]})"
+    if reason := why_contended(a.run) or why_contended(b.run):
+        return f"{reason} while timing (contended)"
     if same_timing(a, b):
         return "the same measurement, cached"
     if min(len(trials_a), len(trials_b)) < MIN_TRIALS:

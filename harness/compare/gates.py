@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from harness.compare.cost import other_measure, same_timing
+from harness.compare.cost import other_measure, same_timing, why_contended
 from harness.compare.gate_power import PASSING_SHARE, REACH, examples_needed
 from harness.compare.metrics import METRICS, Metric
 from harness.compare.pairing import Pair, pairs
@@ -384,8 +384,8 @@ def _significant(p: float, rule: GateRule) -> bool:
 def _unusable_timing(new: RunVariant, old: RunVariant) -> str:
     """Why timings that were taken are not compared; empty where they are."""
     for side, which in ((new, "this run"), (old, "the baseline")):
-        if side.run.results.run.contended:
-            return f"{which} was timed while the machine was busy (contended)"
+        if reason := why_contended(side.run):
+            return f"{which} was timed while {reason} (contended)"
     return "the same measurement" if same_timing(new, old) else ""
 
 

@@ -2,5 +2,6 @@
 
 - `system.py`: runs a program of the system, reads its words
 - `chip.py`: the device that will compute
+- `power.py`: power source, limits, throttling
 - `identity.py`: a machine's lasting name
 """

@@ -12,6 +12,7 @@ import functools
 import os
 import platform
 import re
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -27,8 +28,13 @@ def compute_device() -> list[str]:
     from another by its numbers and times."""
     if platform.system() == "Darwin":
         return ["metal", processor(), f"{gpu_cores() or 'unknown'} GPU cores"]
-    card = first_card() if any(map(_installed, CUDA_WHEELS)) else []
-    return ["cuda", *card] if card else ["cpu", processor()]
+    card = first_card()
+    if card is None:
+        return ["cpu", processor()]
+    if len({one.name for one in cuda_cards()}) == 1:
+        return ["cuda", card.name]
+    # Between cards of several names the order is CUDA's affair: what decides it is added.
+    return ["cuda", card.name, f"{os.environ.get(_VISIBLE)}", f"{os.environ.get(_ORDER)}"]
 
 
 @functools.cache
@@ -56,52 +62,49 @@ def gpu_cores() -> int | None:
     return None if found is None else int(found[1])
 
 
-def first_card() -> list[str]:
-    """The NVIDIA card that CUDA shows first, by name; none where it shows none.
+@dataclass(frozen=True)
+class Card:
+    """An NVIDIA card."""
 
-    Between cards of several names the order is CUDA's affair: what decides it is added.
-    """
-    cards = cuda_cards()
+    uuid: str
+    name: str
+
+
+def first_card() -> Card | None:
+    """The card that CUDA shows first; None where it shows none, or MLX cannot use any."""
+    cards = cuda_cards() if any(map(_installed, CUDA_WHEELS)) else []
     visible = os.environ.get(_VISIBLE)
-    shown = [name for _, name in cards]
-    if visible is not None:
-        shown = _chosen(visible.split(","), cards)
-    if not shown:
-        return []
-    if len({name for _, name in cards}) == 1:
-        return shown[:1]
-    return [shown[0], f"{visible}", f"{os.environ.get(_ORDER)}"]
+    shown = cards if visible is None else _chosen(visible.split(","), cards)
+    return shown[0] if shown else None
 
 
-def _chosen(entries: list[str], cards: list[tuple[str, str]]) -> list[str]:
-    """The names of the cards that `CUDA_VISIBLE_DEVICES` lists, by number or by the beginning of an
-    identifier; it ends at the first that is neither."""
+def _chosen(entries: list[str], cards: list[Card]) -> list[Card]:
+    """The cards that `CUDA_VISIBLE_DEVICES` lists, by number or by the beginning of an identifier;
+    it ends at the first that is neither."""
     shown = []
     for entry in map(str.strip, entries):
+        named = [card for card in cards if entry.startswith("GPU-") and card.uuid.startswith(entry)]
         if entry.isdigit() and int(entry) < len(cards):
-            shown.append(cards[int(entry)][1])
-        elif entry.startswith("GPU-") and (
-            found := [name for identifier, name in cards if identifier.startswith(entry)]
-        ):
-            shown.append(found[0])
+            named = [cards[int(entry)]]
         elif entry.startswith("MIG-") and cards:
-            shown.append(f"{cards[0][1]}, a part of it")
-        else:
+            named = [Card(cards[0].uuid, f"{cards[0].name}, a part of it")]
+        if not named:
             break
+        shown.append(named[0])
     return shown
 
 
 @functools.cache
-def cuda_cards() -> list[tuple[str, str]]:
-    """Identifier and name of every NVIDIA card, in `nvidia-smi`'s order, or in that of the driver's
-    files where a container has not got that program."""
+def cuda_cards() -> list[Card]:
+    """Every NVIDIA card, in `nvidia-smi`'s order, or in that of the driver's files where a
+    container has not got that program."""
     rows = said("nvidia-smi", "--query-gpu=uuid,name", "--format=csv,noheader").splitlines()
-    found = [tuple(map(str.strip, row.split(",", 1))) for row in rows if "," in row]
+    found = [Card(*map(str.strip, row.split(",", 1))) for row in rows if "," in row]
     if not found and _DRIVER.is_dir():
         for file in sorted(_DRIVER.glob("*/information")):
             values = dict(re.findall(r"(.+?):\s+(.+)", file.read_text(encoding="utf-8")))
-            found.append((values.get("GPU UUID", ""), values.get("Model", "NVIDIA")))
-    return [(identifier, name) for identifier, name in found]
+            found.append(Card(values.get("GPU UUID", ""), values.get("Model", "NVIDIA")))
+    return found
 
 
 def _installed(wheel: str) -> bool:

@@ -10,14 +10,14 @@ from typing import Any
 import psutil
 
 from harness.backend import BlasInfo, backend_name, blas, mx
-from harness.machine.chip import processor
+from harness.machine.chip import gpu_cores, processor
 from harness.models.cpu.rule import memory_bytes
 from harness.schema.stage_results import DeviceMemory
 
 
 def device() -> dict[str, Any]:
-    """``{backend, chip, memory_bytes, blas}``: ``memory_bytes`` is the accelerator's own memory
-    with CUDA, else the machine's; ``blas`` is null unless the CPU computes."""
+    """The fields of :class:`~harness.schema.results.Device`: ``memory_bytes`` is the accelerator's
+    own memory with CUDA, else the machine's; ``blas`` is null unless the CPU computes."""
     backend = backend_name()
     memory = psutil.virtual_memory().total
     if backend == "cuda":
@@ -28,6 +28,7 @@ def device() -> dict[str, Any]:
         "chip": chip(backend),
         "memory_bytes": memory,
         "blas": blas.name if backend == "cpu" else None,
+        "gpu_cores": gpu_cores() if backend == "metal" else None,
     }
 
 

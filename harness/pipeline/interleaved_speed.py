@@ -116,6 +116,7 @@ def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[S
             interleaving="all loaded" if together else "reloaded each round",
             measured_at=f"{now} on {stage.description.device.chip}",
             contended=contention.contended,
+            power=contention.power,
         )
 
     by_variant = list(zip(*taken, strict=True))
@@ -156,6 +157,7 @@ def throughput(speeds: Speeds, cached: bool) -> Throughput:
         measured_at=speeds.measured_at,
         cached=cached,
         interleaving=speeds.interleaving,
+        power=speeds.power,
     )
 
 

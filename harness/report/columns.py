@@ -102,9 +102,10 @@ class Column:
 
     @property
     def machine(self) -> tuple[str | None, ...]:
-        """What must agree for timings to be set beside one another: backend, chip, BLAS."""
+        """What must agree for timings to be set beside one another: backend, chip, GPU, BLAS."""
         device = self.run.results.run.device
-        return device.backend, device.chip, device.blas
+        cores = None if device.gpu_cores is None else f"{device.gpu_cores} GPU cores"
+        return device.backend, device.chip, cores, device.blas
 
     @property
     def speed_note(self) -> str:

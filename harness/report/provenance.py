@@ -160,7 +160,8 @@ def _sample(run: StoredRun, topic: str) -> str:
     results = [run.results.variants[name] for name in run.variants]
     if topic in {"throughput", "ratios"}:
         trials = sorted({result.throughput.trials for result in results if result.throughput})
-        return f"n = {' / '.join(map(str, trials))} trials a variant" if trials else ""
+        counted = f"n = {' / '.join(map(str, trials))} trials a variant" if trials else ""
+        return ", ".join(filter(None, [counted, *_power_states(results)]))
     if topic == "curve":
         checked = sorted({_validation_size(run, r.config) for r in results if r.finetune})
         return f"n = {' / '.join(map(str, checked))} validation examples, seeded by table"
@@ -178,6 +179,12 @@ def _sample(run: StoredRun, topic: str) -> str:
     if topic == "loss" and tokens:
         sample += f", {', '.join(f'{t:,}' for t in tokens)} completion tokens"
     return sample if topic == "loss" else sample + _ungraded(results)
+
+
+def _power_states(results: Sequence[VariantResult]) -> list[str]:
+    """In which power state the trials were taken, each once, where it was recorded."""
+    powers = [r.throughput.power for r in results if r.throughput and r.throughput.power]
+    return list(dict.fromkeys(", ".join(power.state.values()) for power in powers))
 
 
 def _ungraded(results: Sequence[VariantResult]) -> str:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 from harness.compare.analysis import Analysis
+from harness.compare.cost import why_contended
 from harness.markdown import bullets, code, escape, paragraphs, visible
 from harness.report.article import Article
 from harness.report.base_weights import held
@@ -110,7 +111,7 @@ def terminal_summary(analysis: Analysis) -> str:
         *([_gates(analysis), provenance([run], "gates", THRESHOLDS)] if run.results.gates else []),
         f"Partial run, suites not selected: {partial}." if partial else "",
         not_measurable(run),
-        "Timings are contended: the machine was busy with other work." if record.contended else "",
+        f"Timings are contended: {busy}." if (busy := why_contended(run)) else "",
         f"Written: {run.folder / 'report.md'}",
     )
 

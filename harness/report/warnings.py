@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from harness.compare.cost import why_contended
 from harness.compare.evidence import warning
 from harness.markdown import code, escape
 from harness.runs.store import StoredRun
@@ -53,8 +54,8 @@ def warnings(run: StoredRun) -> list[str]:
     if record.partial:
         missing = escape(", ".join(record.partial))
         found.append(f"> Partial: not selected were {missing}. Not for publication.")
-    if record.contended:
-        found.append("> Contended: the machine was busy; its timings enter no comparison.")
+    if reason := why_contended(run):
+        found.append(f"> Contended: {reason}; its timings enter no comparison.")
     if record.git.dirty:
         found.append("> Dirty: tracked files differed from the commit. Not for publication.")
     leak = run.results.dataset.leakage

@@ -5,6 +5,7 @@
 - ``dataset.py`` - the data set and its splits
 - ``variant_result.py`` - one variant's sections
 - ``execution.py`` - execution accuracy, kinds of failure
+- ``power.py`` - the power state of a timing
 - ``rows.py`` - the files of rows beside
 - ``stage_results.py`` - calls of the model's process
 """

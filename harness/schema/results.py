@@ -39,6 +39,10 @@ class Device(Record):
     chip: str = Field(description="The chip's own name, e.g. Apple M2 Max.")
     memory_bytes: int = Field(ge=0, description="Physical memory of the machine.")
     blas: str | None = Field(description="BLAS used by the CPU backend; null on a GPU.")
+    gpu_cores: int | None = Field(
+        default=None,
+        description="Cores of an Apple chip's GPU; null elsewhere, and where it was not recorded.",
+    )
 
 
 class Distributed(Record):
@@ -62,7 +66,9 @@ class Run(Record):
         description="Seed of the --limit shuffle where it is another: the first of --seeds.",
     )
     partial: list[str] = Field(description="Suites not selected; such a run is not published.")
-    contended: bool = Field(description="Whether others kept the machine busy during timings.")
+    contended: bool = Field(
+        description="Whether others kept the machine busy during timings, or it was throttled."
+    )
     git: Git = Field(description="State of the checkout that ran.")
     versions: dict[str, str] = Field(description="Package and Python versions that matter.")
     device: Device = Field(description="The machine.")

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, Field
 
+from harness.schema.power import Power
 from harness.schema.results import Device
 from harness.schema.rows import Finish, LossRow, Rates
 from harness.schema.variant_result import CurvePoint, LossValue, Parameters, PhaseMemory, Record
@@ -23,7 +24,7 @@ Request = TypeVar("Request", bound=Record)
 Result = TypeVar("Result", bound=Record)
 
 
-STAGE_VERSIONS = {"describe": 7, "finetune": 6, "loss": 6, "generate": 7, "fuse": 8, "speed": 4}
+STAGE_VERSIONS = {"describe": 7, "finetune": 6, "loss": 6, "generate": 7, "fuse": 8, "speed": 5}
 """The version of each stage's results in the cache. Raise a version by hand when its code changes
 what it computes or the form of its result: older entries are then unused."""
 
@@ -232,7 +233,8 @@ class Speeds(Record):
     questions: list[Trial] = Field(description="One a students question.")
     interleaving: str = Field(description="How the variants took turns.")
     measured_at: MeasuredAt = Field(description="When (UTC) and on which chip.")
-    contended: bool = Field(description="Whether others kept the machine busy.")
+    contended: bool = Field(description="Whether others kept the machine busy, or it was slowed.")
+    power: Power = Field(description="The machine's power state meanwhile.")
 
 
 class SpeedRound(Record):

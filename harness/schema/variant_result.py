@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 from harness.schema.execution import Execution as Execution
 from harness.schema.execution import FailureKind
 from harness.schema.execution import GroupRate as GroupRate
+from harness.schema.power import Power
 from harness.schema.record import Record as Record
 
 Cell = str | float | int | bool | None
@@ -182,6 +183,10 @@ class Throughput(Record):
         default=None,
         description="How the variants' trials were interleaved: 'all loaded' at once, or "
         "'reloaded each round'; null in runs that did not record it.",
+    )
+    power: Power | None = Field(
+        default=None,
+        description="The machine's power state meanwhile; null in runs that did not record it.",
     )
 
 

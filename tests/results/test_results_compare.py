@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from harness.report.conclusions import (
 )
 from harness.report.write import write_run
 from harness.runs.store import PendingRun, RunRows, read_run
+from harness.schema.power import Power
 from harness.schema.results import Comparison
 from harness.schema.rows import PredictionRow
 
@@ -348,6 +350,83 @@ def test_a_speed_that_was_not_taken_is_called_that() -> None:
     busy = memory_run("busy", contended=True)
     found = speed_ratios(RunVariant(busy, "lora"), RunVariant(busy, "qlora"))
     assert {r.reason for r in found} == {"the machine was busy while timing (contended)"}
+
+
+def power(**state: Any) -> Power:
+    known = {"source": None, "mode": None, "power_limit_w": None, "gpu_clock_mhz": 1980.0}
+    return Power(**(known | {"throttled": []} | state))
+
+
+def in_state(name: str, state: Power | None, **device: Any) -> RunVariant:
+    """lora of a run whose timings were taken on that device, in that power state."""
+    run = memory_run(name, contended=bool(state and state.throttled))
+    lora = run.results.variants["lora"]
+    assert lora.throughput is not None
+    timed = lora.throughput.model_copy(update={"power": state, "measured_at": name})
+    variants = run.results.variants | {"lora": lora.model_copy(update={"throughput": timed})}
+    machine = run.results.run.device.model_copy(update=device)
+    record = run.results.run.model_copy(update={"device": machine})
+    results = run.results.model_copy(update={"variants": variants, "run": record})
+    return RunVariant(dataclasses.replace(run, results=results), "lora")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "reason"),
+    [
+        (power(source="mains"), power(source="mains", mode="performance"), ""),
+        (power(source="mains"), None, ""),  # a run that did not record it
+        (power(source="mains"), power(source="battery"), "power states (on mains; on battery)"),
+        (
+            power(mode="automatic"),
+            power(mode="low power mode"),
+            "power states (automatic; low power mode)",
+        ),
+        (
+            power(power_limit_w=700.0),
+            power(power_limit_w=350.0),
+            "power states (limited to 700 W; limited to 350 W)",
+        ),
+        (
+            power(source="mains"),
+            power(source="mains", throttled=["thermal pressure heavy"]),
+            "the machine was slowed down (thermal pressure heavy) while timing (contended)",
+        ),
+    ],
+)
+def test_timings_of_unlike_power_states_are_not_compared(
+    one: Power, other: Power | None, reason: str
+) -> None:
+    a, b = in_state("one", one), in_state("other", other)
+    for found in speed_ratios(a, b):
+        assert reason in found.reason
+        assert bool(found.reason) == bool(reason)
+    rules = {"generation_tokens_per_s": load_gates()["generation_tokens_per_s"]}
+    (verdict,) = [
+        gate
+        for gate in judge(b.run, a.run, rules)
+        if (gate.variant, gate.metric) == ("lora", "generation_tokens_per_s")
+    ]
+    assert (verdict.verdict == "skipped") == bool(reason)
+    assert ("power state" in verdict.reason) == ("power state" in reason)
+
+
+@pytest.mark.parametrize(
+    ("device", "named"),
+    [
+        ({"gpu_cores": 30}, "40 GPU cores"),
+        ({"memory_bytes": 128 * 2**30}, "137.4 GB"),
+        ({"chip": "Apple M4 Max"}, "Apple M4 Max"),
+    ],
+)
+def test_chips_of_one_name_are_not_one_machine(device: dict[str, Any], named: str) -> None:
+    mac = {"backend": "metal", "chip": "Apple M3 Max", "blas": None, "gpu_cores": 40}
+    mac |= {"memory_bytes": 36 * 2**30}
+    a, b = in_state("one", None, **mac), in_state("other", None, **mac)
+    assert {found.reason for found in speed_ratios(a, b)} == {""}
+    b = in_state("other", None, **(mac | device))
+    for found in speed_ratios(a, b):
+        assert found.reason.startswith("timed on different machines")
+        assert named in found.reason
 
 
 def test_a_ratio_and_its_interval_are_of_one_estimator() -> None:
