@@ -1,7 +1,7 @@
 """`python -m harness COMMAND`: what needs no pytest session, one file for a group of commands.
 
 - `data.py`: describe, export, fetch, cache
-- `machine.py`: doctor, params
+- `machine.py`: doctor, params, plan
 - `doctor.py`: the checks of `doctor`
 - `doctor_device.py`: those of what computes
 - `scoring.py`: score

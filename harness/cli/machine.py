@@ -1,16 +1,24 @@
-"""`doctor` and `params`: what this machine can do, and what a variant will cost on it."""
+"""`doctor`, `params` and `plan`: what this machine can do, and what a variant will cost on it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.output import JsonFlag, answer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from harness.models.parameters import Sizes
     from harness.schema.variant_result import Parameters
+    from harness.train.estimate import Computer
+    from harness.train.past_runs import PastRuns
+    from harness.train.variant import Variant
+
+Model = Annotated[str, typer.Option(help="smollm2, tiny, a hub id or a directory.")]
+VariantName = Annotated[str, typer.Option(help="A variant's name or YAML file.")]
 
 
 def doctor(json: JsonFlag = False) -> None:
@@ -32,12 +40,42 @@ def doctor(json: JsonFlag = False) -> None:
         raise typer.Exit(1)
 
 
-def params(
-    model: Annotated[str, typer.Option(help="smollm2, tiny, a hub id or a directory.")],
-    variant: Annotated[str, typer.Option(help="A variant's name or YAML file.")],
+def params(model: Model, variant: VariantName, json: JsonFlag = False) -> None:
+    """Parameter counts and predicted sizes from the configuration alone, no weights."""
+    chosen, _, counts, sizes = _predicted(model, variant)
+    value = {
+        "model": model,
+        "variant": chosen.name,
+        "parameters": counts.model_dump(),
+        "sizes": sizes.model_dump(),
+    }
+    answer(json, value, render_params(f"{chosen.name} on {model}", counts, sizes))
+
+
+def plan(
+    model: Model,
+    variant: VariantName,
+    memory: Annotated[
+        float | None, typer.Option(metavar="GB", help="The memory of another machine, or card.")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="metal, cuda or cpu: another machine's; default this one's.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Parameter counts and predicted sizes from the configuration alone, no weights."""
+    """Memory by batch size and length, disk and time, before any download; what fits."""
+    from harness.train.estimate import Subject
+    from harness.train.plan import make_plan, render
+
+    chosen, config, counts, sizes = _predicted(model, variant)
+    computer, past = _computer(backend, memory)
+    subject = Subject(chosen, config, counts, sizes.base_by_dtype)
+    found = make_plan(model, subject, computer, past)
+    answer(json, found.model_dump(mode="json"), render(found))
+
+
+def _predicted(model: str, variant: str) -> tuple[Variant, Mapping[str, Any], Parameters, Sizes]:
+    """The variant, the model's configuration, and what they come to."""
     from harness.models.installed import check_backend
     from harness.models.parameters import predict
     from harness.models.quantize import SOURCE
@@ -55,13 +93,29 @@ def params(
         lora_parameters=chosen.lora_parameters.model_dump(exclude_none=True),
         quantize=None if chosen.quantize == SOURCE else chosen.quantize,
     )
-    value = {
-        "model": model,
-        "variant": chosen.name,
-        "parameters": counts.model_dump(),
-        "sizes": sizes.model_dump(),
-    }
-    answer(json, value, render_params(f"{chosen.name} on {model}", counts, sizes))
+    return chosen, config, counts, sizes
+
+
+def _computer(backend: str | None, memory: float | None) -> tuple[Computer, PastRuns]:
+    """What computes, and its past trainings: this machine, or another of the size given."""
+    from harness.disk.cache import Cache
+    from harness.errors import unknown
+    from harness.machine.chip import compute_device
+    from harness.models.cpu.rule import this_rule
+    from harness.models.device import device_memory, measured_blas, product_gflops
+    from harness.train.estimate import Computer, working_set
+    from harness.train.past_runs import PastRuns
+
+    here = device_memory()
+    if backend not in (None, "metal", "cuda", "cpu"):
+        raise unknown("backend", str(backend), ("metal", "cuda", "cpu"))
+    chosen = backend or here.backend
+    total = here.total_bytes if memory is None else working_set(chosen, round(memory * 1e9))
+    chunked = chosen == "cpu" and this_rule(measured_blas().name).chunked_loss
+    if chosen != here.backend:
+        return Computer(chosen, total, None, chunked), PastRuns(Cache().root)
+    past = PastRuns.of(Cache().root, [chosen, *compute_device()[1:]])
+    return Computer(chosen, total, product_gflops(), chunked), past
 
 
 def render_params(title: str, counts: Parameters, sizes: Sizes) -> str:

@@ -53,6 +53,21 @@ class ModelConfig:
         return self._number("intermediate_size")
 
     @property
+    def heads(self) -> int | None:
+        """Attention heads."""
+        return self._number("num_attention_heads", "n_heads", "n_head")
+
+    @property
+    def key_heads(self) -> int | None:
+        """Heads of keys and values, fewer where several queries share one."""
+        return self._number("num_key_value_heads")
+
+    @property
+    def head_size(self) -> int | None:
+        """Width of a head, where it is not ``hidden / heads``."""
+        return self._number("head_dim")
+
+    @property
     def vocabulary(self) -> int | None:
         """Number of tokens in the vocabulary of the output layer."""
         return self._number("vocab_size")

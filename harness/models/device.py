@@ -88,3 +88,11 @@ def measure_gflops(size: int = 1024, dtype: mx.Dtype = mx.float32, repeats: int 
 def measured_blas() -> BlasInfo:
     """The BLAS with its measured speed (about 0.05 s with a fast one, 1.5 s without)."""
     return replace(blas, gflops=round(measure_gflops(size=1024 if blas.fast else 512), 1))
+
+
+def product_gflops() -> float:
+    """The speed of a large product where MLX computes: in float32 on a CPU, in bfloat16 on a GPU,
+    which takes larger matrices to be busy."""
+    if backend_name() == "cpu":
+        return measured_blas().gflops or 1.0
+    return measure_gflops(4096, mx.bfloat16)

@@ -31,6 +31,8 @@ class Sizes(Record):
     base_bytes: int
     base_bfloat16_bytes: int
     """The base with its floats in bfloat16, as models usually are stored."""
+    base_by_dtype: dict[str, int]
+    """``base_bytes`` by number format; packed weights are ``uint32``."""
     adapter_bytes: int
     fused_bytes: int
 
@@ -61,7 +63,7 @@ def predict(
     _, logical = _size(model.parameters())
     _quantize(model, config, quantize)
     base_bytes, base_packed = _size(model.parameters())
-    base_bfloat16_bytes = in_bfloat16(_bytes_by_dtype(model.parameters()))
+    base_by_dtype = dict(_bytes_by_dtype(model.parameters()))
     quantized = quantize is not None or ModelConfig(config).mlx_quantization
     if fine_tune_type == "full" and quantized:
         raise UserError(
@@ -81,7 +83,8 @@ def predict(
     )
     sizes = Sizes(
         base_bytes=base_bytes,
-        base_bfloat16_bytes=base_bfloat16_bytes,
+        base_bfloat16_bytes=in_bfloat16(base_by_dtype),
+        base_by_dtype=base_by_dtype,
         adapter_bytes=adapter_bytes,
         fused_bytes=base_bytes + _fused_growth(model),
     )

@@ -45,7 +45,13 @@ class Tensor:
 
 def weight_bytes(folder: Path) -> int:
     """Bytes of the files of weights in ``folder``, their headers included."""
-    return sum(path.stat().st_size for path in folder.glob(WEIGHT_FILES))
+    return sum(path.stat().st_size for path in weight_files(folder))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files of weights that are loaded from ``folder``: a model's, else every one. A snapshot
+    of the hub may hold the same weights once more (``consolidated.safetensors``)."""
+    return model_files(folder) or sorted(folder.glob(WEIGHT_FILES))
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -11,5 +11,7 @@
 - ``curve.py`` - rows of the training curve
 - ``resume_state.py`` - checkpoints and resume states
 - ``estimate.py`` - time and memory before training
+- ``past_runs.py`` - what corrects an estimate
+- ``plan.py`` - what fits, before any download
 - ``fuse.py`` - adapter merged into its base
 """

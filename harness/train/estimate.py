@@ -1,10 +1,16 @@
-"""How long a fine-tuning will take and what memory it needs, before it starts.
+"""How long a fine-tuning will take, and what memory training and answering need, before they start.
 
-Variant + the model's configuration and counts + row lengths + measured GFLOP/s -> seconds and
-bytes. A plain count, good to about a factor of 1.5: each token costs 2 operations a weight forward
-and, in the blocks that gradients pass, 2 backward (6 in all where weights train); a quantized
-weight is dequantized in either pass; half of the machine's measured speed on large
-products is reached. The constants are fitted to SmolLM2-135M on two CPU cores. Imports no mlx.
+Variant + the model's configuration, counts and bytes + row lengths + what computes -> seconds and
+bytes. Time is a plain count: each token costs 2 operations a weight forward and, in the blocks that
+gradients pass, 2 backward (6 in all where weights train); half of the measured speed of a large
+product is reached. On a CPU a quantized weight is dequantized in either pass.
+
+Memory is counted array by array: weights, optimizer, what a block keeps for the backward pass, and
+the logits of the loss that is used. The factors are fitted to MLX's peaks on random weights of
+Mistral-7B's, Llama-3-8B's and Qwen3's shapes (tests/train/test_estimate.py has them), with this
+project's CPU kernels and without: what Metal and CUDA allocate is computed from the same arrays in
+their own types, not measured. Corrected by this machine's earlier runs in `past_runs.py`. Imports
+no mlx.
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ from statistics import fmean
 from typing import Any
 
 from harness.models.config import ModelConfig
+from harness.protocols import BATCH_ROWS
 from harness.schema.variant_result import Parameters
 from harness.train.curve import validates_at
 from harness.train.variant import Variant
@@ -23,7 +30,36 @@ EFFICIENCY = 0.5
 """The share of a large product's GFLOP/s; softmax, norms and activations take the rest."""
 DEQUANTIZED_PER_S = 0.25e9
 """Quantized weights that one call on the CPU dequantizes a second."""
-_FLOAT = 4
+COPIES_SHARE = 0.25
+"""As of `models/cpu/rule.py`: the share of memory that float32 copies may take while answering."""
+_HALF = ("float16", "bfloat16")
+_FLOAT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+_BLOCK = 1.0
+_LOGIT_BYTES = 12
+_CHUNKED_BYTES = 160 * 2**20
+_DEQUANTIZED_BYTES = 160 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Computer:
+    """What computes."""
+
+    backend: str
+    """``cpu``, ``metal`` or ``cuda``."""
+    memory_bytes: int
+    """What MLX may take in all."""
+    gflops: float | None = None
+    """Measured speed of a large product; None where it is not known."""
+    chunked_loss: bool = False
+    """Whether training's logits exist a chunk at a time."""
+
+
+def working_set(backend: str, memory_bytes: int) -> int:
+    """What MLX may take of a machine of that size: macOS recommends two thirds of its memory up to
+    36 GB and three quarters beyond; a card or a host has all of its own."""
+    if backend != "metal":
+        return memory_bytes
+    return memory_bytes * 2 // 3 if memory_bytes <= 36 * 2**30 else memory_bytes * 3 // 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,59 +79,157 @@ class Estimate:
         return f"about {spent} and {self.peak_bytes / 1e9:.1f} GB"
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A variant of a model, by its configuration and counts alone."""
+
+    variant: Variant
+    config: Mapping[str, Any]
+    """The model's ``config.json``."""
+    counts: Parameters
+    """With the variant's adapter (``models/parameters.py``)."""
+    base_by_dtype: Mapping[str, int]
+    """Bytes of the base on disk, quantized as the variant demands, by number format."""
+
+    @property
+    def model(self) -> ModelConfig:
+        """The configuration's numbers."""
+        return ModelConfig(self.config)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the base's weights are packed."""
+        return self.variant.quantize is not None or bool(self.model.mlx_quantization)
+
+    @property
+    def adapted(self) -> int:
+        """Blocks that gradients pass."""
+        layers = self.model.layers or 1
+        if not self.variant.trains:
+            return 0
+        return layers if self.variant.num_layers == -1 else min(self.variant.num_layers, layers)
+
+    def loaded_bytes(self, backend: str) -> int:
+        """Bytes of the base in memory: half precision becomes float32 on a CPU."""
+        wider = 2 if backend == "cpu" else 1
+        return sum(n * (wider if d in _HALF else 1) for d, n in self.base_by_dtype.items())
+
+    def float_bytes(self, backend: str) -> int:
+        """Bytes of an activation."""
+        half = backend != "cpu" and any(dtype in _HALF for dtype in self.base_by_dtype)
+        return 2 if half else 4
+
+    @property
+    def stored_float_bytes(self) -> int:
+        """Bytes of an unpacked number of the base on disk."""
+        return max((_FLOAT_BYTES.get(d, 0) for d in self.base_by_dtype), default=0) or 2
+
+    def trainable_bytes(self, backend: str) -> int:
+        """Bytes of what is trained: adapters are made in float32."""
+        full = self.variant.fine_tune_type == "full"
+        return self.counts.trainable * (self.float_bytes(backend) if full else 4)
+
+    def dequantized(self) -> Subject:
+        """The fused model with plain weights."""
+        dtype = next((d for d in self.base_by_dtype if d in _FLOAT_BYTES), "float32")
+        weights = {dtype: self.counts.total * self.stored_float_bytes}
+        plain = {k: v for k, v in self.config.items() if k != "quantization"}
+        variant = self.variant.model_copy(update={"quantize": None, "fine_tune_type": "base"})
+        counts = self.counts.model_copy(update={"trainable": 0})
+        return Subject(variant, plain, counts, weights)
+
+
+def training_bytes(subject: Subject, computer: Computer, batch: int, length: int) -> int:
+    """MLX's peak while training on ``batch`` rows of ``length`` tokens."""
+    variant, model, number = subject.variant, subject.model, subject.float_bytes(computer.backend)
+    tokens, adapted = batch * length, subject.adapted
+    block = _block_numbers(model, length)
+    kept = adapted * block
+    if variant.grad_checkpoint:
+        kept = adapted * (model.hidden or 1) + block
+    # Gradient and Adam's two moments, and of an adapter its values.
+    parts = 3 if variant.fine_tune_type == "full" else 4
+    optimizer = parts * subject.trainable_bytes(computer.backend)
+    logits = tokens * (model.vocabulary or 1) * _LOGIT_BYTES * number // 4
+    if computer.chunked_loss:
+        logits = min(logits, _CHUNKED_BYTES)
+    dequantized = _DEQUANTIZED_BYTES if subject.quantized and computer.backend == "cpu" else 0
+    return round(
+        subject.loaded_bytes(computer.backend)
+        + optimizer
+        + tokens * kept * number
+        + max(logits, dequantized)
+    )
+
+
+def answering_bytes(subject: Subject, computer: Computer, length: int, new_tokens: int) -> int:
+    """MLX's peak while answering the protocol's batch of prompts of ``length`` tokens."""
+    model, number = subject.model, subject.float_bytes(computer.backend)
+    loaded = subject.loaded_bytes(computer.backend)
+    if computer.backend == "cpu":
+        copies = 4 * subject.counts.total
+        if copies <= COPIES_SHARE * computer.memory_bytes:
+            # Of packed weights float32 copies, and copies with the adapters merged into them.
+            loaded += copies * (subject.quantized + (subject.counts.trainable > 0))
+    width = _heads(model)[1] * 2 * (model.layers or 1)
+    cached = BATCH_ROWS * (length + new_tokens) * width * number
+    # On a GPU a prompt's attention scores are never whole.
+    scores = length if computer.backend == "cpu" else 0
+    passing = BATCH_ROWS * length * _block_numbers(model, scores) * number
+    return round(loaded + cached + passing + BATCH_ROWS * (model.vocabulary or 1) * number)
+
+
 def estimate(
-    variant: Variant,
-    config: Mapping[str, Any],
-    counts: Parameters,
-    base_bytes: int,
-    lengths: Sequence[int],
-    gflops: float,
-    valid_rows: int = 0,
+    subject: Subject, computer: Computer, lengths: Sequence[int], valid_rows: int = 0
 ) -> Estimate:
-    """Time and memory of fine-tuning ``variant``; a ``base`` variant is only validated.
+    """Time and memory of fine-tuning; a ``base`` variant is only validated.
 
     Args:
-        variant: what to train.
-        config: the model's ``config.json``.
-        counts: its parameters with this variant's adapter (``models/parameters.py``).
-        base_bytes: of the base in memory.
+        subject: what to train.
+        computer: what computes; its speed must be known.
         lengths: tokens of each training row.
-        gflops: measured speed of a large product (`models/device.py`).
         valid_rows: rows of the validation split; counts where ``val_batches`` is -1.
     """
-    model = ModelConfig(config)
-    layers, hidden, vocabulary = model.layers or 1, model.hidden or 1, model.vocabulary or 1
-    adapted = layers if variant.num_layers == -1 else min(variant.num_layers, layers)
-    adapted = adapted if variant.trains else 0
-    head = hidden * vocabulary
-    blocks = max(0, counts.total - head)
-    backward = blocks * adapted // max(1, layers) + head
-    quantized = variant.quantize is not None or bool(model.mlx_quantization)
-    dequantizing_s = counts.total / DEQUANTIZED_PER_S if quantized else 0.0
-    rate = gflops * 1e9 * EFFICIENCY
-
-    batch_tokens = fmean(lengths) * variant.batch_size
-    forward_s = batch_tokens * 2 * counts.total / rate + dequantizing_s
-    backward_s = batch_tokens * 2 * (backward + counts.trainable) / rate
-    backward_s += dequantizing_s * backward / max(1, counts.total)
+    variant = subject.variant
+    forward_s, backward_s = _step_s(subject, computer, fmean(lengths) * variant.batch_size)
     validations = sum(validates_at(variant, at) for at in range(variant.iters + 1))
     every = -(-valid_rows // variant.batch_size)
     validation_batches = every if variant.val_batches == -1 else variant.val_batches
     return Estimate(
         train_s=variant.iters * (forward_s + backward_s) if variant.trains else 0.0,
         validate_s=(validations if variant.trains else 1) * validation_batches * forward_s,
-        peak_bytes=base_bytes
-        + 4 * counts.trainable * _FLOAT  # their values, gradient and Adam's two moments
-        + max(lengths) * variant.batch_size * _token_bytes(model, adapted, variant)
-        + (2 * head * _FLOAT if quantized else 0),
+        peak_bytes=training_bytes(subject, computer, variant.batch_size, max(lengths)),
     )
 
 
-def _token_bytes(model: ModelConfig, adapted: int, variant: Variant) -> int:
-    """What one token of a batch keeps until the backward pass."""
+def _step_s(subject: Subject, computer: Computer, tokens: float) -> tuple[float, float]:
+    """Seconds of the forward and of the backward pass over ``tokens``."""
+    model, counts = subject.model, subject.counts
+    head = (model.hidden or 1) * (model.vocabulary or 1)
+    multiplied = counts.total - (head if model.raw.get("tie_word_embeddings") is False else 0)
+    blocks = max(0, multiplied - head)
+    backward = blocks * subject.adapted // max(1, model.layers or 1) + head
+    unpacked = subject.quantized and computer.backend == "cpu"
+    dequantizing_s = counts.total / DEQUANTIZED_PER_S if unpacked else 0.0
+    rate = (computer.gflops or 1.0) * 1e9 * EFFICIENCY
+    recomputed = 2 * blocks * subject.adapted // max(1, model.layers or 1)
+    operations = 2 * (backward + counts.trainable)
+    operations += recomputed if subject.variant.grad_checkpoint else 0
+    forward_s = tokens * 2 * multiplied / rate + dequantizing_s
+    return forward_s, tokens * operations / rate + dequantizing_s * backward / max(1, multiplied)
+
+
+def _heads(model: ModelConfig) -> tuple[int, int]:
+    """Width of all queries, and of all keys."""
+    heads = model.heads or 1
+    size = model.head_size or (model.hidden or 1) // heads
+    return heads * size, (model.key_heads or heads) * size
+
+
+def _block_numbers(model: ModelConfig, length: int) -> int:
+    """Numbers that one block keeps of a token until the backward pass, in a row of ``length``."""
     hidden = model.hidden or 1
-    intermediate = model.intermediate or 4 * hidden
-    block = 16 * hidden + 5 * intermediate
-    kept = block + adapted * hidden if variant.grad_checkpoint else max(1, adapted) * block
-    # Logits, their gradient and the softmax between them.
-    return _FLOAT * (kept + 3 * (model.vocabulary or 1))
+    queries, keys = _heads(model)
+    inner = model.intermediate or 4 * hidden
+    states = 4 * hidden + 2 * queries + 2 * keys + 4 * inner
+    return round(_BLOCK * (states + (model.heads or 1) * length))

@@ -19,7 +19,7 @@ from harness.backend import mx, nn
 from harness.errors import UserError
 from harness.models.adapter import replace_modules
 from harness.models.load import LoadedModel
-from harness.models.weights import WEIGHT_FILES, read_header, weight_bytes
+from harness.models.weights import read_header, weight_bytes, weight_files
 
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "U32": "uint32", "U8": "uint8"}
 
@@ -70,7 +70,7 @@ def fuse(loaded: LoadedModel, out: Path, dequantize: bool) -> FusedSize:
 def weigh(folder: Path) -> FusedSize:
     """Size of the safetensors in ``folder``: of a base, an adapter or a fused model."""
     by_dtype: Counter[str] = Counter()
-    for file in folder.glob(WEIGHT_FILES):
+    for file in weight_files(folder):
         for tensor in read_header(file).values():
             by_dtype[_DTYPES.get(tensor.dtype, tensor.dtype.lower())] += tensor.bytes
     return FusedSize(weight_bytes(folder), dict(sorted(by_dtype.items())))

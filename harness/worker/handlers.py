@@ -19,22 +19,22 @@ from harness.data.tokens import row_facts
 from harness.disk.files import link_or_copy, require_space
 from harness.disk.journal import Journal
 from harness.disk.kernels import use_private_kernels
+from harness.machine.chip import compute_device
 from harness.measure import generate, loss, speed
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
-from harness.models.config import ModelConfig
-from harness.models.device import device, device_memory, measured_at, measured_blas
+from harness.models.device import device, device_memory, measured_at, product_gflops
 from harness.models.load import LoadedModel, load
-from harness.models.weights import weight_bytes
 from harness.progress import ProgressCallback, print_message
 from harness.protocols import BATCH_ROWS
 from harness.schema import stage_results as calls
 from harness.schema.stage_results import Call, Request, Result
 from harness.schema.variant_result import Record
 from harness.sharding import SINGLE_RANK, Shard
-from harness.train.estimate import estimate
+from harness.train.estimate import Computer, Estimate, estimate
 from harness.train.finetune import finetune
 from harness.train.fuse import weigh
+from harness.train.past_runs import PastRuns
 from harness.train.resume_state import disk_bytes
 from harness.worker import memory_advice
 from harness.worker.fused import measure_forms
@@ -50,6 +50,7 @@ class Handlers:
         self._progress = progress
         self._working = working
         self._shard = SINGLE_RANK
+        self._estimated: Estimate | None = None
         self._table = dict(
             [
                 _entry(calls.OPEN, self.open),
@@ -76,7 +77,8 @@ class Handlers:
 
     def open(self, request: calls.OpenRequest) -> calls.Nothing:
         """Find the model and the data, which must be those that the parent found; load nothing."""
-        use_private_kernels(Path(request.cache_root))
+        self._cache_root = Path(request.cache_root)
+        use_private_kernels(self._cache_root)
         self.state = ModelState(request, self._progress, self._working)
         self.variant = self.state.variant
         return calls.Nothing()
@@ -123,19 +125,23 @@ class Handlers:
         loaded = self.state.model(None)
         rows, _valid = self.state.training_rows(loaded, keep=True)
         checked = row_facts(rows, loaded.tokenizer, self.state.longest)
-        found = estimate(
-            self.variant,
-            dict(self.state.base.config),
-            self.state.counts(),
-            weight_bytes(self.state.base.path),
-            [len(row.tokens) for row in rows.examples],
-            measured_blas().gflops or 1.0,
-            len(self.state.dataset.valid.examples),
+        memory = device_memory()
+        computer = Computer(
+            memory.backend, memory.total_bytes, product_gflops(), loaded.chunked_loss
         )
+        lengths = [len(row.tokens) for row in rows.examples]
+        valid_rows = len(self.state.dataset.valid.examples)
+        self._estimated = estimate(self.state.subject(), computer, lengths, valid_rows)
+        past = self._past_runs()
+        found = past.corrected(self._estimated)
+        shortage = memory_advice.shortage(found.peak_bytes, memory)
         return calls.Estimate(
-            text=f"{found}{memory_advice.shortage(found.peak_bytes, device_memory())}",
+            text=f"{found} ({past.note}){shortage}",
             checked=f"{checked}; {data_facts(self.state.dataset)}",
         )
+
+    def _past_runs(self) -> PastRuns:
+        return PastRuns.of(self._cache_root, [backend_name(), *compute_device()[1:]])
 
     def finetune(self, request: calls.FinetuneRequest) -> calls.Finetuned:
         """Train, and copy the finished adapter; an interrupted training goes on in its folder."""
@@ -157,6 +163,10 @@ class Handlers:
             shutil.copytree(
                 result.adapter, request.out, dirs_exist_ok=True, copy_function=link_or_copy
             )
+        if self._estimated and result.train and not contention.contended:
+            whole = result.resumed_from is None and self._shard.size == 1
+            if whole:
+                self._past_runs().add(self._estimated, result.wall_s, result.train.mlx_peak_bytes)
         return calls.Finetuned(
             **result.model_dump(include=set(calls.Training.model_fields)),
             iterations=self.variant.iters if self.variant.trains else 0,
@@ -168,13 +178,10 @@ class Handlers:
 
     def _require_disk(self, work: Path) -> None:
         """Refuse a training whose checkpoints and states the disk cannot hold."""
-        number_bytes = 4  # adapters are made in float32, and so is what a CPU trains
-        if self.variant.fine_tune_type == "full" and backend_name() != "cpu":
-            half = ModelConfig(self.state.base.config).dtype in ("float16", "bfloat16")
-            number_bytes = 2 if half else 4
+        trainable = self.state.subject().trainable_bytes(backend_name())
         require_space(
             work,
-            disk_bytes(self.variant, number_bytes * self.state.counts().trainable),
+            disk_bytes(self.variant, trainable),
             f"fine-tuning {self.variant.name!r}, its checkpoints and resume states,",
             "Save fewer (--set save_every=N), train less (num_layers, lora_parameters.rank)",
         )

@@ -32,7 +32,8 @@ from harness.progress import ProgressCallback
 from harness.protocols import BATCH_ROWS
 from harness.schema.stage_results import OpenRequest
 from harness.schema.variant_result import Parameters
-from harness.train.fuse import FusedSize, fuse
+from harness.train.estimate import Subject
+from harness.train.fuse import FusedSize, fuse, weigh
 from harness.train.variant import Variant
 from harness.worker import memory_advice
 
@@ -159,6 +160,11 @@ class ModelState:
             num_layers=self.variant.num_layers,
             lora_parameters=self.variant.lora_parameters.model_dump(exclude_none=True),
         )[0]
+
+    def subject(self) -> Subject:
+        """The variant as its time and memory are estimated."""
+        by_dtype = weigh(self.base.path).by_dtype
+        return Subject(self.variant, dict(self.base.config), self.counts(), by_dtype)
 
     def tokenized(self, examples: Sequence[Example], loaded: LoadedModel) -> Tokenized:
         """Token rows of test examples, and how many were cut."""

@@ -14,6 +14,7 @@ from harness.disk.files import link_or_copy, require_space
 from harness.errors import UserError
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import resolve
+from harness.models.weights import weight_bytes
 from harness.train.resume_state import disk_bytes
 from harness.train.variants import load_variants
 
@@ -73,3 +74,11 @@ def test_where_no_link_can_be_the_file_is_copied(
     (tmp_path / "a").write_text("text")
     link_or_copy(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_text() == "text"
+
+
+def test_weights_that_a_snapshot_holds_twice_count_once(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 100)
+    (tmp_path / "consolidated.safetensors").write_bytes(b"x" * 100)
+    assert weight_bytes(tmp_path) == 100
+    (tmp_path / "model.safetensors").rename(tmp_path / "adapters.safetensors")
+    assert weight_bytes(tmp_path) == 200

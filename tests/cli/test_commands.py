@@ -60,22 +60,24 @@ def test_describe_counts_mini() -> None:
     assert all(gold["failing"] == 0 for gold in printed["gold"].values())
 
 
+MISTRAL = {
+    "model_type": "mistral",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "intermediate_size": 14336,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-5,
+    "vocab_size": 32000,
+    "max_position_embeddings": 32768,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
+
+
 def test_params_reproduces_the_published_table(tmp_path: Path) -> None:
-    mistral = {
-        "model_type": "mistral",
-        "hidden_size": 4096,
-        "num_hidden_layers": 32,
-        "intermediate_size": 14336,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "rms_norm_eps": 1e-5,
-        "vocab_size": 32000,
-        "max_position_embeddings": 32768,
-        "rope_theta": 10000.0,
-        "tie_word_embeddings": False,
-        "torch_dtype": "bfloat16",
-    }
-    (tmp_path / "config.json").write_text(json.dumps(mistral))
+    (tmp_path / "config.json").write_text(json.dumps(MISTRAL))
     printed = {}
     for variant in ("article/lora", "article/qlora"):
         done = harness("params", "--model", str(tmp_path), "--variant", variant, "--json")
@@ -89,6 +91,26 @@ def test_params_reproduces_the_published_table(tmp_path: Path) -> None:
     assert qlora["packed_total"] == 1_244_041_216
     assert round(qlora["packed_per_ten_thousand"], 2) == 13.70
     assert round(qlora["per_ten_thousand"], 2) == 2.35
+
+
+def test_plan_says_what_fits_before_anything_is_there(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(MISTRAL))
+    arguments = ("plan", "--model", str(tmp_path), "--variant", "qlora", "--backend", "metal")
+    done = harness(*arguments, "--memory", "16", "--json")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["memory_bytes"] == 16 * 10**9 * 2 // 3
+    assert printed["measured"] is False
+    loads = {(one["batch_size"], one["length"]): one for one in printed["training"]}
+    assert loads[1, 128]["fits"]
+    assert not loads[8, 2048]["fits"]
+    assert loads[1, 128]["train_s"] is None  # another machine's speed is not known
+    peaks = [one["peak_bytes"] for one in printed["answering"]]
+    assert peaks == sorted(peaks)
+    assert printed["disk"]["base_bytes"] == pytest.approx(4.08e9, rel=0.01)
+    shown = harness(*arguments, "--memory", "16").stdout
+    assert "computed, not measured" in shown
+    assert "fusing: " in shown
 
 
 def test_export_writes_what_mlx_lm_reads(tmp_path: Path) -> None:
