@@ -44,6 +44,17 @@ def parse_integer(option: str, least: int) -> Callable[[str], int]:
     return parse
 
 
+def parse_seconds(raw: str) -> float:
+    """A time of `--trial-pause`, at most an hour."""
+    try:
+        value = float(raw)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 3600.0:
+        raise pytest.UsageError(f"--trial-pause {raw!r} is not a number of seconds from 0 to 3600")
+    return value
+
+
 def parse_seed(raw: str) -> int:
     """One seed."""
     if "," in raw:
@@ -188,6 +199,13 @@ class Options:
         "NAME",
         "the run's folder; an existing one is refused (default: made from time and variants)",
         parse_run_name,
+    )
+    trial_pause: float = _value(
+        "--trial-pause",
+        "SECONDS",
+        "let the machine rest before each speed trial, so that it stays cool (default: 0)",
+        parse_seconds,
+        0.0,
     )
     remeasure: bool = _switch("--remeasure", "take timings again though they are cached")
     keep_fused: bool = _switch("--keep-fused", "keep the fused models (default: deleted)")

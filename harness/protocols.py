@@ -3,10 +3,12 @@
 A definition keeps its name as long as it gives the same numbers: who changes what is measured
 raises the version here, and every stored record, report and comparison follows. The code of a
 definition is elsewhere (``measure/``, ``sql/grade/``); a prompt style carries its own version
-(``data/prompts.py``). Imports nothing.
+(``data/prompts.py``). Imports nothing of the project.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 LOSS = "loss@1"
 """Loss and perplexity: ``measure/loss.py``."""
@@ -26,7 +28,7 @@ TEXT_TOKENS = 256
 EXECUTION = "execution@2"
 """Reading, running and grading answers: ``sql/grade/score.py``."""
 
-THROUGHPUT = "throughput@1"
+THROUGHPUT = "throughput@2"
 """Speed trials: ``measure/speed.py``, in the rounds of ``pipeline/interleaved_speed.py``."""
 
 GATES = "gates@2"
@@ -41,11 +43,47 @@ BATCH_ROWS = 16
 HARDENED_COPIES = 8
 """Perturbed copies of the tables that ``ex_hardened`` of a pytest run executes answers on."""
 
-SPEED_ROUNDS = 3
+SPEED_ROUNDS = 5
 """Timed rounds, after a warm-up of each model."""
 
-SPEED_NEW_TOKENS = 32
-"""Tokens generated in a speed trial, the stop token ignored."""
+QUESTION_TOKENS = 32
+"""Tokens generated in the timed trial of a students question, the stop token ignored."""
+
+
+@dataclass(frozen=True)
+class SpeedTrials:
+    """The size of speed trials: on a GPU that of `mlx_lm.benchmark`'s usual ones, less where they
+    would take minutes (a CPU) or mean nothing (`tiny`)."""
+
+    prompt_tokens: int = 128
+    new_tokens: int = 32
+    """Tokens generated, the stop token ignored."""
+    least_s: float = 0.0
+    """A trial is repeated until it took as long."""
+    pause_s: float = 0.0
+    """How long the machine rests before each trial."""
+
+    @classmethod
+    def of(cls, model: str, backend: str, pause_s: float = 0.0) -> SpeedTrials:
+        """The trials of a model, by its name, on a backend of MLX's."""
+        if model == "tiny":
+            return cls(64, 32, pause_s=pause_s)
+        if backend == "cpu":
+            return cls(pause_s=pause_s)
+        return cls(512, 128, 1.0, pause_s)
+
+    @property
+    def protocol(self) -> str:
+        """As `results.json` names them."""
+        parts = [
+            f"{SPEED_ROUNDS} interleaved rounds",
+            f"prompt {self.prompt_tokens}",
+            f"{self.new_tokens} new tokens",
+            f"batch {BATCH_ROWS}",
+            *([f"repeated to {self.least_s:g} s"] if self.least_s else []),
+            *([f"{self.pause_s:g} s of rest before each"] if self.pause_s else []),
+        ]
+        return f"{THROUGHPUT} ({', '.join(parts)})"
 
 
 def usual_tokens(one_line: bool) -> int:
@@ -68,12 +106,4 @@ def comparable_answers(execution: str) -> str:
         execution.replace("generation@1 ", "generation@2 ")
         if "(dialect@" in execution
         else execution
-    )
-
-
-def speed_protocol() -> str:
-    """The speed trials, as `results.json` names them."""
-    return (
-        f"{THROUGHPUT} ({SPEED_ROUNDS} interleaved rounds of {SPEED_NEW_TOKENS} new tokens, "
-        f"batch {BATCH_ROWS})"
     )

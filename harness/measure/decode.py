@@ -115,7 +115,8 @@ def decoders(
 
 
 def decoder_of(model: Any, prompts: Rows) -> BatchDecoder:
-    """One batch of exactly these prompts, in order, nothing shared: what a speed trial times.
+    """One batch of exactly these prompts, in order: what a speed trial times, after the prompts.
+    Prompts that are all alike are computed once; the steps then have the same work.
 
     Raises:
         UserError: several prompts, and the architecture's caches hold no batch.
@@ -127,7 +128,11 @@ def decoder_of(model: Any, prompts: Rows) -> BatchDecoder:
                 "caches hold one row. Time a single prompt instead."
             )
         return _single(model, prompts[0])
-    cache = _cache_of(model, [prompt[:-1] for prompt in prompts])
+    heads = [prompt[:-1] for prompt in prompts]
+    if len(heads) > 1 and all(head == heads[0] for head in heads):
+        cache = _copy(_cache_of(model, heads[:1]), [0] * len(heads))
+    else:
+        cache = _cache_of(model, heads)
     return BatchDecoder(model, cache, [prompt[-1] for prompt in prompts])
 
 

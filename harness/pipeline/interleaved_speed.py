@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from harness.measure.contention import Contention
 from harness.pipeline.invocation import Invocation
 from harness.pipeline.stages import RESULT_FILE, VariantStages
 from harness.progress import ProgressCallback
-from harness.protocols import BATCH_ROWS, SPEED_NEW_TOKENS, SPEED_ROUNDS, speed_protocol
+from harness.protocols import BATCH_ROWS, QUESTION_TOKENS, SPEED_ROUNDS, SpeedTrials
 from harness.schema import stage_results as calls
 from harness.schema.rows import Rates, TrialRow
 from harness.schema.stage_results import STAGE_VERSIONS, Call, Result, Speeds, TrialRequest
@@ -42,9 +43,9 @@ def measure(
     cache = invocation.cache
     parts = [stage.tuned_key() for stage in stages]
     setting = (machine_id(), invocation.style.sha256, invocation.dataset.sha256)
-    key = content_key(STAGE_VERSIONS["speed"], speed_protocol(), *setting, parts)
+    key = content_key(STAGE_VERSIONS["speed"], invocation.speed_trials.protocol, *setting, parts)
     cached = not invocation.options.remeasure and cache.find("speed", key) is not None
-    take = functools.cache(lambda: _take(stages, invocation.progress))
+    take = functools.cache(lambda: _take(stages, invocation.speed_trials, invocation.progress))
     if not cached:
         take()
         cache.discard("speed", key)  # only now that there is something better
@@ -66,6 +67,7 @@ class _Rounds:
     """The calls of interleaved rounds, one after another over all variants."""
 
     stages: Sequence[VariantStages]
+    trials: SpeedTrials
     together: bool
     """Whether every model stays loaded; else a variant's call first ends the other processes."""
     progress: ProgressCallback
@@ -80,13 +82,19 @@ class _Rounds:
             for other in self.stages:
                 if other is not stage:
                     other.close()
+        timed = call.name == calls.SPEED_ROUND.name
+        asked = call.name == calls.QUESTION_TRIALS.name
         request = TrialRequest(
             adapter=stage.adapter.path,
-            new_tokens=SPEED_NEW_TOKENS,
+            prompt_tokens=self.trials.prompt_tokens,
+            new_tokens=QUESTION_TOKENS if asked else self.trials.new_tokens,
             batch=batch,
+            least_s=self.trials.least_s,
             # A reloaded model needs a warm-up of its own each time.
-            warm_up=not self.together and call.name == calls.SPEED_ROUND.name,
+            warm_up=not self.together and timed,
         )
+        if timed:
+            time.sleep(self.trials.pause_s)
         result = stage.call(call, request)
         self.done += 1
         steps = (SPEED_ROUNDS + 1 + self.together) * len(self.stages)
@@ -94,9 +102,11 @@ class _Rounds:
         return result
 
 
-def _take(stages: Sequence[VariantStages], progress: ProgressCallback) -> list[Speeds]:
+def _take(
+    stages: Sequence[VariantStages], trials: SpeedTrials, progress: ProgressCallback
+) -> list[Speeds]:
     together = _fit_together(stages)
-    rounds = _Rounds(stages, together, progress)
+    rounds = _Rounds(stages, trials, together, progress)
     with Contention() as contention:
         if together:
             rounds.call(calls.WARM_UP, BATCH_ROWS)

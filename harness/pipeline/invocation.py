@@ -14,9 +14,11 @@ from harness.data.prompts import PromptStyle
 from harness.data.records import Dataset, Example
 from harness.disk.cache import Cache
 from harness.distributed.coordinator import Coordinator
+from harness.machine.chip import compute_device
 from harness.models.resolve import BaseModel
 from harness.options import Options
 from harness.progress import ProgressCallback
+from harness.protocols import SpeedTrials
 from harness.runs.store import StoredRun
 from harness.schema.results import GateRule, Git
 
@@ -62,6 +64,11 @@ class Invocation:
     def ids(self) -> list[int]:
         """The ids of the test examples that are measured."""
         return [example.id for example in self.examples]
+
+    @property
+    def speed_trials(self) -> SpeedTrials:
+        """How speed is measured on the device that computes."""
+        return SpeedTrials.of(self.base.id, compute_device()[0], self.options.trial_pause)
 
     @property
     def ranks(self) -> int:

@@ -170,7 +170,10 @@ class SeedRun:
                 leakage=leakage(dataset),
             ),
             protocols=protocols(
-                self.invocation.style, dataset, self.invocation.options.max_new_tokens
+                self.invocation.style,
+                dataset,
+                self.invocation.options.max_new_tokens,
+                self.invocation.speed_trials,
             ),
             variants={name: v.result() for name, v in self.variants.items() if v.requested},
             same_as=dict(self.invocation.same_as),
@@ -223,7 +226,12 @@ class SeedRun:
         return sorted(missing)
 
 
-def protocols(style: PromptStyle, dataset: Dataset, max_new_tokens: int | None = None) -> Protocols:
+def protocols(
+    style: PromptStyle,
+    dataset: Dataset,
+    max_new_tokens: int | None = None,
+    trials: names.SpeedTrials | None = None,
+) -> Protocols:
     """The names of the definitions that this version of tunebench measures by."""
     # The user's own texts are used as they are, with any style.
     text = f"({style.name}@{style.version})" if dataset.has_tables else f"({dataset.form} as given)"
@@ -231,7 +239,7 @@ def protocols(style: PromptStyle, dataset: Dataset, max_new_tokens: int | None =
     return Protocols(
         loss=f"{names.LOSS} {text}",
         execution=f"{names.answers_protocol(one_line, max_new_tokens)} {text}",
-        throughput=names.speed_protocol(),
+        throughput=(trials or names.SpeedTrials()).protocol,
         memory=names.MEMORY,
         comparison=names.COMPARISON,
         prompt=f"{style.name}@{style.version} sha256:{texts_key(style, dataset)}",

@@ -114,8 +114,10 @@ class TrialRequest(Record):
     """Time the generation of answers."""
 
     adapter: Path | None = Field(description="Folder of the adapter; null for the base itself.")
+    prompt_tokens: int = Field(default=0, description="Tokens of the prompt of a speed trial.")
     new_tokens: int = Field(description="Tokens generated in a trial.")
     batch: int = Field(default=1, description="Prompts of a batched trial.")
+    least_s: float = Field(default=0.0, description="A trial is repeated until it took as long.")
     warm_up: bool = Field(default=False, description="Whether an untimed round comes first.")
 
 
@@ -222,7 +224,7 @@ class Trial(Rates):
     """One timed single-stream generation."""
 
     inter_token_s: list[float] = Field(description="Gaps between tokens.")
-    wall_s: float = Field(description="The whole trial.")
+    wall_s: float = Field(description="The whole trial; the mean where it was repeated.")
 
 
 class Speeds(Record):

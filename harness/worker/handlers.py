@@ -262,9 +262,8 @@ class Handlers:
     def warm_up(self, request: calls.TrialRequest) -> calls.Nothing:
         """One round that is not timed."""
         loaded = self.state.model(request.adapter)
-        prompts = self.state.speed_prompts(loaded, request.batch)
-        speed.trial(loaded, prompts[len(prompts) // 2], request.new_tokens)
-        speed.batched_trial(loaded, prompts, request.new_tokens)
+        prompt = self.state.speed_prompt(loaded, request.prompt_tokens, request.new_tokens)
+        speed.warm_up(loaded, prompt, request.batch, request.new_tokens)
         return calls.Nothing()
 
     def speed_round(self, request: calls.TrialRequest) -> calls.SpeedRound:
@@ -272,10 +271,13 @@ class Handlers:
         if request.warm_up:
             self.warm_up(request)
         loaded = self.state.model(request.adapter)
-        prompts = self.state.speed_prompts(loaded, request.batch)
+        prompt = self.state.speed_prompt(loaded, request.prompt_tokens, request.new_tokens)
+        batch = [prompt] * request.batch
         return calls.SpeedRound(
-            trial=speed.trial(loaded, prompts[len(prompts) // 2], request.new_tokens),
-            batched_tokens_per_s=speed.batched_trial(loaded, prompts, request.new_tokens),
+            trial=speed.trial(loaded, prompt, request.new_tokens, request.least_s),
+            batched_tokens_per_s=speed.batched_trial(
+                loaded, batch, request.new_tokens, request.least_s
+            ),
         )
 
     def question_trials(self, request: calls.TrialRequest) -> calls.QuestionTrials:

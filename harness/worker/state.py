@@ -8,6 +8,7 @@ measured is what was saved. The calls that use it are in ``handlers``.
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -64,7 +65,7 @@ class ModelState:
         self.base: BaseModel = quantized(self.original, self.variant.quantize, cache, progress)
         self._loaded: LoadedModel | None = None
         self._adapter: Path | None = None
-        self._by_length: list[list[int]] | None = None
+        self._speed_prompt: list[int] = []
         self._rows: tuple[Tokenized, Tokenized] | None = None
         self._require(request.expected)
 
@@ -197,12 +198,16 @@ class ModelState:
         self._working(memory_advice.evaluating("answering questions", BATCH_ROWS, found))
         return found
 
-    def speed_prompts(self, loaded: LoadedModel, batch: int) -> list[list[int]]:
-        """``batch`` prompts of similar length around the split's median, shortest first."""
-        if self._by_length is None:  # read in every round, and the split may be long
-            self._by_length = sorted(self.prompts(self.dataset.test.examples, loaded), key=len)
-        start = max(0, (len(self._by_length) - batch) // 2)
-        return self._by_length[start : start + batch]
+    def speed_prompt(self, loaded: LoadedModel, tokens: int, new_tokens: int) -> list[int]:
+        """The test prompts one after another, again and again, cut to ``tokens``: to fewer where
+        those and ``new_tokens`` do not fit the model's context."""
+        context = ModelConfig(self.base.config).context
+        length = tokens if context is None else max(1, min(tokens, context - new_tokens))
+        if len(self._speed_prompt) != length:  # read in every round
+            prompts = self.prompts(self.dataset.test.examples[:length], loaded)
+            stream = itertools.cycle(itertools.chain.from_iterable(prompts))
+            self._speed_prompt = list(itertools.islice(stream, length))
+        return self._speed_prompt
 
     @property
     def longest(self) -> int:

@@ -12,7 +12,8 @@ from measure_models import Base, Loaded
 
 from harness.errors import UserError
 from harness.measure import speed
-from harness.measure.decode import BatchDecoder
+from harness.measure.decode import BatchDecoder, decoder_of
+from harness.protocols import SpeedTrials
 
 
 def test_rate_counts_the_gaps_and_not_the_first_token(
@@ -67,6 +68,67 @@ def test_a_batched_trial_counts_the_tokens_of_all_rows(
     monkeypatch.setattr("harness.measure.speed.time.perf_counter", lambda: now)
     # 3 rows x 4 gaps in 4 seconds; the first token is not counted.
     assert speed.batched_trial(tiny, [[65], [66, 67], [68]], new_tokens=5) == 3.0
+
+
+def test_a_short_trial_is_repeated_and_its_rates_are_over_all_of_it(
+    tiny: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quick(*_: Any, max_tokens: int, **__: Any) -> Iterator[tuple[int, None]]:
+        nonlocal now, prefill
+        now += prefill
+        prefill += 0.1
+        for _ in range(max_tokens):
+            yield 65, None
+            now += 0.05
+
+    now, prefill = 0.0, 0.1
+    monkeypatch.setattr(sys.modules["mlx_lm.generate"], "generate_step", quick)
+    monkeypatch.setattr("harness.measure.speed.time.perf_counter", lambda: now)
+    # 0.1 + 4 x 0.05 s, then 0.2 and 0.3 s of prefill: a second is over after the third.
+    found = speed.trial(tiny, [65, 66], new_tokens=4, least_s=1.0)
+    assert len(found.inter_token_s) == 3 * 3
+    assert found.generation_tokens_per_s == pytest.approx(20.0)
+    assert found.ttft_s == pytest.approx(0.2)
+    assert found.prompt_tokens_per_s == pytest.approx(10.0)
+    assert found.wall_s == pytest.approx(1.2 / 3)
+
+
+def test_a_short_batch_is_repeated_until_its_steps_took_the_time(
+    tiny: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quick(decoder: BatchDecoder) -> list[int]:
+        nonlocal now, steps
+        now, steps = now + 0.25, steps + 1
+        return step(decoder)
+
+    now, steps, step = 0.0, 0, BatchDecoder.step
+    monkeypatch.setattr(BatchDecoder, "step", quick)
+    monkeypatch.setattr("harness.measure.speed.time.perf_counter", lambda: now)
+    assert speed.batched_trial(tiny, [[65, 66]] * 2, new_tokens=3, least_s=1.0) == 8.0
+    assert steps == 2 * 3
+
+
+def test_alike_prompts_decode_as_each_of_them_does_alone(tiny: Loaded) -> None:
+    prompt = [65, 70, 75, 80, 85]
+    alone, together = decoder_of(tiny.model, [prompt]), decoder_of(tiny.model, [prompt] * 3)
+    for _ in range(4):
+        (token,) = alone.step()
+        assert together.step() == [token] * 3
+
+
+def test_lengths_follow_the_device_and_are_named() -> None:
+    of = SpeedTrials.of
+    for backend in ("metal", "cuda"):
+        found = of("owner/model", backend)
+        assert (found.prompt_tokens, found.new_tokens, found.least_s) == (512, 128, 1.0)
+    assert of("smollm2", "cpu") == SpeedTrials(128, 32)
+    assert of("tiny", "metal") == of("tiny", "cpu") == SpeedTrials(64, 32)
+    assert of("m", "metal").protocol == (
+        "throughput@2 (5 interleaved rounds, prompt 512, 128 new tokens, batch 16, repeated to 1 s)"
+    )
+    names = {of("m", "cpu").protocol, of("tiny", "cpu").protocol, of("m", "cpu", 2.5).protocol}
+    assert len(names) == 3
+    assert "2.5 s of rest before each" in of("m", "cpu", 2.5).protocol
 
 
 def test_a_batched_trial_ends_with_every_row(tiny: Loaded) -> None:
