@@ -28,6 +28,31 @@ def visible(text: str) -> str:
     return _OBEYED.sub(_sign, text.replace("\r\n", "\n"))
 
 
+_PLAIN = {
+    **dict.fromkeys("–—−‑", "-"),
+    **dict.fromkeys("“”„", '"'),
+    **dict.fromkeys("‘’", "'"),
+    **{"…": "...", "→": "->", "≤": "<=", "≥": ">=", "≈": "~", "×": "x", "·": "|"},
+}
+"""What takes the place of signs that reports use and an old encoding may lack."""
+
+
+def encodable(text: str, encoding: str | None) -> str:
+    """``text`` for a terminal of this encoding, the signs that it lacks replaced by plain ones or
+    by a question mark. An unknown encoding, None, takes all."""
+    known = encoding or "utf-8"
+    try:
+        text.encode(known)
+    except UnicodeEncodeError:
+        kept = (c if _has(known, c) else _PLAIN.get(c, "?") for c in text)
+        return "".join(kept)
+    return text
+
+
+def _has(encoding: str, character: str) -> bool:
+    return character.isascii() or character.encode(encoding, "ignore") != b""
+
+
 def _sign(found: re.Match[str]) -> str:
     code = ord(found[0])
     return chr(0x2400 + code) if code < 0x20 else f"⟨U+{code:04X}⟩"

@@ -24,7 +24,7 @@ from harness.compare.gates import outcome
 from harness.disk.files import refusal, shown_argument
 from harness.errors import UserError
 from harness.interrupts import FirstInterrupt
-from harness.markdown import paragraphs
+from harness.markdown import encodable, paragraphs
 from harness.models.installed import check_backend
 from harness.pipeline.invocation import Case
 from harness.pipeline.session import Session
@@ -201,8 +201,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         (run,) = analysis.runs
         summary = terminal_summary(analysis)
         terminalreporter.section(f"tunebench: {run.id}")
-        terminalreporter.write_line(summary)
-        terminalreporter.write_line(f"results: {run.folder}")
+        # pytest writes what the terminal's encoding lacks as one long escaped line.
+        for line in (summary, f"results: {run.folder}"):
+            terminalreporter.write_line(encodable(line, getattr(sys.__stdout__, "encoding", None)))
         made = config.stash[SESSION].runs[run.results.run.seed]
         changed = as_markdown(made.changed_examples())
         page = paragraphs(f"## tunebench: {run.id}", summary, changed)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.markdown import visible
+from harness.markdown import encodable, visible
 
 JsonFlag = Annotated[
     bool, typer.Option("--json", help="One JSON object on standard output, nothing else.")
@@ -19,9 +19,13 @@ JsonFlag = Annotated[
 
 
 def answer(as_json: bool, value: Any, text: str) -> None:
-    """Print ``value`` as JSON, or ``text``, of which a terminal obeys no character."""
+    """Print ``value`` as JSON, or ``text``: a terminal obeys no character of it and shows each."""
+    encoding = sys.stdout.encoding
     if as_json:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+        written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if encodable(written, encoding) != written:
+            written = json.dumps(value, allow_nan=False)
     else:
-        sys.stdout.write(visible(text).rstrip("\n") + "\n")
+        written = encodable(visible(text).rstrip("\n"), encoding)
+    sys.stdout.write(f"{written}\n")
     sys.stdout.flush()
