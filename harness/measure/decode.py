@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.backend import mx
+from harness.backend import backend_name, mx
 from harness.errors import UserError
 from harness.measure.batch_plan import Rows, pad, plan
 from harness.sharding import SINGLE_RANK, Shard
@@ -38,19 +38,39 @@ _ROUNDING = 0.2
 
 
 class BatchDecoder:
-    """The rows still decoding, their caches and the token each was fed last."""
+    """The rows still decoding, their caches and the token each was fed last.
+
+    On a GPU the next step is under way while the caller reads this one's tokens and the host builds
+    the one after it, as in mlx-lm's generators: the device does not wait for the host. The tokens
+    are the same; a row that its caller is done with has been fed once more.
+    """
 
     def __init__(self, model: Any, cache: list[Any], last: Sequence[int]) -> None:
         """Continue from one ``cache`` per layer, of all but the ``last`` token of each prompt."""
         self._model = model
         self._cache = cache
         self._inputs = mx.array(list(last))  # (rows,)
+        self._ahead = backend_name() != "cpu"
+        self._under_way = False
+        """Whether :attr:`_inputs` are tokens that :meth:`step` has not returned yet."""
 
     def step(self) -> list[int]:
         """The most likely next token of each row, which is fed to it next time."""
+        tokens = self._inputs if self._under_way else self._feed()
+        if self._ahead:
+            self._begin()
+        return [int(token) for token in np.array(tokens)]
+
+    def _feed(self) -> mx.array:
+        """Feed each row its last token; the next ones, not computed yet."""
         logits = self._model(self._inputs[:, None], cache=self._cache)  # (rows, 1, vocabulary)
         self._inputs = mx.argmax(logits[:, -1, :], axis=-1)
-        return [int(token) for token in np.array(self._inputs)]
+        return self._inputs
+
+    def _begin(self) -> None:
+        """Have the next step computed without waiting for it."""
+        mx.async_eval(self._feed())  # type: ignore[no-untyped-call]
+        self._under_way = True
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows only, in this order; ``rows`` index the last step's tokens."""
@@ -61,6 +81,8 @@ class BatchDecoder:
 
     def extend(self, other: BatchDecoder) -> None:
         """Decode the rows of ``other`` too, after this one's; ``other`` is used up."""
+        if self._under_way:
+            other._begin()
         self._inputs = mx.concatenate([self._inputs, other._inputs])
         for layer, more in zip(self._cache, other._cache, strict=True):
             layer.extend(more)

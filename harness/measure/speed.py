@@ -93,6 +93,7 @@ def batched_trial(
                 for _ in range(new_tokens - 1):
                     decoder.step()
                 rest_s += time.perf_counter() - start
+                mx.synchronize()  # on a GPU one step more is under way
     return times * len(prompts) * (new_tokens - 1) / rest_s
 
 

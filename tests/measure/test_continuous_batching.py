@@ -10,7 +10,7 @@ import pytest
 from measure_models import Base, Loaded, llama, rows
 
 from harness.disk.journal import Journal
-from harness.measure.decode import BatchDecoder
+from harness.measure.decode import BatchDecoder, decoder_of
 from harness.measure.generate import GenerationProtocol, decode_continuously, generate
 from harness.models.cpu.accelerate import Acceleration, Answering
 from harness.models.cpu.decode_batches import joinable
@@ -206,3 +206,32 @@ def test_a_model_without_batched_caches_keeps_one_batch() -> None:
 
     assert joinable(llama())
     assert not joinable(Unbatched(llama().args))
+
+
+@pytest.mark.parametrize("batches", [1, 3])
+def test_a_step_ahead_gives_the_same_answers(
+    loaded: Loaded, prompts: list[list[int]], batches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU; rows end at different steps, and batches join others that are under way."""
+    loaded.acceleration = together(batches)
+    expected = generate(loaded, prompts, PROTOCOL)
+    monkeypatch.setattr("harness.measure.decode.backend_name", lambda: "metal")
+    assert generate(loaded, prompts, PROTOCOL) == expected
+    assert len({answer.tokens for answer in expected}) > 5
+
+
+@pytest.mark.parametrize(("backend", "fed"), [("cpu", [1, 2, 3]), ("cuda", [2, 3, 4])])
+def test_on_a_gpu_the_next_step_is_under_way_before_the_tokens_are_read(
+    backend: str, fed: list[int], loaded: Loaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.measure.decode.backend_name", lambda: backend)
+    decoder = decoder_of(loaded.model, [[65, 66, 67], [70, 71, 72]])
+    feed, calls = decoder._feed, 0
+
+    def counted() -> Any:
+        nonlocal calls
+        calls += 1
+        return feed()
+
+    monkeypatch.setattr(decoder, "_feed", counted)
+    assert [calls for _ in range(3) if decoder.step()] == fed
