@@ -34,10 +34,15 @@ COPIES_SHARE = 0.25
 """As of `models/cpu/rule.py`: the share of memory that float32 copies may take while answering."""
 _HALF = ("float16", "bfloat16")
 _FLOAT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-_BLOCK = 1.0
-_LOGIT_BYTES = 12
-_CHUNKED_BYTES = 160 * 2**20
-_DEQUANTIZED_BYTES = 160 * 2**20
+_LOGITS = 4
+"""Numbers alive for each logit of a loss that is not chunked: it, its share and their gradients."""
+_CHUNKED_BYTES = 84 * 10**6
+"""Of a loss in chunks (`models/cpu/cross_entropy.py`), where there are several chunks."""
+_CACHE_STEP, _READ_AT_ONCE, _CPU_BATCHES = 64, 2048, 4
+"""As of `measure/decode.py` and `models/cpu/rule.py`: by how many tokens caches grow, how many of a
+prompt are read at once, and how many batches are decoded as one."""
+_MATRICES, _HEADS = 1.75, 0.12
+"""What dequantizing holds: times a block's largest matrix and the output layer, in float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,33 +155,44 @@ def training_bytes(subject: Subject, computer: Computer, batch: int, length: int
     # Gradient and Adam's two moments, and of an adapter its values.
     parts = 3 if variant.fine_tune_type == "full" else 4
     optimizer = parts * subject.trainable_bytes(computer.backend)
-    logits = tokens * (model.vocabulary or 1) * _LOGIT_BYTES * number // 4
+    logits = tokens * (model.vocabulary or 1) * number * _LOGITS
     if computer.chunked_loss:
         logits = min(logits, _CHUNKED_BYTES)
-    dequantized = _DEQUANTIZED_BYTES if subject.quantized and computer.backend == "cpu" else 0
-    return round(
-        subject.loaded_bytes(computer.backend)
-        + optimizer
-        + tokens * kept * number
-        + max(logits, dequantized)
-    )
+    dequantized = 0.0
+    if subject.quantized and computer.backend == "cpu":
+        wide = _MATRICES * (model.intermediate or 1) + _HEADS * (model.vocabulary or 1)
+        dequantized = 4 * (model.hidden or 1) * wide
+    loaded = subject.loaded_bytes(computer.backend)
+    return round(loaded + optimizer + tokens * kept * number + logits + dequantized)
 
 
 def answering_bytes(subject: Subject, computer: Computer, length: int, new_tokens: int) -> int:
-    """MLX's peak while answering the protocol's batch of prompts of ``length`` tokens."""
-    model, number = subject.model, subject.float_bytes(computer.backend)
+    """MLX's peak while answering the protocol's batch of prompts of ``length`` tokens; on a CPU
+    several batches are decoded as one, and copies may be made for speed."""
     loaded = subject.loaded_bytes(computer.backend)
-    if computer.backend == "cpu":
-        copies = 4 * subject.counts.total
-        if copies <= COPIES_SHARE * computer.memory_bytes:
-            # Of packed weights float32 copies, and copies with the adapters merged into them.
-            loaded += copies * (subject.quantized + (subject.counts.trainable > 0))
-    width = _heads(model)[1] * 2 * (model.layers or 1)
-    cached = BATCH_ROWS * (length + new_tokens) * width * number
-    # On a GPU a prompt's attention scores are never whole.
-    scores = length if computer.backend == "cpu" else 0
-    passing = BATCH_ROWS * length * _block_numbers(model, scores) * number
-    return round(loaded + cached + passing + BATCH_ROWS * (model.vocabulary or 1) * number)
+    if computer.backend != "cpu":
+        return loaded + decoding_bytes(subject, computer.backend, BATCH_ROWS, length, new_tokens)
+    copies = 4 * subject.counts.total
+    if copies <= COPIES_SHARE * computer.memory_bytes:
+        # Of packed weights float32 copies, and copies with the adapters merged into them.
+        loaded += copies * (subject.quantized + (subject.counts.trainable > 0))
+    rows = BATCH_ROWS * _CPU_BATCHES
+    return loaded + decoding_bytes(subject, "cpu", BATCH_ROWS, length, new_tokens, rows)
+
+
+def decoding_bytes(
+    subject: Subject, backend: str, rows: int, length: int, new_tokens: int, cached: int = 0
+) -> int:
+    """What decoding takes beside the weights: ``rows`` prompts read at once, ``cached`` in all."""
+    model, number = subject.model, subject.float_bytes(backend)
+    width = 2 * _heads(model)[1] * (model.layers or 1)
+    kept = max(cached, rows) * -(-(length + new_tokens) // _CACHE_STEP) * _CACHE_STEP * width
+    # A GPU's kernel never has whole attention scores; its caches are copied as they grow.
+    on_cpu = backend == "cpu"
+    block = 1.5 * _block_numbers(model, length) if on_cpu else _block_numbers(model, 0)
+    read = rows * min(length, _READ_AT_ONCE) * block
+    numbers = kept * (1.0 if on_cpu else 1.5) + read + max(cached, rows) * (model.vocabulary or 1)
+    return round(numbers * number)
 
 
 def estimate(
@@ -232,4 +248,4 @@ def _block_numbers(model: ModelConfig, length: int) -> int:
     queries, keys = _heads(model)
     inner = model.intermediate or 4 * hidden
     states = 4 * hidden + 2 * queries + 2 * keys + 4 * inner
-    return round(_BLOCK * (states + (model.heads or 1) * length))
+    return states + (model.heads or 1) * length

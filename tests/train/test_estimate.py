@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from memory_of_shapes import config_of
+from plan_tables import PEAKS, estimated, measured_table, plans_table, subject_of
 from training_rows import make_variant
 
-from harness.models.parameters import predict
 from harness.models.resolve import read_config
 from harness.schema.variant_result import Parameters
-from harness.train.estimate import Computer, Estimate, Subject, estimate
+from harness.train.estimate import (
+    Computer,
+    Estimate,
+    Subject,
+    decoding_bytes,
+    estimate,
+    training_bytes,
+)
 from harness.train.past_runs import PastRuns
 from harness.train.variant import Variant
 
+ROOT = Path(__file__).resolve().parents[2]
 TOY = {
     "num_hidden_layers": 4,
     "hidden_size": 10,
@@ -37,14 +46,6 @@ CPU = Computer("cpu", 10**10, 1.0)
 
 def toy(variant: Variant, dtype: str = "float32", base_bytes: int = 0) -> Subject:
     return Subject(variant, TOY, COUNTS, {dtype: base_bytes})
-
-
-def subject_of(variant: Variant, config: dict[str, object]) -> Subject:
-    lora = variant.lora_parameters.model_dump(exclude_none=True)
-    method, quantize = variant.fine_tune_type, variant.quantize
-    assert quantize != "source"
-    counts, sizes = predict(config, method, variant.num_layers, lora, quantize)
-    return Subject(variant, config, counts, sizes.base_by_dtype)
 
 
 def test_time_is_operations_over_half_the_measured_speed() -> None:
@@ -164,3 +165,35 @@ def test_one_past_run_moves_an_estimate_five_times_at_most(tmp_path: Path) -> No
     past = PastRuns.of(tmp_path, ["cpu", "x"])
     past.add(Estimate(1.0, 0.0, 10**9), 100.0, 10**9)
     assert PastRuns.of(tmp_path, ["cpu", "x"]).time_ratio == 5.0
+
+
+@pytest.mark.parametrize("peak", PEAKS, ids=lambda p: "-".join(map(str, list(p.values())[:7])))
+def test_peaks_are_estimated_within_15_percent_of_what_was_measured(peak: dict[str, Any]) -> None:
+    trained, answered = estimated(peak)
+    assert trained == pytest.approx(peak["train"], rel=0.15)
+    assert answered == pytest.approx(peak.get("answer", answered), rel=0.15)
+
+
+def test_the_documented_tables_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert plans_table() in text
+    assert measured_table() in text
+
+
+def test_a_published_peak_of_a_mac_is_estimated_within_15_percent() -> None:
+    """Llama-3-8B in 4 bits, batch 2, WikiSQL's rows on an M1 Max: 5.42 GB (unsloth issue 1289)."""
+    subject = subject_of(make_variant("qlora", num_layers=16), config_of("llama-3-8b"))
+    metal = Computer("metal", 21 * 10**9)
+    assert training_bytes(subject, metal, 2, 112) == pytest.approx(5.42e9, rel=0.15)
+
+
+@pytest.mark.parametrize(("bits", "measured"), [(4, 3.35e9), (8, 5.254e9), (None, 9.02e9)])
+def test_published_peaks_of_answering_are_estimated_within_15_percent(
+    bits: int | None, measured: float
+) -> None:
+    """Qwen3-4B, one prompt of 2,048 tokens and 128 new ones (mlx-lm's BENCHMARKS.md)."""
+    quantize = {} if bits is None else {"quantize.bits": bits}
+    variant = make_variant("lora" if bits is None else "qlora", **quantize)
+    subject = subject_of(variant, config_of("qwen3-4b"))
+    found = subject.loaded_bytes("metal") + decoding_bytes(subject, "metal", 1, 2048, 128)
+    assert found == pytest.approx(measured, rel=0.15)
