@@ -41,8 +41,8 @@ _CHUNKED_BYTES = 84 * 10**6
 _CACHE_STEP, _READ_AT_ONCE, _CPU_BATCHES = 64, 2048, 4
 """As of `measure/decode.py` and `models/cpu/rule.py`: by how many tokens caches grow, how many of a
 prompt are read at once, and how many batches are decoded as one."""
-_MATRICES, _HEADS = 1.75, 0.12
-"""What dequantizing holds: times a block's largest matrix and the output layer, in float32."""
+_CPU_KEEPS = 0.9
+"""Of what is counted of a block; our kernels keep less than MLX's, which hold one block more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,10 @@ class Subject:
             return 0
         return layers if self.variant.num_layers == -1 else min(self.variant.num_layers, layers)
 
+    def dequantizes(self, on_cpu: bool) -> bool:
+        """Whether products are taken of float32 copies of packed weights."""
+        return self.quantized and on_cpu
+
     def loaded_bytes(self, backend: str) -> int:
         """Bytes of the base in memory: half precision becomes float32 on a CPU."""
         wider = 2 if backend == "cpu" else 1
@@ -147,23 +151,28 @@ class Subject:
 def training_bytes(subject: Subject, computer: Computer, batch: int, length: int) -> int:
     """MLX's peak while training on ``batch`` rows of ``length`` tokens."""
     variant, model, number = subject.variant, subject.model, subject.float_bytes(computer.backend)
-    tokens, adapted = batch * length, subject.adapted
+    tokens, adapted, on_cpu = batch * length, subject.adapted, computer.backend == "cpu"
     block = _block_numbers(model, length)
-    kept = adapted * block
+    kept = (_CPU_KEEPS * adapted if on_cpu else adapted + 1) * block
     if variant.grad_checkpoint:
-        kept = adapted * (model.hidden or 1) + block
+        kept = adapted * (model.hidden or 1) + 2 * block
     # Gradient and Adam's two moments, and of an adapter its values.
     parts = 3 if variant.fine_tune_type == "full" else 4
-    optimizer = parts * subject.trainable_bytes(computer.backend)
     logits = tokens * (model.vocabulary or 1) * number * _LOGITS
     if computer.chunked_loss:
         logits = min(logits, _CHUNKED_BYTES)
-    dequantized = 0.0
-    if subject.quantized and computer.backend == "cpu":
-        wide = _MATRICES * (model.intermediate or 1) + _HEADS * (model.vocabulary or 1)
-        dequantized = 4 * (model.hidden or 1) * wide
-    loaded = subject.loaded_bytes(computer.backend)
-    return round(loaded + optimizer + tokens * kept * number + logits + dequantized)
+    found = subject.loaded_bytes(computer.backend) + tokens * kept * number + logits
+    found += parts * subject.trainable_bytes(computer.backend)
+    return round(found + (_dequantized_bytes(model, tokens) if subject.dequantizes(on_cpu) else 0))
+
+
+def _dequantized_bytes(model: ModelConfig, tokens: int) -> float:
+    """What dequantizing holds on a CPU: parts of a block's largest matrix, of the output layer, and
+    of the products that its pieces give."""
+    hidden, inner = model.hidden or 1, model.intermediate or 1
+    pieces = hidden * inner / 2**18
+    wide = 0.34 * inner + 0.13 * (model.vocabulary or 1) + 0.7 * tokens * pieces
+    return 4 * hidden * wide
 
 
 def answering_bytes(subject: Subject, computer: Computer, length: int, new_tokens: int) -> int:
@@ -225,7 +234,7 @@ def _step_s(subject: Subject, computer: Computer, tokens: float) -> tuple[float,
     multiplied = counts.total - (head if model.raw.get("tie_word_embeddings") is False else 0)
     blocks = max(0, multiplied - head)
     backward = blocks * subject.adapted // max(1, model.layers or 1) + head
-    unpacked = subject.quantized and computer.backend == "cpu"
+    unpacked = subject.dequantizes(computer.backend == "cpu")
     dequantizing_s = counts.total / DEQUANTIZED_PER_S if unpacked else 0.0
     rate = (computer.gflops or 1.0) * 1e9 * EFFICIENCY
     recomputed = 2 * blocks * subject.adapted // max(1, model.layers or 1)
