@@ -19,7 +19,7 @@ import pytest
 from harness.models.installed import BACKENDS
 
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PINS = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
 
 LINUX = ("x86_64-manylinux_2_35", "aarch64-manylinux_2_35")
@@ -34,10 +34,16 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 
 def test_mlx_comes_by_the_extras_alone() -> None:
     mlx = ("mlx", "mkl")
-    assert not [one for one in EXTRAS["dependencies"] if one.startswith(mlx)]
-    extras = EXTRAS["optional-dependencies"]
+    project = PYPROJECT["project"]
+    assert not [one for one in project["dependencies"] if one.startswith(mlx)]
+    extras = project["optional-dependencies"]
     assert set(extras) == {*BACKENDS, "dev"}
     assert not [one for one in extras["dev"] if one.startswith(mlx)]
+
+
+def test_uv_refuses_two_of_them_by_itself() -> None:
+    (conflicting,) = PYPROJECT["tool"]["uv"]["conflicts"]
+    assert {one["extra"] for one in conflicting} == set(BACKENDS)
 
 
 def test_no_two_installed_packages_own_one_file() -> None:
