@@ -92,7 +92,12 @@ def measured_blas() -> BlasInfo:
 
 def product_gflops() -> float:
     """The speed of a large product where MLX computes: in float32 on a CPU, in bfloat16 on a GPU,
-    which takes larger matrices to be busy."""
+    of matrices that grow until they keep it busy for two milliseconds."""
     if backend_name() == "cpu":
         return measured_blas().gflops or 1.0
-    return measure_gflops(4096, mx.bfloat16)
+    size = 512
+    found = measure_gflops(size, mx.bfloat16)
+    while size < 4096 and 2 * size**3 < found * 1e9 * 2e-3:
+        size *= 2
+        found = measure_gflops(size, mx.bfloat16)
+    return found

@@ -96,3 +96,21 @@ def test_doctor_shows_the_gpu_s_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.status == "ok"
     assert "11.0 GB free of 11.0 that macOS lets the GPU take" in found.found
     assert "iogpu.wired_limit_mb=" in found.found
+
+
+@pytest.mark.parametrize(
+    ("gflops", "sizes"), [(3.0, [512]), (10_000.0, [512, 1024, 2048, 4096]), (200.0, [512, 1024])]
+)
+def test_a_gpu_s_speed_is_that_of_matrices_that_keep_it_busy(
+    gflops: float, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def measured(size: int, _: object) -> float:
+        tried.append(size)
+        return gflops
+
+    monkeypatch.setattr(device, "backend_name", lambda: "metal")
+    monkeypatch.setattr(device, "measure_gflops", measured)
+    assert device.product_gflops() == gflops
+    assert tried == sizes
