@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FILES = [
     path.relative_to(ROOT).as_posix()
-    for folder in ("harness", "tests", "suites", "fixtures")
+    for folder in ("harness", "tests", "suites", "fixtures", "tools")
     for path in (ROOT / folder).rglob("*.py")
 ]
 FOREIGN = (

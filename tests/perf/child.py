@@ -40,10 +40,10 @@ def model_state(variant: str, model: str = "smollm2", **changes: Any) -> Any:
     return ModelState(request, silent, lambda _: None)
 
 
-def train(side: str, iterations: str) -> dict[str, Any]:
+def train(side: str, iterations: str, model: str = "smollm2") -> dict[str, Any]:
     """Fine-tune LoRA on the mini corpus; tokens a second and the loss it ends with."""
     count = int(iterations)
-    held = model_state("lora", iters=count, steps_per_eval=count, steps_per_report=count)
+    held = model_state("lora", model, iters=count, steps_per_eval=count, steps_per_report=count)
     from harness.models.load import load
 
     loaded = load(held.base)
