@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -250,7 +251,7 @@ def mistral(_: Path) -> Found:
     found.rows.append((f"prompt, {what}", f"{heads[1]:.0f} tokens/s", ""))
     peak = mx.get_peak_memory()
     found.rows.append((f"peak memory, {what}", _size(peak), ""))
-    _train(found, loaded, packed, length)
+    _train(found, loaded, length)
     return found
 
 
@@ -282,15 +283,14 @@ def _random_model(config: dict[str, Any]) -> tuple[Any, int, int]:
     return LoadedModel(model, None, base), held, largest
 
 
-def _train(found: Found, loaded: Any, packed: int, length: int) -> None:
+def _train(found: Found, loaded: Any, length: int) -> None:
     """A few steps of the shipped `qlora`, and what the estimate said of them."""
     import random
 
-    from harness.backend import mx
     from harness.data.tokens import TokenizedExample
-    from harness.models.device import measure_gflops
+    from harness.models.device import device_memory, product_gflops
     from harness.models.parameters import predict
-    from harness.train.estimate import estimate
+    from harness.train.estimate import Computer, Subject, estimate
     from harness.train.finetune import finetune
     from harness.train.variants import load_variants
 
@@ -304,25 +304,37 @@ def _train(found: Found, loaded: Any, packed: int, length: int) -> None:
     ]
     lora = variant.lora_parameters.model_dump(exclude_none=True)
     counts, _ = predict(loaded.base.config, "lora", variant.num_layers, lora)
-    gflops = measure_gflops(1024 if DRY else 8192, mx.float32 if DRY else mx.bfloat16)
-    said = estimate(variant, loaded.base.config, counts, packed, [length] * len(rows), gflops)
+    by_dtype = _bytes_by_dtype(loaded.model)
+    memory, gflops = device_memory(), product_gflops()
     with tempfile.TemporaryDirectory() as folder:
         result = finetune(loaded, variant, rows, rows[:4], Path(folder))
+    computer = Computer(memory.backend, memory.total_bytes, gflops, loaded.chunked_loss)
+    subject = Subject(variant, loaded.base.config, counts, by_dtype)
+    said = estimate(subject, computer, [length] * len(rows))
     rate = result.curve[-1].tokens_per_s
     assert rate is not None
     assert result.train is not None
     tokens = steps * variant.batch_size * length
     found.rows += [
-        ("a large product", f"{gflops / 1e3:.1f} TFLOP/s", ""),
+        ("a large product", f"{gflops / 1e3:.3g} TFLOP/s", ""),
         (f"training, {variant.batch_size} rows of {length}", f"{rate:.0f} tokens/s",
          f"{tokens / said.train_s:.0f} tokens/s"),
-        ("peak memory of training", _size(result.train.mlx_peak_bytes),
-         _size(said.peak_bytes)),
+        ("peak memory of training", _size(result.train.mlx_peak_bytes), _size(said.peak_bytes)),
     ]  # fmt: skip
     found.notes.append(
         f"{steps} steps of `qlora`, the first left out; adapters of rank {lora['rank']} on the "
         f"last {variant.num_layers} layers; no estimate of this project was fitted on a GPU."
     )
+
+
+def _bytes_by_dtype(model: Any) -> dict[str, int]:
+    """As `train/fuse.py:weigh` counts a model's files."""
+    from mlx.utils import tree_flatten
+
+    counts: Counter[str] = Counter()
+    for _, array in tree_flatten(model.parameters()):
+        counts[str(array.dtype).removeprefix("mlx.core.")] += array.nbytes
+    return dict(counts)
 
 
 def performance(out: Path) -> Found:
