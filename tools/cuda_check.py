@@ -277,8 +277,9 @@ def _environment(
     }
     if options.backend == "cpu" and not shutil.which("g++"):
         variables["MLX_DISABLE_COMPILE"] = "1"
-    if (site / "nvidia" / "cu13" / "include" / "cuda_fp16.h").exists():
-        variables["CUDA_HOME"] = str(site.resolve() / "nvidia" / "cu13")
+    headers = site.resolve() / "nvidia" / "cu13"  # MLX compiles kernels at run time
+    if (headers / "include" / "cuda_fp16.h").exists():
+        variables.setdefault("CUDA_HOME", str(headers))
     smollm2 = options.smollm2 or (wheels[SMOLLM2][1] if SMOLLM2 in wheels else None)
     if smollm2 is not None:
         if not smollm2.is_file():
