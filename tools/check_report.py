@@ -79,11 +79,11 @@ def markdown(report: Report) -> str:
         lines += ["Could not be checked on this machine:", ""]
         lines += [f"- {sentence}" for sentence in report.not_checked] + [""]
     for outcome in report.outcomes:
-        if outcome.rows or outcome.notes:
-            lines += [f"## {outcome.name}", ""]
-            lines += table(outcome.header, outcome.rows) if outcome.rows else []
-            lines += ["", *outcome.notes] if outcome.rows else [*outcome.notes]
-            lines.append("")
+        if outcome.rows:
+            lines += [f"## {outcome.name}", "", *table(outcome.header, outcome.rows)]
+            lines += ["", *outcome.notes, ""] if outcome.notes else [""]
+        elif outcome.notes:
+            lines += [f"## {outcome.name}", "", *outcome.notes, ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -169,7 +169,8 @@ def _end_to_end(out: Path, model: str, variants: tuple[str, ...], limit: int, it
     print(done.stdout, done.stderr, flush=True)
     found = Found(header=("variant", "device", "test loss", "training tokens/s",
                           "generation tokens/s", "training memory"))  # fmt: skip
-    found.notes.append(f"`{' '.join(command[1:7])}` ended with {done.returncode}.")
+    said = [word for word in command[2:] if word not in ("-p", "no:cacheprovider")][:-2]
+    found.notes.append(f"`{' '.join(said)}` ended with {done.returncode}.")
     if done.returncode:
         lines = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
         return found.fail(lines[0] if lines else (done.stderr.strip() or done.stdout)[-300:])
