@@ -46,6 +46,9 @@ HARDENED_COPIES = 8
 SPEED_ROUNDS = 5
 """Timed rounds, after a warm-up of each model."""
 
+TINY_WIDTH = 64
+"""The width of `tiny`: no model that is used is as narrow."""
+
 QUESTION_TOKENS = 32
 """Tokens generated in the timed trial of a students question, the stop token ignored."""
 
@@ -53,7 +56,7 @@ QUESTION_TOKENS = 32
 @dataclass(frozen=True)
 class SpeedTrials:
     """The size of speed trials: on a GPU that of `mlx_lm.benchmark`'s usual ones, less where they
-    would take minutes (a CPU) or mean nothing (`tiny`)."""
+    would take minutes (a CPU) or mean nothing (`tiny`, and what is as narrow)."""
 
     prompt_tokens: int = 128
     new_tokens: int = 32
@@ -64,9 +67,9 @@ class SpeedTrials:
     """How long the machine rests before each trial."""
 
     @classmethod
-    def of(cls, model: str, backend: str, pause_s: float = 0.0) -> SpeedTrials:
-        """The trials of a model, by its name, on a backend of MLX's."""
-        if model == "tiny":
+    def of(cls, width: int | None, backend: str, pause_s: float = 0.0) -> SpeedTrials:
+        """The trials of a model of that width (None: not known) on a backend of MLX's."""
+        if width is not None and width <= TINY_WIDTH:
             return cls(64, 32, pause_s=pause_s)
         if backend == "cpu":
             return cls(pause_s=pause_s)

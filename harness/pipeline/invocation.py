@@ -15,6 +15,7 @@ from harness.data.records import Dataset, Example
 from harness.disk.cache import Cache
 from harness.distributed.coordinator import Coordinator
 from harness.machine.chip import compute_device
+from harness.models.config import ModelConfig
 from harness.models.resolve import BaseModel
 from harness.options import Options
 from harness.progress import ProgressCallback
@@ -68,7 +69,8 @@ class Invocation:
     @property
     def speed_trials(self) -> SpeedTrials:
         """How speed is measured on the device that computes."""
-        return SpeedTrials.of(self.base.id, compute_device()[0], self.options.trial_pause)
+        width = ModelConfig(self.base.config).hidden
+        return SpeedTrials.of(width, compute_device()[0], self.options.trial_pause)
 
     @property
     def ranks(self) -> int:

@@ -119,16 +119,16 @@ def test_alike_prompts_decode_as_each_of_them_does_alone(tiny: Loaded) -> None:
 def test_lengths_follow_the_device_and_are_named() -> None:
     of = SpeedTrials.of
     for backend in ("metal", "cuda"):
-        found = of("owner/model", backend)
+        found = of(4096, backend)
         assert (found.prompt_tokens, found.new_tokens, found.least_s) == (512, 128, 1.0)
-    assert of("smollm2", "cpu") == SpeedTrials(128, 32)
-    assert of("tiny", "metal") == of("tiny", "cpu") == SpeedTrials(64, 32)
-    assert of("m", "metal").protocol == (
+    assert of(576, "cpu") == of(None, "cpu") == SpeedTrials(128, 32)
+    assert of(64, "metal") == of(64, "cpu") == SpeedTrials(64, 32)
+    assert of(4096, "metal").protocol == (
         "throughput@2 (5 interleaved rounds, prompt 512, 128 new tokens, batch 16, repeated to 1 s)"
     )
-    names = {of("m", "cpu").protocol, of("tiny", "cpu").protocol, of("m", "cpu", 2.5).protocol}
+    names = {of(576, "cpu").protocol, of(64, "cpu").protocol, of(576, "cpu", 2.5).protocol}
     assert len(names) == 3
-    assert "2.5 s of rest before each" in of("m", "cpu", 2.5).protocol
+    assert "2.5 s of rest before each" in of(576, "cpu", 2.5).protocol
 
 
 def test_a_batched_trial_ends_with_every_row(tiny: Loaded) -> None:
