@@ -61,7 +61,8 @@ def test_tables_come_in_the_articles_order(run: MemoryRun) -> None:
     assert headings == [
         "Fine-tuning", "Loss by iteration", "Parameters tuned", "Wall time",
         "Memory while fine-tuning", "Evaluation", "Test loss and perplexity",
-        "Memory while evaluating", "Fusing", "Size of the model", "Memory while fusing", "Generating SQL",
+        "Memory while evaluating", "Fusing", "Size of the model", "Memory while fusing",
+        "Generating SQL",
         "The questions", "Questions right", "Speed of generation", "Speed trials",
         "Execution accuracy", "By definition", "Failures by kind", "By kind of question",
         "Checkpoints", "Fuse parity", "Adapter, fused and dequantized", "Comparisons",
