@@ -203,9 +203,13 @@ def require_space(folder: Path, needed: int, what: str, remedy: str) -> None:
     free = shutil.disk_usage(found).free
     if needed > free:
         raise UserError(
-            f"{what} takes {needed / 1e9:.1f} GB of disk at {folder}, and {free / 1e9:.1f} GB are "
-            f"free. {remedy}, or free space (python -m harness cache prune)."
+            f"{what} takes {_size(needed)} of disk at {folder}, and {_size(free)} are free. "
+            f"{remedy}, or free space (python -m harness cache prune)."
         )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:

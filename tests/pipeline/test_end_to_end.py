@@ -235,12 +235,14 @@ def test_remeasure_takes_only_the_timings_again(bench: Bench, first: dict[str, A
 
 @pytest.mark.slow
 def test_keep_fused_leaves_models_that_load(bench: Bench, first: dict[str, Any]) -> None:
-    done = bench.run("kept", "--variant=lora", "--keep-fused", *SAME, "-k", "fuse")
+    done = bench.run("kept", "--variant=lora,qlora", "--keep-fused", *SAME, "-k", "fuse")
     assert done.returncode == 0, done.stdout + done.stderr
-    folder = bench.folder / "runs" / "fused" / "kept" / "lora"
-    for form in ("fused", "plain"):
+    folder = bench.folder / "runs" / "fused" / "kept"
+    for form in ("lora/fused", "qlora/fused", "qlora/plain"):
         assert (folder / form / "config.json").is_file()
         assert list((folder / form).glob("*.safetensors"))
+    # Of a base that is not quantized the fused form is the dequantized one.
+    assert not (folder / "lora" / "plain").exists()
 
 
 def test_bless_makes_the_run_the_baseline_and_keeps_the_old_one(
