@@ -17,7 +17,7 @@ from harness.models.cpu import accelerate as stage
 from harness.models.cpu import rule
 from harness.models.cpu.accelerate import Acceleration, accelerate
 from harness.models.cpu.quantized import Format, blocks, dequantize_bytes, dequantizer, multiplier
-from harness.models.cpu.rule import this_rule
+from harness.models.cpu.rule import GPU_RULE, Rule, this_rule
 from harness.models.embedded.tiny import VOCABULARY, WIDTH
 from harness.models.load import load
 from harness.models.quantize import QuantizeSpec, quantized
@@ -227,10 +227,11 @@ def test_a_float32_model_has_no_kernels_of_packed_weights(shallow: BaseModel) ->
     )
 
 
-def test_nothing_is_done_on_a_gpu(
+def test_on_a_gpu_only_the_loss_is_chunked(
     shallow: BaseModel, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage, "backend_name", lambda: "metal")
     model = load(_base(shallow, cache, SPECS[0])).model
-    assert accelerate(model) == Acceleration("metal")
+    assert accelerate(model) == Acceleration("metal", GPU_RULE)
+    assert Rule("chunked loss@1", chunked_loss=True) == GPU_RULE
     assert type(model.model.layers[0].mlp.up_proj) is nn.QuantizedLinear
