@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import forks
+from tools.gpu_checks import MISTRAL as SHAPE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,20 +61,7 @@ def test_describe_counts_mini() -> None:
     assert all(gold["failing"] == 0 for gold in printed["gold"].values())
 
 
-MISTRAL = {
-    "model_type": "mistral",
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "intermediate_size": 14336,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "rms_norm_eps": 1e-5,
-    "vocab_size": 32000,
-    "max_position_embeddings": 32768,
-    "rope_theta": 10000.0,
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-}
+MISTRAL = SHAPE | {"model_type": "mistral", "torch_dtype": "bfloat16"}
 
 
 def test_params_reproduces_the_published_table(tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ class World:
                 return np.logical_or.reduce([self.compare(column, "=", v) for v in values])
             case Between(column, low, high, False):
                 return self.compare(column, ">=", low) & self.compare(column, "<=", high)
-        raise NotImplementedError(where)
+        raise ValueError(f"WikiSQL's form holds no {where}")
 
     def compare(self, column: int, operator: str, value: str) -> np.ndarray:
         cells = self.cells[column]

@@ -33,7 +33,9 @@ TIMEOUT_S = 15.0
 """Seconds of silence after which an index counts as unreachable; pip's own default."""
 
 Settings = dict[str, str]
-"""By pip's names of options; several values are separated by white space."""
+"""By pip's names of options, words joined by ``_``; several values are separated by white space."""
+
+_MAIN, _EXTRA, _NONE = "index_url", "extra_index_url", "no_index"
 
 
 class NotOffered(UserError):
@@ -46,10 +48,10 @@ def indexes() -> list[str]:
     from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
     both = (pip_settings(), uv_settings())
-    if any(one.get("no-index", "").lower() in ("1", "true", "yes", "on") for one in both):
+    if any(one.get(_NONE, "").lower() in ("1", "true", "yes", "on") for one in both):
         return []
-    main = [address for one in both for address in one.get("index-url", "").split()]
-    extra = [address for one in both for address in one.get("extra-index-url", "").split()]
+    main = [address for one in both for address in one.get(_MAIN, "").split()]
+    extra = [address for one in both for address in one.get(_EXTRA, "").split()]
     named = dict.fromkeys([*(main or [PYPI_SIMPLE_ENDPOINT]), *extra])
     return [address for address in named if urlsplit(address).scheme in ("http", "https")]
 
@@ -150,10 +152,10 @@ def pip_settings() -> Settings:
             parser.read(file, encoding="utf-8")
         for section in ("global", "install", "download"):
             if parser.has_section(section):
-                found |= {name.replace("_", "-"): value for name, value in parser.items(section)}
+                found |= _spelled(dict(parser.items(section)))
     for name, value in os.environ.items():
         if name.startswith("PIP_") and value:
-            found[name.removeprefix("PIP_").lower().replace("_", "-")] = value
+            found[name.removeprefix("PIP_").lower()] = value
     return found
 
 
@@ -188,11 +190,11 @@ def uv_settings() -> Settings:
             table = tomllib.loads(file.read_text(encoding="utf-8"))
             found |= _of_uv(table.get("tool", {}).get("uv", {}) if file.stem != "uv" else table)
     variables = {
-        "UV_INDEX_URL": "index-url",
-        "UV_DEFAULT_INDEX": "index-url",
-        "UV_EXTRA_INDEX_URL": "extra-index-url",
-        "UV_INDEX": "extra-index-url",
-        "UV_NO_INDEX": "no-index",
+        "UV_INDEX_URL": _MAIN,
+        "UV_DEFAULT_INDEX": _MAIN,
+        "UV_EXTRA_INDEX_URL": _EXTRA,
+        "UV_INDEX": _EXTRA,
+        "UV_NO_INDEX": _NONE,
     }
     for variable, option in variables.items():
         if value := os.environ.get(variable):
@@ -212,13 +214,18 @@ def _uv_files() -> list[Path]:
     return [Path("/etc/uv/uv.toml"), _user_settings() / "uv" / "uv.toml", *projects]
 
 
+def _spelled(options: Mapping[str, Any]) -> dict[str, Any]:
+    """``options`` with one spelling of each name: both programs join its words by ``-``."""
+    return {name.replace("-", "_"): value for name, value in options.items()}
+
+
 def _of_uv(table: Mapping[str, Any]) -> Settings:
-    entries = table.get("index", [])
-    main = [one["url"] for one in entries if one.get("default")] or [table.get("index-url", "")]
+    options, entries = _spelled(table), table.get("index", [])
+    main = [one["url"] for one in entries if one.get("default")] or [options.get(_MAIN, "")]
     extra = [one["url"] for one in entries if not one.get("default")]
     found = {
-        "index-url": " ".join(main),
-        "extra-index-url": " ".join([*extra, *table.get("extra-index-url", [])]),
-        "no-index": str(table.get("no-index", "")),
+        _MAIN: " ".join(main),
+        _EXTRA: " ".join([*extra, *options.get(_EXTRA, [])]),
+        _NONE: str(options.get(_NONE, "")),
     }
     return {name: value for name, value in found.items() if value}
