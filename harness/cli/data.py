@@ -45,8 +45,8 @@ def export(
     json: JsonFlag = False,
 ) -> None:
     """Write the train/valid/test.jsonl that mlx-lm reads, and print a command to compare losses."""
+    from harness.data.export import check_out, reconcile_command
     from harness.data.export import export as write_files
-    from harness.data.export import reconcile_command
     from harness.data.prompts import style as style_named
     from harness.data.sources.resolve import resolve_dataset
     from harness.disk.cache import Cache
@@ -57,6 +57,7 @@ def export(
     from harness.train.variants import load_variants
 
     check_backend()
+    check_out(out)
     chosen = load_variants([variant])[0]
     data, style = resolve_dataset(dataset), style_named(prompt_style)
     cache, progress = Cache(), TerminalProgress()

@@ -28,7 +28,7 @@ MAX_COPIES = 64
 
 
 def score(
-    dataset: Annotated[Path | None, typer.Option(help="Folder in WikiSQL's layout.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="mini, wikisql or a folder.")] = None,
     split: Annotated[str | None, typer.Option(help="Name of the split, e.g. test.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="JSONL of predictions.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the verdicts go, JSONL.")] = None,
@@ -40,6 +40,7 @@ def score(
     json: JsonFlag = False,
 ) -> None:
     """Grade predictions by every protocol: official, ex, strict, hardened, logical form."""
+    from harness.data.sources.resolve import dataset_folder
     from harness.disk.cache import Cache
 
     if self_test:
@@ -50,9 +51,10 @@ def score(
     if dataset is None or split is None or predictions is None or out is None:
         raise UserError(
             f"score needs {', '.join(missing)}; e.g. python -m harness score --dataset "
-            "fixtures/mini --split test --predictions FILE --out scores.jsonl, or --self-test"
+            "mini --split test --predictions FILE --out scores.jsonl, or --self-test"
         )
-    figures = run_score(dataset, split, predictions, format, hardened, out, Cache())
+    folder = dataset_folder(dataset)
+    figures = run_score(folder, split, predictions, format, hardened, out, Cache())
     answer(json, figures, "" if json else _render(figures))
 
 

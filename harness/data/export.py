@@ -15,7 +15,8 @@ from harness.data.prompts import PromptStyle
 from harness.data.records import Dataset
 from harness.data.sources.jsonlines import SPLIT_NAMES
 from harness.data.tokens import render_text
-from harness.disk.files import write_jsonl
+from harness.disk.files import check_writable, write_json, write_jsonl
+from harness.disk.manifest import MANIFEST, damage_of, described
 from harness.errors import UserError
 
 _OPTIONS = (
@@ -24,15 +25,35 @@ _OPTIONS = (
 )
 
 
+def check_out(folder: Path) -> None:
+    """Refuse a folder where :func:`export` could not write, or would replace what is not its own.
+
+    Raises:
+        UserError: the message names the folder and what to do.
+    """
+    check_writable(folder, "--out")
+    found = [path.name for path in _places(folder) if path.exists()]
+    if found and (not (folder / MANIFEST).exists() or damage_of(folder) is not None):
+        raise UserError(
+            f"--out {folder} holds {', '.join(found)}, not written by an export or changed since. "
+            "Name another folder, or move the files away."
+        )
+
+
+def _places(folder: Path) -> list[Path]:
+    return [folder / f"{name}.jsonl" for name, _ in SPLIT_NAMES]
+
+
 def export(
     dataset: Dataset, style: PromptStyle, out_dir: Path, tokenizer: Any = None
 ) -> list[Path]:
     """Write `train.jsonl`, `valid.jsonl`, `test.jsonl` with one `{"text": …}` a line, in file order
-    and replace files of these names; only style `chat` needs the ``tokenizer``, for its template.
+    and replace files of an earlier export; only style `chat` needs the ``tokenizer``, for its
+    template.
 
     Raises:
-        UserError: `chat` without a tokenizer, data that mlx-lm reads as it is, or a folder that
-            cannot be written.
+        UserError: `chat` without a tokenizer, data that mlx-lm reads as it is, or as
+            :func:`check_out`.
     """
     if not dataset.has_tables:
         raise UserError(
@@ -44,14 +65,15 @@ def export(
             "prompt style 'chat' is written with a model's chat template; "
             "name the model with --model, or export --prompt-style=dialect or sql."
         )
-    paths = []
-    for (name, _), split in zip(SPLIT_NAMES, dataset.splits, strict=True):
-        paths.append(out_dir / f"{name}.jsonl")
+    check_out(out_dir)
+    paths = _places(out_dir)
+    for path, split in zip(paths, dataset.splits, strict=True):
         rows = [
             {"text": render_text(tokenizer, style, example, split.tables[example.table_id])}
             for example in split.examples
         ]
-        write_jsonl(paths[-1], rows)
+        write_jsonl(path, rows)
+    write_json(out_dir / MANIFEST, {"files": described(out_dir, paths)})
     return paths
 
 

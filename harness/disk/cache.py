@@ -25,7 +25,7 @@ from pathlib import Path
 import platformdirs
 
 from harness.disk.files import explaining, refusal, write_json
-from harness.disk.locks import AnnouncedLock, writing_cache
+from harness.disk.locks import AnnouncedLock, CacheRefused, writing_cache
 from harness.disk.manifest import MANIFEST, damage_of, describe
 from harness.disk.scratch import Scratch
 from harness.errors import UserError
@@ -122,6 +122,7 @@ class Cache:
         with explaining(
             f"cannot read the cache folder {folder.parent}",
             "Set XDG_CACHE_HOME to a folder of your own, or use --no-cache.",
+            CacheRefused,
         ):
             found, damage = _examine(folder)
         if damage is None:
@@ -130,10 +131,10 @@ class Cache:
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(self.lock(kind, key))
-            except UserError as error:
-                raise UserError(
+            except CacheRefused as error:
+                raise CacheRefused(
                     f"cache entry {kind}/{key} {damage}, and it cannot be moved aside: {error}"
-                ) from error
+                ) from error.__cause__
             return self._find_locked(folder, f"{kind}/{key}")
 
     def _find_locked(self, folder: Path, name: str) -> Path | None:
@@ -145,6 +146,7 @@ class Cache:
         with explaining(
             f"cache entry {name} {damage}, and it cannot be moved aside",
             f"Remove {folder}, or set XDG_CACHE_HOME to a folder you can write.",
+            CacheRefused,
         ):
             folder.rename(aside)
         self.notify(f"tunebench: cache entry {name} {damage}; moved to {aside}")
@@ -179,7 +181,7 @@ class Cache:
                 reason = refusal(error)
                 if reason is None:
                     raise
-                raise UserError(
+                raise CacheRefused(
                     f"cannot write cache entry {kind}/{key} under {self.root}: {reason}. Free "
                     "space (python -m harness cache prune --older-than-days 7), or set "
                     "XDG_CACHE_HOME to another folder."

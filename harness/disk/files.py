@@ -62,22 +62,37 @@ _STREAM_FOLDERS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 @contextlib.contextmanager
-def explaining(problem: str, remedy: str = "") -> Iterator[None]:
+def explaining(
+    problem: str, remedy: str = "", refused: type[UserError] = UserError
+) -> Iterator[None]:
     """Turn the system's refusal in the block into the message "problem: reason. remedy".
 
     Raises:
-        UserError: in the place of an OSError.
+        UserError: one of type ``refused`` in the place of an OSError.
     """
     try:
         yield
     except OSError as error:
         advice = f". {remedy}" if remedy else ""
-        raise UserError(f"{problem}: {error.strerror or error}{advice}") from error
+        raise refused(f"{problem}: {error.strerror or error}{advice}") from error
 
 
 def writing(path: Path) -> contextlib.AbstractContextManager[None]:
     """:func:`explaining` that ``path`` cannot be written."""
     return explaining(f"cannot write {path}")
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Refuse the value of ``option``, a folder that could not be written or made at the end.
+
+    Raises:
+        UserError: the system refuses.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent  # made at the end only, so that a refused command leaves no folder
+    with explaining(f"{option} {folder} cannot be written"), tempfile.TemporaryFile(dir=place):
+        pass
 
 
 @contextlib.contextmanager

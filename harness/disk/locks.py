@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harness.disk.files import explaining
+from harness.errors import UserError
 from harness.markdown import duration
 from harness.progress import print_message
 
@@ -71,11 +72,16 @@ class AnnouncedLock(FileLock):
         return True
 
 
+class CacheRefused(UserError):
+    """The system lets nothing be read or written in the cache; its error is the cause."""
+
+
 def writing_cache(folder: Path) -> contextlib.AbstractContextManager[None]:
     """:func:`explaining` that ``folder`` of the cache cannot be written, with the remedy."""
     return explaining(
         f"cannot write the cache folder {folder}",
         "Set XDG_CACHE_HOME to a folder you can write, or use --no-cache.",
+        CacheRefused,
     )
 
 

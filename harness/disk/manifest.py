@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,14 @@ stand for the content, since hashing a 500 MB model at each start would cost sec
 
 def describe(folder: Path) -> dict[str, dict[str, Any]]:
     """Size, modification time and SHA-256 of every file below ``folder``, by path."""
+    return described(folder, (path for path in sorted(folder.rglob("*")) if path.is_file()))
+
+
+def described(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """:func:`describe` of some files."""
     files = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != MANIFEST:
+    for path in paths:
+        if path.name != MANIFEST:
             stat = path.stat()
             files[path.relative_to(folder).as_posix()] = {
                 "bytes": stat.st_size,

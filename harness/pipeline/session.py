@@ -9,7 +9,6 @@ of --checkpoints. Each seed is a :class:`SeedRun` with its own folder.
 from __future__ import annotations
 
 import datetime
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from harness.data.sampling import stratified
 from harness.data.sources.resolve import resolve_dataset
 from harness.disk import scratch
 from harness.disk.cache import Cache
-from harness.disk.files import write_text
+from harness.disk.files import check_writable, write_text
 from harness.distributed.coordinator import Coordinator
 from harness.errors import UserError
 from harness.models.adapter import check_adapter
@@ -169,7 +168,7 @@ class Session:
             page = options.results_dir / f"{self._seeds_name()}-seeds.md"
             if page.exists():
                 raise UserError(f"{page} exists already. Choose another --run-name, or remove it.")
-        check_writable(options.results_dir)
+        check_writable(options.results_dir, "--results-dir")
         return names
 
     def _follow_adapter(self, folder: Path) -> None:
@@ -265,20 +264,6 @@ def units_note(tables: Sequence[str], has_tables: bool) -> str:
         f"table{'s' * (units.tables != 1)}: verdicts and gates will be about questions on "
         f"{'these tables' if units.tables != 1 else 'this table'}, not about tables"
     )
-
-
-def check_writable(results_dir: Path) -> None:
-    """Refuse a results folder that could not be written at the end."""
-    place = results_dir.absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent  # made at the end only, so that a refused run leaves no folder
-    try:
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"--results-dir {results_dir} cannot be written: {error.strerror or error}"
-        ) from error
 
 
 def config_for(variant: Variant, base: BaseModel) -> dict[str, Any]:

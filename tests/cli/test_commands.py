@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.sources.resolve import MINI_FOLDER, WIKISQL_ENTRY
+from harness.disk.cache import Cache
 from tests import forks
 from tools.gpu_checks import MISTRAL as SHAPE
 
@@ -112,6 +115,23 @@ def test_export_writes_what_mlx_lm_reads(tmp_path: Path) -> None:
     assert set(json.loads(rows[0])) == {"text"}
 
 
+@pytest.mark.parametrize("name", ["mini", "wikisql"])
+def test_score_takes_a_dataset_by_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    Cache(tmp_path / "tunebench").build(
+        *WIKISQL_ENTRY,
+        lambda folder: shutil.copytree(MINI_FOLDER, folder, dirs_exist_ok=True) and None,
+    )
+    lines = (json.dumps({"id": number, "error": "none"}) + "\n" for number in range(60))
+    (tmp_path / "p").write_text("".join(lines))
+    options = ("--split=valid", f"--predictions={tmp_path / 'p'}", f"--out={tmp_path / 'o'}")
+    done = harness("score", f"--dataset={name}", *options, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["n"] == 60
+
+
 def test_the_cache_can_be_listed_and_emptied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +169,8 @@ def test_doctor_names_the_blas_and_its_speed() -> None:
         (["gate", "nowhere", "--baseline", "elsewhere"], "nowhere"),
         (["fetch", "wikisq"], "wikisql"),
         (["score", "--split", "test"], "--dataset"),
-        (["export", "--model", "tiny", "--out", "/proc/none/x"], "/proc/none"),
+        (["export", "--model", "no/such-model", "--out", "/proc/none/x"], "--out /proc/none/x"),
+        (["score", "--dataset=mni", "--split=test", "--predictions=x", "--out=y"], "mini"),
     ],
 )
 def test_a_mistake_is_one_message_and_status_2(arguments: list[str], message: str) -> None:

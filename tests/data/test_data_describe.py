@@ -113,6 +113,23 @@ def test_export_writes_one_text_a_line_under_the_names_mlx_lm_wants(tmp_path: Pa
     assert [len(path.read_text("utf-8").splitlines()) for path in paths] == [4, 1, 1]
 
 
+def test_export_replaces_only_what_it_wrote(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    train, *_ = export(DATASET, style("dialect"), tmp_path)
+    export(DATASET, style("sql"), tmp_path)
+    written = train.read_bytes()
+    (tmp_path / "notes").write_text("mine, changed")
+    export(DATASET, style("dialect"), tmp_path)
+    assert train.read_bytes() != written
+    train.write_text('{"text": "my own data"}\n')
+    with pytest.raises(UserError, match=r"holds train.jsonl, valid.jsonl, test.jsonl, not written"):
+        export(DATASET, style("dialect"), tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "test.jsonl").write_text("mine")
+    with pytest.raises(UserError, match=r"other holds test.jsonl, not written by an export"):
+        export(DATASET, style("dialect"), tmp_path / "other")
+
+
 def test_chat_export_asks_for_the_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name the model with --model"):
         export(DATASET, style("chat"), tmp_path)

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,16 +56,11 @@ def build_model(cache: Cache) -> None:
     resolve("tiny", cache)
 
 
-def build_gold(cache: Cache) -> None:
-    split = resolve_dataset("mini").test
-    open_gold(split.tables, split.examples, cache)
-
-
 def build_file(cache: Cache) -> None:
     cache.build("k", "key", lambda f: (f / "a").write_bytes(bytes(400_000)) and None)
 
 
-@pytest.mark.parametrize("build", [build_model, build_gold, build_file])
+@pytest.mark.parametrize("build", [build_model, build_file])
 def test_a_cache_on_a_full_disk_is_one_message_and_leaves_no_entry(
     build: Callable[[Cache], None], mount: Mount
 ) -> None:
@@ -78,6 +74,21 @@ def test_a_cache_on_a_full_disk_is_one_message_and_leaves_no_entry(
     assert "\n" not in message
     assert cache.entries() == []
     assert not list(cache.root.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("spoil", [fill, read_only])
+def test_answers_are_graded_where_the_cache_cannot_be_written(
+    spoil: Callable[[Path], None], mount: Mount, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split, disk = resolve_dataset("mini").test, mount("256k")
+    spoil(disk)
+    cache = Cache(disk / "cache")
+    with closing(open_gold(split.tables, split.examples, cache)) as gold:
+        assert len(gold.golds) == len(split.examples)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tunebench: gold results are not kept: ")
+    assert "--no-cache" not in line
+    assert cache.entries() == []
 
 
 def test_a_cache_that_can_only_be_read_serves_what_it_has(mount: Mount) -> None:
@@ -104,15 +115,14 @@ import os, sys
 from pathlib import Path
 from harness.disk.cache import Cache
 from harness.errors import UserError
-from harness.disk.files import write_json
-from harness.pipeline.session import check_writable
+from harness.disk.files import check_writable, write_json
 folder = Path(sys.argv[1])
 os.setgid(65534)
 os.setuid(65534)
 for attempt in (
     lambda: write_json(folder / "a.json", {}),
     lambda: Cache(folder / "cache").build("k", "key", lambda f: None),
-    lambda: check_writable(folder / "runs"),
+    lambda: check_writable(folder / "runs", "--results-dir"),
 ):
     try:
         attempt()

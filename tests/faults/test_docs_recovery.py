@@ -17,13 +17,13 @@ from damaging import flipped, spoil
 from harness.__main__ import INTERRUPTED
 from harness.disk import manifest
 from harness.disk.cache import Cache
-from harness.disk.files import write_json
+from harness.disk.files import check_writable, write_json
 from harness.disk.journal import Journal
 from harness.disk.kernels import FOLDER_VARIABLE, KERNELS, use_private_kernels
 from harness.disk.prune import prune
 from harness.errors import UserError
 from harness.models.embedded import smollm2
-from harness.pipeline.session import Session, check_writable
+from harness.pipeline.session import Session
 from harness.pipeline.stages import VariantStages
 from harness.runs.checksums import write_checksums
 from harness.runs.store import read_run
@@ -61,7 +61,7 @@ def of_disks(folder: Path) -> list[str]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     return [
-        refused(lambda: check_writable(below)),
+        refused(lambda: check_writable(below, "--results-dir")),
         refused(lambda: write_json(below / "a.json", {})),
         refused(lambda: Cache(folder / "cache").build("k", "key", full)),
         refused(lambda: Cache(below).build("k", "key", full)),

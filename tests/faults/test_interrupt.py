@@ -62,7 +62,7 @@ def test_ctrl_c_in_score_is_one_message_and_130(tmp_path: Path, impatient: bool)
     rows = [{"id": e.id, "text": "SELECT COUNT x FROM y"} for e in examples]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "out.jsonl").write_text("earlier\n")
-    command = [sys.executable, "-m", "harness", "score", "--dataset=fixtures/mini", "--split=test"]
+    command = [sys.executable, "-m", "harness", "score", "--dataset=mini", "--split=test"]
     command += [f"--predictions={tmp_path / 'p.jsonl'}", f"--out={tmp_path / 'out.jsonl'}"]
     process = subprocess.Popen(
         command,

@@ -117,7 +117,7 @@ def test_120_runs_in_one_process_do_not_grow(tmp_path: Path) -> None:
 def test_80_runs_in_processes_of_their_own_leave_nothing(tmp_path: Path) -> None:
     prepared(tmp_path)
     cached = {path: path.stat().st_size for path in (tmp_path / "cache").rglob("*")}
-    command = [sys.executable, "-m", "harness", "score", "--dataset=fixtures/mini", "--split=test"]
+    command = [sys.executable, "-m", "harness", "score", "--dataset=mini", "--split=test"]
     command += [f"--predictions={tmp_path / 'p.jsonl'}", f"--out={tmp_path / 'scores.jsonl'}"]
     for number in range(RUNS_IN_MANY):
         if number % 5 == 0:  # every fourth of these trains and answers anew

@@ -38,8 +38,23 @@ def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
     Raises:
         UserError: an unknown name, a missing folder, or damaged files (`file:line` of each).
     """
+    folder = dataset_folder(name, cache_root)
+    if name in NAMES:
+        return load_dataset(folder, name)
+    if (form := format_of(folder)) is not None:
+        return load_texts(folder, folder.resolve().name, form)
+    return load_dataset(folder, folder.resolve().name)
+
+
+def dataset_folder(name: str, cache_root: Path | None = None) -> Path:
+    """The folder of the dataset called ``name`` as :func:`resolve_dataset` takes it; what looks
+    like a path may not exist.
+
+    Raises:
+        UserError: an unknown name, a file, or `wikisql` not fetched.
+    """
     if name == "mini":
-        return load_dataset(MINI_FOLDER, "mini")
+        return MINI_FOLDER
     if name == "wikisql":
         # The cache compares checksums and moves a damaged copy aside.
         prepared = Cache(cache_root).find(*WIKISQL_ENTRY)
@@ -48,7 +63,7 @@ def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
                 f"dataset 'wikisql' is not prepared ({prepared_wikisql(cache_root)} does not hold "
                 "it). Run: python -m harness fetch wikisql"
             )
-        return load_dataset(prepared, name)
+        return prepared
     folder = user_path(name)
     if folder.is_file():
         raise UserError(
@@ -57,6 +72,4 @@ def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
     like_path = "/" in name or "\\" in name or name.startswith((".", "~"))
     if not folder.is_dir() and not like_path:
         raise unknown("dataset", name, NAMES, "Or give a folder in WikiSQL's or mlx-lm's layout.")
-    if (form := format_of(folder)) is not None:
-        return load_texts(folder, folder.resolve().name, form)
-    return load_dataset(folder, folder.resolve().name)
+    return folder

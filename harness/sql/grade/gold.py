@@ -19,6 +19,7 @@ from typing import Any
 from harness.data.records import Example, Split, Table
 from harness.disk.cache import Cache
 from harness.disk.files import content_key
+from harness.disk.locks import CacheRefused
 from harness.disk.scratch import Scratch
 from harness.sql.failures import Failure
 from harness.sql.grade.official import EvaluationError, OfficialEvaluator
@@ -114,21 +115,31 @@ def open_gold(
     Args:
         tables: every table that the examples name.
         examples: the examples, in the order of the results.
-        cache: where to keep the database and results; None keeps nothing.
+        cache: where to keep the database and results; None, or one that the system refuses to
+            read or write, keeps nothing.
         source_key: a hash of the files that tables and examples came from, if known; else their
             content is hashed.
     """
     used = list({example.table_id: tables[example.table_id] for example in examples}.values())
-    if cache is None:
-        scratch = Scratch("sql")
+    if cache is not None:
         try:
-            database.build(used, scratch.path / "tables.duckdb")
-            found = GoldSet(used, scratch.path, scratch)
-        except BaseException:
-            scratch.remove()
-            raise
-        found._compute(examples)
-        return found
+            return _kept_gold(used, examples, cache, source_key)
+        except CacheRefused as refused:
+            cache.notify(f"tunebench: gold results are not kept: {refused.__cause__}")
+    scratch = Scratch("sql")
+    try:
+        database.build(used, scratch.path / "tables.duckdb")
+        found = GoldSet(used, scratch.path, scratch)
+    except BaseException:
+        scratch.remove()
+        raise
+    found._compute(examples)
+    return found
+
+
+def _kept_gold(
+    used: Sequence[Table], examples: Sequence[Example], cache: Cache, source_key: str | None
+) -> GoldSet:
     key = _key(used, examples, source_key)
 
     def make(target: Path) -> None:
