@@ -8,12 +8,15 @@ them it is always :data:`DATE`. `prompts.py` and `tokens.py` choose the messages
 from __future__ import annotations
 
 import datetime
+import faulthandler
+import math
 import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import jinja2
@@ -23,9 +26,14 @@ from harness.errors import UserError
 
 _TEMPLATE_ERRORS = (
     *(jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
-    *(MemoryError, RecursionError, TimeoutError),
+    *(MemoryError, RecursionError),
 )
 """What a chat template raises: Jinja's own errors, those of its expressions, and mlx-lm's."""
+
+
+class _Endless(BaseException):
+    """The template ran too long. No :class:`Exception`, since Jinja drops those of expressions that
+    it computes while it compiles, and computes them again."""
 
 
 DATE = datetime.date(2024, 7, 26)
@@ -36,6 +44,9 @@ LIMIT_S = 5.0
 """Processor seconds that rendering one conversation may take."""
 LIMIT_BYTES = 1 << 30
 """Memory that it may add to the process (Linux)."""
+_GRACE_S = 2
+"""Processor seconds after the limit at which the system ends the process: one step of a template,
+such as a comparison of nested lists, may take for ever and lets no handler of Python's run."""
 
 
 @contextmanager
@@ -43,28 +54,42 @@ def _limited() -> Iterator[None]:
     """A template is a stranger's program: end one that loops, or that fills the memory.
 
     Raises:
-        TimeoutError, MemoryError: in the block.
+        _Endless, MemoryError: in the block.
     """
 
     def stop(*_: object) -> None:
-        raise TimeoutError(f"it ran for more than {LIMIT_S:g} s")
+        raise _Endless(f"it ran for more than {LIMIT_S:g} s")
 
     if threading.current_thread() is not threading.main_thread():
         yield  # signals reach the main thread alone, in which the model process renders
         return
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     before = signal.signal(signal.SIGPROF, stop)
+    faulthandler.register(signal.SIGXCPU, file=2, all_threads=False, chain=True)
     signal.setitimer(signal.ITIMER_PROF, LIMIT_S)
     try:
-        if sys.platform == "linux":
-            most = psutil.Process().memory_info().vms + LIMIT_BYTES
-            if soft == resource.RLIM_INFINITY or most < soft:
-                resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-        yield
+        with ExitStack() as lowered:
+            last_s = math.ceil(time.process_time() + LIMIT_S) + _GRACE_S
+            lowered.enter_context(_at_most(resource.RLIMIT_CPU, last_s))
+            if sys.platform == "linux":
+                most = psutil.Process().memory_info().vms + LIMIT_BYTES
+                lowered.enter_context(_at_most(resource.RLIMIT_AS, most))
+            yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        faulthandler.unregister(signal.SIGXCPU)
+
+
+@contextmanager
+def _at_most(limit: int, value: int) -> Iterator[None]:
+    """Lower a limit of the process."""
+    soft, hard = resource.getrlimit(limit)
+    if soft == resource.RLIM_INFINITY or value < soft:
+        resource.setrlimit(limit, (value, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(limit, (soft, hard))
 
 
 class _FixedDay(datetime.datetime):
@@ -118,7 +143,7 @@ def apply_template(
     try:
         with _on_the_fixed_day(), _limited():
             return tokenizer.apply_chat_template(list(messages), **options)
-    except _TEMPLATE_ERRORS as error:
+    except (*_TEMPLATE_ERRORS, _Endless) as error:
         roles = ", ".join(str(message["role"]) for message in messages)
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         line = getattr(error, "lineno", None)

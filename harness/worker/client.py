@@ -120,8 +120,7 @@ class Worker:
         status = self._process.wait()
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").splitlines()[-15:]
-        cause = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-        message = [f"{self.label}: the model process died during {call}, {cause}"]
+        message = [f"{self.label}: the model process died during {call}, {ended(status)}"]
         if (meaning := gpu_fault("\n".join(lines))) is not None:
             message.append(meaning)
             lines = [line for line in lines if gpu_fault(line)]
@@ -147,6 +146,16 @@ class Worker:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._log.close()
+
+
+def ended(status: int) -> str:
+    """How a process ended, by its exit status, negative for a signal."""
+    if status >= 0:
+        return f"exit status {status}"
+    why = ""
+    if -status == signal.SIGXCPU:
+        why = ": a chat template that never ends used up the processor time (or see `ulimit -t`)"
+    return f"killed by signal {-status}{why}"
 
 
 def _open_log() -> IO[bytes]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import signal
 import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,8 +38,10 @@ from harness.plugin import JOB_SUMMARY_VARIABLE, _append_job_summary
 from harness.runs.store import read_run
 from harness.sql.grade.predictions import read_predictions
 from harness.train.variants import load_variants
+from harness.worker.client import ended
 
 OLD = Path(__file__).with_name("results_v0")
+ROOT = Path(__file__).resolve().parents[2]
 
 JSON = st.recursive(
     st.none()
@@ -224,6 +229,7 @@ def test_numbers_that_no_run_has_are_refused(tmp_path: Path, change: Any) -> Non
             "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
             "it ran for more than",
         ),
+        ("{{ 9 ** (9 ** 9) }}", "it ran for more than"),
         ("{{ 'a' * 10**11 }}", "MemoryError"),
     ],
 )
@@ -238,6 +244,29 @@ def test_a_chat_template_that_loops_or_fills_the_memory_ends(
     )
     with pytest.raises(UserError, match=reason):
         apply_template(tokenizer, [{"role": "user"}], "here", "Use another.")
+
+
+UNINTERRUPTED = """
+from types import SimpleNamespace
+from transformers.utils.chat_template_utils import _compile_jinja_template
+from harness.data import chat_template
+chat_template.LIMIT_S = 0.1
+twins = "{% set n = namespace(a=[1], b=[1]) %}{% for _ in range(60) %}{% set n.a = [n.a, n.a] %}"
+twins += "{% set n.b = [n.b, n.b] %}{% endfor %}{{ n.a == n.b }}"
+tokenizer = SimpleNamespace(
+    apply_chat_template=lambda messages, **_: _compile_jinja_template(twins).render()
+)
+chat_template.apply_template(tokenizer, [{"role": "user"}], "here", "Use another.")
+"""
+
+
+def test_a_chat_template_that_no_signal_interrupts_ends_its_process_and_is_named() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UNINTERRUPTED], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGXCPU
+    assert "chat_template.py" in done.stderr
+    assert f"killed by signal {int(signal.SIGXCPU)}: a chat template" in ended(done.returncode)
 
 
 def test_a_job_summary_that_cannot_be_written_is_told_and_ends_nothing(
