@@ -32,7 +32,7 @@ _PLAIN = {
     **dict.fromkeys("–—−‑", "-"),
     **dict.fromkeys("“”„", '"'),
     **dict.fromkeys("‘’", "'"),
-    **{"…": "...", "→": "->", "≤": "<=", "≥": ">=", "≈": "~", "×": "x", "·": "|"},
+    **{"─": "-", "…": "...", "→": "->", "≤": "<=", "≥": ">=", "≈": "~", "×": "x", "·": "|"},
 }
 """What takes the place of signs that reports use and an old encoding may lack."""
 
@@ -90,6 +90,12 @@ def paragraphs(*parts: str) -> str:
 def bullets(lines: Iterable[str]) -> str:
     """A list, one item per line."""
     return "\n".join(f"- {line}" for line in lines)
+
+
+def folded(title: str, body: str) -> str:
+    """What stands behind a title that a click opens, on GitHub and on the page; empty without a
+    body."""
+    return f"<details><summary>{title}</summary>\n\n{body}\n\n</details>" if body else ""
 
 
 def escape(text: str) -> str:

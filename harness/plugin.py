@@ -32,7 +32,8 @@ from harness.plugin_fixtures import SESSION
 from harness.plugin_ranks import COORDINATOR
 from harness.progress import TerminalProgress, print_message
 from harness.report.changed_examples import as_markdown
-from harness.report.report import terminal_summary
+from harness.report.report import job_summary
+from harness.report.terminal import terminal_summary
 from harness.worker.client import WorkerError
 
 PROGRESS = pytest.StashKey[TerminalProgress]()
@@ -195,18 +196,20 @@ def pytest_report_teststatus(
     return None
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The comparison table and where the run lies."""
+    """What the run says and where it lies, last on the screen; the same on a job's page."""
+    writer = config.get_terminal_writer()
     for analysis in config.stash.get(WRITTEN, []):
         (run,) = analysis.runs
-        summary = terminal_summary(analysis)
         terminalreporter.section(f"tunebench: {run.id}")
+        summary = terminal_summary(analysis, writer.fullwidth, writer.hasmarkup)
         # pytest writes what the terminal's encoding lacks as one long escaped line.
-        for line in (summary, f"results: {run.folder}"):
-            terminalreporter.write_line(encodable(line, getattr(sys.__stdout__, "encoding", None)))
+        shown = encodable(summary, getattr(sys.__stdout__, "encoding", None))
+        terminalreporter.write_line(shown)
         made = config.stash[SESSION].runs[run.results.run.seed]
         changed = as_markdown(made.changed_examples())
-        page = paragraphs(f"## tunebench: {run.id}", summary, changed)
+        page = paragraphs(f"## tunebench: {run.id}", job_summary(analysis), changed)
         _append_job_summary(f"{page}\n\n")
 
 

@@ -106,8 +106,20 @@ fused = _section(
     "Parity of adapter, fused and dequantized form; skips for a variant without an adapter.",
     without=lambda variant: f"variant {variant.name} has no adapter to fuse",
 )
+exact_match = _section(
+    lambda variant: variant.exact_match,
+    "Answers that equal the data's own; skips for data with tables, whose answers are executed.",
+    without=lambda _: "the data has tables: answers are judged by what they return (execution)",
+)
+answers = _section(
+    lambda variant: variant.exact_match and variant.answer_rows,
+    "The answers to data without tables beside the data's own, in id order; skips with tables.",
+    without=lambda _: "the data has tables: answers are judged by what they return (predictions)",
+)
 questions = _section(
-    lambda variant: variant.questions, "The article's questions about a students table."
+    lambda variant: variant.questions,
+    "The article's questions about a students table; skips for data without tables.",
+    of_tables=True,
 )
 checkpoints = _section(
     lambda variant: variant.checkpoints,

@@ -46,7 +46,8 @@ def send_messages(receiver: Callable[[str], None]) -> None:
 class TerminalProgress:
     """Shows steps on ``stream`` (standard error): one transient bar for each label, or plain lines.
 
-    ``before_line`` is called before a lasting line; it can end a line that other code has begun.
+    ``before_line`` is called before a lasting line or a bar; it can end a line that other code has
+    begun.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class TerminalProgress:
 
     def _bar(self, label: str, done: float, total: float) -> None:
         if self._bars is None:
+            self._before_line()  # a bar that vanishes clears its line, and what stood on it
             self._bars = _started_bars(self._stream)
         if label not in self._tasks:
             self._tasks[label] = self._bars.add_task(visible(label), total=total)

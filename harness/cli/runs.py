@@ -37,14 +37,19 @@ def report(
     runs: Annotated[list[str], typer.Argument(help=RUN_HELP)],
     out: Annotated[Path | None, typer.Option(help="Folder for tables and charts.")] = None,
     html: Annotated[bool, typer.Option("--html", help="One self-contained page.")] = False,
+    show: Annotated[bool, typer.Option("--open", help="Show the page in a browser.")] = False,
     article: Annotated[
         bool, typer.Option("--article", help="Set the published numbers of 2024 beside.")
     ] = False,
     json: JsonFlag = False,
 ) -> None:
-    """Markdown tables and charts of stored runs."""
-    value, text = report_command(runs, out, html, article)
+    """Markdown tables and charts of stored runs; one page to look at with --html or --open."""
+    value, text = report_command(runs, out, html or show, article)
     answer(json, value, text)
+    if show:
+        import webbrowser
+
+        webbrowser.open(Path(value["files"][-1]).resolve().as_uri())
 
 
 def gate(
@@ -99,13 +104,12 @@ def report_command(
     """Tables and charts of stored runs: a JSON-able value and Markdown.
 
     With ``out`` the report and its charts are written there and the text names it; without it, the
-    text is the report itself and nothing is written.
+    text is the report itself and nothing is written, but with ``html`` one run's page in its own
+    folder.
 
     Raises:
-        UserError: a run is missing or damaged, or ``html`` without ``out``.
+        UserError: a run is missing or damaged, or ``html`` without ``out`` is not of one whole run.
     """
-    if html and out is None:
-        raise UserError("--html writes a page: name its folder with --out DIR.")
     from harness.compare.analysis import analyse
     from harness.report.article import load_article
     from harness.report.report import render_report
@@ -113,13 +117,20 @@ def report_command(
     from harness.runs.store import read_run
 
     analysis = analyse([read_run(run) for run in runs])
+    first, *others = analysis.runs
+    if html and out is None and (others or first.variant):
+        raise UserError("a page of less or more than one run: name its folder with --out DIR.")
     published = load_article() if article else None
     value: dict[str, Any] = {"runs": [run.id for run in analysis.runs], "files": []}
+    from harness.report.write import write_page, write_report
+
     if out is None:
         report = render_report(analysis, published)
-        return {**value, "markdown": report}, report
-    from harness.report.write import write_report
-
+        value["markdown"] = report
+        if not html:
+            return value, report
+        value["files"] = [str(write_page(analysis, first.folder, published))]
+        return value, "Written:\n" + "\n".join(value["files"])
     value["files"] = [str(file) for file in write_report(analysis, out, published, html)]
     value["markdown"] = (out / REPORT_FILE).read_text(encoding="utf-8")
     return value, "Written:\n" + "\n".join(value["files"])

@@ -23,7 +23,7 @@ from harness.runs.file_names import row_file
 from harness.runs.store import StoredRun
 from harness.schema.execution import Execution, GroupRate
 from harness.schema.rows import LossRow, PredictionRow
-from harness.schema.variant_result import Loss, LossValue
+from harness.schema.variant_result import ExactMatch, Loss, LossValue
 
 ROUNDING = 1e-9
 """Relative: sums of the same rows in another order agree so far."""
@@ -51,6 +51,9 @@ def faults(run: StoredRun) -> list[str]:
             found += _unlike("table", [(row.id, row.table_id) for row in answers], file, tables)
             found += _unlike("ex", null, file, usable)
             found += _of_answers(file, answers, side.result.execution)
+        if (written := run.answers(name)) is not None:
+            file = f"run {run.id}: {row_file('answers', name)}"
+            found += _of_ids(file, written, side, "exact_match")
         found += _of_values(side)
         found += _of_checkpoints(side)
         found += _of_form(side)
@@ -59,7 +62,12 @@ def faults(run: StoredRun) -> list[str]:
 
 def missing_files(run: StoredRun) -> list[str]:
     """The row files that the run's sections have and its folder has not."""
-    rows_of = {"loss": "losses", "execution": "predictions", "throughput": "trials"}
+    rows_of = {
+        "loss": "losses",
+        "execution": "predictions",
+        "exact_match": "answers",
+        "throughput": "trials",
+    }
     return [
         row_file(kind, name)
         for name in run.variants
@@ -98,13 +106,16 @@ def refuse(run: StoredRun, found: Sequence[str]) -> None:
 
 
 def _of_ids(
-    file: str, rows: Sequence[Any], side: RunVariant, name: Literal["loss", "execution"]
+    file: str,
+    rows: Sequence[Any],
+    side: RunVariant,
+    name: Literal["loss", "execution", "exact_match"],
 ) -> Iterator[str]:
     """Each example once, as many as the section counts, all of the split where it says so."""
     for number, times in Counter(row.id for row in rows).items():
         if times > 1:
             yield f"{file} has id {number} {times:,} times"
-    section: Loss | Execution | None = getattr(side.result, name)
+    section: Loss | Execution | ExactMatch | None = getattr(side.result, name)
     if section is None:
         return
     of, test = section.of, side.run.results.dataset.splits.test

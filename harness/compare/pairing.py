@@ -111,14 +111,17 @@ def pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
     Raises:
         UserError: the two answered different examples (another --limit or seed).
     """
-    found = [*_pairs_of("losses", a, b), *_pairs_of("predictions", a, b)]
+    found = [
+        pair for kind in ("losses", "predictions", "answers") for pair in _pairs_of(kind, a, b)
+    ]
     return sorted(found, key=lambda pair: not pair.metric.primary)
 
 
 def primary_of(found: Sequence[Pair]) -> list[Pair]:
-    """The pairs of the primary family; for plain texts, whose answers are not marked, full_text."""
+    """The pairs of the primary family; for plain texts, whose answers are not marked, full_text;
+    where only answers without tables were stored, exact match."""
     family = [pair for pair in found if pair.metric.primary]
-    return family or [pair for pair in found if pair.metric == FALLBACK]
+    return family or [pair for pair in found if pair.metric == FALLBACK] or [*found[:1]]
 
 
 def match(metric: Metric, before: Sequence[Any], after: Sequence[Any]) -> MatchedTerms:

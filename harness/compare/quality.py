@@ -73,7 +73,7 @@ def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
     if found is None:
         raise UserError(
             f"nothing to compare between {a.label(b)} and {b.label(a)}: neither losses.*.jsonl "
-            "nor predictions.*.jsonl lies in both runs' folders."
+            "nor predictions.*.jsonl nor answers.*.jsonl lies in both runs' folders."
         )
     return found
 

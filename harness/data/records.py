@@ -6,6 +6,7 @@ one table with a logical form ``{sel, agg, conds}``. Reading files is in `source
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +74,28 @@ class TextExample(Example):
     messages: tuple[Mapping[str, Any], ...] = field(default=())
     tools: tuple[Any, ...] | None = None
     """Tool descriptions for the chat template, as mlx-lm passes them on."""
+
+    @property
+    def asked(self) -> str:
+        """What stands before the answer, as a person reads it; of a whole text, all of it."""
+        before = self.messages[:-1]
+        if len(before) == 1:
+            return _content(before[0])
+        shown = [f"{message.get('role')}: {_content(message)}" for message in before]
+        return self.text or "\n".join(shown)
+
+    @property
+    def reference(self) -> str | None:
+        """The data's own answer; None of a whole text."""
+        return _content(self.messages[-1]) if self.messages else None
+
+
+def _content(message: Mapping[str, Any]) -> str:
+    """A message's text; other content, such as a tool call, as JSON."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    return json.dumps({k: v for k, v in message.items() if k != "role"}, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.data.prompts import PromptStyle
-from harness.data.records import Example, Split
+from harness.data.records import Example, Split, TextExample
 from harness.data.sources.students import StudentQuestion
 from harness.disk.cache import Cache
 from harness.protocols import HARDENED_COPIES
-from harness.schema.rows import CheckpointRow, LossRow, PredictionRow
+from harness.schema.rows import AnswerRow, CheckpointRow, LossRow, PredictionRow
 from harness.schema.stage_results import Answer, Answers, Fused, FusedForm
 from harness.schema.variant_result import (
     CheckpointResult,
+    ExactMatch,
     Execution,
     Flips,
     Fuse,
@@ -31,7 +32,7 @@ from harness.sql.grade.answer import correct, execute_all
 from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import Score, score
 from harness.sql.grade.summary import summarize
-from harness.stats.rates import rate
+from harness.stats.rates import clustered_rate, rate
 
 
 @dataclass
@@ -71,6 +72,34 @@ class Grader:
             Prediction(example.id, text=text) for example, text in zip(examples, texts, strict=True)
         ]
         return score(self.split.tables, examples, predictions, hardened, self.cache)
+
+
+def answer_rows(answers: Answers, examples: Sequence[Example]) -> list[AnswerRow]:
+    """The answers to data without tables beside the data's own, in the examples' order."""
+    rows = []
+    for example, answer in zip(examples, answers.rows, strict=True):
+        assert isinstance(example, TextExample)
+        reference = example.reference
+        exact = None if reference is None else answer.text.strip() == reference.strip()
+        rows.append(
+            AnswerRow(
+                id=example.id,
+                table_id=example.table_id,
+                prompt=example.asked,
+                reference=reference,
+                text=answer.text,
+                finish=answer.finish,
+                exact=exact,
+            )
+        )
+    return rows
+
+
+def exact_match(rows: Sequence[AnswerRow], of: int) -> ExactMatch:
+    """The `exact_match` section; ``of`` is the size of the whole split."""
+    marks = [float(row.exact) for row in rows if row.exact is not None]
+    interval = clustered_rate(marks, [row.table_id for row in rows]) if marks else None
+    return ExactMatch(n=len(rows), of=of, rate=rate([row.exact for row in rows]), ci95=interval)
 
 
 def flips(one: Sequence[str], other: Sequence[str]) -> int:

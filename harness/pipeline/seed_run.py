@@ -138,6 +138,9 @@ class SeedRun:
         return RunRows(
             losses={n: v.losses.rows for n, v in rows_of("loss")},
             predictions={n: v.predictions for n, v in rows_of("execution")},
+            answers={
+                n: v.answer_rows for n, v in rows_of("exact_match") if v.exact_match is not None
+            },
             trials={n: v.trials for n, v in rows_of("throughput")},
             checkpoints={
                 n: v.checkpoint_rows for n, v in rows_of("checkpoints") if v.checkpoint_rows
@@ -216,7 +219,8 @@ class SeedRun:
     def _partial(self) -> list[str]:
         """Sections that were not measured for every variant: the suites of those names."""
         # The user does not choose what the data cannot have.
-        impossible = set() if self.invocation.dataset.has_tables else {"execution"}
+        has_tables = self.invocation.dataset.has_tables
+        impossible = {"exact_match"} if has_tables else {"execution", "questions"}
         missing = {
             section
             for section in SECTIONS

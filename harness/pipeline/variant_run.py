@@ -22,10 +22,11 @@ from harness.models.weights import ADAPTER_FILE
 from harness.pipeline import grading, interleaved_speed
 from harness.pipeline.adapter_path import is_published
 from harness.pipeline.stages import PARITY_EXAMPLES, VariantStages
-from harness.schema.rows import CheckpointRow, PredictionRow, TrialRow
+from harness.schema.rows import AnswerRow, CheckpointRow, PredictionRow, TrialRow
 from harness.schema.stage_results import Answers, Fused, Losses, Speeds
 from harness.schema.variant_result import (
     CheckpointResult,
+    ExactMatch,
     Execution,
     Finetune,
     Fuse,
@@ -144,6 +145,18 @@ class VariantRun:
         return self._grader.execution(self.answers, self.examples, self._test_size)
 
     @cached_property
+    def answer_rows(self) -> list[AnswerRow]:
+        """Answers to data without tables beside the data's own, in id order."""
+        return grading.answer_rows(self.answers, self.examples)
+
+    @section
+    def exact_match(self) -> ExactMatch | None:
+        """Share of answers that equal the data's own; None for data with tables."""
+        if self._invocation.dataset.has_tables:
+            return None
+        return grading.exact_match(self.answer_rows, self._test_size)
+
+    @cached_property
     def checkpoint_rows(self) -> list[CheckpointRow]:
         """Every example under every checkpoint of --checkpoints; the last one is the adapter."""
         if not self.stages.variant.trains:
@@ -235,8 +248,11 @@ class VariantRun:
         return interleaved_speed.trial_rows(self.speeds)
 
     @section
-    def questions(self) -> list[QuestionResult]:
-        """The students questions, answered and graded; without speeds."""
+    def questions(self) -> list[QuestionResult] | None:
+        """The students questions, answered and graded, without speeds; None where the data has no
+        tables, and the model learned something else."""
+        if not self._invocation.dataset.has_tables:
+            return None
         answers = self.stages.question_answers()
         return grading.questions(load_students(), answers.rows, self._invocation.style)
 
@@ -247,9 +263,9 @@ class VariantRun:
         sections = {
             name: getattr(self, name) if name in self.requested else None for name in SECTIONS
         }
-        if {"questions", "throughput"} <= self.requested:
+        if "throughput" in self.requested and sections["questions"] is not None:
             sections["questions"] = interleaved_speed.with_speeds(
-                self.questions, self.speeds.questions
+                sections["questions"], self.speeds.questions
             )
         config = self.stages.variant.config()
         if (resumed := config["resume_adapter_file"]) is not None:

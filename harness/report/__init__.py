@@ -1,6 +1,7 @@
 """An analysis of runs in words, tables, charts and a page.
 
 `report.py` - the report, its sections in order
+`terminal.py` - the end of a run on the terminal
 `comparison.py` - `compare`'s text, pairs, seeds
 `conclusions.py` - what may be claimed, in sentences
 `columns.py` - every variant under its label

@@ -28,6 +28,9 @@ from harness.report.tables import comparison_tables
 from harness.report.tables.comparison_tables import seed_summary
 from harness.runs.store import StoredRun
 
+Origin = Callable[[Sequence[StoredRun], str, str], str]
+"""Writes what stands under a table: all of :func:`provenance`, or a report's `definition`."""
+
 
 def what_may_be_claimed(analysis: Analysis) -> str:
     """One sentence over a whole report: of methods where the runs are seeds, else of weights."""
@@ -84,15 +87,15 @@ def comparisons_section(analysis: Analysis, show_example: Callable[[int], str]) 
     return paragraphs(table, *conclusions, *map(_refusal, analysis.refused))
 
 
-def pairs_provenance(analysis: Analysis) -> str:
+def pairs_provenance(analysis: Analysis, origin: Origin = provenance) -> str:
     """The line under a table of paired differences, with the family that was tested together."""
-    return provenance(analysis.runs, "comparisons", pairs_family(analysis.pairs))
+    return origin(analysis.runs, "comparisons", pairs_family(analysis.pairs))
 
 
-def seeds_provenance(analysis: Analysis) -> str:
+def seeds_provenance(analysis: Analysis, origin: Origin = provenance) -> str:
     """The line under a table over seeds, with the family that Holm ran over."""
     family = seeds_family(analysis.seed_differences)
-    return provenance(analysis.seeds or analysis.runs, "seeds", family)
+    return origin(analysis.seeds or analysis.runs, "seeds", family)
 
 
 def _conclusions(pair: PairComparison, show_example: Callable[[int], str]) -> list[str]:

@@ -1,15 +1,16 @@
-"""The line under every table: protocol, sample, interval, machine, versions, commit, command.
+"""Where numbers come from: protocol, sample, interval, machine, versions, commit, command.
 
-Input: the runs behind a table and its topic -> output: one small-print paragraph per run.
+Input: the runs behind a table and its topic -> output: one small-print paragraph per run; under the
+tables of a report, which says the rest once, how they were measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.compare.sides import run_names, sample_note, sample_size
-from harness.markdown import code, escape, gigabytes
+from harness.markdown import code, escape, folded, gigabytes, paragraphs
 from harness.protocols import COMPARISON, GATES
 from harness.report.base_weights import precision_note
 from harness.report.columns import distinct
@@ -40,6 +41,14 @@ INTERVALS = {
         "article's, without an interval: what may be compared are the interleaved speed trials"
     ),
     "failures": "counts of answers",
+    "exact match": (
+        "answers that equal the data's own after both ends are stripped; 95% Clopper-Pearson over "
+        "rows"
+    ),
+    "parameters": "logical weights, and stored elements where quantized ones are packed; the "
+    "adapter is in both totals",
+    "time": "wall time of training, validation included, loading left out",
+    "size": "bytes of the weights' files",
     "groups": (
         "in brackets 95% Clopper-Pearson with n/deff over the group's tables (none where the run "
         "did not store it), and its number of examples"
@@ -66,6 +75,7 @@ PROTOCOLS = {
     "loss": ("loss",),
     "seeds": ("loss", "execution"),
     "execution": ("execution",),
+    "exact match": ("execution",),
     "failures": ("execution",),
     "groups": ("execution",),
     "checkpoints": ("loss", "execution"),
@@ -97,43 +107,77 @@ def provenance(runs: Sequence[StoredRun], topic: str, note: str = "") -> str:
         topic: what the table shows, a key of ``PROTOCOLS`` or of ``INTERVALS``.
         note: what else was decided about these numbers, in Markdown; behind the intervals.
     """
+    shown, several = [], len(distinct(runs)) > 1
+    for line, group in _by_line(runs, lambda run: _line(run, topic, note)).items():
+        made = {run: code(each.results.run.command) for run, each in group.items()}
+        alike = len(set(made.values())) == 1
+        command = "; ".join(f"{run}: {one}" for run, one in made.items())
+        command = next(iter(made.values())) if alike else command
+        shown.append(" · ".join([*([", ".join(made)] if several else []), line, command]))
+    return _with_weights(runs, topic, "<br>".join(shown), small)
+
+
+def definition(runs: Sequence[StoredRun], topic: str, note: str = "") -> str:
+    """How the numbers of a table were measured, folded: protocols, sample and interval.
+
+    Machine, versions and command of the runs stand once in a report (:func:`provenance`).
+    """
+    lines = _by_line(runs, lambda run: _defined(run, topic, note))
+    shown = [
+        f"{', '.join(ids)} · {line}" if len(lines) > 1 else line for line, ids in lines.items()
+    ]
+    text = "<br>".join(filter(None, shown))
+    return _with_weights(runs, topic, text, lambda body: folded("How it was measured", small(body)))
+
+
+def small(text: str) -> str:
+    """Small print; nothing without a text."""
+    return f"<sub>{text}</sub>" if text else ""
+
+
+def _by_line(
+    runs: Sequence[StoredRun], line: Callable[[StoredRun], str]
+) -> dict[str, dict[str, StoredRun]]:
+    """What is to be said of the runs, each once, with the runs that it is said of by name."""
     once = distinct(runs)
     names = run_names(once)
-    lines: dict[str, list[StoredRun]] = {}
+    found: dict[str, dict[str, StoredRun]] = {}
     for run in once:
-        lines.setdefault(_line(run, topic, note), []).append(run)
-    shown = []
-    for line, group in lines.items():
-        ids = [code(names[run.folder] or run.id) for run in group]
-        made = [code(run.results.run.command) for run in group]
-        if len(set(made)) == 1:
-            command = made[0]
-        else:
-            command = "; ".join(f"{name}: {one}" for name, one in zip(ids, made, strict=True))
-        whose = [", ".join(ids)] if len(once) > 1 else []
-        shown.append(" · ".join([*whose, line, command]))
-    origin, weights = "<br>".join(shown), precision_note(runs)
-    if not weights:
-        return f"<sub>{origin}</sub>"
-    if topic in SAID_ALOUD:
-        return f"{weights}.\n\n<sub>{origin}</sub>"
-    return f"<sub>{weights} · {origin}</sub>"
+        found.setdefault(line(run), {})[code(names[run.folder] or run.id)] = run
+    return found
+
+
+def _with_weights(
+    runs: Sequence[StoredRun], topic: str, text: str, shown: Callable[[str], str]
+) -> str:
+    """The origin of a table as it is ``shown``, and what the bases of its variants are."""
+    weights = precision_note(runs)
+    if weights and topic in SAID_ALOUD:
+        return paragraphs(f"{weights}.", shown(text))
+    return shown(" · ".join(filter(None, [weights, text])))
 
 
 def _line(run: StoredRun, topic: str, note: str) -> str:
     record = run.results.run
     device, commit, found = record.device, record.git.commit, record.versions
-    protocols = run.results.protocols.model_dump()
     blas = f" with {escape(device.blas)}" if device.blas else ""
     dirty = ", dirty" if record.git.dirty else ""
+    parts = [
+        _defined(run, topic, note),
+        f"{escape(device.chip)}, {escape(device.backend)}{blas}, {gigabytes(device.memory_bytes)}",
+        ", ".join(f"{name} {escape(found[name])}" for name in VERSIONS if name in found),
+        f"commit {escape(commit[:12])}{dirty}" if commit else "no commit",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _defined(run: StoredRun, topic: str, note: str) -> str:
+    protocols = run.results.protocols.model_dump()
     parts = [
         *(escape(protocols[name] or f"{name}@1") for name in PROTOCOLS.get(topic, ())),
         _sample(run, topic),
         _intervals(run, topic),
         note,
-        f"{escape(device.chip)}, {escape(device.backend)}{blas}, {gigabytes(device.memory_bytes)}",
-        ", ".join(f"{name} {escape(found[name])}" for name in VERSIONS if name in found),
-        f"commit {escape(commit[:12])}{dirty}" if commit else "no commit",
     ]
     return " · ".join(part for part in parts if part)
 

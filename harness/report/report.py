@@ -1,18 +1,18 @@
-"""`report.md`: the article's tables in the article's order, then what the article lacked.
+"""`report.md`: the verdict, what it rests on, what it costs; beside the article in its own order.
 
 Input: stored runs -> output: one Markdown page, a pure function of the store (the same files give
-the same bytes). Every table is followed by where its numbers come from. Not covered: charts
-(``charts``), comparisons (``comparison``).
+the same bytes). Machine, versions and command stand once, under each table how it was measured.
+Not covered: charts (``charts``), comparisons (``comparison``).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from harness.compare.analysis import Analysis
 from harness.compare.cost import why_contended
-from harness.markdown import bullets, code, escape, paragraphs, visible
+from harness.markdown import bullets, code, escape, folded, paragraphs, visible
 from harness.report.article import Article
 from harness.report.base_weights import held
 from harness.report.columns import CHARTS, Column, available_charts, columns_of, distinct
@@ -23,7 +23,7 @@ from harness.report.comparison import (
     what_may_be_claimed,
 )
 from harness.report.conclusions import checkpoints_family
-from harness.report.provenance import provenance
+from harness.report.provenance import definition, provenance
 from harness.report.tables import (
     checkpoint_tables,
     comparison_tables,
@@ -36,7 +36,51 @@ from harness.report.tables.comparison_tables import seed_summary
 from harness.report.warnings import not_measurable, warnings
 from harness.runs.store import StoredRun
 
+Layout = tuple[tuple[str, tuple[str, ...]], ...]
+"""Headings, and what stands under each: charts by file, other parts by name."""
+
 THRESHOLDS = "thresholds of fixtures/gates.toml unless the command gives --gates"
+
+
+ORDER: Layout = (
+    ("Comparisons", ("pairs", "seeds", "gates")),
+    (
+        "Execution accuracy",
+        ("accuracy.svg", "execution", "failures.svg", "failures", "finishes", "groups"),
+    ),
+    ("Answers", ("exact match",)),
+    ("Loss", ("loss.svg", "losses", "curve")),
+    (
+        "Cost",
+        (
+            *("tradeoff.svg", "time", "training memory", "evaluating memory", "size"),
+            *("parameters", "speed.svg", "throughput"),
+        ),
+    ),
+    ("Fusing", ("fuse", "fusing memory")),
+    ("Checkpoints", ("checkpoints.svg", "checkpoints")),
+    ("Questions about one table", ("right", "questions")),
+)
+"""In the order of a reader's questions: is one better, by how much, at what cost."""
+
+ARTICLE_ORDER: Layout = (
+    ("Fine-tuning", ("loss.svg", "curve", "parameters", "time", "training memory")),
+    ("Evaluation", ("losses", "evaluating memory")),
+    ("Fusing", ("size", "fusing memory")),
+    ("Generating SQL", ("questions", "right", "question speeds", "speed.svg", "throughput")),
+    (
+        "Execution accuracy",
+        (
+            *("accuracy.svg", "execution", "failures.svg", "failures", "finishes", "groups"),
+            *("checkpoints.svg", "checkpoints"),
+        ),
+    ),
+    ("Answers", ("exact match",)),
+    ("Fuse parity", ("fuse",)),
+    ("Comparisons", ("tradeoff.svg", "pairs", "seeds")),
+    ("Gates", ("gates",)),
+)
+"""The article's tables in its order, then what it lacked."""
 
 
 def render_report(
@@ -46,62 +90,69 @@ def render_report(
 
     Args:
         analysis: of the runs.
-        article: the published comparison, to stand beside them.
+        article: the published comparison, to stand beside them in its own order.
         show_example: Markdown for an example's id, where examples are listed.
     """
     columns = columns_of(analysis.runs)
-    sections = [
-        _head(analysis.runs, columns, what_may_be_claimed(analysis)),
-        "\n\n".join(f"![{CHARTS[name]}]({name})" for name in available_charts(columns)),
-        *_as_the_article(analysis, columns, article),
-        *_beyond_the_article(analysis, columns, show_example),
-        _published_note(article),
-    ]
-    return visible("\n\n".join(_drop_empty(sections))) + "\n"
+    made = {
+        **{name: f"![{CHARTS[name]}]({name})" for name in available_charts(columns)},
+        **_of_the_variants(analysis, columns, article),
+        **_of_the_comparison(analysis, columns, show_example),
+    }
+    sections = [_head(analysis, columns)]
+    for title, names in ORDER if article is None else ARTICLE_ORDER:
+        parts = [part for name in names if (part := made.get(name))]
+        sections += [f"## {title}", *parts] if parts else []
+    return visible(paragraphs(*sections, _published_note(article))) + "\n"
 
 
-def _as_the_article(
+def _of_the_variants(
     analysis: Analysis, columns: Sequence[Column], article: Article | None
-) -> list[str]:
-    """The article's tables in its order, with its own rows where it is there."""
+) -> dict[str, str]:
+    """The tables that the article has too, with its own rows where it is there."""
     runs = analysis.runs
     published = article.columns if article else []
     printed = article.printed_rows() if article else defaultdict(list)
     both = [*columns, *published]
     asked = both if any(column.result.questions for column in columns) else []
-    tuned = cost_tables.parameters(columns, printed["parameters"])
-    training = cost_tables.memory(columns, ("train", "validate"), printed["train"])
-    evaluating = cost_tables.memory(columns, ("load", "test", "generate"), printed["test"])
     losses = cost_tables.evaluation_loss(columns, printed["loss"])
-    ratios = question_tables.ratio_lines(columns) + (article.ratio_lines() if article else [])
-    speeds = paragraphs(question_tables.speeds(both), bullets(ratios))
     trials = comparison_tables.throughput(columns)
     if trials:
         trials = paragraphs(trials, comparison_tables.speed_comparisons(analysis.speeds))
-    size = cost_tables.fused_size(columns, printed["size"])
-    fusing = cost_tables.memory(columns, ("fuse",))
-    return [
-        "## Fine-tuning",
-        _section("Loss by iteration", cost_tables.loss_by_iteration(both), runs, "curve"),
-        _section("Parameters tuned", tuned, runs, "parameters"),
-        _section("Wall time", cost_tables.wall_time(both), runs, "time"),
-        _section("Memory while fine-tuning", training, runs, "memory"),
-        "## Evaluation",
-        _section("Test loss and perplexity", losses, runs, "loss"),
-        _section("Memory while evaluating", evaluating, runs, "memory"),
-        "## Fusing",
-        _section("Size of the model", size, runs, "size"),
-        _section("Memory while fusing", fusing, runs, "memory"),
-        "## Generating SQL",
-        _section("The questions", question_tables.questions(columns, published), runs, "questions"),
-        _section("Questions right", question_tables.question_summary(asked), runs, "questions"),
-        _section("Speed of generation", speeds, runs, "question speeds"),
-        _section("Speed trials", trials, runs, "throughput"),
-    ]
+    asked_about = _section(
+        "The questions", question_tables.questions(columns, published), runs, "questions"
+    )
+    made = {
+        "curve": ("Loss by iteration", cost_tables.loss_by_iteration(both), "curve"),
+        "parameters": (
+            "Parameters tuned",
+            cost_tables.parameters(columns, printed["parameters"]),
+            "parameters",
+        ),
+        "time": ("Wall time", cost_tables.wall_time(both), "time"),
+        "losses": ("Test loss and perplexity", losses, "loss"),
+        "size": ("Size of the model", cost_tables.fused_size(columns, printed["size"]), "size"),
+        "right": ("Questions right", question_tables.question_summary(asked), "questions"),
+        "throughput": ("Speed trials", trials, "throughput"),
+    }
+    for name, title, phases in (
+        ("training memory", "Memory while fine-tuning", ("train", "validate")),
+        ("evaluating memory", "Memory while evaluating", ("load", "test", "generate")),
+        ("fusing memory", "Memory while fusing", ("fuse",)),
+    ):
+        rows = printed[{"training memory": "train", "evaluating memory": "test"}.get(name, "")]
+        made[name] = (title, cost_tables.memory(columns, phases, rows), "memory")
+    found = {name: _section(title, body, runs, of) for name, (title, body, of) in made.items()}
+    if article is None:
+        return found | {"questions": folded("The questions and their answers", asked_about)}
+    ratios = bullets(question_tables.ratio_lines(columns) + article.ratio_lines())
+    speeds = paragraphs(question_tables.speeds(both), ratios)
+    timed = _section("Speed of generation", speeds, runs, "question speeds")
+    return found | {"questions": asked_about, "question speeds": timed}
 
 
-def terminal_summary(analysis: Analysis) -> str:
-    """What the terminal shows of a run: the summary table, the claims, the gates, the path."""
+def job_summary(analysis: Analysis) -> str:
+    """A run on the page of a continuous-integration job: summary, claims, gates, the path."""
     (run,) = analysis.runs
     record = run.results.run
     partial = escape(", ".join(record.partial))
@@ -116,35 +167,43 @@ def terminal_summary(analysis: Analysis) -> str:
     )
 
 
-def _beyond_the_article(
+def _of_the_comparison(
     analysis: Analysis, columns: Sequence[Column], show_example: Callable[[int], str]
-) -> list[str]:
+) -> dict[str, str]:
+    """What the article lacks: accuracy, differences, gates, checkpoints, fused against adapter."""
     runs = analysis.runs
-    parity = quality_tables.fuse_parity(columns)
-    compared = comparisons_section(analysis, show_example)
     groups = paragraphs(quality_tables.by_aggregate(columns), quality_tables.by_conditions(columns))
-    tested = [one for found in analysis.checkpoints.values() for one in found.best]
-    return [
-        "## Execution accuracy",
-        _section("By definition", quality_tables.execution(columns), runs, "execution"),
-        _section("Failures by kind", quality_tables.failures(columns), runs, "failures"),
-        _section("How answers ended", quality_tables.finishes(columns), runs, "failures"),
-        _section("By kind of question", groups, runs, "groups"),
-        _section(
-            "Checkpoints",
-            checkpoint_tables.checkpoints(columns, analysis),
-            runs,
-            "checkpoints",
-            checkpoints_family(tested),
+    saved = checkpoint_tables.checkpoints(columns, analysis)
+    family = checkpoints_family(
+        [one for found in analysis.checkpoints.values() for one in found.best]
+    )
+    compared = comparisons_section(analysis, show_example)
+    return {
+        "execution": _section(
+            "By definition", quality_tables.execution(columns), runs, "execution"
         ),
-        "## Fuse parity",
-        _section("Adapter, fused and dequantized", parity, runs, "fuse"),
-        "## Comparisons",
-        _titled("Paired, on the same examples", compared, pairs_provenance(analysis)),
-        _titled("Across seeds", seed_summary(analysis), seeds_provenance(analysis)),
-        "## Gates",
-        _section("Against the baseline", _gates(analysis), runs, "gates", THRESHOLDS),
-    ]
+        "exact match": _section(
+            "Equal to the data's own", quality_tables.exact_match(columns), runs, "exact match"
+        ),
+        "failures": _section(
+            "Failures by kind", quality_tables.failures(columns), runs, "failures"
+        ),
+        "finishes": _section(
+            "How answers ended", quality_tables.finishes(columns), runs, "failures"
+        ),
+        "groups": _section("By kind of question", groups, runs, "groups"),
+        "checkpoints": _section("Checkpoints", saved, runs, "checkpoints", family),
+        "fuse": _section(
+            "Adapter, fused and dequantized", quality_tables.fuse_parity(columns), runs, "fuse"
+        ),
+        "pairs": _titled(
+            "Paired, on the same examples", compared, pairs_provenance(analysis, definition)
+        ),
+        "seeds": _titled(
+            "Across seeds", seed_summary(analysis), seeds_provenance(analysis, definition)
+        ),
+        "gates": _section("Against the baseline", _gates(analysis), runs, "gates", THRESHOLDS),
+    }
 
 
 def _gates(analysis: Analysis) -> str:
@@ -157,9 +216,12 @@ def _gates(analysis: Analysis) -> str:
     return gate_tables.gates(judged) if judged else ""
 
 
-def _head(runs: Sequence[StoredRun], columns: Sequence[Column], claimed: str) -> str:
+def _head(analysis: Analysis, columns: Sequence[Column]) -> str:
+    """The verdict, its table, where all numbers come from, and what to know before reading them."""
+    runs, claimed = analysis.runs, what_may_be_claimed(analysis)
     names = ", ".join(run.id for run in distinct(runs))
-    lines = [f"# {escape(names)}"]
+    lines = [f"# {escape(names)}", f"**What may be claimed.** {claimed}" if claimed else ""]
+    lines.append(_summary(runs, columns))
     for run in distinct(runs):
         results, splits = run.results, run.results.dataset.splits
         revision = f" ({escape(results.model.revision)})" if results.model.revision else ""
@@ -171,8 +233,7 @@ def _head(runs: Sequence[StoredRun], columns: Sequence[Column], claimed: str) ->
             f"{escape(results.run.started)} to {escape(results.run.finished)}."
         )
         lines += warnings(run)
-    lines.append(_summary(runs, columns))
-    return paragraphs(*lines, f"**What may be claimed.** {claimed}" if claimed else "")
+    return paragraphs(*lines)
 
 
 def _summary(runs: Sequence[StoredRun], columns: Sequence[Column]) -> str:
@@ -181,12 +242,12 @@ def _summary(runs: Sequence[StoredRun], columns: Sequence[Column]) -> str:
 
 
 def _section(title: str, body: str, runs: Sequence[StoredRun], topic: str, note: str = "") -> str:
-    return _titled(title, body, provenance(runs, topic, note))
+    return _titled(title, body, definition(runs, topic, note))
 
 
 def _titled(title: str, body: str, origin: str) -> str:
-    """A heading, what stands under it, and where its numbers come from; empty without a body."""
-    return f"### {title}\n\n{body}\n\n{origin}" if body else ""
+    """A heading, what stands under it, and how it was measured; empty without a body."""
+    return paragraphs(f"### {title}", body, origin) if body else ""
 
 
 def _published_note(article: Article | None) -> str:
@@ -199,17 +260,3 @@ def _published_note(article: Article | None) -> str:
         "its time, and its questions ran on no table. Ratios within it can be set beside ratios "
         "within a run; single numbers cannot."
     )
-
-
-def _drop_empty(sections: Iterable[str]) -> list[str]:
-    """Without empty sections, and without a heading that would have nothing under it."""
-    kept = [section for section in sections if section]
-    return [
-        section
-        for place, section in enumerate(kept)
-        if not (
-            section.startswith("## ")
-            and "\n" not in section
-            and (place + 1 == len(kept) or kept[place + 1].startswith("## "))
-        )
-    ]

@@ -21,13 +21,14 @@ from harness.runs.store import PendingRun
 
 
 def write_run(run: PendingRun, analysis: Analysis) -> None:
-    """Write a new run with the comparisons of its analysis, its report and charts.
+    """Write a new run with the comparisons of its analysis, its report, charts and page.
 
     Raises:
         UserError: as :func:`store.write_run`.
     """
     results = run.results.model_copy(update={"comparisons": analysis.records})
-    store.write_run(replace(run, results=results), lambda folder: write_report(analysis, folder))
+    made = replace(run, results=results)
+    store.write_run(made, lambda folder: write_report(analysis, folder, html=True))
 
 
 def write_report(
@@ -41,3 +42,9 @@ def write_report(
     for name, text in texts.items():
         files.write_text(out / name, text)
     return [out / name for name in texts]
+
+
+def write_page(analysis: Analysis, out: Path, article: Article | None = None) -> Path:
+    """Write the page of runs, and nothing else, into ``out``."""
+    files.write_text(out / PAGE_FILE, render_page(analysis, render_charts(analysis), article))
+    return out / PAGE_FILE

@@ -26,7 +26,7 @@ from harness.runs import checksums
 from harness.runs.file_names import RESULTS_FILE, check_file_names, check_new, row_file
 from harness.runs.upgrades import UPGRADES, upgrade
 from harness.schema.results import SCHEMA_VERSION, Results
-from harness.schema.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
+from harness.schema.rows import AnswerRow, CheckpointRow, LossRow, PredictionRow, TrialRow
 from harness.schema.variant_result import Record
 
 Row = TypeVar("Row", bound=Record)
@@ -40,6 +40,7 @@ class RunRows:
     predictions: Mapping[str, Sequence[PredictionRow]] = field(default_factory=dict)
     trials: Mapping[str, Sequence[TrialRow]] = field(default_factory=dict)
     checkpoints: Mapping[str, Sequence[CheckpointRow]] = field(default_factory=dict)
+    answers: Mapping[str, Sequence[AnswerRow]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ class StoredRun:
     def predictions(self, variant: str) -> Sequence[PredictionRow] | None:
         """Graded answers in id order; None when the run has no such file."""
         return self._rows("predictions", variant, PredictionRow)
+
+    def answers(self, variant: str) -> Sequence[AnswerRow] | None:
+        """Answers to data without tables; None when the run has no such file."""
+        return self._rows("answers", variant, AnswerRow)
 
     def trials(self, variant: str) -> Sequence[TrialRow] | None:
         """Speed trials; None when the run has no such file."""

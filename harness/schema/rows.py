@@ -2,6 +2,7 @@
 
 Input and output: pydantic models <-> JSONL. `losses.<variant>.jsonl` and
 `predictions.<variant>.jsonl` are what stored runs are compared on, example by example;
+`answers.<variant>.jsonl` takes the place of the latter for data without tables,
 `trials.<variant>.jsonl` is what speeds are compared on, `checkpoints.<variant>.jsonl` what saved
 checkpoints are (--checkpoints).
 """
@@ -55,6 +56,18 @@ class PredictionRow(Record):
     counterexample: Counterexample | None = Field(
         default=None, description="Where an answer that passes ex by luck parts from gold."
     )
+
+
+class AnswerRow(Record):
+    """One answer to a prompt of data without tables, beside what the data answers."""
+
+    id: int = Field(ge=0, description="0-based line of the split.")
+    table_id: str = Field(description="The row's own name: each row stands for itself.")
+    prompt: str = Field(description="What was asked, before the chat template.")
+    reference: str | None = Field(description="The data's answer; null in whole texts.")
+    text: str = Field(description="What the model wrote.")
+    finish: Finish | None = Field(description="What ended it.")
+    exact: bool | None = Field(description="Equal after stripping; null without a reference.")
 
 
 class _OfCheckpoint(Record):

@@ -167,6 +167,15 @@ class Size(Record):
     fused_by_dtype: dict[str, int] | None = Field(description="fused_bytes split by dtype.")
 
 
+class ExactMatch(Record):
+    """Answers to data without tables that equal the data's own, both ends stripped."""
+
+    n: int = Field(ge=0, description="Prompts that were answered.")
+    of: int = Field(ge=0, description="Examples of the whole split.")
+    rate: float | None = Field(description="Share that is equal; null in whole texts.")
+    ci95: tuple[float, float] | None = Field(description="Clopper-Pearson over rows.")
+
+
 class Throughput(Record):
     """Speed of single-stream generation and of batches: medians over trials."""
 
@@ -245,7 +254,12 @@ class VariantResult(Record):
     throughput: Throughput | None = Field(description="Speed.")
     execution: Execution | None = Field(description="Execution accuracy.")
     fuse: Fuse | None = Field(description="Fuse parity.")
-    questions: list[QuestionResult] | None = Field(description="The students questions.")
+    questions: list[QuestionResult] | None = Field(
+        description="The students questions; null for data without tables."
+    )
+    exact_match: ExactMatch | None = Field(
+        default=None, description="Answers beside the data's own; null for data with tables."
+    )
     acceleration: dict[str, Any] | None = Field(
         default=None,
         description="What computed the model on a CPU, by rule; in older runs chosen by timing.",

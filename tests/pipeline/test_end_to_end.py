@@ -41,8 +41,8 @@ class Bench:
 
     @property
     def short(self) -> tuple[str, ...]:
-        """The model, and few iterations."""
-        return (f"--model={self.model}", "--set", "iters=4")
+        """The model, few iterations and short answers."""
+        return (f"--model={self.model}", "--set", "iters=4", "--max-new-tokens=16")
 
     def run(
         self, name: str, *arguments: str, given: bool = False

@@ -76,7 +76,9 @@ def test_whole_texts_are_measured_in_all_but_what_they_cannot_have(tmp_path: Pat
         assert found["fuse"]["fused"]["ex"] is None
         assert found["throughput"]["generation_tokens_per_s"] > 0
         assert found["memory"]["generate"]["mlx_peak_bytes"] > 0
-        assert len(found["questions"]) == 8
+        assert found["questions"] is None, "a model that learned something else is not asked"
+        assert found["exact_match"]["rate"] is None, "whole texts have no answer to equal"
+        assert found["exact_match"]["n"] == 12
     run = read_run(tmp_path / "texts")
     (pair,) = analyse([run]).pairs
     assert [comparison.metric for comparison in pair.primary] == ["full_text_loss"]
@@ -94,6 +96,16 @@ def test_prompts_with_completions_have_a_completion_loss(tmp_path: Path) -> None
     assert 0 < found["loss"]["completion"]["tokens"] < found["loss"]["full_text"]["tokens"]
     assert found["execution"] is None
     assert results["run"]["partial"] == []
+    run = read_run(tmp_path / "texts")
+    rows = run.answers("lora")
+    assert rows is not None
+    assert [row.id for row in rows] == sorted(row.id for row in rows)
+    exact = [row.text.strip() == (row.reference or "").strip() for row in rows]
+    assert [row.exact for row in rows] == exact
+    assert found["exact_match"]["rate"] == sum(exact) / len(exact)
+    assert "Exact match" in done.stdout
+    page = (tmp_path / "texts" / "index.html").read_text("utf-8")
+    assert json.dumps(rows[0].text.strip(), ensure_ascii=False)[1:-1].split("\\")[0] in page
 
 
 def test_masking_the_prompt_of_whole_texts_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from results_sample import memory_run, report_of, sample_results, sample_rows
 
 from harness.compare.analysis import analyse
 from harness.report.base_weights import precision_note
-from harness.report.report import terminal_summary
+from harness.report.report import job_summary
 from harness.runs.upgrades import upgrade
 from harness.schema.results import Weights
 from harness.schema.variant_result import in_bfloat16
@@ -79,7 +79,7 @@ def test_the_sentence_says_what_each_base_is(
 def test_every_table_of_a_report_says_it() -> None:
     """Between a table, or several, and the end of the small print below."""
     run = memory_run()
-    for text in (report_of(run), terminal_summary(analyse([run]))):
+    for text in (report_of(run), job_summary(analyse([run]))):
         ends = [
             block for block in re.split(r"</sub>", text)[:-1] if "|--" in block or "|:-" in block
         ]
@@ -89,7 +89,7 @@ def test_every_table_of_a_report_says_it() -> None:
 
 
 def test_what_is_read_out_is_no_small_print() -> None:
-    for text in (report_of(memory_run()), terminal_summary(analyse([memory_run()]))):
+    for text in (report_of(memory_run()), job_summary(analyse([memory_run()]))):
         assert re.search(r"^Base weights: ", text, re.M)
 
 

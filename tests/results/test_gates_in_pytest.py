@@ -39,8 +39,8 @@ class Work:
 
     def pytest(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Loss of the `base` variant of `tiny` on ten examples."""
-        command = ["-m", "pytest", *MEASURED, "--model=tiny", "--variant=base"]
-        command += ["--limit=10", f"--results-dir={self.folder}", f"--run-name={name}"]
+        command = ["-m", "pytest", *MEASURED, "--model=tiny", "--variant=base", "--limit=10"]
+        command += ["--max-new-tokens=16", f"--results-dir={self.folder}", f"--run-name={name}"]
         return forks.run(
             *command,
             *arguments,

@@ -25,7 +25,8 @@ from harness.errors import RemoteError, UserError
 from harness.markdown import block, code, escape, table, visible
 from harness.progress import TerminalProgress, print_message
 from harness.report.page.page import render_page
-from harness.report.report import render_report, terminal_summary
+from harness.report.report import job_summary, render_report
+from harness.report.terminal import terminal_summary
 from harness.runs.file_names import check_new
 from harness.schema.results import Results
 from tests.results.results_sample import MemoryRun, charts_of, memory_run
@@ -154,8 +155,12 @@ def test_the_report_shows_poison_as_text(poisoned: MemoryRun) -> None:
     assert_tables_are_whole(report)
 
 
-def test_the_terminal_shows_poison_as_text(poisoned: MemoryRun) -> None:
-    assert_is_text(terminal_summary(analyse([poisoned])))
+def test_the_page_of_a_job_shows_poison_as_text(poisoned: MemoryRun) -> None:
+    assert_is_text(job_summary(analyse([poisoned])))
+
+
+def test_the_terminal_obeys_no_poison(poisoned: MemoryRun) -> None:
+    assert not set(terminal_summary(analyse([poisoned]), 80, colour=False)) & set(OBEYED)
 
 
 def test_the_charts_are_whole_svg_without_obeyed_characters(poisoned: MemoryRun) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from results_sample import tables_without_origin, write_sample
+from typer.testing import CliRunner
 
+from harness.__main__ import app
 from harness.cli.runs import compare_command, gate_command, report_command
 from harness.errors import UserError
 from harness.report.leaderboard import (
@@ -97,8 +99,31 @@ def test_report_with_out_writes_the_tables_and_charts(stored: StoredRun, tmp_pat
     }  # fmt: skip
     assert "published QLoRA" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert str(tmp_path / "report.md") in text
-    with pytest.raises(UserError, match="--out DIR"):
-        report_command([str(stored.folder)], html=True)
+
+
+def test_the_page_of_one_run_is_written_into_its_own_folder(tmp_path: Path) -> None:
+    run = write_sample(tmp_path, charts=True)
+    report = (run.folder / "report.md").read_bytes()
+    page = run.folder / "index.html"
+    first = page.read_text(encoding="utf-8")
+    page.unlink()
+    value, text = report_command([str(run.folder)], html=True)
+    assert value["files"] == [str(page)]
+    assert str(page) in text
+    assert page.read_text(encoding="utf-8") == first
+    assert (run.folder / "report.md").read_bytes() == report
+    for less_or_more in ([f"{run.folder}:lora"], [str(run.folder), f"{run.folder}:lora"]):
+        with pytest.raises(UserError, match="--out DIR"):
+            report_command(less_or_more, html=True)
+
+
+def test_open_shows_the_page(stored: StoredRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    (stored.folder / "index.html").unlink(missing_ok=True)
+    done = CliRunner().invoke(app, ["report", str(stored.folder), "--open"])
+    assert done.exit_code == 0, done.output
+    assert shown == [(stored.folder / "index.html").resolve().as_uri()]
 
 
 def test_gate_gives_zero_for_itself_and_one_for_a_worse_variant(stored: StoredRun) -> None:

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 from results_sample import MemoryRun, memory_run, page_of, report_of
 
+from harness.data.prompts import style
 from harness.data.sources.resolve import resolve_dataset
 from harness.markdown import visible
 from harness.report.columns import columns_of
 from harness.report.page import explorer
 from harness.report.page.page import report_html, script_json
 from harness.runs.store import RunRows
+from harness.schema.results import GateResult
 
 CHROMIUM = shutil.which("chromium")
 
@@ -102,6 +104,40 @@ def test_raw_html_in_the_report_is_text() -> None:
     assert "<b>" not in html
     assert "<script>" not in html
     assert "<sub>n = 1<br>m</sub>" in html
+
+
+def test_markup_of_ours_inside_a_block_of_code_is_text() -> None:
+    html = report_html("````\n```\n</details>\n<sub>x</sub>\n````\n\n<sub>y</sub>", {})
+    assert "&lt;/details&gt;" in html
+    assert "&lt;sub&gt;x" in html
+    assert "<sub>y</sub>" in html
+
+
+def test_every_section_is_in_the_contents_and_every_fold_is_closed(page: str) -> None:
+    listed = re.findall(r'<a href="#([a-z-]+)">', page.partition("</nav>")[0])
+    assert listed[0] == "report"
+    assert listed[-1] == "explorer"
+    assert {"comparisons", "execution-accuracy", "loss", "cost", "fusing"} <= {*listed}
+    assert all(f'id="{name}"' in page for name in listed)
+    assert page.count("<details><summary>") == page.count("</details>") > 5
+
+
+def test_the_explorer_holds_prompt_gold_as_it_is_asked_for_and_what_gates_broke() -> None:
+    run = on_mini(memory_run())
+    gate = GateResult(
+        metric="ex", variant="lora", baseline=0.7, value=0.5, direction="higher",
+        threshold=0.6, verdict="fail", reason="worse", broken=[3, 5], fixed=[],
+    )  # fmt: skip
+    judged = run.results.model_copy(update={"gates": [gate]})
+    data = data_of(page_of(dataclasses.replace(run, results=judged)))
+    mini = resolve_dataset("mini").test
+    asked, table = mini.examples[0], mini.tables[mini.examples[0].table_id]
+    first = data["examples"][0]
+    assert first["prompt"] == style("dialect").prompt(asked.question, table)
+    assert first["gold"]["text"] == style("dialect").completion(asked.gold, table).strip()
+    assert data["gates"] == [{"name": "lora: execution accuracy", "ids": [3, 5]}]
+    lucky = [row.id for row in run.rows.predictions["qlora"] if row.ex and not row.ex_hardened]
+    assert [e["id"] for e in data["examples"] if e["v"][2].get("lucky")] == lucky != []
 
 
 def test_the_examples_that_changed_are_links_into_the_explorer(page: str) -> None:
@@ -226,6 +262,19 @@ def test_the_page_works_in_a_browser(browser: Any, page: str, tmp_path: Path, sc
     tab.locator("#lines a", has_text="#3").first.click()
     tab.wait_for_function("document.activeElement.id === 'example-3'")
     assert tab.input_value("#view") == "cards"
+    tab.fill("#search", "#12")
+    assert tab.locator("#count").inner_text() == "1 of 60 examples"
+    tab.fill("#search", "")
+    tab.select_option("#show", "wrong")
+    wrong = [e["id"] for e in examples if e["v"][2]["ok"] is False]
+    assert tab.locator("#count").inner_text() == f"{len(wrong)} of 60 examples"
+    assert "show=wrong" in tab.url
+    tab.reload()
+    assert tab.locator("#count").inner_text() == f"{len(wrong)} of 60 examples"
+    heads = tab.locator("#report table").first.locator("th button")
+    heads.nth(1).click()
+    cells = tab.locator("#report table").first.locator("tbody tr td:nth-child(2)").all_inner_texts()
+    assert cells == sorted(cells, key=float)
     background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(13, 17, 23)")
     assert faults == []

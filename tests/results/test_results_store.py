@@ -41,7 +41,7 @@ def test_results_json_has_designs_names_and_nesting(stored: StoredRun) -> None:
     lora = raw["variants"]["lora"]
     assert list(lora) == [
         "config", "adapter", "parameters", "finetune", "checkpoints", "loss", "memory", "size",
-        "throughput", "execution", "fuse", "questions", "acceleration",
+        "throughput", "execution", "fuse", "questions", "exact_match", "acceleration",
     ]  # fmt: skip
     assert list(lora["memory"]) == ["load", "train", "validate", "test", "generate", "fuse"]
     assert list(raw["comparisons"][0]) == [
@@ -106,7 +106,7 @@ def test_no_run_is_named_as_the_folder_of_fused_models(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: object) -> None:
+    def broken(*arguments: object, html: bool) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(write, "write_report", broken)

@@ -20,7 +20,7 @@ from harness.compare.gates import judge
 from harness.compare.seeds import seed_differences
 from harness.compare.thresholds import load_gates
 from harness.errors import UserError
-from harness.report.report import terminal_summary
+from harness.report.report import job_summary
 from harness.report.tables.comparison_tables import seed_summary
 from harness.report.warnings import not_measurable, warnings
 from harness.runs.store import RunRows
@@ -64,7 +64,7 @@ def test_what_whole_texts_cannot_have_is_noted_in_report_and_terminal() -> None:
     report = report_of(run)
     assert f"> {reason}" in report
     assert "Full-text loss" in report
-    assert reason in terminal_summary(analyse([run]))
+    assert reason in job_summary(analyse([run]))
     assert not_measurable(memory_run()) == ""
 
 

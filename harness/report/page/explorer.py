@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.compare.metrics import METRICS
 from harness.compare.regrade import known_split
+from harness.data.prompts import PromptStyle, style
 from harness.data.records import AGGREGATIONS, Example, Split, Table
 from harness.report.columns import Column
 from harness.schema.rows import PredictionRow
@@ -23,6 +25,8 @@ from harness.sql.query import Query, from_logical_form
 
 FULL_EXAMPLES = 2_000
 SHOWN_ROWS = 5
+SHOWN_CHARACTERS = 160
+"""Of a prompt's first line, as the title of its example."""
 
 
 Answers = Mapping[int, PredictionRow]
@@ -41,6 +45,8 @@ def explorer(columns: Sequence[Column]) -> dict[str, Any]:
     """The explorer's data; no examples where no variant has stored predictions, or where the runs
     answered other questions under the same numbers."""
     same_data = len({column.run.results.dataset.sha256 for column in columns}) <= 1
+    if same_data and any(column.run.answers(column.variant) for column in columns):
+        return _written(columns)
     answered = [
         (column.label, {row.id: row for row in rows})
         for column in columns
@@ -51,14 +57,73 @@ def explorer(columns: Sequence[Column]) -> dict[str, Any]:
     split = known_split([column.run for column in columns])
     full, note = _kept_in_full(answers, ids)
     results = _results(answers, full, split) if split else {}
+    asked = _style(columns) if split else None
     return {
         "variants": [label for label, _ in answered],
         "total": len(ids),
         "known": split is not None,
         "note": note if same_data else OTHER_DATA,
-        "examples": [_example(number, answers, split, number in full, results) for number in ids],
+        "examples": [
+            _example(number, answers, split, number in full, results, asked) for number in ids
+        ],
         "tables": _tables(full, split),
+        "gates": _gates(columns),
     }
+
+
+def _written(columns: Sequence[Column]) -> dict[str, Any]:
+    """Of data without tables: prompts, the data's own answers and those of each variant."""
+    answered = [
+        (column.label, {row.id: row for row in rows})
+        for column in columns
+        if (rows := column.run.answers(column.variant))
+    ]
+    prompts = {row.id: row for _, rows in answered for row in rows.values()}
+    kept = sorted(prompts)[:FULL_EXAMPLES]
+    more = len(prompts) - len(kept)
+    return {
+        "variants": [label for label, _ in answered],
+        "total": len(kept),
+        "known": False,
+        "note": f"The first {len(kept):,} of {len(prompts):,} prompts." if more else "",
+        "examples": [
+            {
+                "id": number,
+                "full": 1,
+                "q": _first_line(prompts[number].prompt),
+                "prompt": prompts[number].prompt,
+                "gold": {"text": prompts[number].reference},
+                "v": [
+                    {"ok": row.exact, "text": row.text} if (row := rows.get(number)) else None
+                    for _, rows in answered
+                ],
+            }
+            for number in kept
+        ],
+        "tables": {},
+        "gates": _gates(columns),
+    }
+
+
+def _first_line(text: str) -> str:
+    line = next(iter(text.strip().splitlines()), "")
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}…"
+
+
+def _style(columns: Sequence[Column]) -> PromptStyle:
+    """The style that the first run asked in; runs of another are shown beside it in this one."""
+    prompt = columns[0].run.results.protocols.prompt or "dialect@"
+    return style(prompt.partition("@")[0])
+
+
+def _gates(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """The failing gates, with the examples that each broke."""
+    return [
+        {"name": f"{column.label}: {METRICS[gate.metric].title}", "ids": gate.broken}
+        for column in columns
+        for gate in column.run.results.gates
+        if gate.variant == column.variant and gate.verdict == "fail" and gate.broken
+    ]
 
 
 def _kept_in_full(answers: Sequence[Answers], ids: Sequence[int]) -> tuple[set[int], str]:
@@ -118,10 +183,11 @@ def _example(
     split: Split | None,
     full: bool,
     results: Mapping[tuple[int, int], Executed],
+    asked: PromptStyle | None,
 ) -> dict[str, Any]:
     example: Example | None = split.examples[number] if split else None
     found: dict[str, Any] = {"id": number, **({"full": 1} if full else {})}
-    if example is not None:
+    if example is not None and split is not None and asked is not None:
         found |= {
             "q": example.question,
             "agg": AGGREGATIONS[example.gold.agg] or "none",
@@ -129,8 +195,11 @@ def _example(
             "table": example.table_id,
         }
         if full:
+            table = split.tables[example.table_id]
             sql, gold_rows = results.get((number, GOLD), (None, None))
-            found["gold"] = {"sql": sql, **_shown(gold_rows)}
+            written = asked.completion(example.gold, table).strip()
+            found["gold"] = {"text": written, "sql": sql, **_shown(gold_rows)}
+            found["prompt"] = asked.prompt(example.question, table)
     found["v"] = [
         _answer(rows.get(number), full, results.get((number, place)))
         for place, rows in enumerate(answers)
@@ -146,8 +215,12 @@ def _answer(
     answer: dict[str, Any] = {"ok": row.ex}
     if row.failure:
         answer["fail"] = row.failure
+    if row.ex and row.ex_hardened is False:
+        answer["lucky"] = 1
     if full:
         answer |= {"text": row.text, "sql": row.sql, "as": row.read_as}
+        if row.counterexample is not None:
+            answer["parts"] = row.counterexample.model_dump()
         if result is not None:
             answer |= _shown(result[1])
     return answer

@@ -6,8 +6,9 @@
   const STEP = 50;
   const byId = (id) => document.getElementById(id);
   const list = byId("list"), more = byId("more"), count = byId("count");
-  const controls = ["search", "from", "to", "show", "failure", "agg", "conds", "view"].map(byId);
-  const [search, from, to, show, failure, agg, conds, view] = controls;
+  const controls =
+    ["search", "from", "to", "show", "failure", "agg", "conds", "gate", "view"].map(byId);
+  const [search, from, to, show, failure, agg, conds, gate, view] = controls;
   let found = [], drawn = 0;
 
   function make(tag, text, className) {
@@ -33,6 +34,9 @@
   options(agg, distinct(data.examples.flatMap((e) => e.agg ?? [])));
   options(conds, distinct(data.examples.flatMap((e) => e.conds === undefined ? [] : String(e.conds))));
   for (const select of [agg, conds]) select.disabled = !data.known;
+  options(gate, data.gates.map((one, place) => [place, one.name]));
+  byId("gated").hidden = !data.gates.length;
+  const initial = new Map(controls.map((control) => [control.id, control.value]));
 
   const words = data.examples.map((e) => [
     `#${e.id}`, e.q, e.table, e.gold && e.gold.sql,
@@ -47,11 +51,15 @@
   function matches(example, place) {
     const a = example.v[from.value], b = example.v[to.value];
     if (show.value === "full") { if (!example.full) return false; }
+    else if (show.value === "wrong") { if (!b || b.ok !== false) return false; }
+    else if (show.value === "lucky") { if (!b || !b.lucky) return false; }
     else if (show.value !== "all" && state(a, b) !== show.value) return false;
     if (failure.value && ![a, b].some((v) => v && v.fail === failure.value)) return false;
     if (agg.value && example.agg !== agg.value) return false;
     if (conds.value && String(example.conds) !== conds.value) return false;
+    if (gate.value && !data.gates[gate.value].ids.includes(example.id)) return false;
     const needle = search.value.trim().toLowerCase();
+    if (/^#\d+$/.test(needle)) return needle === `#${example.id}`;
     return !needle || words[place].includes(needle);
   }
   function cell(value) {
@@ -81,13 +89,54 @@
     else if (!part.rows.length) box.append(make("p", "no rows", "note"));
     else box.append(grid(null, part.rows, part.more));
   }
-  function answer(name, v) {
+  // The words of `text` beside those of `other` by their longest common subsequence: `mark` for a
+  // word that `other` lacks, `del` for a word that `text` lacks.
+  function marked(text, other) {
+    const split = (value) => value.match(/'[^']*'|"[^"]*"|[\p{L}\p{N}_.]+|\s+|./gsu) ?? [];
+    const a = split(text), b = split(other), pre = make("pre");
+    if (a.length * b.length > 250000) {
+      pre.append(text);
+      return pre;
+    }
+    const best = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
+    for (let i = a.length - 1; i >= 0; i--) {
+      for (let j = b.length - 1; j >= 0; j--) {
+        best[i][j] = a[i] === b[j] ? best[i + 1][j + 1] + 1 : Math.max(best[i + 1][j], best[i][j + 1]);
+      }
+    }
+    const lacking = (word) => { if (word.trim()) pre.append(make("del", word), " "); };
+    let j = 0;
+    for (let i = 0; i < a.length; i++) {
+      while (j < b.length && a[i] !== b[j] && best[i][j + 1] === best[i][j]) lacking(b[j++]);
+      if (j < b.length && a[i] === b[j]) {
+        pre.append(a[i]);
+        j++;
+      } else pre.append(a[i].trim() ? make("mark", a[i]) : a[i]);
+    }
+    while (j < b.length) lacking(b[j++]);
+    return pre;
+  }
+  // The smallest table on which an answer that is right by luck parts from gold.
+  function parting(box, parts) {
+    const details = make("details");
+    details.append(make("summary", "right by luck: the smallest table on which it is wrong"));
+    details.append(grid(parts.columns, parts.rows), make("p", "gold there:", "note"));
+    result(details, { rows: parts.gold });
+    details.append(make("p", "this answer there:", "note"));
+    result(details, { rows: parts.answer });
+    box.append(details);
+  }
+  function answer(name, v, gold) {
     const kind = !v || v.ok === null ? "ungraded" : v.ok ? "right" : "wrong";
     const box = make("div", null, kind);
     box.append(make("b", name));
     if (!v) return box;
     if (v.fail) box.append(make("p", `failure: ${v.fail}`, "note"));
-    if (v.text !== undefined) box.append(make("pre", v.text || "(empty)"));
+    if (v.text !== undefined) {
+      const text = (v.text ?? "").trim() || "(empty)";
+      box.append(gold && gold.text && !v.fail && v.ok === false ? marked(text, gold.text) : make("pre", text));
+    }
+    if (v.lucky && !v.parts) box.append(make("p", "right by luck: wrong on a changed table", "note"));
     if (v.as && v.as !== "dialect") box.append(make("p", `read as ${v.as}`, "note"));
     if (v.sql) {
       const details = make("details");
@@ -95,6 +144,7 @@
       box.append(details);
     }
     result(box, v);
+    if (v.parts) parting(box, v.parts);
     return box;
   }
   function draw(example) {
@@ -112,14 +162,25 @@
       details.append(make("summary", `table ${example.table}`), grid(table.header, table.rows, table.more));
       card.append(details);
     }
+    if (example.prompt) {
+      const details = make("details");
+      details.append(make("summary", "prompt"), make("pre", example.prompt));
+      card.append(details);
+    }
     const answers = make("div", null, "answers");
     if (example.gold) {
       const gold = make("div");
-      gold.append(make("b", "gold"), make("pre", example.gold.sql ?? "(could not be shown)"));
+      gold.append(make("b", data.known ? "gold" : "the data's answer"));
+      gold.append(make("pre", example.gold.text ?? "(whole texts have none)"));
+      if (example.gold.sql) {
+        const details = make("details");
+        details.append(make("summary", "what ran"), make("pre", example.gold.sql));
+        gold.append(details);
+      }
       result(gold, example.gold);
       answers.append(gold);
     }
-    example.v.forEach((v, place) => answers.append(answer(data.variants[place], v)));
+    example.v.forEach((v, place) => answers.append(answer(data.variants[place], v, example.gold)));
     card.append(answers);
     if (!example.full) card.append(make("p", "Not among the examples kept in full.", "note"));
     return card;
@@ -161,6 +222,18 @@
     drawn = end;
     more.hidden = drawn >= found.length;
   }
+  // The filters that are set stand in the address, so that a view can be sent to another reader.
+  function remember() {
+    const set = controls.filter((control) => control.value !== initial.get(control.id));
+    const query = new URLSearchParams(set.map((control) => [control.id, control.value]));
+    history.replaceState(null, "", set.length ? `#explorer?${query}` : "#explorer");
+  }
+  function recall() {
+    const query = new URLSearchParams(location.hash.split("?")[1] ?? "");
+    for (const control of controls) control.value = query.get(control.id) ?? initial.get(control.id);
+    refresh();
+    byId("explorer").scrollIntoView();
+  }
   function refresh() {
     found = data.examples.flatMap((example, place) => matches(example, place) ? [place] : []);
     drawn = 0;
@@ -169,6 +242,7 @@
     extend(0);
   }
   function follow() {
+    if (/^#explorer\?/.test(location.hash)) return recall();
     const wanted = /^#example-(\d+)$/.exec(location.hash);
     if (!wanted) return;
     const id = Number(wanted[1]);
@@ -205,7 +279,7 @@
   byId("kept").textContent = data.note;
   byId("kept").hidden = !data.note;
   if (data.examples.every((e) => e.full)) show.querySelector("[value=full]").remove();
-  byId("filters").addEventListener("input", refresh);
+  byId("filters").addEventListener("input", () => { refresh(); remember(); });
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => extend(0));
   addEventListener("hashchange", follow);
@@ -225,4 +299,27 @@
   });
   refresh();
   follow();
+
+  // A click on a heading of the report's tables sorts by that column, a second one the other way.
+  function number(cell) {
+    const found = /-?[\d,]*\.?\d+/.exec(cell.textContent.replace("−", "-"));
+    return found ? Number(found[0].replaceAll(",", "")) : NaN;
+  }
+  for (const head of document.querySelectorAll("#report th")) {
+    const button = make("button", null, "sort");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const body = head.closest("table").tBodies[0], down = head.ariaSort === "ascending";
+      for (const other of head.parentNode.children) other.ariaSort = null;
+      head.ariaSort = down ? "descending" : "ascending";
+      const at = head.cellIndex, sign = down ? -1 : 1;
+      const order = (x, y) => {
+        const a = x.cells[at], b = y.cells[at], difference = number(a) - number(b);
+        return sign * (difference || a.textContent.localeCompare(b.textContent));
+      };
+      body.append(...[...body.rows].sort(order));
+    });
+  }
 })();

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,17 @@ TEMPLATES = Path(__file__).resolve().parent
 
 # The report's only raw HTML; private-use characters stand in while Markdown is rendered, so that
 # raw HTML can stay switched off.
-_MARKS = {"<sub>": "\ue000", "</sub>": "\ue001", "<br>": "\ue002"}
+_MARKS = {
+    "<sub>": "\ue000",
+    "</sub>": "\ue001",
+    "<br>": "\ue002",
+    "<details><summary>": "\ue003",
+    "</summary>": "\ue004",
+    "</details>": "\ue005",
+}
+_OURS = re.compile(r"<sub>.*</sub>|<details><summary>[\w ,]*</summary>|</details>")
+"""The lines of a report that hold raw HTML."""
+_HEADING = re.compile(r"<(h[1-3])>(.*?)</\1>")
 
 
 def render_page(analysis: Analysis, charts: Mapping[str, str], article: Article | None) -> str:
@@ -40,9 +51,11 @@ def render_page(analysis: Analysis, charts: Mapping[str, str], article: Article 
         lstrip_blocks=True,
     )
     data = explorer(columns_of(analysis.runs))
+    report = report_html(render_report(analysis, article, _linked), charts)
     page = environment.get_template("page.html.j2").render(
         title=", ".join(run.id for run in analysis.runs),
-        report=report_html(render_report(analysis, article, _linked), charts),
+        report=report,
+        contents=contents(report),
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
         data=script_json(data),
@@ -52,24 +65,42 @@ def render_page(analysis: Analysis, charts: Mapping[str, str], article: Article 
 
 
 def report_html(markdown: str, charts: Mapping[str, str]) -> str:
-    """The report as HTML, its charts inlined as images."""
-    lines = []
+    """The report as HTML, its charts inlined as images, its headings with an id each."""
+    lines, fence = [], ""
     for mark in _MARKS.values():
         markdown = markdown.replace(mark, "\ufffd")
     for line in visible(markdown).split("\n"):
-        if line.startswith("<sub>") and line.endswith("</sub>"):
+        if found := re.match("```+", line):
+            # Only as many backticks end a block of code; what is in it is no markup of ours.
+            fence = "" if line == fence else fence or found[0]
+        elif not fence and _OURS.fullmatch(line):
             for tag, mark in _MARKS.items():
                 line = line.replace(tag, mark)
         lines.append(line)
     html = str(MarkdownIt("commonmark", {"html": False}).enable("table").render("\n".join(lines)))
     for tag, mark in _MARKS.items():
         html = html.replace(mark, tag)
+    # What opens and closes a fold is no paragraph.
+    html = re.sub(r"<p>(<details><summary>.*?</summary>|</details>)</p>", r"\1", html)
+    html = _HEADING.sub(
+        lambda found: f'<{found[1]} id="{anchor(found[2])}">{found[2]}</{found[1]}>', html
+    )
     for name, svg in charts.items():
         encoded = base64.b64encode(svg.encode("utf-8")).decode("ascii")
         html = html.replace(f'src="{name}"', f'src="data:image/svg+xml;base64,{encoded}"')
     # Wide tables scroll by themselves instead of the page.
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>')
     return html.replace("</table>", "</table></div>")
+
+
+def contents(report: str) -> list[tuple[str, str]]:
+    """The sections of a report in HTML: id and title of each."""
+    return re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', report)
+
+
+def anchor(title: str) -> str:
+    """The id of a heading: `Execution accuracy` -> `execution-accuracy`."""
+    return re.sub(r"\W+", "-", re.sub(r"<[^>]*>", "", title).lower()).strip("-")
 
 
 def _linked(example: int) -> str:

@@ -54,18 +54,17 @@ def summary(columns: Sequence[Column]) -> str:
     losses = [loss for column in columns if (loss := column.result.loss)]
     whole = bool(losses) and not any(loss.completion for loss in losses)
     title = "Full-text loss" if whole else "Completion loss"
+    written = any(column.result.exact_match for column in columns)
     for column in columns:
         result = column.result
-        loss, execution, speed = result.loss, result.execution, result.throughput
+        loss, speed = result.loss, result.throughput
         shown = loss and (loss.full_text if whole else loss.completion)
         tokens_per_s = fixed(speed.generation_tokens_per_s if speed else None, 1)
         rows.append(
             {
                 "Variant": escape(column.label),
                 title: fixed(shown.loss if shown else None),
-                "ex": percent(execution.ex if execution else None),
-                "ex 95%": percent_interval(column.rate_interval("ex")),
-                "ex hardened": percent(execution.ex_hardened if execution else None),
+                **(_exact(column) if written else _accuracy(column)),
                 "n": sample_note(column.run, result),
                 "Generation tokens/s": _noted(tokens_per_s, column.speed_note),
                 "Training memory": _training_memory(column),
@@ -98,6 +97,22 @@ def execution(columns: Sequence[Column]) -> str:
     )
     hardened = any(found.ex_hardened is not None for _, found in known)
     return paragraphs(shown, HARDENED if hardened else "")
+
+
+def exact_match(columns: Sequence[Column]) -> str:
+    """Answers to data without tables that equal the data's own; empty where it has tables."""
+    return table_of(
+        [
+            {
+                "Variant": escape(column.label),
+                "Exact match": percent(found.rate),
+                "95%": percent_interval(found.ci95),
+                "n": f"{found.n:,} of {found.of:,}",
+            }
+            for column in columns
+            if (found := column.result.exact_match)
+        ]
+    )
 
 
 def failures(columns: Sequence[Column]) -> str:
@@ -194,6 +209,23 @@ def _group_rate(group: GroupRate | None) -> str:
         return NONE
     interval = f"{percent_interval(group.ci95)}, " if group.ci95 else ""
     return f"{percent(group.ex)} ({interval}{group.n})"
+
+
+def _accuracy(column: Column) -> dict[str, str]:
+    found = column.result.execution
+    return {
+        "ex": percent(found.ex if found else None),
+        "ex 95%": percent_interval(column.rate_interval("ex")),
+        "ex hardened": percent(found.ex_hardened if found else None),
+    }
+
+
+def _exact(column: Column) -> dict[str, str]:
+    found = column.result.exact_match
+    return {
+        "Exact match": percent(found.rate if found else None),
+        "Exact match 95%": percent_interval(found.ci95 if found else None),
+    }
 
 
 def _base_size(size: Size | None) -> str:

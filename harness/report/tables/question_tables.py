@@ -15,6 +15,8 @@ from harness.report.columns import Column
 from harness.schema.variant_result import Cell, QuestionResult
 
 SHOWN_ROWS = 3
+SHOWN_CHARACTERS = 240
+"""Of an answer in a table; one that never ends would make the table scroll."""
 
 
 def questions(columns: Sequence[Column], published: Sequence[Column] = ()) -> str:
@@ -107,11 +109,16 @@ def show_cell(cell: Cell) -> str:
     return str(cell)
 
 
+def _cut(text: str) -> str:
+    more = len(text) - SHOWN_CHARACTERS
+    return text if more <= 0 else f"{text[:SHOWN_CHARACTERS]}… ({more:,} more characters)"
+
+
 def _answer_row(column: Column, answer: QuestionResult) -> dict[str, str]:
     result = f"failed: {code(answer.failure)}" if answer.failure else show_rows(answer.rows)
     return {
         "Variant": escape(column.label),
-        "Written": code(answer.text),
+        "Written": code(_cut(answer.text)),
         "Rows": result,
         "Right": "yes" if answer.correct else "no",
         "Prompt tokens/s": fixed(answer.prompt_tokens_per_s),
