@@ -15,7 +15,7 @@ SUITS := import platform, sys; \
   and name it: make PYTHON=/opt/homebrew/bin/python3" % sys.executable if intel else 0)
 SOUND := $(shell exec 2> /dev/null; $(BIN)/python -c '$(SUITS)' && echo sound)
 
-.PHONY: environment check test test-all test-rounding lint house bench perf simulate clean
+.PHONY: environment check test test-all test-rounding test-mac lint house bench perf simulate clean
 
 # After every edit, half a minute: lint, types, import contracts, the tests of what changed.
 check: $(VENV)/.ready
@@ -40,6 +40,10 @@ test-all: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -m "" -n 2 --dist loadfile \
 	  --no-loadscope-reorder --durations=20 $(addprefix --ignore=,$(ALONE))
 	$(BIN)/python -m pytest $(ALONE) -q -m ""
+
+# The tests of what needs no model as on a Mac: tests/as_on_a_mac has what differs.
+test-mac: $(VENV)/.ready
+	$(BIN)/python -m tests.as_on_a_mac.mac $(addprefix tests/,cache cli data machine results sql)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

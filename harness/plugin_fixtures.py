@@ -37,7 +37,10 @@ def variant(request: pytest.FixtureRequest) -> Iterator[VariantRun]:
     if hasattr(request.config, "workerinput"):
         pytest.fail("tunebench measures one thing at a time: run it without -n", pytrace=False)
     case: Case = request.param
-    run = request.config.stash[SESSION].runs[case.seed]
+    session = request.config.stash[SESSION]
+    run = session.runs[case.seed]
+    if case.variant in session.left_out:
+        pytest.skip(session.left_out[case.variant])
     if (same := run.invocation.same_as.get(case.variant)) is not None:
         pytest.skip(f"{reason(case.variant, same)}: measured once, as {same}")
     found = run.variants[case.variant]

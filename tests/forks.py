@@ -114,7 +114,8 @@ def close() -> None:
 def _server() -> Server:
     """The running server, started when it is first needed."""
     if not _started:
-        folder = Path(tempfile.mkdtemp(prefix="tunebench-forks-"))
+        # Not below TMPDIR: the path of a socket has 107 bytes at most.
+        folder = Path(tempfile.mkdtemp(prefix="tunebench-forks-", dir="/tmp"))
         (folder / "cpu_s").touch()
         launcher = LAUNCHER.format(
             python=sys.executable, worker=[*WORKER], models=str(folder / "models")

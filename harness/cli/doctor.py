@@ -50,7 +50,7 @@ class Report:
     device: dict[str, Any]
     """As in ``results.json``; empty where MLX cannot compute."""
     blas: dict[str, Any]
-    """Name, path, threads and measured float32 GFLOP/s; empty where MLX cannot compute."""
+    """Name, path, threads and measured float32 GFLOP/s; empty where the CPU does not compute."""
     checks: tuple[Check, ...]
 
     @property

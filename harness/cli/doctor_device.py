@@ -9,7 +9,13 @@ from harness.backend import BlasInfo, backend_name, mx
 from harness.cli.doctor import Check, Report, other_checks
 from harness.disk.cache import Cache
 from harness.models.cpu.rule import this_rule
-from harness.models.device import device, device_memory, measure_gflops, measured_blas
+from harness.models.device import (
+    device,
+    device_memory,
+    measure_gflops,
+    measured_blas,
+    product_gflops,
+)
 from harness.models.installed import (
     SLOW_BLAS,
     backends,
@@ -24,16 +30,23 @@ _NEEDED_MEMORY = 4 * 10**9
 
 def examine(cache: Cache) -> Report:
     """Run every check; a problem that one finds is never an exception."""
+    if backend_name() != "cpu":
+        checks = (_device(), _memory(), *other_checks(cache))
+        return Report(device(), {}, checks)
     blas = measured_blas()
     checks = (_device(), _blas(blas), _kernels(blas), _memory(), *other_checks(cache))
     return Report(device(), asdict(blas), checks)
 
 
 def _device() -> Check:
-    backend = backend_name()
-    found = f"{backend} on {device()['chip']}"
+    backend, this = backend_name(), device()
+    found = f"{backend} on {this['chip']}"
+    if backend != "cpu":
+        cores = f", {this['gpu_cores']} GPU cores" if this["gpu_cores"] else ""
+        speed = f"{product_gflops():.0f} GFLOP/s in bfloat16; no CPU kernel or BLAS is used"
+        return Check("device", "ok", f"{found}{cores}: {speed}")
     wanted = extra_for_this_machine()
-    if backend != "cpu" or wanted == "cpu":
+    if wanted == "cpu":
         return Check("device", "ok", found)
     if wanted == "metal":
         return Check("device", "warning", found, "an Apple silicon Mac computes on its GPU")
@@ -44,8 +57,6 @@ def _device() -> Check:
 
 
 def _blas(blas: BlasInfo) -> Check:
-    if backend_name() != "cpu":
-        return Check("blas", "ok", "not used: the GPU computes")
     half = measure_gflops(256, mx.float16, 1)
     found = (
         f"{blas.name} ({blas.path or 'built into MLX'}), {blas.threads} threads: "
@@ -63,8 +74,6 @@ def _blas(blas: BlasInfo) -> Check:
 
 def _kernels(blas: BlasInfo) -> Check:
     """By which rule the CPU's kernels are chosen; a run's own record is in results.json."""
-    if backend_name() != "cpu":
-        return Check("kernels", "ok", "MLX's own: nothing is replaced on a GPU")
     rule = this_rule(blas.name)
     loss = "in chunks" if rule.chunked_loss else "MLX's"
     found = (

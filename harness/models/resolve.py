@@ -174,14 +174,6 @@ def no_low_bits(name: str) -> UserError:
     )
 
 
-def offers_source(name: str) -> bool:
-    """Whether a model has low-bit weights beside its dequantized ones, as far as it is known
-    without downloading anything."""
-    if name in EMBEDDED:
-        return name == "smollm2"
-    return (user_path(name) / PACKED / "config.json").is_file()
-
-
 def inspect(
     name: str, folder: Path, cache: Cache, revision: str | None, trust_remote_code: bool = False
 ) -> BaseModel:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.compare import thresholds
 from harness.compare.analysis import analyse
@@ -29,7 +28,7 @@ from harness.errors import UserError
 from harness.models.adapter import check_adapter
 from harness.models.config import read_object
 from harness.models.quantize import QuantizeSpec, require_quantized_so
-from harness.models.resolve import BaseModel, no_low_bits, offers_source, resolve
+from harness.models.resolve import BaseModel, no_low_bits, resolve
 from harness.options import Checkpoints, Options
 from harness.pipeline import adapter_path
 from harness.pipeline.invocation import Case, Invocation
@@ -44,7 +43,7 @@ from harness.runs.store import StoredRun
 from harness.schema.results import Protocols
 from harness.stats.units import units_of
 from harness.train.variant import Variant
-from harness.train.variants import check_against, load_variants
+from harness.train.variants import check_layers, check_packed, load_variants, named_by_all_alone
 
 
 class Session:
@@ -65,7 +64,6 @@ class Session:
             options.variants,
             options.overrides,
             options.seeds[0] if options.seed_given else None,
-            offers_source(options.model),
         )
         self._variants = {
             seed: [v.model_copy(update={"seed": seed}) if options.seed_given else v for v in loaded]
@@ -75,6 +73,8 @@ class Session:
         self.baseline = self._read_baseline()
         self.runs: dict[int, SeedRun] = {}
         """By seed; empty until :meth:`prepare` has run."""
+        self.left_out: dict[str, str] = {}
+        """By name: why `all` does not bring a variant on this base."""
         self._cache: Cache | None = None
 
     @property
@@ -110,6 +110,7 @@ class Session:
         base = resolve(options.model, cache, progress, options.trust_remote_code)
         if folder is not None:
             check_adapter(base, folder)
+        self._leave_out(base, notify)
         for variant in self._first_variants:
             self._check_variant(variant, base, notify)
             check_answers(variant, dataset)
@@ -186,10 +187,22 @@ class Session:
         note = adapter_path.other_base(variant, folder) if folder is not None else ""
         if note and base.quantization is None:
             notify(note)
-        check_against(variant, config_for(variant, base))
-        if isinstance(variant.quantize, QuantizeSpec) and base.quantization is not None:
-            require_quantized_so(base, variant.quantize)
+        check_layers(variant, base.config)
         check_checkpoints(variant, self.options.checkpoints)
+
+    def _leave_out(self, base: BaseModel, notify: Callable[[str], None]) -> None:
+        """Refuse variants that this base cannot have; those that `all` brings are left out."""
+        optional = named_by_all_alone(self.options.variants)
+        for variant in self._first_variants:
+            try:
+                check_base(variant, base)
+            except UserError as error:
+                if variant.name not in optional:
+                    raise
+                self.left_out[variant.name] = f"all leaves out {variant.name}: {error}"
+                notify(self.left_out[variant.name])
+        for seed, variants in self._variants.items():
+            self._variants[seed] = [v for v in variants if v.name not in self.left_out]
 
     def _read_baseline(self) -> StoredRun | None:
         where = self.options.baseline
@@ -266,17 +279,19 @@ def units_note(tables: Sequence[str], has_tables: bool) -> str:
     )
 
 
-def config_for(variant: Variant, base: BaseModel) -> dict[str, Any]:
-    """The configuration of the weights that the variant adapts, before it quantizes them.
+def check_base(variant: Variant, base: BaseModel) -> None:
+    """Refuse what the weights of ``base``, as they are stored, cannot have.
 
     Raises:
-        UserError: the variant keeps the bits of the base's source, and there is none.
+        UserError: the variant keeps the bits of the base's source, and there is none; or the base
+            is quantized already, and the variant trains its weights or demands other bits.
     """
-    if not variant.keeps_source:
-        return dict(base.config)
-    if base.packed is None:
+    if variant.keeps_source and base.packed is None:
         raise UserError(f"variant {variant.name!r}: {no_low_bits(base.id)}")
-    return read_object(base.packed / "config.json")
+    folder = base.packed if variant.keeps_source else None
+    check_packed(variant, base.config if folder is None else read_object(folder / "config.json"))
+    if isinstance(variant.quantize, QuantizeSpec) and base.quantization is not None:
+        require_quantized_so(base, variant.quantize)
 
 
 def check_checkpoints(variant: Variant, wanted: Checkpoints) -> None:

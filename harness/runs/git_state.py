@@ -26,10 +26,10 @@ def git_state(root: Path = PROJECT_ROOT) -> Git:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
+    # Also of a clone that is somebody else's, which git refuses: its code is running already.
+    command = ["git", "-c", f"safe.directory={root}", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=30
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

@@ -165,6 +165,7 @@ def mean_loss(
             spans = [(0, len(row.tokens)) for row in chosen]
             nats += scored_nats(model, tokens, spans, split)
             targets += sum(span_targets(0, len(row.tokens)) for row in chosen)
+            mx.clear_cache()  # batches differ in width, so little of it would be used again
         progress(label, number + 1, len(batches))
     sums = share.gather([nats, targets])
     return math.fsum(part[0] for part in sums) / max(1, sum(int(part[1]) for part in sums))

@@ -103,7 +103,6 @@ def load_variants(
     names: Sequence[str],
     overrides: Mapping[str, str] | None = None,
     seed: int | None = None,
-    source: bool = True,
 ) -> list[Variant]:
     """The variants that the command line names, each once, in the order given.
 
@@ -112,7 +111,6 @@ def load_variants(
         overrides: ``--set``'s dotted keys with their text, e.g. ``{"lora_parameters.rank": "16"}``;
             they apply to every variant.
         seed: ``--seed``; None leaves the file's own.
-        source: whether the base has a low-bit source; else ``all`` leaves out what keeps it.
 
     Raises:
         UserError: an unknown name, a missing or wrong file, a colliding stem.
@@ -134,21 +132,24 @@ def load_variants(
     if ignored:
         listed = ", ".join(f"{key} ({file})" for key, file in sorted(ignored.items()))
         print_message(f"tunebench: ignored in variant files: {listed}")
-    loaded = [variant for _, variant in found.values()]
-    named = {word.strip() for name in names for word in name.split(",")}
-    out = [v.name for v in loaded if v.keeps_source and not source and v.name not in named]
-    if out and "all" in named:
-        listed = ", ".join(out)
-        print_message(f"tunebench: all leaves out {listed}: the base has no low-bit source to keep")
-        return [variant for variant in loaded if variant.name not in out]
-    return loaded
+    return [variant for _, variant in found.values()]
+
+
+def named_by_all_alone(names: Sequence[str]) -> set[str]:
+    """The shipped variants that a command line names by no other word than ``all``."""
+    words = _words(names)
+    return {*shipped()}.difference(words) if "all" in words else set()
+
+
+def _words(names: Sequence[str]) -> list[str]:
+    return [part.strip() for name in names for part in name.split(",")]
 
 
 def _expand(names: Sequence[str]) -> list[tuple[str, Path]]:
     """``(name, file)`` of everything named, comma lists and ``all`` taken apart."""
     known = shipped()
     wanted: list[tuple[str, Path]] = []
-    for word in (part.strip() for name in names for part in name.split(",")):
+    for word in _words(names):
         if word == "all":
             wanted += [(name, FOLDER / f"{name}.yaml") for name in known]
         elif word in known:
@@ -296,20 +297,34 @@ def _one_line(error: Exception) -> str:
 def check_against(variant: Variant, config: Mapping[str, Any]) -> None:
     """Refuse what the base model's ``config.json`` cannot carry, before weights are loaded.
 
-    Whether ``quantize`` suits a base that is quantized already is ``models/quantize.py``'s.
-
     Raises:
-        UserError: more layers than the model has, ``full`` or an odd-width ``dora`` on a base that
-            is already quantized.
+        UserError: more layers than the model has, or what :func:`check_packed` refuses.
     """
-    model = ModelConfig(config)
-    layers = model.layers
+    check_layers(variant, config)
+    check_packed(variant, config)
+
+
+def check_layers(variant: Variant, config: Mapping[str, Any]) -> None:
+    """Raises:
+    UserError: more layers than the model has.
+    """
+    layers = ModelConfig(config).layers
     if variant.trains and layers is not None and variant.num_layers > layers:
         raise UserError(
             f"variant {variant.name!r}: num_layers={variant.num_layers}, but the model has "
             f"{layers} layers. Use --set num_layers={layers}, or -1 for all."
         )
-    packed = model.quantization
+
+
+def check_packed(variant: Variant, config: Mapping[str, Any]) -> None:
+    """Refuse what a base that is quantized already cannot have.
+
+    Whether ``quantize`` suits it is ``models/quantize.py``'s.
+
+    Raises:
+        UserError: ``full``, or ``dora`` where it is quantized to an odd width.
+    """
+    packed = ModelConfig(config).quantization
     if not packed:
         return
     if variant.fine_tune_type == "full":

@@ -7,74 +7,57 @@ understood, and that Metal's paths are whole. Times and Metal's own numbers they
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.backend import mx
-from harness.disk.kernels import FOLDER_VARIABLE
+from tests.as_on_a_mac.mac import ODD, Mac
 
-ROOT = Path(__file__).resolve().parents[2]
-SHIM = Path(__file__).with_name("shim")
-ODD = "Benutzer Größe ✓ and spaces"
+DISK = Path(__file__).with_name("folding_disk.py")
 
 
-@dataclass(frozen=True)
-class Mac:
-    """A home of odd names, which nothing can be written to but the cache."""
-
-    folder: Path
-
-    @property
-    def environment(self) -> dict[str, str]:
-        temporary = self.folder / "T".ljust(max(1, 90 - len(str(self.folder))), "x")
-        temporary.mkdir(exist_ok=True)
-        return {
-            "PATH": f"{SHIM / 'bin'}:{os.environ['PATH']}",
-            "PYTHONPATH": os.pathsep.join([str(SHIM), str(ROOT)]),
-            "HOME": "/sys/kernel",  # read-only even for root
-            "TMPDIR": str(temporary),
-            "XDG_CACHE_HOME": str(self.folder / "Library" / "Caches"),
-            "LC_ALL": "C",
-            "PYTHONCOERCECLOCALE": "0",
-            "TZ": "Pacific/Kiritimati",
-            "COLUMNS": "80",
-            "OMP_NUM_THREADS": "1",
-            FOLDER_VARIABLE: os.environ[FOLDER_VARIABLE],
-        }
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            encoding="utf-8",
-        )
-
-    def bench(self, *arguments: str) -> dict[str, Any]:
-        """`pytest … --set iters=4`; its results.json."""
-        runs = self.folder / "Ergebnisse"
-        options = ("--set", "iters=4", f"--results-dir={runs}", "--run-name=mac")
-        done = self.run("-m", "pytest", *arguments, *options)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "caffeinate" in done.stderr + done.stdout
-        names = [str(path.relative_to(self.folder)) for path in self.folder.rglob("*")]
-        assert len({name.casefold() for name in names}) == len(names), "one file on a Mac's disk"
-        found: dict[str, Any] = json.loads((runs / "mac" / "results.json").read_text("utf-8"))
-        return found
+def bench(mac: Mac, *arguments: str) -> dict[str, Any]:
+    """`pytest … --set iters=4`; its results.json."""
+    runs = mac.folder / "Ergebnisse"
+    options = ("--set", "iters=4", f"--results-dir={runs}", "--run-name=mac")
+    done = mac.run("-m", "pytest", *arguments, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "caffeinate" in done.stderr + done.stdout
+    names = [str(path.relative_to(mac.folder)) for path in mac.folder.rglob("*")]
+    assert len({name.casefold() for name in names}) == len(names), "one file on a Mac's disk"
+    found: dict[str, Any] = json.loads((runs / "mac" / "results.json").read_text("utf-8"))
+    return found
 
 
 @pytest.fixture
 def mac(tmp_path: Path) -> Mac:
     (tmp_path / ODD).mkdir()
     return Mac(tmp_path / ODD)
+
+
+@pytest.fixture
+def folding(tmp_path: Path) -> Iterator[Path]:
+    """A disk on which names that differ in case alone are one file."""
+    stored, place = tmp_path / "stored", tmp_path / "disk"
+    stored.mkdir()
+    place.mkdir()
+    command = [sys.executable, str(DISK), str(stored), str(place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
+        assert it.stdout is not None
+        if it.stdout.readline() != "mounted\n":
+            reason = it.communicate()[1].strip().splitlines()[-1:]
+            pytest.skip(f"a disk that ignores case needs Linux, root and FUSE: {reason}")
+        try:
+            yield place
+        finally:
+            subprocess.run(["umount", "-l", str(place)], check=True)
+            assert it.communicate(timeout=60) == ("", "")
 
 
 def test_the_shim_is_seen_by_this_project_alone(mac: Mac) -> None:
@@ -106,9 +89,33 @@ def test_scoring_needs_nothing_of_linux(mac: Mac) -> None:
 def test_a_fine_tuning_and_its_losses(mac: Mac, two_layers: Path) -> None:
     suites = ("suites/test_finetune.py", "suites/test_loss.py")
     model = (f"--model={two_layers}", "--limit=8", "--set", "num_layers=2")
-    results = mac.bench(*suites, *model, "--variant=lora")
+    results = bench(mac, *suites, *model, "--variant=lora")
     assert results["run"]["device"]["backend"] == "metal"
     assert results["run"]["device"]["chip"] == "Apple M3 Max"
+
+
+def test_the_disk_ignores_case_and_keeps_it(folding: Path) -> None:
+    (folding / "Lora.txt").write_text("one")
+    (folding / "lora.TXT").write_text("two")
+    (folding / "e\u0301").mkdir()
+    assert (folding / "LORA.txt").read_text() == "two"
+    assert (folding / "\u00c9").is_dir()
+    with pytest.raises(FileExistsError):
+        (folding / "\u00e9").mkdir()
+    assert sorted(path.name for path in folding.iterdir()) == ["Lora.txt", "e\u0301"]
+    (folding / "Lora.txt").replace(folding / "E\u0301" / "a")
+    assert [path.name for path in (folding / "\u00e9").iterdir()] == ["a"]
+    (folding / "new").write_bytes(bytes(3_000_000))
+    (folding / "NEW").replace(folding / "\u00e9" / "A")
+    assert (folding / "\u00e9" / "a").stat().st_size == 3_000_000
+
+
+@pytest.mark.slow
+def test_every_suite_on_a_disk_that_ignores_case(folding: Path, two_layers: Path) -> None:
+    (folding / ODD).mkdir()
+    options = (f"--model={two_layers}", "--limit=8", "--set", "num_layers=2", "--keep-fused")
+    results = bench(Mac(folding / ODD), "suites/", *options, "--variant=lora,qlora,article/lora")
+    assert results["run"]["partial"] == []
 
 
 @pytest.mark.slow
@@ -117,7 +124,7 @@ def test_every_suite(mac: Mac, dtype: str, two_layers: Path, tmp_path: Path) -> 
     # MLX's CPU device, which stands for the GPU here, is slow in bfloat16: two layers will do.
     model = two_layers if dtype == "float32" else _bfloat16(two_layers, tmp_path / "bf16")
     options = (f"--model={model}", "--limit=8", "--set", "num_layers=2")
-    results = mac.bench("suites/", *options, "--variant=lora,qlora", "--checkpoints=all")
+    results = bench(mac, "suites/", *options, "--variant=lora,qlora", "--checkpoints=all")
     assert results["run"]["partial"] == []
     for variant in results["variants"].values():
         assert all(section is not None for section in variant.values())
@@ -130,3 +137,11 @@ def _bfloat16(source: Path, folder: Path) -> Path:
     halved = {name: array.astype(mx.bfloat16) for name, array in mx.load(str(weights)).items()}
     mx.save_safetensors(str(weights), halved, {"format": "mlx"})
     return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", ["cache", "cli", "data", "machine", "results", "sql"])
+def test_the_project_s_own_tests(mac: Mac, folder: str) -> None:
+    """Of what needs no model; `make test-mac` runs them by themselves."""
+    done = mac.tests(f"tests/{folder}", "--tb=short")
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -26,7 +26,7 @@ from harness.disk.scratch import Scratch
 made = [Cache.temporary().root, Scratch("rank-1").path]
 for path in made:
     (path / "file").write_text("x")
-print(*made, flush=True)
+print(*made, sep="\n", flush=True)
 sys.stdin.read()
 """
 
@@ -46,7 +46,7 @@ def test_a_killed_process_s_folders_go_and_a_living_one_s_stay(tmp_path: Path) -
         text=True,
     )
     assert process.stdout is not None
-    made = [Path(word) for word in process.stdout.readline().split()]
+    made = [Path(process.stdout.readline().rstrip("\n")) for _ in range(2)]
     assert [path.parent for path in made] == [tmp_path] * 2
     assert sweep() == []
     assert all((path / "file").exists() for path in made)

@@ -13,7 +13,7 @@ from harness.backend import mx
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.models.quantize import SOURCE, QuantizeSpec, quantized
-from harness.models.resolve import BaseModel, offers_source, read_config
+from harness.models.resolve import BaseModel, read_config
 from harness.models.stored_as import Grid, grid_of, matrix_grid, stored_as
 
 NORMAL = np.random.default_rng(0).normal(size=(64, 256)).astype(np.float32)
@@ -100,8 +100,3 @@ def test_a_base_without_low_bits_has_no_source_to_keep(tiny: BaseModel, cache: C
     with pytest.raises(UserError, match=r"model 'tiny' has no low-bit source"):
         read_config("tiny", packed=True)
     assert read_config("smollm2", packed=True)["quantization"]["bits"] == 4
-    assert (offers_source("smollm2"), offers_source("tiny"), offers_source("no/such")) == (
-        True,
-        False,
-        False,
-    )

@@ -17,7 +17,7 @@ from harness.models.resolve import resolve
 from harness.pipeline.same_variants import same_variants
 from harness.report.warnings import warnings
 from harness.runs.store import read_run
-from harness.train.variants import load_variants
+from harness.train.variants import load_variants, shipped
 from tests import forks, two_layers
 
 OPTIONS = ("--set", "num_layers=2", "--set", "iters=2", "--limit=4")
@@ -81,6 +81,21 @@ def test_the_pair_is_measured_once_and_both_names_find_it(packed: Path, tmp_path
         verdict, *_ = gates.judge(new, old, rules, require_all=True)
         assert verdict.value == verdict.baseline
         assert "no variant" not in verdict.reason
+
+
+def test_all_is_all_that_the_base_can_have(packed: Path, tmp_path: Path) -> None:
+    status, said = suites(packed, tmp_path, "all", "--variant=all")
+    assert status == 0, said
+    left_out = ("full", "qlora-8bit")
+    for name in left_out:
+        assert f"all leaves out {name}: " in said
+    assert "fine_tune_type full needs a base that is not quantized" in said
+    record = json.loads((tmp_path / "runs" / "all" / "results.json").read_text())
+    assert {*record["variants"], *record["same_as"]} == {*shipped()}.difference(left_out)
+    # What is named by its own name is refused.
+    status, said = suites(packed, tmp_path, "named", "--variant=all,full")
+    assert status == 4
+    assert "variant 'full': fine_tune_type full needs a base that is not quantized" in said
 
 
 def test_other_bits_are_refused_before_anything_is_loaded(packed: Path, tmp_path: Path) -> None:

@@ -10,7 +10,13 @@ from harness.disk.files import sha256_file
 from harness.errors import UserError
 from harness.models.quantize import QuantizeSpec
 from harness.train.variant import Variant
-from harness.train.variants import FOLDER, check_against, load_variants, shipped
+from harness.train.variants import (
+    FOLDER,
+    check_against,
+    load_variants,
+    named_by_all_alone,
+    shipped,
+)
 
 SHIPPED = [
     *("article/lora", "article/qlora", "base", "dora", "full"),
@@ -40,15 +46,9 @@ def test_shipped_variants_are_those_of_the_design() -> None:
     assert [variant.name for variant in load_variants(["all"])] == SHIPPED
 
 
-def test_all_leaves_out_what_keeps_a_source_that_the_base_lacks(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    found = [variant.name for variant in load_variants(["all"], source=False)]
-    assert found == [name for name in SHIPPED if name != "qlora-source"]
-    assert "all leaves out qlora-source" in capsys.readouterr().err
-    # By its name it is taken, so that its refusal can say why.
-    found = [variant.name for variant in load_variants(["qlora-source,all"], source=False)]
-    assert sorted(found) == SHIPPED
+def test_what_is_named_beside_all_is_named_by_itself() -> None:
+    assert named_by_all_alone(["lora,qlora"]) == set()
+    assert named_by_all_alone(["full", "lora, all"]) == {*SHIPPED} - {"full", "lora"}
 
 
 def test_quantize_is_source_or_a_specification() -> None:

@@ -146,10 +146,14 @@ def multiplier(form: Format, dequantizer: str) -> Callable[..., mx.array]:
     @multiply.vjp
     def gradient(primals: Any, cotangent: mx.array, _: mx.array) -> Any:
         _, *packed = primals
+        dx: Any = 0
         # Without the dependency a compiled step would share the forward pass's float32 weights,
-        # that is keep all of them until the backward pass.
-        tied = (mx.depends([packed[0]], [cotangent])[0], *packed[1:])
-        dx = sum(cotangent[..., part] @ dense(tied, part) for part in parts(packed))
+        # that is keep all of them until the backward pass; and the products of all blocks, each
+        # as wide as x, would be there before the first two are added.
+        done = cotangent
+        for part in parts(packed):
+            tied = mx.depends([packed[0]], [done])[0]
+            done = dx = dx + cotangent[..., part] @ dense((tied, *packed[1:]), part)
         return (dx, *(mx.zeros_like(array) for array in packed))
 
     return cast(Callable[..., mx.array], multiply)

@@ -26,20 +26,35 @@ MEMORY, WORKING_SET = 36 * 2**30, 27 * 2**30
 _import = builtins.__import__
 
 
+_NOTHING = object()
+
+
 class View(types.ModuleType):
-    """A module of which some names are others, or are not there."""
+    """A module of which some names are others, or are not there, until a test replaces them."""
 
     def __init__(self, real: types.ModuleType, missing: tuple[str, ...] = (), **given: Any) -> None:
         super().__init__(real.__name__)
-        self.__dict__.update(given, _real=real, _missing=missing)
+        theirs = {name: getattr(real, name, _NOTHING) for name in (*given, *missing)}
+        self.__dict__.update(_real=real, _theirs=theirs, _given=given, _replaced={})
 
     def __getattr__(self, name: str) -> Any:
-        if name in self._missing:
+        found = getattr(self._real, name, _NOTHING)
+        if name in self._theirs and found is self._theirs[name]:
+            found = self._given.get(name, _NOTHING)
+        if found is _NOTHING:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        return getattr(self._real, name)
+        return found
 
     def __setattr__(self, name: str, value: Any) -> None:
+        self._replaced.setdefault(name, getattr(self._real, name, _NOTHING))
         setattr(self._real, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        """What was there before is there again: so monkeypatch undoes what it set."""
+        if self._replaced.get(name, _NOTHING) is _NOTHING:
+            delattr(self._real, name)
+        else:
+            setattr(self._real, name, self._replaced[name])
 
 
 def _psutil(real: types.ModuleType) -> View:
