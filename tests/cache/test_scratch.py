@@ -26,7 +26,7 @@ from harness.disk.scratch import Scratch
 made = [Cache.temporary().root, Scratch("rank-1").path]
 for path in made:
     (path / "file").write_text("x")
-print(*made, sep="\n", flush=True)
+print(*made, sep=chr(10), flush=True)
 sys.stdin.read()
 """
 
