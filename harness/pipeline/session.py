@@ -112,8 +112,7 @@ class Session:
             check_adapter(base, folder)
         self._leave_out(base, notify)
         for variant in self._first_variants:
-            self._check_variant(variant, base, notify)
-            check_answers(variant, dataset)
+            self._check_variant(variant, base, dataset, notify)
         if coordinator is not None:
             coordinator.peers.assemble()
             notify(f"{coordinator.size} ranks: this one and {', '.join(coordinator.peers.names)}")
@@ -181,7 +180,7 @@ class Session:
             ]
 
     def _check_variant(
-        self, variant: Variant, base: BaseModel, notify: Callable[[str], None]
+        self, variant: Variant, base: BaseModel, dataset: Dataset, notify: Callable[[str], None]
     ) -> None:
         folder = self.options.adapter_path
         note = adapter_path.other_base(variant, folder) if folder is not None else ""
@@ -189,6 +188,7 @@ class Session:
             notify(note)
         check_layers(variant, base.config)
         check_checkpoints(variant, self.options.checkpoints)
+        check_answers(variant, dataset)
 
     def _leave_out(self, base: BaseModel, notify: Callable[[str], None]) -> None:
         """Refuse variants that this base cannot have; those that `all` brings are left out."""
