@@ -127,8 +127,11 @@ def block(text: str, language: str = "") -> str:
 
 
 def fixed(value: float | None, digits: int = 3, missing: str = NONE) -> str:
-    """A number with ``digits`` decimals; ``missing`` where there is none."""
-    return missing if value is None else f"{value:.{digits}f}"
+    """A number with ``digits`` decimals, from 10^9 on with an exponent; ``missing`` where there is
+    none."""
+    if value is None:
+        return missing
+    return f"{value:.{digits}{'f' if abs(value) < 1e9 else 'e'}}"
 
 
 def percent(rate: float | None, digits: int = 1, missing: str = NONE) -> str:

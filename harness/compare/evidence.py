@@ -23,7 +23,7 @@ from harness.runs.file_names import row_file
 from harness.runs.store import StoredRun
 from harness.schema.execution import Execution, GroupRate
 from harness.schema.rows import LossRow, PredictionRow
-from harness.schema.variant_result import ExactMatch, Loss, LossValue
+from harness.schema.variant_result import ExactMatch, Loss, LossValue, perplexity
 
 ROUNDING = 1e-9
 """Relative: sums of the same rows in another order agree so far."""
@@ -222,8 +222,9 @@ def _of_losses(file: str, rows: Sequence[LossRow], side: RunVariant) -> Iterator
             continue
         if tokens != value.tokens:
             yield f"{file} has {tokens:,} {prefix}_tokens, results.json {value.tokens:,}"
-        if value.loss < 709.0 and not math.isclose(value.ppl, math.exp(value.loss), rel_tol=1e-6):
-            yield f"run {side.run.id}: ppl {value.ppl:g} is not exp of loss {value.loss:g}"
+        ppl, expected = (number or math.inf for number in (value.ppl, perplexity(value.loss)))
+        if not math.isclose(ppl, expected, rel_tol=1e-6):
+            yield f"run {side.run.id}: ppl {ppl:g} is not exp of loss {value.loss:g}"
 
 
 def _of_values(side: RunVariant) -> Iterator[str]:

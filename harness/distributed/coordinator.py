@@ -23,7 +23,7 @@ from harness.distributed.peers import Peers
 from harness.errors import UserError
 from harness.progress import ProgressCallback
 from harness.schema.stage_results import Call, Request, Result
-from harness.worker.client import Worker, WorkerError
+from harness.worker.client import KernelFault, Worker, WorkerError
 
 LAST_ANSWER_S = 60.0
 """How long the others may take to answer a shared call after rank 0 has its own result."""
@@ -124,6 +124,7 @@ class Coordinator:
 
         Raises:
             UserError: a mistake of the user's, found by any rank.
+            KernelFault: code that MLX compiled may be damaged on a rank.
             RankError: a rank died or failed, named.
         """
         failure: UserError | WorkerError | None = None
@@ -230,6 +231,12 @@ class Coordinator:
                 if answer["kind"] in kinds:
                     yield f"{name}: {answer['text'].rstrip()}"
 
+        for report in reports("kernel_fault"):
+            fault = KernelFault(report)
+            fault.removed_from = report.partition(": ")[0]
+            return fault
+        if isinstance(failure, KernelFault) and not self._interrupted:
+            return failure
         for report in reports("lost", "died"):
             return RankError(f"{report} (during {action}, of {self.size} ranks)")
         if isinstance(failure, UserError):

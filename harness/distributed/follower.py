@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.disk.cache import Cache
+from harness.disk.kernels import kernel_folder, remove_kernels
 from harness.disk.scratch import Scratch, sweep, temporary_files_refused
 from harness.distributed.connection import Connection, ConnectionLost
 from harness.distributed.launch import COORDINATOR, Ranks, launch_variables, without_launch
@@ -28,7 +29,7 @@ from harness.errors import UserError
 from harness.progress import print_message
 from harness.schema import stage_results as calls
 from harness.schema.stage_results import SHARED, Call
-from harness.worker.client import Worker, WorkerDied, WorkerError
+from harness.worker.client import KernelFault, Worker, WorkerDied, WorkerError
 
 REACH_S = 180.0
 """How long rank 0 may take to start."""
@@ -150,6 +151,9 @@ class _RankServer:
             return {"kind": "result", "value": value}
         except UserError as error:
             return {"kind": "user_error", "text": str(error)}
+        except KernelFault as error:
+            removed = remove_kernels(kernel_folder(self.cache.root)) and not self._abandoned
+            return {"kind": "kernel_fault" if removed else "died", "text": str(error)}
         except WorkerDied as error:
             return {"kind": "abandoned" if self._abandoned else "died", "text": str(error)}
         except WorkerError as error:

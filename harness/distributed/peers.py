@@ -152,7 +152,7 @@ class Peers:
                 answer, _ = peer.connection.receive()
                 peer.answers.put(answer)
                 if answer["kind"] not in ("result", "abandoned"):
-                    self._failed(answer["kind"] == "died")
+                    self._failed(answer["kind"] in ("died", "kernel_fault"))
         except (ConnectionLost, ValueError) as lost:
             peer.lost = str(lost)
             peer.answers.put({"to": None, "kind": "lost", "text": f"gone: {lost}"})

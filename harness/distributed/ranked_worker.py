@@ -30,7 +30,7 @@ from harness.schema.stage_results import (
     Result,
 )
 from harness.schema.variant_result import Record
-from harness.worker.client import Worker, WorkerError
+from harness.worker.client import KernelFault, Worker, WorkerError
 
 JOIN_S = 120.0
 """How long the model processes may take to connect with one another."""
@@ -53,6 +53,7 @@ class RankedWorker:
 
         Raises:
             UserError: a mistake of the user's, found by any rank.
+            KernelFault: code that MLX compiled may be damaged on a rank.
             RankError: a rank died or failed.
             WorkerError: rank 0's process failed in a call that is not shared.
         """
@@ -71,7 +72,7 @@ class RankedWorker:
             coordinator.abandon()
             own.kill()
             raise
-        except UserError:
+        except (UserError, KernelFault):
             if coordinator.late:
                 coordinator.abandon()
             self.close()  # the group is out of step

@@ -1,8 +1,11 @@
-"""What the system's own programs say about the machine: a command -> its words, or none."""
+"""What the system says about the machine (a command -> its words, or none), and what it allows."""
 
 from __future__ import annotations
 
+import resource
 import subprocess
+
+from harness.errors import UserError
 
 _LONGEST_S = 20.0
 """`nvidia-smi` takes seconds where the driver is not kept loaded."""
@@ -23,3 +26,21 @@ def said(*command: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout if done.returncode == 0 else ""
+
+
+def require_address_space(needed: int, who: str) -> None:
+    """Refuse a limit under which libraries fail in ways of their own: some never end.
+
+    Args:
+        needed: bytes.
+        who: the process that needs them, with the reason of the number.
+
+    Raises:
+        UserError: `ulimit -v` allows less.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UserError(
+            f"`ulimit -v` allows {hard // 1024} kB of address space, and {who} needs "
+            f"{needed // 1024} kB. Raise it (`ulimit -v unlimited`), then repeat the command."
+        )

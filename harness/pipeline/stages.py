@@ -90,8 +90,8 @@ class VariantStages:
         try:
             return self._sent(call, request)
         except KernelFault as fault:
-            folder = kernel_folder(self.invocation.cache.root)
-            if not remove_kernels(folder):
+            folder = fault.removed_from or kernel_folder(self.invocation.cache.root)
+            if isinstance(folder, Path) and not remove_kernels(folder):
                 raise
             self._note(
                 f"{call.name} failed ({one_line(fault).rpartition(', ')[2]}); the code that MLX "

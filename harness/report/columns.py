@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.compare.sides import limited, sample_note, sides_of
-from harness.markdown import escape
+from harness.markdown import NONE, escape, fixed
 from harness.runs.store import StoredRun
 from harness.schema.variant_result import (
     CurvePoint,
+    FuseForm,
+    LossValue,
     PhaseMemory,
     QuestionResult,
     VariantResult,
@@ -176,3 +178,8 @@ def available_charts(columns: Sequence[Column]) -> list[str]:
         "checkpoints.svg": any(len(r.checkpoints or []) > 1 for r in results),
     }
     return [name for name in CHARTS if drawn[name]]
+
+
+def perplexity_of(value: LossValue | FuseForm | None) -> str:
+    """A perplexity as a cell; in words where it leaves the range of a float."""
+    return NONE if value is None else fixed(value.ppl, missing="over 10^307")

@@ -12,7 +12,6 @@ from harness.compare.cost import why_contended
 from harness.compare.evidence import warning
 from harness.markdown import code, escape
 from harness.runs.store import StoredRun
-from harness.sql.read.answer import answer_block
 
 MISSING = {
     "text": "execution accuracy (the data has no tables to run queries on) and completion loss "
@@ -87,10 +86,7 @@ def _ended_early(run: StoredRun, variant: str) -> str:
     """That answers were ended before any query began, by the protocol and not by the model."""
     asked = [row for row in run.predictions(variant) or () if row.finish is not None]
     ends: Counter[str] = Counter(
-        row.finish
-        for row in asked
-        # Reasoning names clauses too; what is graded comes after it.
-        if row.finish in _CUT and "select" not in answer_block(row.text or "").lower()
+        row.finish for row in asked if row.finish in _CUT and row.failure == "no_query"
     )
     if not ends:
         return ""

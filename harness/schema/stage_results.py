@@ -204,7 +204,7 @@ class Answers(Record):
 class FusedForm(Record):
     """One form of the tuned model on the parity subset."""
 
-    ppl: float = Field(description="full_text perplexity.")
+    ppl: float | None = Field(description="full_text perplexity; null beyond a float's range.")
     texts: list[str] = Field(description="Answers in the subset's order.")
 
 

@@ -81,7 +81,9 @@ class LossValue(Record):
     """A mean negative log-likelihood in nats a token."""
 
     loss: float = Field(ge=0, description="Token-weighted mean negative log-likelihood.")
-    ppl: float = Field(ge=0, description="exp(loss).")
+    ppl: float | None = Field(
+        ge=0, description="exp(loss); null where that leaves the range of a float (709 nats)."
+    )
     tokens: int = Field(ge=0, description="Scored targets.")
     ci95: tuple[float, float] | None = Field(description="Bootstrap over tables, of the loss.")
 
@@ -92,9 +94,9 @@ class LossValue(Record):
         return cls(loss=loss, ppl=perplexity(loss), tokens=tokens, ci95=ci95)
 
 
-def perplexity(loss: float) -> float:
-    """``exp(loss)``; infinite where that leaves the range of a float (no record holds that)."""
-    return math.exp(loss) if loss < 709.0 else math.inf
+def perplexity(loss: float) -> float | None:
+    """``exp(loss)``; None where that leaves the range of a float."""
+    return math.exp(loss) if loss < 709.0 else None
 
 
 class Loss(Record):
@@ -202,7 +204,7 @@ class Throughput(Record):
 class FuseForm(Record):
     """Quality of one form of the tuned model."""
 
-    ppl: float | None = Field(description="full_text PPL on the parity subset.")
+    ppl: float | None = Field(description="full_text PPL on the parity subset; null as in `loss`.")
     ex: float | None = Field(description="Execution accuracy on the parity subset, 0..1.")
 
 

@@ -46,10 +46,14 @@ def apply_variant(model: nn.Module, variant: Variant) -> None:
         ) from error
     if not variant.trains:
         return
-    if not trainable(model):
-        keys = ", ".join(variant.lora_parameters.keys or ("(all linear layers)",))
+    keys = variant.lora_parameters.keys or ()
+    blocks = model.layers[-max(variant.num_layers, 0) :]
+    known = {name for part in (model, *blocks) for name, _ in part.named_modules()}
+    absent = [key for key in keys if key not in known and variant.fine_tune_type != "full"]
+    if absent or not trainable(model):
+        named = ", ".join(absent or keys or ("(all linear layers)",))
         raise UserError(
-            f"variant {variant.name!r}: lora_parameters.keys {keys} match no layer of "
+            f"variant {variant.name!r}: lora_parameters.keys {named} match no layer of "
             f"this model. Its blocks hold: {_linear(model)}."
         )
     if variant.resume_adapter_file is not None:

@@ -198,6 +198,12 @@ class Variant(BaseModel):
                 "fine_tune_type full cannot be combined with quantize: packed weights have no "
                 "gradient. Use fine_tune_type: lora (that is QLoRA), or remove quantize"
             )
+        if self.trains and self.iters < self.grad_accumulation_steps:
+            raise ValueError(
+                f"iters={self.iters} micro-batches make no update of grad_accumulation_steps="
+                f"{self.grad_accumulation_steps}, so nothing would be trained. Raise iters, or "
+                "lower grad_accumulation_steps"
+            )
         if isinstance(self.quantize, QuantizeSpec) and self.fine_tune_type == "dora":
             refuse_dora_bits(self.quantize.bits)
         return self

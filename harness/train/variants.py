@@ -48,6 +48,12 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 _SHORT = Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, 60, 60, 60
 _OURS = ("name", "resume_adapter_sha256")
+_OTHER_NAMES = {
+    "alpha": "mlx-lm has no alpha; write scale (= alpha / rank)",
+    "lora_layers": "mlx-lm calls it num_layers since 0.19",
+}
+"""Keys of other tools and of mlx-lm's earlier versions."""
+_QUANTIZED = {"qlora": "lora", "qdora": "dora"}
 _COMMAND_LINE = {"model": "--model", "data": "--dataset", "adapter_path": "--adapter-path"}
 
 
@@ -132,7 +138,14 @@ def load_variants(
     if ignored:
         listed = ", ".join(f"{key} ({file})" for key, file in sorted(ignored.items()))
         print_message(f"tunebench: ignored in variant files: {listed}")
-    return [variant for _, variant in found.values()]
+    loaded = [variant for _, variant in found.values()]
+    for variant in loaded:
+        if variant.trains and (rest := variant.iters % variant.grad_accumulation_steps):
+            print_message(
+                f"tunebench: {variant.name}: the last {rest} of {variant.iters} iterations change "
+                f"nothing, for an update takes {variant.grad_accumulation_steps} of them"
+            )
+    return loaded
 
 
 def named_by_all_alone(names: Sequence[str]) -> set[str]:
@@ -278,14 +291,17 @@ def _mistake(detail: Any) -> str:
     if section and section[-1] == "quantize" and last == "source":
         return f"quantize={_SHORT.repr(detail['input'])}: must be source, or a mapping with bits"
     if detail["type"] == "extra_forbidden":
-        if last == "alpha":
-            return f"{where}: mlx-lm has no alpha; write scale (= alpha / rank)"
+        if last in _OTHER_NAMES:
+            return f"{where}: {_OTHER_NAMES[last]}"
         allowed = _SECTIONS[section[-1]].model_fields if section else Variant.model_fields
         error = unknown("key", where if not section else last, set(allowed) - set(_OURS))
         return str(error).rstrip(".")
     text = detail["msg"].removeprefix("Value error, ").rstrip(".")
     if detail["type"].startswith("byte_size"):
         text = "must be bytes, or a number with K, M or G"
+    if last == "fine_tune_type" and str(detail["input"]).lower() in _QUANTIZED:
+        text += f". Write fine_tune_type: {_QUANTIZED[detail['input'].lower()]} and quantize: "
+        text += "{bits: 4}"
     got = "" if isinstance(detail["input"], Mapping) else f"={_SHORT.repr(detail['input'])}"
     return f"{where}{got}: {text}" if where else text
 

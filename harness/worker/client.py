@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import IO, Any
 
 from harness.disk.scratch import temporary_files_refused
 from harness.errors import RemoteError, UserError
+from harness.machine.system import require_address_space
 from harness.out_of_memory import may_be_out_of_memory
 from harness.progress import ProgressCallback, print_message, silent
 from harness.schema.stage_results import Call, Request, Result
@@ -38,7 +40,15 @@ class WorkerDied(WorkerError):
 class KernelFault(WorkerDied):
     """The model process ended as one does whose compiled code is damaged, or could not load it."""
 
+    removed_from: str | None = None
+    """The rank, not this one, that has removed its compiled code already."""
 
+
+_LIBRARIES_BYTES = 1 << 30
+"""Address space of the libraries that a model process loads."""
+_THREAD_BYTES = 200 << 20
+"""And of each of its threads: a stack (8 MiB), a buffer of the BLAS (up to 64), an arena of glibc
+(128 while it is aligned)."""
 _FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)
 
 
@@ -49,6 +59,9 @@ class Worker:
         label: names it in messages.
         environment: its variables; this process's by default.
         notify: takes its messages to the user.
+
+    Raises:
+        UserError: the system allows it too little address space, or no temporary files.
     """
 
     def __init__(
@@ -57,6 +70,7 @@ class Worker:
         environment: Mapping[str, str] | None = None,
         notify: Callable[[str], None] = print_message,
     ) -> None:
+        _require_address_space(os.environ if environment is None else environment)
         self.label = label
         self._notify = notify
         self._log = _open_log()
@@ -146,6 +160,14 @@ class Worker:
         if self._process.stdout is not None:
             self._process.stdout.close()
         self._log.close()
+
+
+def _require_address_space(environment: Mapping[str, str]) -> None:
+    """Refuse a limit with which MLX's libraries fail, or spin, instead of saying so."""
+    wanted = environment.get("OMP_NUM_THREADS", "")
+    threads = int(wanted) if wanted.isdigit() else os.cpu_count() or 1
+    who = f"the model's process with {threads} threads (OMP_NUM_THREADS sets their number)"
+    require_address_space(_LIBRARIES_BYTES + threads * _THREAD_BYTES, who)
 
 
 def ended(status: int) -> str:

@@ -144,14 +144,26 @@ def test_all_damaged_lines_are_reported_at_once(tmp_path: Path) -> None:
     )
     assert "train.jsonl:3: not JSON" in lines[1]
     assert "two or more" in lines[2]
-    assert "the last message must be the assistant's text, got role 'user'" in lines[3]
+    assert "the last message must be the assistant's, got role 'user'" in lines[3]
     assert "message 0 must be an object with a role, got the number 7" in lines[4]
     assert "tools must be a list" in lines[5]
 
 
 @pytest.mark.parametrize(
     ("row", "error"),
-    [({"text": ""}, "text is empty"), ({"prompt": 3, "completion": "x"}, "prompt must be text")],
+    [
+        ({"text": ""}, "text is empty"),
+        ({"prompt": 3, "completion": "x"}, "prompt must be text"),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "Count."},
+                    {"role": "assistant", "content": [{"type": "text", "text": "SELECT 1"}]},
+                ]
+            },
+            "the content of the last message must be text, got a list",
+        ),
+    ],
 )
 def test_a_field_of_another_kind_is_named(row: dict[str, Any], error: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"train.jsonl:1: {error}"):

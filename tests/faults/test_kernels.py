@@ -16,6 +16,7 @@ from harness.backend import backend_name
 from harness.disk.cache import Cache
 from harness.disk.kernels import FOLDER_VARIABLE, KERNELS, remove_kernels, use_private_kernels
 from harness.disk.prune import prune
+from harness.distributed.follower import _RankServer
 from harness.errors import UserError
 from harness.pipeline.stages import VariantStages
 from harness.schema.stage_results import (
@@ -140,6 +141,44 @@ def test_damaged_code_is_removed_and_the_work_tried_once_more(
         assert again.call(ANSWERS, request).rows == expected.rows
     (note,) = notes
     assert "may be damaged: removed, and tried once more" in note
+
+
+def test_work_is_tried_again_where_another_rank_has_removed_its_code(tmp_path: Path) -> None:
+    notes: list[str] = []
+    invocation: Any = SimpleNamespace(
+        options=SimpleNamespace(adapter_path=None), cache=Cache(tmp_path), notify=notes.append
+    )
+    found = VariantStages(invocation, load_variants(["base"])[0])
+    fault = KernelFault("rank 1 (mac2, process 77): base: died during losses, killed by signal 7")
+    fault.removed_from = "rank 1 (mac2, process 77)"
+    answers: Any = iter([fault, "right"])
+
+    def sent(*_: object) -> object:
+        if isinstance(answer := next(answers), KernelFault):
+            raise answer
+        return answer
+
+    found._sent = sent  # type: ignore[method-assign, assignment]
+    assert found.call(DESCRIBE, Nothing()) == "right"
+    assert "(killed by signal 7); the code that MLX compiled in rank 1 (mac2" in notes[0]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_another_rank_removes_its_own_damaged_code_and_says_so(
+    cache: Cache, tmp_path: Path, compiled: bool
+) -> None:
+    def dies(_: object) -> None:
+        raise KernelFault("lora: the model process died during losses, killed by signal 7")
+
+    server = _RankServer(tmp_path, cache)
+    server._call = dies  # type: ignore[method-assign, assignment]
+    library = cache.root / KERNELS / "libA.so"
+    library.parent.mkdir(parents=True)
+    if compiled:
+        library.write_text("")
+    answer = server.answer({"do": "call"})
+    assert (answer["kind"], library.exists()) == ("kernel_fault" if compiled else "died", False)
+    assert "killed by signal 7" in answer["text"]
 
 
 def test_a_fault_without_compiled_code_is_not_tried_again(cache: Cache) -> None:

@@ -28,11 +28,13 @@ from harness.compare.thresholds import load_gates
 from harness.data.chat_template import apply_template
 from harness.data.sources import jsonlines
 from harness.data.sources.archive import unpack
+from harness.data.sources.resolve import resolve_dataset
 from harness.data.sources.wikisql import load_split
 from harness.disk.cache import Cache
 from harness.disk.manifest import MANIFEST
 from harness.errors import UserError
 from harness.models.adapter import adapter_config
+from harness.models.resolve import inspect
 from harness.models.weights import check_weights, read_header
 from harness.plugin import JOB_SUMMARY_VARIABLE, _append_job_summary
 from harness.runs.store import read_run
@@ -77,6 +79,17 @@ def a_dataset(folder: Path, data: bytes, value: Any) -> None:
     load_split(folder, ["x"])
 
 
+def texts(folder: Path, data: bytes, value: Any) -> None:
+    rows = [{"text": value}, {"prompt": value, "completion": "x"}, {"messages": value}]
+    for row in (*rows, {"messages": [value], "tools": value}, value):
+        for split in ("train", "valid", "test"):
+            put(folder, f"{split}.jsonl", json.dumps(row).encode() + b"\n" + data)
+        with suppress(UserError):
+            resolve_dataset(str(folder))
+    put(folder, "train.jsonl", data)
+    resolve_dataset(str(folder))
+
+
 def predictions(folder: Path, data: bytes, value: Any) -> None:
     lines = [{"id": 0, "text": value}, {"id": 1, "query": value}, value]
     for format in ("text", "wikisql"):
@@ -109,6 +122,18 @@ def a_model(folder: Path, data: bytes, value: Any) -> None:
         check_weights("m", folder)
 
 
+def a_configuration(folder: Path, data: bytes, value: Any) -> None:
+    put(folder, "model.safetensors", safetensors({}))
+    put(folder, "tokenizer.json", data)
+    put(folder, "tokenizer_config.json", json.dumps({"auto_map": value}).encode())
+    keys = ("model_type", "quantization", "model_file", "num_hidden_layers", "text_config")
+    odd = [{"model_type": "llama", key: value} for key in keys]
+    for text in (data, *(json.dumps(one).encode() for one in (value, *odd))):
+        put(folder, "config.json", text)
+        with suppress(UserError):
+            inspect("m", folder, Cache(folder / "cache"), None)
+
+
 def an_archive(folder: Path, data: bytes, value: Any) -> None:
     unpack(put(folder, "a.tar.bz2", data), folder / "out")
 
@@ -121,6 +146,16 @@ def a_run(folder: Path, data: bytes, value: Any) -> None:
             read_run(folder)
     put(folder, "results.json", data)
     read_run(folder)
+
+
+def rows_of_a_run(folder: Path, data: bytes, value: Any) -> None:
+    shutil.copy(OLD / "results.json", folder)
+    for kind in ("predictions", "losses"):
+        whole = json.loads((OLD / f"{kind}.lora.jsonl").read_text("utf-8").split("\n", 1)[0])
+        for text in (data, *(json.dumps({**whole, key: value}).encode() for key in whole)):
+            put(folder, f"{kind}.lora.jsonl", text)
+            with suppress(UserError):
+                getattr(read_run(folder), kind)("lora")
 
 
 def gates(folder: Path, data: bytes, value: Any) -> None:
@@ -140,8 +175,8 @@ def a_cache_entry(folder: Path, data: bytes, value: Any) -> None:
 
 Parser = Callable[[Path, bytes, Any], None]
 PARSERS: list[Parser] = [
-    *(a_dataset, predictions, a_variant, an_adapter, weights, a_model),
-    *(an_archive, a_run, gates, a_cache_entry),
+    *(a_dataset, texts, predictions, a_variant, an_adapter, weights, a_model, a_configuration),
+    *(an_archive, a_run, rows_of_a_run, gates, a_cache_entry),
 ]
 
 
@@ -211,6 +246,7 @@ def test_an_adapter_s_scale_as_text_is_refused_before_the_model_is_loaded(tmp_pa
     [
         lambda raw: raw["run"].update(seed=-5),
         lambda raw: raw["model"].update(id=["x"]),
+        lambda raw: raw["variants"]["lora"]["execution"]["by_agg"][""].update(ex=1e18),
         lambda raw: next(iter(raw["variants"].values()))["parameters"].update(packed_total=1e400),
     ],
 )

@@ -319,6 +319,7 @@ def test_an_adapter_of_a_type_that_mlx_does_not_know_is_named(
         ("rope_scaling", {"type": 7}),
         ("num_hidden_layers", 17),
         ("vocab_size", 0),
+        ("quantization_config", {"quant_method": "awq"}),
     ],
 )
 def test_a_configuration_that_fits_no_weights_is_reported_without_a_traceback(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import signal
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -57,6 +58,41 @@ def test_a_batch_that_does_not_fit_is_named_with_what_to_lower(tmp_path: Path) -
     assert "max_seq_length=2048" in text
     assert "Lower batch_size" in text
     assert "working: " not in text
+
+
+ROOT = Path(__file__).resolve().parents[2]
+LITTLE = """
+import os, resource, sys
+from pathlib import Path
+from harness.errors import UserError
+from harness.sql.run.database import build
+from harness.sql.run.sandbox import Sandbox
+from harness.worker.client import Worker
+os.environ["OMP_NUM_THREADS"] = "3"
+resource.setrlimit(resource.RLIMIT_AS, (900_000 << 10, 900_000 << 10))
+database = Path(sys.argv[1])
+for start in (lambda: Worker("x"), lambda: build([], database), lambda: Sandbox(database)):
+    try:
+        start()
+    except UserError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS holds no process to this limit")
+def test_too_little_address_space_is_refused_before_a_library_spins(tmp_path: Path) -> None:
+    """OpenBLAS asks for its buffers again for ever, MKL ends the process, DuckDB raises."""
+    command = [sys.executable, "-c", LITTLE, str(tmp_path / "x.duckdb")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    first, *others = done.stdout.splitlines()
+    assert first == (
+        "`ulimit -v` allows 900000 kB of address space, and the model's process with 3 threads "
+        "(OMP_NUM_THREADS sets their number) needs 1662976 kB. Raise it (`ulimit -v unlimited`), "
+        "then repeat the command."
+    )
+    assert others == [others[0]] * 2
+    assert "DuckDB needs 1572864 kB" in others[0]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

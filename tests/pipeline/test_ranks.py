@@ -20,7 +20,7 @@ from harness.distributed.launch import Ranks, from_environment, launch_variables
 from harness.errors import UserError
 from harness.progress import silent
 from harness.schema.stage_results import FINETUNE, FinetuneRequest
-from harness.worker.client import WorkerDied
+from harness.worker.client import KernelFault, WorkerDied
 
 MPI = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4", "PMIX_NAMESPACE": "job@1"}
 
@@ -229,6 +229,23 @@ def test_a_rank_that_dies_is_to_blame_and_rank_0_stops_waiting(
     with pytest.raises(RankError, match=r"^rank 1 "):
         coordinator.request("open")
     assert "rank 1" in (coordinator.cause() or "")
+
+
+def test_code_that_was_damaged_on_a_rank_and_is_gone_ends_the_call_and_not_the_launch(
+    coordinator: Coordinator, port: int
+) -> None:
+    played = Played(port)
+    coordinator.peers.assemble()
+    fault = {"kind": "kernel_fault", "text": "lora: died during losses, killed by signal 7"}
+    threading.Timer(0.1, played.answer, kwargs=fault).start()
+    worker: Any = Waiting()
+    request = FinetuneRequest(work=Path("w"), out=Path("o"))
+    with pytest.raises(KernelFault, match="killed by signal 7") as caught:
+        coordinator.compute(worker, FINETUNE, request, {}, silent)
+    assert caught.value.removed_from == "rank 1 (mac2, process 77)"
+    assert coordinator.cause() is None
+    threading.Timer(0.1, played.answer, kwargs={"kind": "result", "value": 1}).start()
+    assert coordinator.request("open") == [1]
 
 
 def test_files_are_sent_once(coordinator: Coordinator, port: int, tmp_path: Path) -> None:

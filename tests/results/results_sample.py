@@ -33,6 +33,7 @@ from harness.runs.file_names import REPORT_FILE
 from harness.runs.store import PendingRun, RunRows, StoredRun, read_run
 from harness.schema.results import Results
 from harness.schema.rows import CheckpointRow, LossRow, PredictionRow, TrialRow
+from harness.schema.variant_result import perplexity
 from harness.stats.intervals import token_weighted_loss
 from harness.stats.rates import clustered_rate
 
@@ -322,14 +323,14 @@ def _loss(rows: RunRows, name: str) -> dict[str, Any]:
         mean = sum(nll) / sum(tokens)
         made[key] = {
             "loss": mean,
-            "ppl": float(np.exp(mean)),
+            "ppl": perplexity(mean),
             "tokens": sum(tokens),
             "ci95": token_weighted_loss(nll, tokens, [row.table_id for row in items]),
         }
     compat = made["full_text"]["loss"] + 0.01
     made["mlx_lm_compat"] = {
         "loss": compat,
-        "ppl": float(np.exp(compat)),
+        "ppl": perplexity(compat),
         "tokens": 4500,
         "ci95": None,
     }

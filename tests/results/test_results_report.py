@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 from pathlib import Path
@@ -12,9 +13,12 @@ import pytest
 from results_sample import (
     MemoryRun,
     memory_run,
+    page_of,
     report_of,
+    sample_results,
     sample_rows,
     tables_without_origin,
+    write_compared,
 )
 
 from harness.compare.analysis import analyse
@@ -24,6 +28,7 @@ from harness.report.columns import columns_of
 from harness.report.report import job_summary
 from harness.report.tables.quality_tables import by_aggregate
 from harness.report.tables.question_tables import show_rows
+from harness.report.warnings import warnings
 from harness.runs.store import RunRows
 from harness.schema.variant_result import VariantResult
 from harness.stats.rates import clopper_pearson
@@ -295,6 +300,34 @@ def test_result_rows_are_shortened() -> None:
     assert show_rows([[1], [2], [3], [4], [5]]) == "`1`; `2`; `3`; and 2 more"
 
 
+def test_a_perplexity_beyond_a_float_is_null_in_the_store_and_words_in_the_report(
+    tmp_path: Path,
+) -> None:
+    rows = sample_rows(("lora",))
+    lost = [
+        row.model_copy(
+            update={
+                "full_nll": 1000.0 * row.full_tokens,
+                "completion_nll": 700.0 * row.completion_tokens,
+            }
+        )
+        for row in rows.losses["lora"]
+    ]
+    rows = dataclasses.replace(rows, losses={"lora": lost})
+    run = write_compared(tmp_path, sample_results(rows=rows), rows, charts=True)
+    stored = json.loads((run.folder / "results.json").read_text("utf-8"), parse_constant=fail)
+    loss = stored["variants"]["lora"]["loss"]
+    assert (loss["full_text"]["loss"], loss["full_text"]["ppl"]) == (1000.0, None)
+    text = report_of(run)
+    assert re.search(r"1000\.000 \| +over 10\^307 \| +700\.000 \| +1\.014e\+304 \|", text)
+    assert "over 10^307" in page_of(run)
+    assert warnings(run) == []
+
+
+def fail(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
 def test_runs_on_other_examples_are_reported_but_not_compared() -> None:
     a, b = memory_run("a"), memory_run("b")
     half = {name: rows[:30] for name, rows in b.rows.predictions.items()}
@@ -314,13 +347,17 @@ def test_the_report_says_how_answers_ended_and_warns_where_no_query_had_begun() 
     graded = rows.predictions["lora"]
     ends = [
         *[row.model_copy(update={"finish": "stop", "text": "no idea"}) for row in graded[:2]],
-        *[row.model_copy(update={"finish": "newline", "text": "Sure:"}) for row in graded[2:4]],
-        graded[4].model_copy(update={"finish": "newline", "text": "<think>I should select the"}),
-        *[row.model_copy(update={"finish": "fence"}) for row in graded[5:]],
+        *[
+            row.model_copy(update={"finish": "newline", "failure": "no_query"})
+            for row in graded[2:4]
+        ],
+        graded[4].model_copy(update={"finish": "length", "failure": "no_query"}),
+        graded[5].model_copy(update={"finish": "newline", "failure": "syntax"}),
+        *[row.model_copy(update={"finish": "fence"}) for row in graded[6:]],
     ]
     ended = dataclasses.replace(rows, predictions={"lora": ends})
     report, n = report_of(memory_run(rows=ended)), len(graded)
-    shares = [percent(count / n) for count in (2, 3, n - 5, 0)]
+    shares = [percent(count / n) for count in (2, 3, n - 6, 1)]
     assert re.search(r"lora`? +\| +" + r" +\| +".join([*shares, str(n)]), report)
     assert f"Ended early: 3 of {n} answers of `lora` ended before any query began" in report
     plain = report_of(memory_run(rows=rows))

@@ -26,7 +26,9 @@ _NUMBER_BESIDE_TEXT = (
     rf"{_TEXT_COLUMN}\s*(?:==|=|<>|<|>|in|like|ilike|is|between)\s*[(]?\s*-?\s*\d"
     rf"|lower\(\d|\d\s*==?\s*\S*{_TEXT_COLUMN}"
 )
-_BARE_COLUMN = r"\b(?:max|min|count|sum|avg)\s*\(.*(?:,|\border by\b|\bgroup by\b)|\bgroup by\b"
+_CALL = r"\b(?:max|min|count|sum|avg)\s*\("
+_BARE_COLUMN = rf"{_CALL}.*(?:,|\border by\b|\bgroup by\b)|\bgroup by\b|,\s*{_CALL}"
+_KEYWORD = r"(?:all|and|as|desc|distinct|from|limit|not|null|or|select|where)"
 _THEN = r"\s*(?:and\b|or\b|group\b|order\b|limit\b|\Z)"
 _EXPRESSION = (
     rf"\bselect (?:distinct )?\d|[<>=]\s*{_COLUMN}|(?:and|or|where|not)\s+{_COLUMN}{_THEN}"
@@ -92,6 +94,9 @@ RULES = (
          (SQLITE,), RAN, ("type_mismatch",), _has(rf"{_REAL_COLUMN}\s*(?:i?like)\b")),
     Rule("functions and casts", "SELECT Team FROM stats_2011 WHERE TRIM(Player) = 'cy'",
          BOTH, RAN, ("unsupported",), _has(r"\b(?:trim|round|cast|lower)\s*\(")),
+    Rule("a type of several words", "SELECT CAST(Points AS DESC DOUBLE) FROM stats_2011",
+         (SQLITE,), RAN, ("unknown_column", "syntax", "unsupported"),
+         _has(r"\bcast\s*\((?:(?! as ).)* as \w+ \w+\)")),
     Rule("IS with a value", "SELECT Team FROM stats_2011 WHERE Player IS 'cy'",
          (SQLITE,), RAN, ("unsupported", "syntax", "unknown_column"), _has(r"\bis\b")),
     Rule("signs before a text or a sign", "SELECT Team FROM stats_2011 WHERE Points > - '2'",
@@ -116,7 +121,7 @@ RULES = (
          (DUCKDB,), RAN, ("syntax", "unknown_column", "no_query"),
          _has(r",\s*(?:from|where|group|order|limit)\b")),
     Rule("unknown name in double quotes", "SELECT Team FROM stats_2011 WHERE \"Rank\" = 'x'",
-         (SQLITE,), RAN, ("unknown_column", "no_query"), _has('"')),
+         (SQLITE,), RAN, ("unknown_column", "no_query", "unsupported"), _has('"')),
     Rule("an alias in the same list", "SELECT Team AS n, n FROM stats_2011",
          (DUCKDB,), RAN, ("unknown_column", "unsupported"), _has(r"\bas (\S+),.*\1.*\bfrom\b")),
     Rule("NULL in an order",
@@ -126,9 +131,9 @@ RULES = (
     Rule("FROM first", "FROM stats_2011 WHERE \"No.\" = '12'",
          (DUCKDB,), RAN, ("not_select",), _has(r"\A\s*from\b")),
     Rule("AS as an alias", "SELECT Team AS AS FROM stats_2011",
-         BOTH, ("error",), RAN, _has(r"\bas (?:as|distinct|from|null|not|\d+)\b")),
-    Rule("AS as an alias of a call", "SELECT COUNT(1) AS AS FROM stats_2011",
-         (DUCKDB,), RAN, ("unknown_column", "syntax"), _has(r"\) as as\b")),
+         BOTH, ("error",), RAN, _has(rf"\bas (?:{_KEYWORD}|\d+)\b")),
+    Rule("keyword after AS", "SELECT COUNT(1) AS AS FROM stats_2011",
+         (DUCKDB,), RAN, ("unknown_column", "syntax"), _has(rf"\bas {_KEYWORD}\b")),
     Rule("other signs in a name", "SELECT Team FROM stats_2011 s WHERE s.`Goals = (2011)` > 3",
          BOTH, ("error", *RAN), RAN, _has(r"goals (?!\(2011\))\W*2011")),
     Rule("a word before SELECT", "1 SELECT Team FROM stats_2011",

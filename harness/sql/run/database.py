@@ -21,8 +21,11 @@ from typing import Any
 
 from harness.data.records import Cell, Table
 from harness.interrupts import interrupts_wait
+from harness.machine.system import require_address_space
 from harness.sql.values import Storage, fold, number
 
+ADDRESS_SPACE_BYTES = 1_610_612_736
+"""What DuckDB needs, and what the process that runs queries may take (Linux)."""
 BLOCK_BYTES = "16384"
 LEADING_NUMBER = r"^\s*([-+]?[0-9]*\.?[0-9]+(?:e[-+]?[0-9]+)?)"
 _LEADING = re.compile(LEADING_NUMBER, re.ASCII)
@@ -97,7 +100,12 @@ def database_row(index: int, values: Sequence[CellValue]) -> dict[str, Any]:
 
 
 def build(tables: Sequence[Table], database: Path) -> None:
-    """Write the database file of ``tables``; table number i is ``tables[i]``."""
+    """Write the database file of ``tables``; table number i is ``tables[i]``.
+
+    Raises:
+        UserError: the system allows DuckDB too little memory.
+    """
+    require_address_space(ADDRESS_SPACE_BYTES, "DuckDB")
     source = database.with_suffix(".rows.jsonl")
     with source.open("w", encoding="utf-8") as stream:
         for index, table in enumerate(tables):

@@ -14,8 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harness.machine.system import require_address_space
 from harness.sql.failures import Failure
 from harness.sql.limited_process import STALLED_S, LimitedProcess, same_python
+from harness.sql.run.database import ADDRESS_SPACE_BYTES
 
 _WORKER = Path(__file__).with_name("sandbox_process.py")
 QUERY_LIMIT_S = 2.0
@@ -31,15 +33,20 @@ class Sandbox:
 
     :meth:`close` ends the worker. The first worker starts at once, so that it is ready when the
     texts have been read.
+
+    Raises:
+        UserError: the system allows it too little memory.
     """
 
     def __init__(
         self, database: Path, limit_s: float = QUERY_LIMIT_S, stalled_s: float = STALLED_S
     ) -> None:
+        require_address_space(ADDRESS_SPACE_BYTES, "DuckDB")
         self._limit_s = limit_s
+        command = [sys.executable, "-P", "-s", "-X", "faulthandler", str(_WORKER), str(database)]
         self.worker = LimitedProcess(
             "the process that runs queries (DuckDB)",
-            [sys.executable, "-P", "-s", "-X", "faulthandler", str(_WORKER), str(database)],
+            [*command, str(ADDRESS_SPACE_BYTES)],
             same_python() | {"HOME": "/nonexistent"},
             database.parent,
             stalled_s,

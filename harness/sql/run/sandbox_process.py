@@ -1,14 +1,14 @@
 """The process that runs rendered queries: JSON requests in, JSON results out, nothing else.
 
-Started by sandbox.py as ``python -P -s sandbox_process.py DATABASE``; it uses only DuckDB and the
-standard library. Requests arrive on one pipe as frames of JSON (sql/limited_process.py), answers
-leave on another; native prints cannot corrupt the protocol, and what is said on the standard error
-is shown when the process dies. A query's time is this process's own processor time. The database
-file is opened read-only, external access is off, the configuration is locked, and the process has
-given up the right to write files, open many of them, gain privileges, or grow. It ends as soon as
-its input closes, so a parent that is killed leaves no worker behind. It does not decide what may
-run: only SQL that render.py or batch.py wrote reaches it. It is a process of its own because short
-SELECTs have been seen to crash DuckDB or never to return.
+Started by sandbox.py as ``python -P -s sandbox_process.py DATABASE BYTES``; it uses only DuckDB and
+the standard library. Requests arrive on one pipe as frames of JSON (sql/limited_process.py),
+answers leave on another; native prints cannot corrupt the protocol, and what is said on the
+standard error is shown when the process dies. A query's time is this process's own processor time.
+The database file is opened read-only, external access is off, the configuration is locked, and the
+process has given up the right to write files, open many of them, gain privileges, or grow. It ends
+as soon as its input closes, so a parent that is killed leaves no worker behind. It does not decide
+what may run: only SQL that render.py or batch.py wrote reaches it. It is a process of its own
+because short SELECTs have been seen to crash DuckDB or never to return.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from typing import Any, BinaryIO
 import duckdb
 
 MEMORY_LIMIT = "256MB"
-MAX_ADDRESS_SPACE = 1_610_612_736
 MAX_CELL = 65_536
 
 _CONFIG: dict[str, Any] = {
@@ -46,8 +45,8 @@ _CONFIG: dict[str, Any] = {
 }
 
 
-def _give_up_rights() -> None:
-    """Nothing written, no core, few files, no privileges, bounded memory."""
+def _give_up_rights(address_space: int) -> None:
+    """Nothing written, no core, few files, no privileges, ``address_space`` bytes of memory."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         libc.prctl(38, 1, 0, 0, 0)
@@ -56,17 +55,14 @@ def _give_up_rights() -> None:
     _limit(resource.RLIMIT_NOFILE, 64)
     if sys.platform == "linux":
         # macOS does not enforce RLIMIT_AS; there the parent's kill is the limit.
-        if _limit(resource.RLIMIT_AS, MAX_ADDRESS_SPACE) < MAX_ADDRESS_SPACE:
-            needed = MAX_ADDRESS_SPACE // 1024
-            sys.exit(f"DuckDB needs {needed} kB of address space; raise `ulimit -v`.")
+        _limit(resource.RLIMIT_AS, address_space)
 
 
-def _limit(kind: int, most: int) -> int:
-    """Lower a limit of this process to ``most``; returns the limit in force."""
+def _limit(kind: int, most: int) -> None:
+    """Lower a limit of this process to ``most``."""
     hard = resource.getrlimit(kind)[1]
     limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(kind, (limit, limit))
-    return limit
 
 
 class _Watchdog:
@@ -168,12 +164,12 @@ def main() -> None:
     """Serve requests until the pipe closes."""
     # Ctrl-C reaches every process of a terminal; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    incoming = os.fdopen(int(sys.argv[2]), "rb")
-    outgoing = os.fdopen(int(sys.argv[3]), "wb")
+    incoming = os.fdopen(int(sys.argv[3]), "rb")
+    outgoing = os.fdopen(int(sys.argv[4]), "wb")
     connection = duckdb.connect(sys.argv[1], read_only=True, config=_CONFIG)
     connection.execute("SET enable_external_access=false")
     connection.execute("SET lock_configuration=true")
-    _give_up_rights()
+    _give_up_rights(int(sys.argv[2]))
     watchdog = _Watchdog()
     _send(outgoing, {"ready": True})
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
