@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VARIANT ?= qlora
 # Which MLX: metal on a Mac, cuda13 or cuda12 by the NVIDIA driver, else cpu. EXTRA=cpu overrules it.
-EXTRA ?= $(shell $(if $(SOUND),$(BIN)/python,$(PYTHON)) -m harness.models.installed 2> /dev/null)
+EXTRA ?= $(shell $(if $(SOUND),$(BIN)/python,$(PYTHON)) -m harness.machine.installed 2> /dev/null)
 
 SUITS := import platform, sys; \
   version = ".".join(map(str, sys.version_info[:3])); \

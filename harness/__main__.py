@@ -1,18 +1,22 @@
-"""`python -m harness` (also `tunebench`): the commands that need no pytest session.
+"""`tunebench` (also `python -m harness`): `bench`, which is pytest, and all else.
 
-Exit status: 0 done, 1 a regression or failing check, 2 a user's mistake (one message, no
-traceback), 3 an internal error, 130 interrupted. Commands import what they need when they run, so
-that `--help` is quick and never imports mlx.
+Exit status (docs/gates.md has it for users): 0 done, 1 a regression or failing check, 2 a user's
+mistake (one message, no traceback), 3 an internal error, 130 interrupted; `bench` has pytest's.
+Commands import what they need when they run, so that `--help` is quick and never imports mlx.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
 from harness.cli import data, machine, runs, scoring
+from harness.cli.bench import bench_status
 from harness.disk.files import refusal
 from harness.errors import UserError
 from harness.interrupts import FirstInterrupt
@@ -23,26 +27,68 @@ INTERRUPTED = "tunebench: interrupted; what was there before is as it was"
 app = typer.Typer(
     name="tunebench",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Which adapter variant is better at Text2SQL? The benchmark itself is `pytest suites/`.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(data.describe)
-app.command()(data.export)
-app.command()(data.fetch)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"tunebench {version('tunebench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def tunebench(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="The version."),
+    ] = False,
+) -> None:
+    """Which adapter variant is better at Text2SQL, by how much, and is the difference real?"""
+
+
+def bench(
+    options: Annotated[
+        list[str] | None, typer.Argument(help="Any of pytest's; -h lists them.")
+    ] = None,
+) -> None:
+    """Fine-tune, measure and compare: the bundled suites, with pytest's options and exit status."""
+    raise typer.Exit(bench_status(options or []))
+
+
+def _add(group: typer.Typer, command: Callable[..., None], **settings: Any) -> None:
+    """Add a command whose first sentence stands whole in the list of commands."""
+    (said, *_) = (inspect.getdoc(command) or "").split("\n\n")
+    group.command(short_help=" ".join(said.split()), **settings)(command)
+
+
+_add(
+    app,
+    bench,
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_interspersed_args": False,
+        "help_option_names": [],
+    },
+)
+for _command in (data.describe, data.export, data.fetch):
+    _add(app, _command)
 app.add_typer(data.cache_app, name="cache")
-app.command()(machine.doctor)
-app.command()(machine.params)
-app.command()(machine.plan)
-app.command()(scoring.score)
-app.command()(runs.compare)
-app.command()(runs.report)
-app.command()(runs.gate)
+for _command in (machine.doctor, machine.params, machine.plan, scoring.score):
+    _add(app, _command)
+for _command in (runs.compare, runs.report, runs.gate, runs.adapter):
+    _add(app, _command)
+_add(app, runs.list_runs, name="list")
 
 
 def main() -> None:
     """Run the command line; never returns."""
+    if sys.argv[1:2] == [bench.__name__]:
+        sys.exit(bench_status(sys.argv[2:]))  # pytest answers Ctrl-C, and mistakes, itself
     interrupt = FirstInterrupt()
     try:
         app()

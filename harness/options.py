@@ -8,7 +8,8 @@ here looks at files; `pipeline.session` checks what the values name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -85,6 +86,27 @@ def parse_checkpoints(raw: str) -> Checkpoints:
     return "all" if raw == "all" else tuple(map(parse_integer("--checkpoints", 1), raw.split(",")))
 
 
+def parse_adapter(raw: str) -> tuple[str | None, Path]:
+    """``[NAME=]DIR``: the name, or None, and the folder; NAME holds no ``/``."""
+    name, equals, folder = raw.partition("=")
+    if not equals or "/" in name:
+        name, folder = "", raw
+    if not folder.strip() or (equals and not name.strip() and folder != raw):
+        raise pytest.UsageError(f"--adapter-path {raw!r} is not DIR or NAME=DIR")
+    return name.strip() or None, user_path(folder)
+
+
+def parse_given(option: str) -> Callable[[str], str]:
+    """A function that refuses an empty text; ``option`` is for its message."""
+
+    def parse(raw: str) -> str:
+        if not raw.strip():
+            raise pytest.UsageError(f"{option} got an empty name; leave it out for its default")
+        return raw
+
+    return parse
+
+
 def parse_run_name(raw: str) -> str:
     """The name of a folder."""
     if "/" in raw or raw in ("", ".", ".."):
@@ -121,21 +143,25 @@ class Options:
         "--variant",
         "NAME|FILE",
         "adapter variant: a name in fixtures/variants, a YAML file, a comma list or `all`; "
-        "repeatable (default: lora, qlora)",
+        "repeatable (default: lora, qlora; base with --adapter-path)",
         parse_names,
         action="append",
     )
     model: str = _value(
         "--model",
         "NAME|ID|DIR",
-        "base model: smollm2, tiny, a hub id or a directory (default: %(default)s)",
-        default="smollm2",
+        "base model: smollm2, tiny, a hub id or a directory (default: what an adapter or a variant "
+        "file of yours names, else smollm2)",
+        parse_given("--model"),
+        default="",
     )
     dataset: str = _value(
         "--dataset",
         "NAME|DIR",
-        "mini, wikisql, or a directory in WikiSQL's or mlx-lm's layout (default: %(default)s)",
-        default="mini",
+        "mini, wikisql, or a directory in WikiSQL's or mlx-lm's layout (default: the folder that "
+        "an adapter or a variant file of yours names, else mini)",
+        parse_given("--dataset"),
+        default="",
     )
     prompt_style: str = _value(
         "--prompt-style",
@@ -164,8 +190,13 @@ class Options:
         parse_override,
         action="append",
     )
-    adapter_path: Path | None = _value(
-        "--adapter-path", "DIR", "evaluate this mlx-lm adapter instead of training one", user_path
+    adapters: tuple[tuple[str | None, Path], ...] = _value(
+        "--adapter-path",
+        "[NAME=]DIR",
+        "evaluate this adapter (mlx-lm's or PEFT's), beside the base unless variants are named; "
+        "one path with one adapter variant stands in its place; repeatable",
+        parse_adapter,
+        action="append",
     )
     checkpoints: Checkpoints = _value(
         "--checkpoints",
@@ -248,8 +279,11 @@ def read(config: pytest.Config) -> Options:
     Raises:
         pytest.UsageError: a contradiction between options.
     """
+    _refuse_repeated([str(argument) for argument in config.invocation_params.args])
     given = {one.name: config.getoption(one.name) for one in fields(Options) if one.metadata}
-    names = [name for names in given["variants"] or [("lora", "qlora")] for name in names]
+    given["adapters"] = tuple(given["adapters"] or ())
+    default = [] if given["adapters"] else [("lora", "qlora")]
+    names = [name for names in given["variants"] or default for name in names]
     given["variants"] = tuple(dict.fromkeys(names))
     given["overrides"] = dict(given["overrides"] or ())
     # The flag alone: a project whose pytest.ini says `strict = true` did not ask for strict gates.
@@ -260,23 +294,25 @@ def read(config: pytest.Config) -> Options:
     return options
 
 
+def _refuse_repeated(arguments: Sequence[str]) -> None:
+    """Refuse a second value of an option that takes one: argparse would silently take the last."""
+    every = {flag: known for one in fields(Options) for flag, known in one.metadata.items()}
+    typed = Counter(argument.partition("=")[0] for argument in arguments)
+    for flag, known in every.items():
+        if typed[flag] > 1 and "metavar" in known and known.get("action") != "append":
+            raise pytest.UsageError(f"{flag} was given {typed[flag]} times: a run has one")
+
+
 def _contradictions(options: Options) -> dict[str, bool]:
     """Options that exclude one another: the message, and whether they were given together."""
-    many, adapter = options.many_seeds, options.adapter_path is not None
+    many = options.many_seeds
     return {
         "--seed and --seeds contradict one another: give one of them": (
             many and options.seed is not None
         ),
-        "--adapter-path evaluates one adapter, so it needs exactly one --variant, the one "
-        f"that it was made as; got {', '.join(options.variants)}. Try: --variant=lora": (
-            adapter and len(options.variants) != 1
+        "--adapter-path gives adapters of one seed each, so --seeds has no meaning with it": (
+            many and bool(options.adapters)
         ),
-        "--adapter-path with --variant=base: base has no adapter. Name the variant that the "
-        "adapter was made as, e.g. --variant=lora": adapter and options.variants == ("base",),
-        "--adapter-path and --checkpoints contradict one another: give one": (
-            adapter and options.checkpoints is not None
-        ),
-        "--adapter-path trains nothing, so --seeds has no meaning with it": adapter and many,
         "--bless needs --baseline FILE: the baseline that this run replaces": (
             options.bless and options.baseline is None
         ),

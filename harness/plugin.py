@@ -19,13 +19,14 @@ import pytest
 
 from harness import options as option_table
 from harness import plugin_fixtures, plugin_ranks
+from harness.cli import bench
 from harness.compare.analysis import Analysis
 from harness.compare.gates import outcome
 from harness.disk.files import refusal, shown_argument
 from harness.errors import UserError
 from harness.interrupts import FirstInterrupt
+from harness.machine.installed import check_backend
 from harness.markdown import encodable, paragraphs
-from harness.models.installed import check_backend
 from harness.pipeline.invocation import Case
 from harness.pipeline.session import Session
 from harness.plugin_fixtures import SESSION
@@ -62,8 +63,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.help:
         return
     with _usage():
-        arguments = map(shown_argument, map(str, config.invocation_params.args))
-        command = shlex.join(["pytest", *arguments])
+        typed = bench.typed([str(argument) for argument in config.invocation_params.args])
+        command = shlex.join(map(shown_argument, typed))
         config.stash[SESSION] = Session(option_table.read(config), command)
     config.pluginmanager.register(_Interruption(config), "tunebench-interruption")
 
@@ -158,7 +159,8 @@ class _Interruption:
 
     def pytest_unconfigure(self) -> None:
         program = Path(sys.argv[0])
-        ends = program.name in ("pytest", "py.test") or program.parent.name == "pytest"
+        names = ("pytest", "py.test", "tunebench")
+        ends = program.name in names or program.parent.name in ("pytest", "harness")
         if not (ends and self._config.stash[INTERRUPTED]):  # a program that called pytest goes on
             self._signal.restore()
 
@@ -211,6 +213,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         changed = as_markdown(made.changed_examples())
         page = paragraphs(f"## tunebench: {run.id}", job_summary(analysis), changed)
         _append_job_summary(f"{page}\n\n")
+    if config.stash.get(WRITTEN, []):
+        for line in config.stash[SESSION].trained():
+            terminalreporter.write_line(line)
 
 
 @contextmanager

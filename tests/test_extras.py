@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.models.installed import BACKENDS
+from harness.machine.installed import BACKENDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))

@@ -13,20 +13,24 @@ def test_the_list_of_packages_is_that_of_the_folders() -> None:
     found = [path.parent for path in (ROOT / "harness").rglob("__init__.py")]
     names = sorted(".".join(folder.relative_to(ROOT).parts) for folder in found)
     assert len(names) >= 20
-    assert SETUPTOOLS["packages"] == names
+    shipped = ["harness.shipped.fixtures", "harness.shipped.suites"]
+    assert SETUPTOOLS["packages"] == sorted([*names, *shipped])
+    assert [*SETUPTOOLS["package-dir"]] == shipped
 
 
 def test_every_file_that_is_not_python_is_package_data() -> None:
+    places = SETUPTOOLS["package-dir"]
     packaged = {
         path
         for package, patterns in SETUPTOOLS["package-data"].items()
         for pattern in patterns
-        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+        for path in (ROOT / places.get(package, package.replace(".", "/"))).glob(pattern)
     }
     others = {
         path
-        for path in (ROOT / "harness").rglob("*")
+        for folder in ("harness", "fixtures", "suites")
+        for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix != ".py" and "__pycache__" not in path.parts
     }
-    assert len(others) >= 3
+    assert len(others) >= 20
     assert packaged == others

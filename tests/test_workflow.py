@@ -13,7 +13,7 @@ import typer.main
 import yaml
 
 from harness.__main__ import app
-from harness.models.installed import BACKENDS
+from harness.machine.installed import BACKENDS
 from tests import forks
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -50,7 +50,7 @@ def export(
     from harness.data.prompts import style as style_named
     from harness.data.sources.resolve import resolve_dataset
     from harness.disk.cache import Cache
-    from harness.models.installed import check_backend
+    from harness.machine.installed import check_backend
     from harness.models.quantize import quantized
     from harness.models.resolve import resolve
     from harness.progress import TerminalProgress
@@ -83,8 +83,8 @@ def fetch(
     from harness.data.sources.archive import fetch_wikisql
     from harness.disk.cache import Cache
     from harness.errors import unknown
+    from harness.machine.installed import check_backend
     from harness.models.embedded.smollm2 import directory
-    from harness.models.installed import check_backend
     from harness.progress import ProgressCallback, TerminalProgress
 
     makers: dict[str, Callable[[Cache, ProgressCallback], Path]]

@@ -19,8 +19,8 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from harness.disk.cache import Cache
+from harness.machine.installed import install_command
 from harness.models.embedded import smollm2
-from harness.models.installed import install_command
 
 Status = Literal["ok", "warning", "problem"]
 

@@ -8,6 +8,12 @@ from dataclasses import asdict
 from harness.backend import BlasInfo, backend_name, mx
 from harness.cli.doctor import Check, Report, other_checks
 from harness.disk.cache import Cache
+from harness.machine.installed import (
+    SLOW_BLAS,
+    backends,
+    extra_for_this_machine,
+    install_command,
+)
 from harness.models.cpu.rule import this_rule
 from harness.models.device import (
     device,
@@ -15,12 +21,6 @@ from harness.models.device import (
     measure_gflops,
     measured_blas,
     product_gflops,
-)
-from harness.models.installed import (
-    SLOW_BLAS,
-    backends,
-    extra_for_this_machine,
-    install_command,
 )
 from harness.worker.memory_advice import more_for_the_gpu
 

@@ -27,7 +27,7 @@ def doctor(json: JsonFlag = False) -> None:
 
     from harness.cli.doctor import render, without_mlx
     from harness.disk.cache import Cache
-    from harness.models.installed import backend_problem
+    from harness.machine.installed import backend_problem
 
     if problem := backend_problem():
         report = without_mlx(Cache(), problem)
@@ -76,7 +76,7 @@ def plan(
 
 def _predicted(model: str, variant: str) -> tuple[Variant, Mapping[str, Any], Parameters, Sizes]:
     """The variant, the model's configuration, and what they come to."""
-    from harness.models.installed import check_backend
+    from harness.machine.installed import check_backend
     from harness.models.parameters import predict
     from harness.models.quantize import SOURCE
     from harness.models.resolve import read_config

@@ -1,4 +1,4 @@
-"""`compare`, `report` and `gate`: stored runs compared, shown and judged, without a model.
+"""`compare`, `report`, `gate`, `adapter`, `list`: stored runs, without a model.
 
 Input: RUN arguments as the user typed them -> output: Markdown or JSON on stdout, an exit status.
 What a command needs is imported when it runs, so that `--help` is quick.
@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.output import JsonFlag, answer
 from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.schema.results import Results
 
 RUN_HELP = "A run's folder or its results.json; RUN:variant picks one variant."
 SHIPPED_GATES = "fixtures/gates.toml"
@@ -69,6 +72,73 @@ def gate(
     answer(json, value, text)
     if status:
         raise typer.Exit(status)
+
+
+def adapter(
+    run: Annotated[str, typer.Argument(help="RUN:VARIANT of a run that trained it here.")],
+    out: Annotated[Path, typer.Option(help="The new folder.")],
+    best: Annotated[
+        bool, typer.Option("--best", help="Its best measured checkpoint instead of the last.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Copy a trained adapter (or its best checkpoint) as a folder that mlx-lm reads."""
+    from harness.disk.cache import Cache
+    from harness.pipeline.adapter_out import copy_adapter
+    from harness.runs.store import read_run
+
+    copied = copy_adapter(read_run(run), out, best, Cache())
+    value = {"adapter": str(out), "iteration": copied.iteration, "command": copied.command}
+    answer(json, value, f"adapter in {out}\ntry it: {copied.command}")
+
+
+def list_runs(
+    results_dir: Annotated[Path, typer.Argument(help="Where runs lie.")] = Path("results/runs"),
+    json: JsonFlag = False,
+) -> None:
+    """The runs of a folder: name, date, model, variants, headline; the newest last."""
+    from harness.runs.file_names import RESULTS_FILE
+    from harness.runs.store import read_run
+
+    if not results_dir.is_dir():
+        raise UserError(f"there is no folder {results_dir}. Name the one of --results-dir.")
+    found: list[dict[str, Any]] = []
+    for file in results_dir.glob(f"*/{RESULTS_FILE}"):
+        try:
+            results = read_run(file).results
+        except UserError as error:
+            found.append({"name": file.parent.name, "date": "", "headline": str(error)})
+            continue
+        facts = {"name": file.parent.name, "date": results.run.started}
+        named = {"model": results.model.id, "variants": [*results.variants]}
+        found.append({**facts, **named, "headline": headline(results)})
+    found.sort(key=lambda run: (run["date"], run["name"]))
+    lines = [
+        f"{run['name']}  {run['date']}  {run.get('model', '')}  "
+        f"{', '.join(run.get('variants', ()))}\n    {run['headline']}"
+        for run in found
+    ]
+    answer(json, {"runs": found}, "\n".join(lines) or f"no runs in {results_dir}")
+
+
+def headline(results: Results) -> str:
+    """What a run came to, in one line: its verdicts, else the figures of its variants."""
+    from harness.markdown import percent
+
+    said: dict[tuple[str, str, str], list[str]] = {}
+    for one in results.comparisons:
+        if one.verdict != "not distinguishable":
+            said.setdefault((one.b, one.verdict, one.a), []).append(one.metric)
+    if said:
+        return "; ".join(f"{b} {v} than {a} on {', '.join(m)}" for (b, v, a), m in said.items())
+    figures = []
+    for name, variant in results.variants.items():
+        if variant.execution is not None:
+            figures.append(f"{name}: ex {percent(variant.execution.ex)}")
+        elif variant.loss is not None:
+            figures.append(f"{name}: loss {variant.loss.full_text.loss:.3f}")
+    undecided = "no difference is shown; " if results.comparisons else ""
+    return undecided + (", ".join(figures) or "nothing of quality was measured")
 
 
 def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any], str]:

@@ -7,7 +7,7 @@ name; runs that are not comparable are refused by naming the field. Pairing thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -138,11 +138,28 @@ def require_comparable(a: StoredRun, b: StoredRun) -> None:
     """
     differing = differing_fields(a, b)
     if differing:
-        listed = "; ".join(f"{name}: {x!r} against {y!r}" for name, (x, y) in differing.items())
+        models = a.results.model.id, b.results.model.id
+        datasets = a.results.dataset.name, b.results.dataset.name
+        listed = in_words(differing, models, datasets)
         raise UserError(
             f"runs {a.id!r} and {b.id!r} are not comparable: {listed}. Make both with the same "
             "--model, --dataset, --prompt-style and version of tunebench."
         )
+
+
+def in_words(
+    differing: Mapping[str, tuple[object, object]],
+    models: tuple[str, str],
+    datasets: tuple[str, str],
+) -> str:
+    """Fields with both values, those of digests by the names of what they are of."""
+    names = {"model.sha256": models, "dataset.sha256": datasets}
+
+    def shown(field: str, side: int) -> str:
+        value = differing[field][side]
+        return f"{names[field][side]!r} ({value!s:.12})" if field in names else repr(value)
+
+    return "; ".join(f"{field}: {shown(field, 0)} against {shown(field, 1)}" for field in differing)
 
 
 def limited(result: VariantResult) -> bool:

@@ -4,4 +4,5 @@
 - `chip.py`: the device that will compute
 - `power.py`: power source, limits, throttling
 - `identity.py`: a machine's lasting name
+- `installed.py`: MLX's backend and BLAS, by the installed packages
 """

@@ -9,11 +9,11 @@
 - `quantize.py` - a base quantized, kept by content
 - `reading.py` - weights through mlx-lm, failures named
 - `adapter.py` - an adapter checked, applied, made
+- `peft.py` - PEFT's adapters as mlx-lm's
 - `load.py` - base and adapter into memory
 - `lm_head.py` - backbone and output layer separated
 - `chunked_loss.py` - training's loss, logits in chunks
 - `parameters.py` - counts and predicted sizes
-- `installed.py` - MLX's backend and BLAS, by the installed packages
 - `device.py` - the machine under MLX
 - `cpu/` - what makes a CPU fast
 """

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
+from harness.models import peft
 from harness.models.config import read_object
 from harness.models.resolve import BaseModel
 from harness.models.weights import (
@@ -42,10 +43,11 @@ _Shape = tuple[int | None, ...]
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:
-    """The ``adapter_config.json`` of ``folder``.
+    """The ``adapter_config.json`` of ``folder``; that of a PEFT adapter in mlx-lm's keys.
 
     Raises:
-        UserError: the folder, the file or the fields it must have are missing.
+        UserError: the folder, the file or the fields it must have are missing; or the adapter is
+            PEFT's and cannot be one of mlx-lm's.
     """
     if not folder.is_dir():
         raise UserError(
@@ -59,18 +61,15 @@ def adapter_config(folder: Path) -> dict[str, Any]:
             "copy it from the folder the adapter was trained into."
         )
     config = read_object(path)
+    if "peft_type" in config:
+        return peft.as_mlx_lm(folder, config)
     method = config.get("fine_tune_type", "lora")
     if method not in ("lora", "dora", "full"):
-        raise UserError(
-            f"{path}: fine_tune_type is {method!r}. Allowed: lora, dora, full. Adapters of other "
-            "tools (PEFT) must be converted first."
-        )
+        raise UserError(f"{path}: fine_tune_type is {method!r}. Allowed: lora, dora, full.")
     needed = () if method == "full" else ("num_layers", "lora_parameters")
     missing = [key for key in needed if key not in config]
     if missing:
-        peft = " It looks like a PEFT adapter, which mlx-lm does not read."
-        hint = peft if "peft_type" in config else ""
-        raise UserError(f"{path} lacks {', '.join(missing)}.{hint}")
+        raise UserError(f"{path} lacks {', '.join(missing)}.")
     parameters = config.get("lora_parameters") if needed else None
     for name in ("scale", "dropout", "rank"):
         value = parameters.get(name, 0) if isinstance(parameters, Mapping) else 0

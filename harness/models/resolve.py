@@ -21,10 +21,10 @@ from harness.disk.cache import FINGERPRINTS, Cache
 from harness.disk.files import content_key, sha256_file, user_path, write_json
 from harness.disk.manifest import ALWAYS_HASHED_BYTES
 from harness.errors import UserError, unknown
+from harness.machine.installed import install_command
 from harness.models.config import ModelConfig, read_object
 from harness.models.embedded import smollm2, tiny
 from harness.models.hub import FILES, snapshot
-from harness.models.installed import install_command
 from harness.models.weights import ADAPTER_CONFIG, PACKED, Tensor, check_weights
 from harness.progress import ProgressCallback, print_message, silent
 

@@ -8,6 +8,7 @@
 `stages.py` - cached stage results and the process
 `interleaved_speed.py` - speed trials across the variants
 `grading.py` - answers to rows, rates and sections
-`adapter_path.py` - the adapter of a variant, `--adapter-path`
+`adapter_path.py` - the adapters of `--adapter-path`
+`adapter_out.py` - a copy of an adapter, how to try it
 `cache_keys.py` - what decides a stage's content
 """

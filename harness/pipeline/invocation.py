@@ -18,6 +18,7 @@ from harness.machine.chip import compute_device
 from harness.models.config import ModelConfig
 from harness.models.resolve import BaseModel
 from harness.options import Options
+from harness.pipeline.adapter_path import AdapterSource
 from harness.progress import ProgressCallback
 from harness.protocols import SpeedTrials
 from harness.runs.store import StoredRun
@@ -47,6 +48,8 @@ class Invocation:
     base: BaseModel
     same_as: Mapping[str, str]
     """By name: the variants that are another one on this base (``same_variants``)."""
+    given: Mapping[str, AdapterSource]
+    """By the name of its variant: the adapters of --adapter-path."""
     dataset: Dataset
     style: PromptStyle
     cache: Cache

@@ -9,28 +9,31 @@ of --checkpoints. Each seed is a :class:`SeedRun` with its own folder.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from harness.compare import thresholds
 from harness.compare.analysis import analyse
 from harness.compare.evidence import require_evidence
 from harness.compare.regrade import require_regraded
+from harness.compare.sides import in_words
 from harness.data.prompts import style
 from harness.data.records import Dataset
 from harness.data.sampling import stratified
 from harness.data.sources.resolve import resolve_dataset
 from harness.disk import scratch
 from harness.disk.cache import Cache
-from harness.disk.files import check_writable, write_text
+from harness.disk.files import check_writable, user_path, write_text
 from harness.distributed.coordinator import Coordinator
 from harness.errors import UserError
-from harness.models.adapter import check_adapter
+from harness.models.adapter import adapter_config, check_adapter
 from harness.models.config import read_object
 from harness.models.quantize import QuantizeSpec, require_quantized_so
 from harness.models.resolve import BaseModel, no_low_bits, resolve
 from harness.options import Checkpoints, Options
 from harness.pipeline import adapter_path
+from harness.pipeline.adapter_out import how_to_try
+from harness.pipeline.adapter_path import AdapterSource
 from harness.pipeline.invocation import Case, Invocation
 from harness.pipeline.same_variants import same_variants
 from harness.pipeline.seed_run import SeedRun, protocols
@@ -43,7 +46,13 @@ from harness.runs.store import StoredRun
 from harness.schema.results import Protocols
 from harness.stats.units import units_of
 from harness.train.variant import Variant
-from harness.train.variants import check_layers, check_packed, load_variants, named_by_all_alone
+from harness.train.variants import (
+    check_layers,
+    check_packed,
+    load_variants,
+    named_by_all_alone,
+    named_in_files,
+)
 
 
 class Session:
@@ -55,15 +64,21 @@ class Session:
     """
 
     def __init__(self, options: Options, command: str) -> None:
-        self.options = options
         self.command = command
         self.started = datetime.datetime.now(datetime.UTC)
         self.git = git_state.git_state()
         self.style = style(options.prompt_style)
+        self._named_by: dict[str, str] = {}
+        """Where `model` and `data` were found, of those that the command does not name."""
+        options = replace(options, model=self._model(options), dataset=self._dataset(options))
+        self.options = options
         loaded = load_variants(
             options.variants,
             options.overrides,
             options.seeds[0] if options.seed_given else None,
+        )
+        loaded, self._folders = adapter_path.with_adapters(
+            loaded, options.adapters, options.overrides
         )
         self._variants = {
             seed: [v.model_copy(update={"seed": seed}) if options.seed_given else v for v in loaded]
@@ -102,17 +117,16 @@ class Session:
         self._cache = cache = Cache() if options.use_cache else Cache.temporary()
         cache.notify = notify
         cache.hold()
+        for what, named in self._named_by.items():
+            notify(f"{what} {named}")
         # Fetched data are not results: --no-cache reads them where `fetch` left them.
         dataset = resolve_dataset(options.dataset)
-        folder = options.adapter_path
-        if folder is not None:
-            self._follow_adapter(folder)
         base = resolve(options.model, cache, progress, options.trust_remote_code)
-        if folder is not None:
-            check_adapter(base, folder)
+        given = self._given(base, cache)
         self._leave_out(base, notify)
         for variant in self._first_variants:
-            self._check_variant(variant, base, dataset, notify)
+            self._check_variant(variant, base, dataset, given.get(variant.name), notify)
+        trained = [variant for variant in self._first_variants if variant.name not in given]
         if coordinator is not None:
             coordinator.peers.assemble()
             notify(f"{coordinator.size} ranks: this one and {', '.join(coordinator.peers.names)}")
@@ -126,7 +140,8 @@ class Session:
             started=self.started,
             git=self.git,
             base=base,
-            same_as=same_variants(self._first_variants, base, notify),
+            same_as=same_variants(trained, base, notify),
+            given=given,
             dataset=dataset,
             style=self.style,
             cache=cache,
@@ -171,24 +186,77 @@ class Session:
         check_writable(options.results_dir, "--results-dir")
         return names
 
-    def _follow_adapter(self, folder: Path) -> None:
-        """Give the variants the method, layers and LoRA parameters of a given adapter."""
-        adapter_path.check_overrides(self.options.overrides, folder)
-        for seed, variants in self._variants.items():
-            self._variants[seed] = [
-                adapter_path.variant_from_adapter(variant, folder) for variant in variants
-            ]
+    def _model(self, options: Options) -> str:
+        """The base model's name: the command's, else an adapter's or a variant file's."""
+        if options.model:
+            return options.model
+        found = named_in_files(options.variants, "model")
+        for _, folder in options.adapters:
+            if isinstance(name := adapter_config(folder).get("model"), str):
+                found[str(folder)] = name
+        if options.adapters and not found and not options.variants:
+            raise UserError(
+                f"the adapter {options.adapters[0][1]} does not say which model it was trained on. "
+                "Name it with --model."
+            )
+        return self._agreed("model", "--model", found) or "smollm2"
+
+    def _dataset(self, options: Options) -> str:
+        """The data's name: the command's, else a variant file's, else an adapter's folder."""
+        if options.dataset:
+            return options.dataset
+        found = named_in_files(options.variants, "data")
+        for _, folder in () if options.variants else options.adapters:
+            name = adapter_config(folder).get("data")
+            if isinstance(name, str) and user_path(name).is_dir():
+                found[str(folder)] = name
+            elif name:
+                absent = (
+                    f"{name!r} of {folder} is no folder here; --dataset names another than mini"
+                )
+                self._named_by["data"] = absent
+        return self._agreed("data", "--dataset", found) or "mini"
+
+    def _agreed(self, what: str, option: str, found: Mapping[str, str]) -> str:
+        """The one value of ``found``, by the file or folder that has it; empty where there is
+        none."""
+        if len(set(found.values())) > 1:
+            listed = ", ".join(f"{value!r} ({place})" for place, value in found.items())
+            raise UserError(f"a run has one {what}, and there are {listed}. Give {option}.")
+        for place, value in found.items():
+            self._named_by[what] = f"{value!r} is named by {place}; {option} names another"
+            return value
+        return ""
+
+    def _given(self, base: BaseModel, cache: Cache) -> dict[str, AdapterSource]:
+        """The given adapters by variant, all known to fit ``base``; the variants follow them."""
+        given = {}
+        for name, origin in self._folders.items():
+            folder = adapter_path.in_mlx_lm_layout(origin, base.layers, cache)
+            check_adapter(base, folder)
+            given[name] = adapter_path.given_adapter(folder, origin)
+            for seed, variants in self._variants.items():
+                self._variants[seed] = [
+                    adapter_path.variant_from_adapter(v, folder) if v.name == name else v
+                    for v in variants
+                ]
+        return given
 
     def _check_variant(
-        self, variant: Variant, base: BaseModel, dataset: Dataset, notify: Callable[[str], None]
+        self,
+        variant: Variant,
+        base: BaseModel,
+        dataset: Dataset,
+        given: AdapterSource | None,
+        notify: Callable[[str], None],
     ) -> None:
-        folder = self.options.adapter_path
+        folder = None if given is None else given.path
         note = adapter_path.other_base(variant, folder) if folder is not None else ""
         if note and base.quantization is None:
             notify(note)
         check_layers(variant, base.config)
-        check_checkpoints(variant, self.options.checkpoints)
-        check_answers(variant, dataset)
+        check_checkpoints(variant, self.options.checkpoints, given)
+        check_answers(variant, dataset, given is not None)
 
     def _leave_out(self, base: BaseModel, notify: Callable[[str], None]) -> None:
         """Refuse variants that this base cannot have; those that `all` brings are left out."""
@@ -229,6 +297,23 @@ class Session:
             kept = baseline.bless(written[-1], target)
             where = f", the old one kept in {kept}" if kept is not None else ""
             print_message(f"tunebench: {written[-1].id} is the baseline now{where}")
+
+    def trained(self) -> list[str]:
+        """Where the adapters lie that were trained, now or before, and how to try the last."""
+        lines, tried = [], ""
+        for run in self.runs.values():
+            for name, variant in run.variants.items():
+                source = variant.stages.adapter if variant.requested else None
+                if source is not None and source.path is not None and source.source != "given":
+                    lines.append(f"adapter of {name}: {source.path}")
+                    base, cache = run.invocation.base, run.invocation.cache
+                    quantize = variant.stages.variant.config()["quantize"]
+                    tried = how_to_try(base, quantize, source.path, cache)
+        if not lines or not self.options.use_cache:
+            return []
+        (id_, *_) = [run.name for run in self.runs.values()]
+        copy = f"a copy of it: tunebench adapter {id_}:VARIANT --out DIR"
+        return [*lines, f"try it: {tried}", copy]
 
     def kept(self) -> str:
         """What an interrupted run leaves, and how to go on."""
@@ -294,9 +379,20 @@ def check_base(variant: Variant, base: BaseModel) -> None:
         require_quantized_so(base, variant.quantize)
 
 
-def check_checkpoints(variant: Variant, wanted: Checkpoints) -> None:
-    """Refuse an iteration at which the variant saves nothing."""
-    if wanted is None or wanted == "all" or not variant.trains:
+def check_checkpoints(
+    variant: Variant, wanted: Checkpoints, given: AdapterSource | None = None
+) -> None:
+    """Refuse an iteration at which the variant saves nothing, or of which a given adapter's folder
+    has no file."""
+    if given is not None and wanted is not None:
+        held = adapter_path.numbered(given)
+        if not held or (wanted != "all" and not set(wanted) <= held.keys()):
+            listed = ", ".join(map(str, held)) or "none"
+            raise UserError(
+                f"--checkpoints: adapter {given.path} has files such as "
+                f"0000100_adapters.safetensors of these iterations: {listed}."
+            )
+    if wanted is None or wanted == "all" or not variant.trains or given is not None:
         return
     saved = {*range(variant.save_every, variant.iters + 1, variant.save_every), variant.iters}
     missing = [iteration for iteration in wanted if iteration not in saved]
@@ -307,9 +403,9 @@ def check_checkpoints(variant: Variant, wanted: Checkpoints) -> None:
         )
 
 
-def check_answers(variant: Variant, dataset: Dataset) -> None:
+def check_answers(variant: Variant, dataset: Dataset, given: bool = False) -> None:
     """Refuse to mask prompts where the data does not mark their end, as mlx-lm does."""
-    if variant.trains and variant.mask_prompt and not dataset.has_answers:
+    if not given and variant.trains and variant.mask_prompt and not dataset.has_answers:
         raise UserError(
             f"variant {variant.name!r} sets mask_prompt, but dataset {dataset.name!r} holds whole "
             "texts, which do not mark where an answer begins. Use --set mask_prompt=false, or "
@@ -339,9 +435,10 @@ def check_baseline(invocation: Invocation, protocols: Protocols) -> None:
         sample = variant.execution or variant.loss
         if sample is not None:
             sides[f"limit (test examples of {name})"] = (sample.n, len(invocation.examples))
-    unlike = [f"{name}: {a!r} against {b!r}" for name, (a, b) in sides.items() if a != b]
-    if unlike:
+    if unlike := {name: (a, b) for name, (a, b) in sides.items() if a != b}:
+        models = then.model.id, invocation.base.id
+        listed = in_words(unlike, models, (then.dataset.name, invocation.dataset.name))
         raise UserError(
-            f"--baseline {baseline.folder} is not comparable with this run: {'; '.join(unlike)}. "
+            f"--baseline {baseline.folder} is not comparable with this run: {listed}. "
             "Use the baseline's --model, --dataset, --prompt-style and --limit, or another one."
         )

@@ -24,10 +24,15 @@ from harness.disk.files import content_key, sha256_file, write_json
 from harness.disk.kernels import kernel_folder, remove_kernels
 from harness.distributed.ranked_worker import RankedWorker
 from harness.errors import UserError, one_line
-from harness.models.installed import warn_of_blas
+from harness.machine.installed import warn_of_blas
 from harness.models.weights import ADAPTER_FILE
 from harness.pipeline import cache_keys
-from harness.pipeline.adapter_path import AdapterSource, check_unchanged, given_adapter
+from harness.pipeline.adapter_path import (
+    AdapterSource,
+    check_unchanged,
+    checkpoint_folder,
+    numbered,
+)
 from harness.pipeline.invocation import Invocation
 from harness.schema import stage_results as calls
 from harness.schema.stage_results import Call, Request, Result
@@ -47,7 +52,7 @@ class VariantStages:
     def __init__(self, invocation: Invocation, variant: Variant) -> None:
         self.invocation = invocation
         self.variant = variant
-        self._given_adapter = invocation.options.adapter_path
+        self._given = invocation.given.get(variant.name)
         self._worker: Worker | RankedWorker | None = None
         self._trained_here = False
         self._failures: dict[tuple[str, str], Exception] = {}
@@ -130,8 +135,8 @@ class VariantStages:
     @cached_property
     def adapter(self) -> AdapterSource:
         """The adapter to measure, trained first where it is not cached."""
-        if self._given_adapter is not None:
-            return given_adapter(self._given_adapter)
+        if self._given is not None:
+            return self._given
         if not self.variant.trains:
             return AdapterSource(None, None, 0, "cached")
         iterations = self.finetuned.iterations
@@ -152,7 +157,7 @@ class VariantStages:
         Raises:
             UserError: an adapter was given, so nothing is trained.
         """
-        if self._given_adapter is not None:
+        if self._given is not None:
             raise UserError("--adapter-path evaluates a given adapter: there is no fine-tuning")
         return self._cached(calls.FINETUNE, self._finetune_key, self._train)
 
@@ -173,9 +178,18 @@ class VariantStages:
 
     def adapter_folder(self, iteration: int) -> Path:
         """The mlx-lm adapter folder of a saved checkpoint."""
+        if self._given is not None:
+            return checkpoint_folder(self._given, iteration, self.invocation.cache)
         folder = self.invocation.cache.path("finetune", self._finetune_key)
         last = self.finetuned.iterations
         return folder if iteration == last else folder / "checkpoints" / f"{iteration:07d}"
+
+    @property
+    def saved(self) -> list[int]:
+        """The iterations of the saved checkpoints, the adapter's own last."""
+        if self._given is not None:
+            return list(numbered(self._given))
+        return self.finetuned.checkpoints
 
     def losses(self, adapter: Path | None) -> calls.Losses:
         """Loss of the test examples, by all three definitions."""
@@ -290,17 +304,16 @@ class VariantStages:
             raise failure
         cache = self.invocation.cache
         work = cache.work_folder(stage, key)
-        given = None if self._given_adapter is None else self.adapter
 
         def make(folder: Path) -> None:
             if stage != "describe":
                 # First in a fresh process, so that its memory is that of loading alone.
                 _ = self.description
             result = run(folder, work)
-            check_unchanged(given)
+            check_unchanged(self._given)
             write_json(folder / RESULT_FILE, result.model_dump(mode="json"))
 
-        check_unchanged(given)
+        check_unchanged(self._given)
         try:
             text = cache.read(stage, key, make, RESULT_FILE)
         except (UserError, WorkerError) as error:

@@ -162,8 +162,7 @@ class VariantRun:
         if not self.stages.variant.trains:
             return []
         wanted = self._invocation.options.checkpoints
-        saved = self.stages.finetuned.checkpoints
-        iterations = saved if wanted == "all" else list(wanted or ())
+        iterations = self.stages.saved if wanted == "all" else list(wanted or ())
         return [row for iteration in iterations for row in self._checkpoint(iteration)]
 
     def _checkpoint(self, iteration: int) -> list[CheckpointRow]:

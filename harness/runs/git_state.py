@@ -2,7 +2,7 @@
 
 Input: the checkout's root -> output: :class:`Git`. Dirty means tracked changes outside results/:
 the published runs that a session writes must not make its next run unpublishable. Outside a git
-checkout, or without git, the commit is null.
+checkout (an installed wheel), or without git, the commit is null.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from harness.bundled import PROJECT_ROOT
+from harness.bundled import IS_CHECKOUT, PROJECT_ROOT
 from harness.schema.results import Git
 
 
 def git_state(root: Path = PROJECT_ROOT) -> Git:
     """Commit and dirtiness of the checkout at ``root``."""
-    commit = _git(root, "rev-parse", "HEAD")
+    # A wheel may lie in an environment inside of somebody else's checkout.
+    known = IS_CHECKOUT or root != PROJECT_ROOT
+    commit = _git(root, "rev-parse", "HEAD") if known else None
     if commit is None:
         return Git(commit=None, dirty=False)
     changed = _git(

@@ -44,7 +44,7 @@ IGNORED_KEYS = frozenset(
         "chat_feature",
     ]
 )
-"""mlx-lm's keys that a variant file may carry and that something else decides here."""
+"""mlx-lm's keys that a variant file may carry and that are no setting of a variant."""
 
 OPTIMIZER_OPTIONS: dict[str, frozenset[str]] = {
     "adam": frozenset({"betas", "eps", "bias_correction"}),
@@ -106,7 +106,7 @@ class LrSchedule(BaseModel):
 
 
 class Variant(BaseModel):
-    """An adapter variant. Field names and meanings are mlx-lm's, except where noted."""
+    """An adapter variant. Field names, meanings and defaults are mlx-lm's, except where noted."""
 
     model_config = _FROZEN
 
@@ -128,21 +128,21 @@ class Variant(BaseModel):
     num_layers: PositiveOrAll = 16
     """The last N blocks are adapted (or unfrozen, for ``full``); -1 is all."""
     lora_parameters: LoraParameters = LoraParameters()
-    iters: Positive = 40
+    iters: Positive = 1000
     """Micro-batches; an update happens every ``grad_accumulation_steps`` of them."""
     batch_size: Positive = 4
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-5
     lr_schedule: LrSchedule | None = None
     """Takes the place of ``learning_rate``, as in mlx-lm."""
     optimizer: Optimizer = "adam"
     optimizer_config: dict[Optimizer, dict[str, Any]] = Field(default_factory=dict)
-    val_batches: PositiveOrAll = 6
+    val_batches: PositiveOrAll = 25
     """Batches validated during training, of ``batch_size`` examples each; -1 is all."""
     validate_at: tuple[Positive, ...] = ()
     """Further iterations to validate at (ours): the article reports iteration 1."""
     steps_per_report: Positive = 10
-    steps_per_eval: Positive = 20
-    save_every: Positive = 20
+    steps_per_eval: Positive = 200
+    save_every: Positive = 100
     max_seq_length: Annotated[int, Field(ge=2, le=_MOST)] = 2048
     grad_accumulation_steps: Positive = 1
     grad_checkpoint: bool = False

@@ -54,6 +54,8 @@ _OTHER_NAMES = {
 }
 """Keys of other tools and of mlx-lm's earlier versions."""
 _QUANTIZED = {"qlora": "lora", "qdora": "dora"}
+TAKEN_KEYS = ("model", "data")
+"""mlx-lm's keys of a variant file that serve when the command names none (`named_in_files`)."""
 _COMMAND_LINE = {"model": "--model", "data": "--dataset", "adapter_path": "--adapter-path"}
 
 
@@ -122,9 +124,8 @@ def load_variants(
         UserError: an unknown name, a missing or wrong file, a colliding stem.
     """
     wanted = _expand(names)
-    changes = {key: _typed(key, text) for key, text in (overrides or {}).items()}
-    if seed is not None:
-        changes["seed"] = seed
+    changes: dict[str, Any] = {} if seed is None else {"seed": seed}
+    changes |= {key: _typed(key, text) for key, text in (overrides or {}).items()}
     ignored: dict[str, str] = {}
     found: dict[str, tuple[Path, Variant]] = {}
     for name, path in wanted:
@@ -156,6 +157,26 @@ def named_by_all_alone(names: Sequence[str]) -> set[str]:
 
 def _words(names: Sequence[str]) -> list[str]:
     return [part.strip() for name in names for part in name.split(",")]
+
+
+def named_in_files(names: Sequence[str], key: str) -> dict[str, str]:
+    """What the user's variant files among ``names`` give for ``key`` of :data:`TAKEN_KEYS`, by
+    file."""
+    files = dict.fromkeys(path for _, path in _expand(names) if not path.is_relative_to(FOLDER))
+    found = {str(path): _read(path).get(key) for path in files}
+    return {file: str(value) for file, value in found.items() if value is not None}
+
+
+def with_changes(values: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:
+    """The settings of a variant with --set's dotted keys applied.
+
+    Raises:
+        UserError: a key is not known, or a text is no YAML.
+    """
+    changed = dict(values)
+    for key, text in overrides.items():
+        _apply(changed, key.split("."), _typed(key, text))
+    return changed
 
 
 def _expand(names: Sequence[str]) -> list[tuple[str, Path]]:
@@ -220,7 +241,8 @@ def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, 
     values = _read(path)
     for key in sorted(IGNORED_KEYS & values.keys()):
         del values[key]
-        ignored.setdefault(key, path.name)
+        if key not in TAKEN_KEYS:
+            ignored.setdefault(key, path.name)
     for key, value in changes.items():
         _apply(values, key.split("."), value)
     for key in [key for key, value in values.items() if value is None]:
@@ -231,12 +253,29 @@ def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, 
         values["resume_adapter_file"], digest = _resume_file(resume, path)
         values["resume_adapter_sha256"] = digest
     try:
-        return Variant.model_validate(values)
+        variant = Variant.model_validate(values)
     except ValidationError as error:
         faults = error.errors()
         mistakes = "; ".join(_mistake(detail) for detail in faults[:_SHOWN])
         more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise UserError(f"variant {name!r} ({path}): {mistakes}{more}.") from error
+    if variant.trains and not path.is_relative_to(FOLDER):
+        print_message(f"tunebench: {path.name} leaves to mlx-lm's defaults: {_left(variant)}")
+    return variant
+
+
+def _left(variant: Variant) -> str:
+    """The settings in force that a variant's file does not name, as `KEY=VALUE`."""
+    left: dict[str, Any] = {}
+    for key in Variant.model_fields.keys() - {"description", "quantize", "validate_at"}:
+        value = getattr(variant, key)
+        if isinstance(value, LoraParameters):
+            inner = value.model_fields_set if key in variant.model_fields_set else set()
+            held = value.model_dump(exclude=inner, exclude_none=True)
+            left |= {f"{key}.{name}": held[name] for name in held}
+        elif key not in variant.model_fields_set and value not in (None, {}):
+            left[key] = int(value) if key == "clear_cache_threshold" else value
+    return ", ".join(f"{key}={value}" for key, value in sorted(left.items())) or "nothing"
 
 
 def _read(path: Path) -> dict[str, Any]:

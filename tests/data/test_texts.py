@@ -180,6 +180,33 @@ def test_a_missing_split_and_an_empty_one_are_named(tmp_path: Path) -> None:
         resolve_dataset(str(folder))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '{"instruction": "a", "input": "", "output": "b"}\n',
+            ["instruction, input, output", "prompt"],
+        ),
+        (
+            '{"conversations": [{"from": "human"}]}\n',
+            ["keys of its first line are conversations", "role"],
+        ),
+        ('[{"prompt": "a"},\n {"prompt": "b"}]\n', ["is one JSON array", "jq -c"]),
+        ('{"question": "a", "answer": "b"}\n', ["question, answer", "messages"]),
+    ],
+    ids=["alpaca", "sharegpt", "array", "other"],
+)
+def test_data_of_another_format_is_told_its_keys_and_what_is_read(
+    text: str, said: list[str], tmp_path: Path
+) -> None:
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    with pytest.raises(UserError) as caught:
+        resolve_dataset(str(tmp_path))
+    for part in (*said, "train.jsonl", "with prompt and completion, with messages, with text"):
+        assert part in str(caught.value)
+
+
 def test_questions_without_their_tables_are_not_taken_for_texts(tmp_path: Path) -> None:
     rows = [{"phase": 1, "table_id": "1-1-1", "question": "q", "sql": {}}]
     with pytest.raises(UserError, match=r"train.tables.jsonl is missing"):

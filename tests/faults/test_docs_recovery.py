@@ -93,8 +93,7 @@ def of_the_cache(folder: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
 def of_damaged_kernels(folder: Path) -> list[str]:
     """A process that dies once as of damaged code, while there is some."""
     notes: list[str] = []
-    options = SimpleNamespace(adapter_path=None)
-    invocation: Any = SimpleNamespace(options=options, cache=Cache(folder), notify=notes.append)
+    invocation: Any = SimpleNamespace(given={}, cache=Cache(folder), notify=notes.append)
     stages = VariantStages(invocation, load_variants(["base"])[0])
     answers = iter([KernelFault("base: the model process died during x, killed by signal 7"), 1])
 

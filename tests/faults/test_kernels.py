@@ -96,7 +96,7 @@ def stages(cache: Cache, notes: list[str]) -> VariantStages:
     """The base of `tiny`, with a process of its own."""
     (variant,) = load_variants(["base"])
     invocation: Any = SimpleNamespace(
-        options=SimpleNamespace(adapter_path=None),
+        given={},
         cache=cache,
         notify=notes.append,
         progress=lambda *_: None,
@@ -183,7 +183,7 @@ def test_another_rank_removes_its_own_damaged_code_and_says_so(
 
 def test_a_fault_without_compiled_code_is_not_tried_again(cache: Cache) -> None:
     found = VariantStages(
-        SimpleNamespace(options=SimpleNamespace(adapter_path=None), cache=cache),  # type: ignore[arg-type]
+        SimpleNamespace(given={}, cache=cache),  # type: ignore[arg-type]
         load_variants(["base"])[0],
     )
     tried = []

@@ -12,7 +12,7 @@ import pytest
 from harness.backend import BlasInfo, backend_name, blas
 from harness.cli import doctor, doctor_device
 from harness.disk.cache import Cache
-from harness.models import installed
+from harness.machine import installed
 
 
 @pytest.fixture(autouse=True)

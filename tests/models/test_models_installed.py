@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.bundled import PROJECT_ROOT
-from harness.models import installed
+from harness.machine import installed
 
 REQUIRED = ("mlx-metal==1; platform_system == 'Darwin'", "mlx-cpu==1; extra == 'cpu'")
 """As the metadata of MLX's wheels say it."""

@@ -168,12 +168,6 @@ def test_a_truncated_adapter_is_named(tiny: BaseModel, adapter: Writer) -> None:
     assert "is truncated" in _refusal(tiny, folder)
 
 
-def test_a_peft_adapter_is_recognised(tiny: BaseModel, adapter: Writer) -> None:
-    folder = adapter()
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8}))
-    assert "PEFT adapter, which mlx-lm does not read" in _refusal(tiny, folder)
-
-
 @pytest.mark.parametrize("method", ["prefix", 3])
 def test_an_unknown_method_lists_the_known_ones(
     tiny: BaseModel, adapter: Writer, method: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.disk.files import sha256_file
 from harness.runs.store import read_run
 from tests import forks
 
@@ -81,6 +83,7 @@ def first(bench: Bench) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "results:" in done.stdout
+    assert "try it: mlx_lm.generate --model" in done.stdout
     bench.costs["first"] = forks.cpu_s() - before
     return bench.results("first")
 
@@ -200,6 +203,63 @@ def test_a_given_adapter_is_evaluated_and_gated(bench: Bench, first: dict[str, A
     verdicts = {gate["metric"]: gate["verdict"] for gate in given["gates"]}
     assert verdicts
     assert "fail" not in verdicts.values()
+
+
+def test_adapters_alone_stand_beside_their_bases(bench: Bench, first: dict[str, Any]) -> None:
+    lora, qlora = (Path(first["variants"][name]["adapter"]["path"]) for name in ("lora", "qlora"))
+    mine = bench.folder / "yesterday"  # as `mlx_lm.lora` leaves it
+    mine.mkdir()
+    for file in ("adapters.safetensors", "adapter_config.json"):
+        shutil.copy(lora / file, mine)
+    earlier = lora / "checkpoints" / "0000002" / "adapters.safetensors"
+    shutil.copy(earlier, mine / "0000002_adapters.safetensors")
+    done = forks.run(
+        *("-m", "pytest", "suites/test_loss.py", "suites/test_checkpoints.py", "--limit=8"),
+        *(f"--adapter-path={mine}", f"--adapter-path=q={qlora}", "--checkpoints=all"),
+        *(f"--results-dir={bench.folder / 'runs'}", "--run-name=alone"),
+        f"--junitxml={bench.folder / 'junit.xml'}",
+        environment=bench.environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"model '{bench.model}' is named by {mine}" in done.stderr
+    assert "record_property" not in done.stdout  # xunit2 has no place for it, and warns
+    found = bench.results("alone")["variants"]
+    assert list(found) == ["base", "base-of-q", "yesterday", "q"]
+    assert [found[name]["adapter"] for name in ("base", "base-of-q")] == [None, None]
+    for name, trained in (("yesterday", "lora"), ("q", "qlora")):
+        assert found[name]["adapter"]["source"] == "given"
+        assert found[name]["loss"] == first["variants"][trained]["loss"]
+    assert found["yesterday"]["checkpoints"] == first["variants"]["lora"]["checkpoints"]
+    quantize = {name: found[name]["config"]["quantize"] for name in found}
+    assert quantize["base"] is quantize["yesterday"] is None
+    assert (
+        quantize["base-of-q"] == quantize["q"] == first["variants"]["qlora"]["config"]["quantize"]
+    )
+
+
+def test_a_trained_adapter_is_copied_with_the_command_that_tries_it(
+    bench: Bench, first: dict[str, Any]
+) -> None:
+    def adapter(*arguments: str) -> dict[str, Any]:
+        run = f"{bench.folder / 'runs' / 'first'}:qlora"
+        done = forks.run(
+            *("-m", "harness", "adapter", run, *arguments, "--json"),
+            environment=bench.environment,
+        )
+        return json.loads(done.stdout) if done.returncode == 0 else {"said": done.stderr}
+
+    qlora = first["variants"]["qlora"]
+    out = bench.folder / "mine"
+    copied = adapter(f"--out={out}")
+    assert copied["iteration"] == 4
+    assert sha256_file(out / "adapters.safetensors") == qlora["adapter"]["sha256"]
+    model = Path(copied["command"].split()[2])
+    assert json.loads((model / "config.json").read_text())["quantization"]["bits"] == 4
+    assert f"--adapter-path {out}" in copied["command"]
+    assert "is not an empty folder" in adapter(f"--out={out}")["said"]
+    best = adapter(f"--out={bench.folder / 'best'}", "--best")
+    losses = {c["iteration"]: c["ex"] for c in qlora["checkpoints"]}
+    assert losses[best["iteration"]] == max(losses.values())
 
 
 def test_a_baseline_of_another_setting_is_refused_before_the_work(

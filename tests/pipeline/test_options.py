@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +39,11 @@ def collect(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--gates=nowhere.toml", "--baseline=results/smollm2-mini"], "nowhere.toml"),
         (["--gates=fixtures/gates.toml"], "--gates FILE needs --baseline"),
         (["--strict"], "needs --baseline"),
-        (["--variant=lora,qlora", "--adapter-path=x"], "exactly one --variant"),
+        (["--adapter-path="], "is not DIR or NAME=DIR"),
+        (["--adapter-path=mine="], "is not DIR or NAME=DIR"),
+        (["--adapter-path=a", "--seeds=0,1"], "adapters of one seed each"),
+        (["--model="], "--model got an empty name"),
+        (["--model=tiny", "--model", "smollm2"], "--model was given 2 times: a run has one"),
         (["--checkpoints=10,x"], "'x'"),
     ],
 )
@@ -47,6 +53,51 @@ def test_a_mistake_is_one_line_and_exit_status_4(arguments: list[str], expected:
     message = done.stderr.strip()
     assert expected in message
     assert "Traceback" not in message
+
+
+def test_pytests_own_strict_setting_asks_for_no_strict_gates() -> None:
+    # A project's `strict = true`; the flag would be refused here, without --baseline.
+    assert collect("-o", "strict=true").returncode == 0
+
+
+def written_adapter(folder: Path, **config: object) -> Path:
+    """A folder with the configuration of an mlx-lm adapter."""
+    folder.mkdir(parents=True)
+    settings = {"num_layers": 16, "lora_parameters": {"rank": 8, "scale": 20.0, "dropout": 0.0}}
+    (folder / "adapter_config.json").write_text(json.dumps(settings | config))
+    return folder
+
+
+def variants_of(*arguments: str) -> list[str]:
+    """The variants whose loss on the whole text would be measured."""
+    done = collect("-k", "whole_text", *arguments)
+    assert done.returncode == 0, done.stderr
+    return re.findall(r"\[(.+)\]$", done.stdout, re.MULTILINE)
+
+
+def test_which_variants_adapters_stand_for(tmp_path: Path) -> None:
+    a = f"--adapter-path={written_adapter(tmp_path / 'a' / 'adapters', model='tiny')}"
+    b = written_adapter(tmp_path / "b" / "adapters", model="tiny")
+    assert variants_of(a) == ["base", "adapters"]
+    assert variants_of(a, f"--adapter-path=b={b}") == ["base", "adapters", "b"]
+    assert variants_of(a, "--variant=lora") == ["lora"]
+    assert variants_of(a, "--variant=base,lora") == ["base", "lora"]
+    assert variants_of(a, "--variant=lora,qlora") == ["lora", "qlora", "adapters"]
+    assert variants_of(f"--adapter-path=b={b}", "--variant=lora") == ["lora", "b"]
+    twice = collect(a, f"--adapter-path={b}")
+    assert twice.returncode == 4
+    assert f"--adapter-path NAME={b}" in twice.stderr
+
+
+def test_one_run_has_one_model(tmp_path: Path) -> None:
+    a = written_adapter(tmp_path / "a", model="tiny")
+    b = written_adapter(tmp_path / "b", model="smollm2")
+    done = collect(f"--adapter-path={a}", f"--adapter-path={b}")
+    assert done.returncode == 4
+    assert f"'tiny' ({a}), 'smollm2' ({b}). Give --model." in done.stderr
+    assert collect(f"--adapter-path={a}", f"--adapter-path={b}", "--model=tiny").returncode == 0
+    nameless = written_adapter(tmp_path / "c")
+    assert "Name it with --model" in collect(f"--adapter-path={nameless}").stderr
 
 
 def test_collecting_never_imports_mlx() -> None:

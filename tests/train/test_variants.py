@@ -15,6 +15,7 @@ from harness.train.variants import (
     check_against,
     load_variants,
     named_by_all_alone,
+    named_in_files,
     shipped,
 )
 
@@ -97,6 +98,33 @@ def test_a_yaml_of_the_user_is_named_by_its_stem_and_reads_mlx_lm_numbers(tmp_pa
     path = written(tmp_path, "fine_tune_type: lora\nlearning_rate: 1e-5\niters: 7\n")
     variant = one(path)
     assert (variant.name, variant.learning_rate, variant.iters) == ("mine", 1e-5, 7)
+
+
+def test_what_a_file_leaves_out_is_mlx_lms_own_default_and_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlx_lm.lora import CONFIG_DEFAULTS
+
+    path = written(tmp_path, "lora_parameters: {rank: 4}\niters: 7\n")
+    config = one(path).mlx_lm_config()
+    (said,) = capsys.readouterr().err.splitlines()
+    named = {"iters": 7, "lora_parameters": {"rank": 4, "dropout": 0.0, "scale": 20.0}}
+    options = {"optimizer_config": {"adam": {}}}
+    decides = {key: CONFIG_DEFAULTS[key] for key in config}
+    assert config == decides | named | options
+    assert said.startswith("tunebench: mine.yaml leaves to mlx-lm's defaults: batch_size=4, ")
+    assert "lora_parameters.scale=20.0" in said
+    assert "learning_rate=1e-05" in said
+    assert "iters=" not in said
+    assert "rank=" not in said
+    one("lora")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_model_and_data_of_files_are_found(tmp_path: Path) -> None:
+    files = [str(written(tmp_path, f"model: {name}\n", f"{name}.yaml")) for name in ("a", "b")]
+    assert named_in_files([*files, "lora"], "model") == dict(zip(files, "ab", strict=True))
+    assert named_in_files(files, "data") == {}
 
 
 def test_command_line_wins_over_file_over_default(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from harness.data.sources.jsonlines import (
     split_of,
     text_digest,
 )
+from harness.errors import UserError
 from harness.schema.dataset import DatasetFormat
 
 _KEYS: dict[DatasetFormat, tuple[str, ...]] = {
@@ -48,6 +49,41 @@ def format_of(folder: Path) -> DatasetFormat | None:
     if not isinstance(first, dict):
         return None
     return next((form for form, keys in _KEYS.items() if all(key in first for key in keys)), None)
+
+
+_READ_FORMATS = (
+    "Read are files of one JSON object a line: with prompt and completion, with messages, with "
+    "text, or WikiSQL's (table_id, question and sql, and its tables in train.tables.jsonl)."
+)
+_KNOWN_OTHERS = {
+    "output": "Alpaca's instruction (and input) is prompt here, its output completion.",
+    "conversations": "ShareGPT's conversations are messages here: from is role (human is user, gpt "
+    "is assistant), value is content.",
+}
+
+
+def refuse_other_formats(folder: Path) -> None:
+    """Refuse texts in another layout than the ones that are read, naming the keys that they have.
+
+    Raises:
+        UserError: the training file is one JSON array, or its first line has other keys.
+    """
+    path = existing(folder, "train.jsonl") or existing(folder, "train.json")
+    if path is None or existing(folder, "train.tables.jsonl") is not None:
+        return
+    data = read_bytes(path).lstrip()
+    if data.startswith(b"["):
+        raise UserError(
+            f"{path} is one JSON array. {_READ_FORMATS} `jq -c '.[]'` makes lines of it."
+        )
+    try:
+        first = json.loads(data.split(b"\n", 1)[0])
+    except ValueError:
+        return  # named with its line by whoever reads the file
+    if isinstance(first, dict) and not first.keys() & {"table_id", "sql"}:
+        told = "".join(f" {_KNOWN_OTHERS[key]}" for key in _KNOWN_OTHERS if key in first)
+        keys = ", ".join(first) or "none"
+        raise UserError(f"{path}: the keys of its first line are {keys}. {_READ_FORMATS}{told}")
 
 
 def load_texts(folder: Path, name: str, form: DatasetFormat) -> Dataset:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.bundled import FIXTURES
 from harness.data.records import Dataset
-from harness.data.sources.mlx_lm_formats import format_of, load_texts
+from harness.data.sources.mlx_lm_formats import format_of, load_texts, refuse_other_formats
 from harness.data.sources.wikisql import load_dataset
 from harness.disk.cache import Cache
 from harness.disk.files import user_path
@@ -43,6 +43,7 @@ def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
         return load_dataset(folder, name)
     if (form := format_of(folder)) is not None:
         return load_texts(folder, folder.resolve().name, form)
+    refuse_other_formats(folder)
     return load_dataset(folder, folder.resolve().name)
 
 

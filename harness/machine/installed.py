@@ -3,7 +3,7 @@
 MLX's wheels for Metal, the CPU and CUDA own one file, ``mlx/lib/libmlx.so``, so an environment has
 exactly one of them: of two, the one that was unpacked last computes, whatever either says. Each
 comes by an extra of this package. No MLX is imported here, so that a command can say what is
-missing; `python -m harness.models.installed` prints this machine's extra (for `make`, before
+missing; `python -m harness.machine.installed` prints this machine's extra (for `make`, before
 anything is installed).
 """
 
