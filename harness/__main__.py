@@ -75,12 +75,12 @@ _add(
         "help_option_names": [],
     },
 )
-for _command in (data.describe, data.export, data.fetch):
-    _add(app, _command)
 app.add_typer(data.cache_app, name="cache")
-for _command in (machine.doctor, machine.params, machine.plan, scoring.score):
-    _add(app, _command)
-for _command in (runs.compare, runs.report, runs.gate, runs.adapter):
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(data.describe, data.export, data.fetch, machine.doctor, machine.params, machine.plan),
+    *(scoring.score, runs.compare, runs.report, runs.gate, runs.adapter),
+)
+for _command in _COMMANDS:
     _add(app, _command)
 _add(app, runs.list_runs, name="list")
 

@@ -153,7 +153,6 @@ class Options:
         "base model: smollm2, tiny, a hub id or a directory (default: what an adapter or a variant "
         "file of yours names, else smollm2)",
         parse_given("--model"),
-        default="",
     )
     dataset: str = _value(
         "--dataset",
@@ -161,7 +160,6 @@ class Options:
         "mini, wikisql, or a directory in WikiSQL's or mlx-lm's layout (default: the folder that "
         "an adapter or a variant file of yours names, else mini)",
         parse_given("--dataset"),
-        default="",
     )
     prompt_style: str = _value(
         "--prompt-style",
@@ -281,6 +279,7 @@ def read(config: pytest.Config) -> Options:
     """
     _refuse_repeated([str(argument) for argument in config.invocation_params.args])
     given = {one.name: config.getoption(one.name) for one in fields(Options) if one.metadata}
+    given |= {name: given[name] or "" for name in ("model", "dataset")}
     given["adapters"] = tuple(given["adapters"] or ())
     default = [] if given["adapters"] else [("lora", "qlora")]
     names = [name for names in given["variants"] or default for name in names]

@@ -17,6 +17,7 @@ from harness.compare.checkpoints import best_checkpoints
 from harness.disk.cache import Cache
 from harness.disk.files import sha256_file, user_path, writing
 from harness.errors import UserError
+from harness.models.adapter import adapter_config
 from harness.models.quantize import QuantizeSpec, quantized
 from harness.models.resolve import EMBEDDED, BaseModel, resolve
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
@@ -70,7 +71,9 @@ def copy_adapter(run: StoredRun, out: Path, best: bool, cache: Cache) -> CopiedA
         out.mkdir(parents=True, exist_ok=True)
         for name in (ADAPTER_FILE, ADAPTER_CONFIG):
             shutil.copyfile(folder / name, out / name)
-    command = _command(run.results.model.id, result.config.get("quantize"), out, cache)
+    # A stored run shows no whole path of a folder that is nobody else's.
+    model = str(adapter_config(out).get("model") or run.results.model.id)
+    command = _command(model, result.config.get("quantize"), out, cache)
     return CopiedAdapter(out, iteration, command)
 
 
