@@ -44,15 +44,24 @@ def report(
     article: Annotated[
         bool, typer.Option("--article", help="Set the published numbers of 2024 beside.")
     ] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="All numbers as CSV, into --out.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Tables for a paper, into --out.")] = False,
+    png: Annotated[bool, typer.Option("--png", help="Charts as PNG, into --out.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Charts as PDF, into --out.")] = False,
     json: JsonFlag = False,
 ) -> None:
     """Markdown tables and charts of stored runs; one page to look at with --html or --open."""
-    value, text = report_command(runs, out, html or show, article)
+    asked = {"csv": csv, "latex": latex, "png": png, "pdf": pdf}
+    paper = tuple(name for name, wanted in asked.items() if wanted)
+    value, text = report_command(runs, out, html or show, article, paper)
     answer(json, value, text)
     if show:
         import webbrowser
 
-        webbrowser.open(Path(value["files"][-1]).resolve().as_uri())
+        from harness.runs.file_names import PAGE_FILE
+
+        page = next(file for file in map(Path, value["files"]) if file.name == PAGE_FILE)
+        webbrowser.open(page.resolve().as_uri())
 
 
 def gate(
@@ -169,9 +178,14 @@ def compare_command(run_a: str, run_b: str, *more: str) -> tuple[dict[str, Any],
 
 
 def report_command(
-    runs: Sequence[str], out: Path | None = None, html: bool = False, article: bool = False
+    runs: Sequence[str],
+    out: Path | None = None,
+    html: bool = False,
+    article: bool = False,
+    paper: Sequence[str] = (),
 ) -> tuple[dict[str, Any], str]:
-    """Tables and charts of stored runs: a JSON-able value and Markdown.
+    """Tables and charts of stored runs: a JSON-able value and Markdown; for a ``paper`` also in
+    any of csv, latex, png and pdf.
 
     With ``out`` the report and its charts are written there and the text names it; without it, the
     text is the report itself and nothing is written, but with ``html`` one run's page in its own
@@ -194,6 +208,8 @@ def report_command(
     value: dict[str, Any] = {"runs": [run.id for run in analysis.runs], "files": []}
     from harness.report.write import write_page, write_report
 
+    if paper and out is None:
+        raise UserError(f"--{paper[0]} writes files: name their folder with --out DIR.")
     if out is None:
         report = render_report(analysis, published)
         value["markdown"] = report
@@ -202,6 +218,10 @@ def report_command(
         value["files"] = [str(write_page(analysis, first.folder, published))]
         return value, "Written:\n" + "\n".join(value["files"])
     value["files"] = [str(file) for file in write_report(analysis, out, published, html)]
+    if paper:
+        from harness.report.paper import write_paper
+
+        value["files"] += map(str, write_paper(analysis, out, paper))
     value["markdown"] = (out / REPORT_FILE).read_text(encoding="utf-8")
     return value, "Written:\n" + "\n".join(value["files"])
 

@@ -10,6 +10,7 @@
 `changed_examples.py` - what broke by a failing gate
 `warnings.py` - what to know before the numbers
 `article.py` - the published comparison as a run
+`paper.py` - CSV, LaTeX, PNG and PDF
 `leaderboard.py` - published runs and README's tables
 `write.py` - run folder, report and page written
 `tables/` - Markdown tables; `charts/` - SVG; `page/` - HTML
