@@ -78,7 +78,7 @@ _add(
 app.add_typer(data.cache_app, name="cache")
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(data.describe, data.export, data.fetch, machine.doctor, machine.params, machine.plan),
-    *(scoring.score, runs.compare, runs.report, runs.gate, runs.adapter),
+    *(scoring.prompts, scoring.score, runs.compare, runs.report, runs.gate, runs.adapter),
 )
 for _command in _COMMANDS:
     _add(app, _command)

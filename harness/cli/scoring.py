@@ -1,4 +1,4 @@
-"""`score`: execution accuracy of any system's predictions, without a model.
+"""`prompts` and `score`: questions for any system, and execution accuracy of its answers.
 
 A dataset folder, the name of a split and a predictions file -> a summary on standard output and
 the rows of ``--out``. Nothing is written beside the data. A run's ``predictions.<variant>.jsonl``
@@ -56,6 +56,41 @@ def score(
     folder = dataset_folder(dataset)
     figures = run_score(folder, split, predictions, format, hardened, out, Cache())
     answer(json, figures, "" if json else _render(figures))
+
+
+def prompts(
+    dataset: Annotated[str, typer.Option(help="mini, wikisql or a folder.")] = "mini",
+    split: Annotated[str, typer.Option(help="Name of the split.")] = "test",
+    prompt_style: Annotated[str, typer.Option(help="chat, sql or dialect.")] = "chat",
+    out: Annotated[Path | None, typer.Option(help="A file instead of standard output.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """The questions of a split as they are asked, with ids, for a system elsewhere.
+
+    One JSON object a line: `id`, `prompt`, and the same as `messages` for an API. `score` grades
+    the answers: a line `{"id": ..., "text": "..."}` each.
+    """
+    import json as encoder
+
+    from harness.data.prompts import style
+    from harness.data.sources.resolve import dataset_folder
+    from harness.data.sources.wikisql import load_split
+    from harness.disk.files import write_jsonl
+
+    chosen, loaded = style(prompt_style), load_split(dataset_folder(dataset), [split])
+    texts = {e.id: chosen.prompt(e.question, loaded.tables[e.table_id]) for e in loaded.examples}
+    rows: list[dict[str, Any]] = [
+        {"id": number, "prompt": text, "messages": [{"role": "user", "content": text}]}
+        for number, text in texts.items()
+    ]
+    value = {"dataset": dataset, "split": split, "prompt_style": prompt_style, "n": len(rows)}
+    if out is not None:
+        write_jsonl(out, rows)
+        answer(json, {**value, "out": str(out)}, f"Written: {out}, {len(rows):,} prompts")
+    elif json:
+        answer(json, {**value, "prompts": rows}, "")
+    else:
+        answer(json, value, "\n".join(map(encoder.dumps, rows)))
 
 
 def run_score(
