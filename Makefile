@@ -15,7 +15,7 @@ SUITS := import platform, sys; \
   and name it: make PYTHON=/opt/homebrew/bin/python3" % sys.executable if intel else 0)
 SOUND := $(shell exec 2> /dev/null; $(BIN)/python -c '$(SUITS)' && echo sound)
 
-.PHONY: environment check test test-all test-rounding test-mac lint house bench perf simulate clean
+.PHONY: environment check test test-all test-rounding test-mac lint house bench perf simulate faults clean
 
 # After every edit, half a minute: lint, types, import contracts, the tests of what changed.
 check: $(VENV)/.ready
@@ -66,6 +66,10 @@ simulate: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.sql.simulate_lucky_answers --docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.results.simulate_gates --docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.results.simulate_comparisons --docs
+
+# Kills, damage, full disks, commands at once, hostile input: the table of docs/recovery.md. Minutes.
+faults: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.figures --docs
 
 $(VENV)/.ready: pyproject.toml constraints.txt $(if $(SOUND),,environment)
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(BIN)/python -m ensurepip

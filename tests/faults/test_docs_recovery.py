@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import figures
 import pytest
 from damaging import flipped, spoil
 
@@ -155,6 +156,14 @@ def test_every_message_on_the_page_is_the_code_s_and_none_is_missing(
         assert [m for m in messages if pattern(line).fullmatch(m)], line
     for message in messages:
         assert [line for line in shown if pattern(line).fullmatch(message)], message
+
+
+def test_the_page_has_the_figures_of_what_was_tried() -> None:
+    for kind, files in figures.KINDS.items():
+        found = re.search(rf"^\| {re.escape(kind)} +\| +([\d,]+) \| +([\d,]+) \|", PAGE, re.M)
+        assert found, kind
+        assert int(found[1].replace(",", "")) >= len(files)
+        assert found[1] == found[2]
 
 
 def test_the_page_names_the_folders_and_limits_of_the_code() -> None:

@@ -9,14 +9,17 @@ import random
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from bench_command import ROOT, Bench, descendants, gone, kill, wait_for, without_times
+
+Record = Callable[[str, object], None]
+"""pytest's `record_property`; "tried" is what `make faults` counts."""
 
 ANSWERS = """
 import json, sys
@@ -42,10 +45,6 @@ def test_killed_while_generating_it_goes_on_and_leaves_no_process(
 ) -> None:
     command = [sys.executable, "-c", ANSWERS, str(tmp_path / "cache")]
     command += [str(tmp_path / "work"), str(tmp_path / "found"), str(two_layers)]
-    # The kernels that MLX has compiled before: compiling them again takes most of a minute.
-    compiled = Path(tempfile.gettempdir()) / "mlx"
-    compiled.mkdir(exist_ok=True)
-    (tmp_path / "mlx").symlink_to(compiled)
     journal = tmp_path / "work" / "a" / "rows.journal"
 
     def start() -> subprocess.Popen[str]:
@@ -136,7 +135,9 @@ def kill_at(bench: Bench, moments: Sequence[Moment], generator: random.Random) -
 
 
 @pytest.mark.slow
-def test_kill_minus_9_at_any_moment_changes_no_number(tmp_path: Path) -> None:
+def test_kill_minus_9_at_any_moment_changes_no_number(
+    tmp_path: Path, record_property: Record
+) -> None:
     whole, cut = Bench(tmp_path / "whole", OPTIONS), Bench(tmp_path / "cut", OPTIONS)
     status, output = whole.run("killed")
     assert status == 0, output
@@ -147,7 +148,7 @@ def test_kill_minus_9_at_any_moment_changes_no_number(tmp_path: Path) -> None:
             stages += kill_at(cut, MOMENTS[place:], generator)
     for _ in range(10):  # some runs may have ended before they were killed
         stages += kill_at(cut, MOMENTS[-1:], generator) if len(stages) < WANTED else []
-    print("killed in:", ", ".join(stages))
+    record_property("tried", len(stages))
     assert len(stages) >= WANTED, stages
     assert set(stages) == {moment.stage for moment in MOMENTS}
     status, output = cut.run("killed")
@@ -176,5 +177,68 @@ def test_what_a_killed_run_without_a_cache_left_goes_with_the_next_start(tmp_pat
     assert list(folder.glob("tunebench-no-cache-*/training/*/state/*.json"))
     status, output = bench.run("next", "--variant=base", "-k", "loss", TMPDIR=str(folder))
     assert status == 0, output
-    # MLX keeps its compiled kernels there.
-    assert {path.name for path in folder.iterdir()} <= {"mlx"}
+    assert not list(folder.iterdir())
+
+
+TEXT = "SELECT Name FROM t WHERE Name LIKE '%a%{number}%' AND Note LIKE '%b%'"
+WORKER = "sandbox_process.py"
+
+
+def score_command(folder: Path) -> list[str]:
+    """400 questions that DuckDB answers one by one, a second and more of processor time."""
+    rows = [[f"name {number}", "ab" * 20] for number in range(4_000)]
+    table = {"id": "t", "header": ["Name", "Note"], "types": ["text", "text"], "rows": rows}
+    gold = {"sel": 0, "agg": 0, "conds": [[0, 0, "name 7"]]}
+    example = {"phase": 1, "table_id": "t", "question": "q", "sql": gold}
+    (folder / "x.tables.jsonl").write_text(json.dumps(table))
+    (folder / "x.jsonl").write_text((json.dumps(example) + "\n") * 400)
+    answers = [json.dumps({"id": n, "text": TEXT.format(number=n)}) for n in range(400)]
+    (folder / "p.jsonl").write_text("\n".join(answers))
+    options = [f"--dataset={folder}", "--split=x", f"--predictions={folder / 'p.jsonl'}"]
+    return [sys.executable, "-m", "harness", "score", *options, f"--out={folder / 'o.jsonl'}"]
+
+
+def kill_workers(process: subprocess.Popen[str], after_s: float, most: int) -> int:
+    """Kill DuckDB's processes once each has used ``after_s`` of processor time; how many."""
+    killed: set[int] = set()
+    while process.poll() is None:
+        for child in psutil.Process(process.pid).children() if len(killed) < most else []:
+            with contextlib.suppress(psutil.Error):
+                named = any(WORKER in word for word in child.cmdline())
+                if named and child.pid not in killed and child.cpu_times().user >= after_s:
+                    child.kill()
+                    killed.add(child.pid)
+        time.sleep(0.01)
+    return len(killed)
+
+
+@pytest.mark.slow
+def test_a_killed_query_process_costs_no_verdict_and_one_that_is_always_killed_ends_score(
+    tmp_path: Path, record_property: Record
+) -> None:
+    command = score_command(tmp_path)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def start() -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        )
+
+    assert start().wait() == 0
+    rows = (tmp_path / "o.jsonl").read_bytes()
+    assert rows.count(b'"valid": true') == 400
+    for most in (1, 2, 3):
+        process = start()
+        assert kill_workers(process, 0.4, most) >= 1
+        assert process.wait() == 0
+        assert (tmp_path / "o.jsonl").read_bytes() == rows
+    process = start()
+    killed = kill_workers(process, 0.0, 99)
+    assert (process.wait(), killed) == (2, 2)
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert "(DuckDB) " in said
+    assert "tried 2 times: killed by signal 9 (SIGKILL). This is a fault of the machine" in said
+    assert "Traceback" not in said
+    assert (tmp_path / "o.jsonl").read_bytes() == rows
+    record_property("tried", 8)

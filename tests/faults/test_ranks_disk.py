@@ -14,6 +14,7 @@ import pytest
 from bench_command import ROOT
 from disks import fill
 
+from harness.backend import backend_name
 from harness.disk.kernels import FOLDER_VARIABLE
 from tests.ports import free_ports
 
@@ -43,6 +44,24 @@ def launch(folder: Path, *suites: str, disk: Path | None = None) -> str:
         check=False,
     )
     return done.stdout + done.stderr
+
+
+@pytest.mark.slow  # g++ compiles three times
+@pytest.mark.skipif(backend_name() != "cpu", reason="only the CPU backend compiles with g++")
+def test_damaged_code_of_rank_1_is_removed_there_and_the_work_tried_once_more(
+    tmp_path: Path,
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    assert "3 passed" in launch(tmp_path, "suites/test_loss.py", disk=own)
+    libraries = [*(own / "kernels").rglob("*.so")]
+    assert libraries
+    for library in libraries:
+        os.truncate(library, library.stat().st_size // 2)
+    shutil.rmtree(tmp_path / "cache" / "tunebench" / "loss")
+    output = launch(tmp_path, "suites/test_loss.py", disk=own)
+    assert "3 passed" in output
+    assert re.search(r"compiled in rank 1 \(.*\) may be damaged: removed, and tried once", output)
 
 
 @pytest.mark.slow

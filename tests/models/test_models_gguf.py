@@ -6,18 +6,23 @@ import hashlib
 import math
 import random
 import struct
+import tempfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from harness.backend import backend_name, mx  # isort: skip  (the BLAS first)
 from mlx.utils import tree_flatten
 
 from harness.disk.cache import Cache
+from harness.errors import UserError
 from harness.models.cpu.quantized import format_of, packed_arrays
 from harness.models.embedded import smollm2, tiny
 from harness.models.embedded.gguf import _TENSORS, save_sorted, unpermute
@@ -176,6 +181,31 @@ def test_the_wheel_s_model_computes_what_it_did_before(
     expected, got = load(shallow).model(TOKENS), load(converted).model(TOKENS)
     exact = in_float64(load(shallow).model)(TOKENS)
     assert_as_exact(got[..., : tiny.VOCABULARY], expected, exact, tiny.WIDTH)
+
+
+@pytest.mark.slow
+def test_a_gguf_that_is_damaged_anywhere_is_refused_and_ends_only_its_own_process(
+    shallow: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may crash MLX's reader, which is why it is read apart."""
+    write_gguf(shallow, tmp_path / "model.gguf")
+    whole = (tmp_path / "model.gguf").read_bytes()
+    header = whole.index(b"blk.")
+
+    @settings(max_examples=30)
+    @given(
+        st.integers(0, len(whole)) | st.just(len(whole)),
+        st.lists(st.tuples(st.integers(0, 2 * header), st.integers(0, 255)), max_size=5),
+    )
+    def refuses_or_converts(cut: int, flips: list[tuple[int, int]]) -> None:
+        odd = bytearray(whole[:cut])
+        for place, byte in flips:
+            odd[place : place + 1] = bytes([byte]) if place < len(odd) else b""
+        with tempfile.TemporaryDirectory(dir=tmp_path) as folder, suppress(UserError):
+            (Path(folder) / "odd.gguf").write_bytes(odd)
+            converted_from(Path(folder) / "odd.gguf", Path(folder), monkeypatch)
+
+    refuses_or_converts()
 
 
 def test_its_tokenizer_splits_digits_merges_and_keeps_any_text(converted: BaseModel) -> None:

@@ -20,6 +20,11 @@ def source() -> str:
     return "WikiSQL dev" if _WIKISQL.is_dir() else "the mini corpus"
 
 
+def source_folder() -> tuple[Path, str]:
+    """The folder of those examples, and their split."""
+    return (_WIKISQL, "dev") if _WIKISQL.is_dir() else (_MINI, "test")
+
+
 def enlarged(folder: Path, count: int) -> Path:
     """``test.jsonl``, ``test.tables.jsonl`` and ``predictions.jsonl`` of ``count`` examples."""
     folder.mkdir(parents=True)

@@ -130,6 +130,8 @@ RULES = (
          (SQLITE,), RAN, RAN, _has(r"\border by\b")),
     Rule("FROM first", "FROM stats_2011 WHERE \"No.\" = '12'",
          (DUCKDB,), RAN, ("not_select",), _has(r"\A\s*from\b")),
+    Rule("DESC for DESCRIBE", "DESC SELECT Team FROM stats_2011",
+         (DUCKDB,), RAN, ("unsupported", "not_select", "syntax"), _has(r"\A\s*desc\b")),
     Rule("AS as an alias", "SELECT Team AS AS FROM stats_2011",
          BOTH, ("error",), RAN, _has(rf"\bas (?:{_KEYWORD}|\d+)\b")),
     Rule("keyword after AS", "SELECT COUNT(1) AS AS FROM stats_2011",
