@@ -107,6 +107,11 @@ def adapter_weights(folder: Path) -> Path:
     if not path.is_file():
         others = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
         found = f" It holds {', '.join(others)}; only safetensors are read." if others else ""
+        if saved := sorted(path.name for path in folder.glob(f"[0-9]*_{ADAPTER_FILE}")):
+            found = (
+                f" It holds the checkpoints {', '.join(saved)}: copy one of them, named "
+                f"{ADAPTER_FILE}, and {ADAPTER_CONFIG} into a folder of its own."
+            )
         raise UserError(f"adapter {folder} has no {ADAPTER_FILE}.{found}")
     return path
 

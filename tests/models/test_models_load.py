@@ -97,6 +97,13 @@ class Payload:
         return Path.touch, (self.trace,)
 
 
+def test_a_folder_of_checkpoints_alone_says_what_to_do(tiny: BaseModel, adapter: Writer) -> None:
+    folder = adapter()
+    (folder / "adapters.safetensors").rename(folder / "0000002_adapters.safetensors")
+    said = "It holds the checkpoints 0000002_adapters.safetensors: copy one of them, named adapters"
+    assert said in _refusal(tiny, folder)
+
+
 @pytest.mark.parametrize(
     "name", ["adapters.npz", "adapter_model.bin", "adapters.pt", "adapters.pkl"]
 )
