@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,10 @@ def run(tmp_path: Path) -> StoredRun:
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_results_and_baselines_are_refused(damage: Damage, run: StoredRun) -> None:
+def test_damaged_results_and_baselines_are_refused(
+    damage: Damage, run: StoredRun, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("tried", 41)
     file = run.folder / "results.json"
     whole = file.read_bytes()
     for seed in range(40):
@@ -51,7 +55,10 @@ def test_damaged_results_and_baselines_are_refused(damage: Damage, run: StoredRu
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_rows_are_refused(damage: Damage, run: StoredRun) -> None:
+def test_damaged_rows_are_refused(
+    damage: Damage, run: StoredRun, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("tried", 41)
     file = run.folder / "predictions.lora.jsonl"
     whole = file.read_bytes()
     for seed in range(40):

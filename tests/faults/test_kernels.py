@@ -145,9 +145,7 @@ def test_damaged_code_is_removed_and_the_work_tried_once_more(
 
 def test_work_is_tried_again_where_another_rank_has_removed_its_code(tmp_path: Path) -> None:
     notes: list[str] = []
-    invocation: Any = SimpleNamespace(
-        options=SimpleNamespace(adapter_path=None), cache=Cache(tmp_path), notify=notes.append
-    )
+    invocation: Any = SimpleNamespace(given={}, cache=Cache(tmp_path), notify=notes.append)
     found = VariantStages(invocation, load_variants(["base"])[0])
     fault = KernelFault("rank 1 (mac2, process 77): base: died during losses, killed by signal 7")
     fault.removed_from = "rank 1 (mac2, process 77)"

@@ -174,6 +174,7 @@ def a_cache_entry(folder: Path, data: bytes, value: Any) -> None:
 
 
 Parser = Callable[[Path, bytes, Any], None]
+Record = Callable[[str, object], None]
 PARSERS: list[Parser] = [
     *(a_dataset, texts, predictions, a_variant, an_adapter, weights, a_model, a_configuration),
     *(an_archive, a_run, rows_of_a_run, gates, a_cache_entry),
@@ -186,13 +187,15 @@ def refuses_or_reads(parse: Parser, data: bytes, value: Any) -> None:
 
 
 @pytest.mark.parametrize("parse", PARSERS)
-def test_a_sample_of_odd_files_is_read_or_refused(parse: Parser) -> None:
+def test_a_sample_of_odd_files_is_read_or_refused(parse: Parser, record_property: Record) -> None:
+    record_property("tried", 8)
     settings(max_examples=8)(given(st.binary(max_size=200), JSON)(refuses_or_reads_of(parse)))()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parse", PARSERS)
-def test_many_odd_files_are_read_or_refused(parse: Parser) -> None:
+def test_many_odd_files_are_read_or_refused(parse: Parser, record_property: Record) -> None:
+    record_property("tried", 500)
     settings(max_examples=500)(given(st.binary(max_size=2000), JSON)(refuses_or_reads_of(parse)))()
 
 

@@ -37,7 +37,7 @@ _EXPRESSION = (
     r"|\bselect (?:distinct |all )?(?:not\b|null\b|')"
     rf"|,\s*'[^']*'\s*(?:\S+\s+)?from\b|\S\s+-\s*\d|\d between\b|\b(?:and|or) \d|\bor '"
     rf"|,\s*\d+\s|where\s+\d+(?:\s*=|{_THEN})|limit not|like\s+{_COLUMN}"
-    r"|\bselect \"stats_2011\"[^.]"
+    r"|\bselect \"stats_2011\"[^.]|\bnull\s*[<>=]"
 )
 
 

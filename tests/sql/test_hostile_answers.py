@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,10 @@ def graded(folder: Path, hostile: list[str]) -> list[dict]:
     return rows[::2]
 
 
-def test_hostile_answers_are_failures_and_the_next_answer_is_right(tmp_path: Path) -> None:
+def test_hostile_answers_are_failures_and_the_next_answer_is_right(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("tried", len(OWN))
     rows = graded(tmp_path, OWN)
     allowed = {index for index, text in enumerate(OWN) if '"Pts" > 3' in text and " AND " in text}
     allowed.add(1)  # the first statement counts, and it is harmless
@@ -86,8 +90,11 @@ def test_hostile_answers_are_failures_and_the_next_answer_is_right(tmp_path: Pat
 
 
 @pytest.mark.skipif(not HOSTILE.is_file(), reason="the shared hostile statements are not here")
-def test_the_shared_hostile_statements_pass_through_score(tmp_path: Path) -> None:
+def test_the_shared_hostile_statements_pass_through_score(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     statements = [json.loads(line) for line in HOSTILE.open()]
+    record_property("tried", len(statements))
     rows = graded(tmp_path, [one["sql"] for one in statements])
     for one, row in zip(statements, rows, strict=True):
         if one["expected"] != "ok":

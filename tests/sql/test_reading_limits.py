@@ -10,7 +10,7 @@ import string
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -167,6 +167,9 @@ def test_what_people_write_is_within_the_limits() -> None:
         assert too_much(text) is None, text[:60]
 
 
+Record = Callable[[str, object], None]
+
+
 def hostile_text(rng: random.Random, size: int) -> str:
     """Pieces of SQL, quotes, brackets, tags and noise, repeated and mixed."""
     pieces = [
@@ -250,10 +253,12 @@ def ends(rng: random.Random, sizes: tuple[int, ...], count: int) -> None:
         assert spent < READING_LIMIT_S + 0.5, (number, text[:80])
 
 
-def test_no_random_or_hostile_text_outlasts_its_limit() -> None:
+def test_no_random_or_hostile_text_outlasts_its_limit(record_property: Record) -> None:
+    record_property("tried", 60)
     ends(random.Random(15), (50, 400, 1_000, 3_000, 8_000), 60)
 
 
 @pytest.mark.slow
-def test_no_text_of_up_to_a_megabyte_outlasts_its_limit() -> None:
+def test_no_text_of_up_to_a_megabyte_outlasts_its_limit(record_property: Record) -> None:
+    record_property("tried", 400)
     ends(random.Random(16), (1_000, 8_000, 30_000, 200_000, 1_000_000), 400)
