@@ -78,7 +78,7 @@ def refuse_other_formats(folder: Path) -> None:
         )
     try:
         first = json.loads(data.split(b"\n", 1)[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return  # named with its line by whoever reads the file
     if isinstance(first, dict) and not first.keys() & {"table_id", "sql"}:
         told = "".join(f" {_KNOWN_OTHERS[key]}" for key in _KNOWN_OTHERS if key in first)
