@@ -88,6 +88,19 @@ def run(
     return subprocess.CompletedProcess([*arguments], status, *printed)
 
 
+def last_of_each(*arguments: str) -> list[str]:
+    """A command line on which a later ``--option=value`` takes the place of an earlier one; an
+    option that takes several keeps them. (tunebench refuses two values of one option.)"""
+    several = ("--set", "--variant", "--adapter-path")
+    names = [argument.partition("=")[0] for argument in arguments]
+    last = {name: place for place, name in enumerate(names)}
+    return [
+        argument
+        for place, (name, argument) in enumerate(zip(names, arguments, strict=True))
+        if "=" not in argument or name in several or last[name] == place
+    ]
+
+
 def _read(stream: int) -> str:
     with open(stream, encoding="utf-8") as text:
         return text.read()

@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from tests.forks import last_of_each
+
 ROOT = Path(__file__).resolve().parents[2]
 
 LIMIT_S = 300.0
@@ -63,7 +65,7 @@ class Bench:
         command += [f"--results-dir={self.runs}", f"--run-name={name}"]
         with self.output.open("w") as stream:
             return subprocess.Popen(
-                [*command, *self.arguments, *arguments],
+                last_of_each(*command, *self.arguments, *arguments),
                 cwd=ROOT,
                 env={**os.environ, "XDG_CACHE_HOME": str(self.folder / "cache"), **environment},
                 stdout=stream,

@@ -39,8 +39,10 @@ def shallow(model: Path) -> tuple[str, ...]:
 def suites(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command on `tiny`, one cheap suite, results and cache in ``folder``."""
     return forks.run(
-        *("-m", "pytest", "suites/test_loss.py", "--model=tiny", "--variant=lora", "--limit=4"),
-        *("--set", "iters=2", f"--results-dir={folder / 'runs'}", *arguments),
+        *("-m", "pytest", "suites/test_loss.py", "--variant=lora", "--set", "iters=2"),
+        *forks.last_of_each(
+            "--model=tiny", "--limit=4", f"--results-dir={folder / 'runs'}", *arguments
+        ),
         environment={"XDG_CACHE_HOME": str(folder / "cache")},
     )
 

@@ -54,8 +54,10 @@ class Bench:
             *("-m", "pytest", "suites/"),
             # An adapter that is given decides how many layers it adapts.
             *(self.short if given else self.tuned),
-            *("--limit=8", f"--results-dir={self.folder / 'runs'}", f"--run-name={name}"),
-            *arguments,
+            *forks.last_of_each(
+                *("--limit=8", f"--results-dir={self.folder / 'runs'}", f"--run-name={name}"),
+                *arguments,
+            ),
             environment=self.environment,
         )
 

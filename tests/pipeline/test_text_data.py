@@ -47,8 +47,8 @@ def bench(
 ) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     done = forks.run(
         *("-m", "pytest", "suites/", "-rs", "--model=tiny"),
-        *("--set", "iters=4", "--limit=12", f"--dataset={data}"),
-        *(f"--results-dir={folder}", "--run-name=texts", *options),
+        *("--set", "iters=4", f"--dataset={data}", f"--results-dir={folder}"),
+        *forks.last_of_each("--limit=12", "--run-name=texts", *options),
         environment={"XDG_CACHE_HOME": str(folder / "cache")},
     )
     assert done.returncode == 0, done.stdout + done.stderr
