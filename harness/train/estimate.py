@@ -163,16 +163,10 @@ def training_bytes(subject: Subject, computer: Computer, batch: int, length: int
         logits = min(logits, _CHUNKED_BYTES)
     found = subject.loaded_bytes(computer.backend) + tokens * kept * number + logits
     found += parts * subject.trainable_bytes(computer.backend)
-    return round(found + (_dequantized_bytes(model, tokens) if subject.dequantizes(on_cpu) else 0))
-
-
-def _dequantized_bytes(model: ModelConfig, tokens: int) -> float:
-    """What dequantizing holds on a CPU: parts of a block's largest matrix, of the output layer, and
-    of the products that its pieces give."""
-    hidden, inner = model.hidden or 1, model.intermediate or 1
-    pieces = hidden * inner / 2**18
-    wide = 0.34 * inner + 0.13 * (model.vocabulary or 1) + 0.7 * tokens * pieces
-    return 4 * hidden * wide
+    if subject.dequantizes(on_cpu):
+        # The gradient of a dequantized product: its sum so far, and what the next block adds.
+        found += 2 * tokens * (model.hidden or 1) * number
+    return round(found)
 
 
 def answering_bytes(subject: Subject, computer: Computer, length: int, new_tokens: int) -> int:

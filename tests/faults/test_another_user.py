@@ -26,6 +26,10 @@ SETPRIV = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"
 READING = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
 """May read everything, for an interpreter in root's home; may write nothing more."""
 
+CHILD = """import os, subprocess, sys
+subprocess.run([sys.executable, "-c", "pass"], check=True)
+print(os.getuid())"""
+
 
 @dataclass(frozen=True)
 class User:
@@ -54,7 +58,7 @@ def user() -> Iterator[User]:
         pytest.skip("only root, with setpriv of util-linux, can become another user")
     for prefix in (SETPRIV, (*SETPRIV, *READING)):
         try:
-            command = [*prefix, sys.executable, "-c", "import os; print(os.getuid())"]
+            command = [*prefix, sys.executable, "-c", CHILD]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
         except subprocess.CalledProcessError:
             continue

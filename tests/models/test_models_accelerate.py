@@ -133,6 +133,24 @@ def test_a_product_in_blocks_is_the_whole_one(monkeypatch: pytest.MonkeyPatch) -
         assert_as_exact(got, expected, true, 64)
 
 
+def test_the_gradient_adds_up_the_products_of_its_blocks_as_they_come() -> None:
+    """To the bit as they are added in their order; never is a half of them there at once."""
+    rows, columns, tokens = 4096, 2048, 128
+    packed = mx.quantize(mx.random.normal((rows, columns), key=mx.random.key(0)), 64, 4)
+    cotangent = mx.random.normal((tokens, rows), key=mx.random.key(1))
+    multiply = multiplier(Format(4, 64, "affine"), "bytes")
+    mx.eval(*packed, cotangent)
+    held = mx.get_active_memory()
+    mx.reset_peak_memory()
+    (slope,) = mx.vjp(lambda x: multiply(x, *packed), [mx.zeros((tokens, columns))], [cotangent])[1]
+    mx.eval(slope)
+    parts = blocks(rows, columns)
+    assert mx.get_peak_memory() - held < slope.nbytes * len(parts) / 2
+    dense = mx.dequantize(*packed, 64, 4)
+    expected = sum(cotangent[:, part] @ dense[part] for part in parts)
+    assert mx.array_equal(slope, expected)
+
+
 def test_odd_bits_are_left_to_mlx() -> None:
     assert dequantizer(Format(3, 64, "affine")) == "mlx"
     assert dequantizer(Format(4, 32, "mxfp4")) == "mlx"

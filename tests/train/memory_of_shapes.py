@@ -1,9 +1,10 @@
 """Peaks of training and answering, measured on random weights of the shapes of real models.
 
 `python tests/train/memory_of_shapes.py SHAPE LAYERS BITS PATH VARIANT BATCH LENGTH` prints one JSON
-line. PATH is ``cpu`` (this machine's own kernels) or ``gpu``: what Metal and CUDA compute, nothing
-replaced and every type kept, on MLX's CPU device. BITS is 4, 16 (bfloat16) or 32. No weights are
-written; no tokenizer is needed.
+line; with a further word `train` nothing is answered, which takes longest. PATH is ``cpu`` (this
+machine's own kernels) or ``gpu``: what Metal and CUDA compute, nothing replaced and every type
+kept, on MLX's CPU device. BITS is 4, 16 (bfloat16) or 32. No weights are written; no tokenizer is
+needed.
 """
 
 from __future__ import annotations
@@ -53,9 +54,10 @@ def config_of(shape: str, layers: int | None = None) -> dict[str, Any]:
 
 
 def measure(
-    config: dict[str, Any], bits: int, path: str, variant: str, batch: int, length: int
+    config: dict[str, Any], bits: int, path: str, variant: str, rows: tuple[int, int], answer: bool
 ) -> dict[str, Any]:
-    """Bytes: of the weights, and MLX's peaks of training and of answering 16 prompts.
+    """Bytes: of the weights, and MLX's peaks of training on a batch of ``rows`` (how many, of how
+    many tokens) and, if asked, of answering 16 prompts.
 
     ``variant`` is a shipped name with settings behind it: ``lora,grad_checkpoint=true``.
     """
@@ -86,17 +88,20 @@ def measure(
         mx.eval(array)
     base = BaseModel(config["model_type"], Path(), None, "0", config["model_type"], config)
     loaded = LoadedModel(model, None, base)
+    batch, length = rows
     name, *settings = variant.split(",")
     short = {"iters": "2", "val_batches": "1", "steps_per_eval": "9", "batch_size": str(batch)}
     changes = short | dict(setting.split("=") for setting in settings)
     chosen = load_variants([name], changes)[0].model_copy(update={"quantize": None})
-    rows = [_row(number, length) for number in range(2 * batch)]
+    examples = [_row(number, length) for number in range(2 * batch)]
     found = {"weights": sum(array.nbytes for _, array in weights)}
     del weights
     with tempfile.TemporaryDirectory() as folder:
-        trained = finetune(loaded, chosen, rows, rows[:batch], Path(folder))
+        trained = finetune(loaded, chosen, examples, examples[:batch], Path(folder))
     found["train"] = trained.train.mlx_peak_bytes
     found["validate"] = trained.validation.mlx_peak_bytes
+    if not answer:
+        return found
     loaded.accelerate()
     with MemoryPhase() as phase:
         decoder = decoder_of(model, [_row(n, length).tokens for n in range(16)])
@@ -114,10 +119,12 @@ def _row(number: int, length: int) -> Any:
 
 
 if __name__ == "__main__":
-    shape, layers, bits, path, variant, batch, length = sys.argv[1:]
-    found = measure(
-        config_of(shape, int(layers)), int(bits), path, variant, int(batch), int(length)
-    )
     keys = ("shape", "layers", "bits", "path", "variant", "batch", "length")
-    print(json.dumps(dict(zip(keys, sys.argv[1:], strict=True)) | found))
+    asked = dict(zip(keys, sys.argv[1:8], strict=True))
+    config = config_of(asked["shape"], int(asked["layers"]))
+    rows = (int(asked["batch"]), int(asked["length"]))
+    found = measure(
+        config, int(asked["bits"]), asked["path"], asked["variant"], rows, "train" not in sys.argv
+    )
+    print(json.dumps(asked | found))
     os._exit(0)

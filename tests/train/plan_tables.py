@@ -37,7 +37,7 @@ NAMES = {
     "qwen3-0.6b": "Qwen3-0.6B",
 }
 PEAKS = [json.loads(line) for line in (HERE / "measured_peaks.jsonl").read_text().splitlines()]
-"""What `memory_of_shapes.py` printed; fitted to the shapes with 2 and 4 layers, checked on 8."""
+"""What `memory_of_shapes.py` printed."""
 
 
 def subject_of(variant: Variant, config: dict[str, Any]) -> Subject:
