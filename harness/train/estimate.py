@@ -159,7 +159,8 @@ def training_bytes(subject: Subject, computer: Computer, batch: int, length: int
     # Gradient and Adam's two moments, and of an adapter its values.
     parts = 3 if variant.fine_tune_type == "full" else 4
     logits = tokens * (model.vocabulary or 1) * number * _LOGITS
-    if computer.chunked_loss:
+    # Ahead of a GPU MLX begins several chunks: counted as if all were there, as `plan` does.
+    if computer.chunked_loss and on_cpu:
         logits = min(logits, _CHUNKED_BYTES)
     found = subject.loaded_bytes(computer.backend) + tokens * kept * number + logits
     found += parts * subject.trainable_bytes(computer.backend)
