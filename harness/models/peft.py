@@ -39,6 +39,8 @@ _DECIDES_NOTHING = {
 _PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
 _NAME = re.compile(r"base_model\.model\.(.+)\.lora_(A|B|magnitude_vector)(?:\.weight)?")
 _LAYER = re.compile(r"(.*\blayers\.)(\d+)\.(.+)")
+_QUICK = re.compile(r"[^*+?{}()\[\]]*(?:\.\*[^*+?{}()\[\]]*){0,2}")
+"""A regular expression of ``alpha_pattern`` that no module's name holds for long."""
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 Matrix = NDArray[np.float32]
@@ -178,8 +180,13 @@ def _refused(folder: Path, what: str) -> UserError:
 def _scale(folder: Path, config: Mapping[str, Any], module: str, rank: int) -> float:
     """What PEFT multiplies the product of ``module`` by (``get_pattern_key``: the first match)."""
     patterns = config.get("alpha_pattern") or {}
-    matching = (patterns[key] for key in patterns if re.match(rf"(.*\.)?({key})$", module))
-    alpha = next(matching, config.get("lora_alpha"))
+    if not isinstance(patterns, Mapping) or not all(map(_QUICK.fullmatch, patterns)):
+        raise _refused(folder, f"alpha_pattern {patterns!r:.60}")
+    try:
+        matching = [patterns[key] for key in patterns if re.match(rf"(.*\.)?({key})$", module)]
+    except re.error as error:
+        raise _refused(folder, f"alpha_pattern {patterns!r:.60} ({error})") from error
+    alpha = next(iter(matching), config.get("lora_alpha"))
     if not isinstance(alpha, int | float) or not 0 < alpha < math.inf or not rank:
         raise _refused(folder, f"lora_alpha {alpha!r:.60} and rank {rank} of {module}")
     return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)

@@ -34,6 +34,7 @@ from harness.disk.cache import Cache
 from harness.disk.manifest import MANIFEST
 from harness.errors import UserError
 from harness.models.adapter import adapter_config
+from harness.models.peft import as_mlx_lm
 from harness.models.resolve import inspect
 from harness.models.weights import check_weights, read_header
 from harness.plugin import JOB_SUMMARY_VARIABLE, _append_job_summary
@@ -109,6 +110,23 @@ def an_adapter(folder: Path, data: bytes, value: Any) -> None:
         adapter_config(folder)
 
 
+def a_peft_adapter(folder: Path, data: bytes, value: Any) -> None:
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+    parts = {"A": ([2, 3], [0, 24]), "B": ([3, 2], [24, 48])}
+    header: dict[str, Any] = {
+        f"{name}{part}.weight": {"dtype": "F32", "shape": shape, "data_offsets": place}
+        for part, (shape, place) in parts.items()
+    }
+    put(folder, "adapter_model.safetensors", safetensors(header) + bytes(48))
+    whole = {"peft_type": "LORA", "r": 2, "lora_alpha": 16, "alpha_pattern": {}}
+    for key in (*whole, "use_dora", "use_rslora", "bias", "init_lora_weights", "rank_pattern"):
+        with suppress(UserError):
+            as_mlx_lm(folder, {**whole, key: value})
+    for pattern in ("(a+)+b", "[", ".*.*.*", "**", data.decode("latin-1")):
+        with suppress(UserError):
+            as_mlx_lm(folder, {**whole, "alpha_pattern": {pattern: value}})
+
+
 def weights(folder: Path, data: bytes, value: Any) -> None:
     entry = {"dtype": "F32", "shape": value, "data_offsets": value}
     for text in (data, safetensors(value), safetensors({"a": entry})):
@@ -176,7 +194,8 @@ def a_cache_entry(folder: Path, data: bytes, value: Any) -> None:
 Parser = Callable[[Path, bytes, Any], None]
 Record = Callable[[str, object], None]
 PARSERS: list[Parser] = [
-    *(a_dataset, texts, predictions, a_variant, an_adapter, weights, a_model, a_configuration),
+    *(a_dataset, texts, predictions, a_variant, an_adapter, a_peft_adapter),
+    *(weights, a_model, a_configuration),
     *(an_archive, a_run, rows_of_a_run, gates, a_cache_entry),
 ]
 
