@@ -8,6 +8,7 @@ definition is elsewhere (``measure/``, ``sql/grade/``); a prompt style carries i
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 LOSS = "loss@1"
@@ -100,6 +101,14 @@ def answers_protocol(one_line: bool = True, max_new_tokens: int | None = None) -
     usual = max_new_tokens in (None, usual_tokens(one_line))
     limit = "" if usual else f", at most {max_new_tokens} new tokens"
     return f"{EXECUTION}+{GENERATION} (hardened K={HARDENED_COPIES}{limit})"
+
+
+def grading_protocol(execution: str) -> str:
+    """Of the name of answers' protocol what grades them, by which any two systems are compared:
+    `execution@2+generation@2 (hardened K=8) (dialect@1)` -> `execution@2 (hardened K=8)`."""
+    name, _, rest = execution.partition(" ")
+    copies = re.search(r"hardened K=\d+", rest)
+    return f"{name.partition('+')[0]} ({copies[0] if copies else 'hardened K=0'})"
 
 
 def comparable_answers(execution: str) -> str:

@@ -13,20 +13,18 @@ def test_the_list_of_packages_is_that_of_the_folders() -> None:
     found = [path.parent for path in (ROOT / "harness").rglob("__init__.py")]
     names = sorted(".".join(folder.relative_to(ROOT).parts) for folder in found)
     assert len(names) >= 20
-    data = {path.parent for path in (ROOT / "fixtures").rglob("*.[tjy]*") if path.is_file()}
-    shipped = [".".join(("harness.shipped", *f.relative_to(ROOT).parts)) for f in data]
-    assert SETUPTOOLS["packages"] == sorted([*names, *shipped, "harness.shipped.suites"])
+    shipped = ["harness.shipped.fixtures", "harness.shipped.suites"]
+    assert SETUPTOOLS["packages"] == sorted([*names, *shipped])
+    assert [*SETUPTOOLS["package-dir"]] == shipped
 
 
 def test_every_file_that_is_not_python_is_package_data() -> None:
-    assert SETUPTOOLS["package-dir"] == {
-        f"harness.shipped.{name}": name for name in ("fixtures", "suites")
-    }
+    places = SETUPTOOLS["package-dir"]
     packaged = {
         path
         for package, patterns in SETUPTOOLS["package-data"].items()
         for pattern in patterns
-        for path in (ROOT / package.replace("harness.shipped.", "").replace(".", "/")).glob(pattern)
+        for path in (ROOT / places.get(package, package.replace(".", "/"))).glob(pattern)
     }
     others = {
         path

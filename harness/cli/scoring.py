@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,11 +22,16 @@ from harness.cli.output import JsonFlag, answer
 from harness.errors import UserError
 from harness.markdown import percent, percent_interval, table
 from harness.progress import TerminalProgress
+from harness.protocols import HARDENED_COPIES
 
 if TYPE_CHECKING:
+    from harness.data.records import Split
     from harness.disk.cache import Cache
+    from harness.sql.grade.predictions import Prediction
+    from harness.sql.grade.score import Score
 
 MAX_COPIES = 64
+OWN_RUNS = Path("results/runs")
 
 
 def score(
@@ -33,7 +40,13 @@ def score(
     predictions: Annotated[Path | None, typer.Option(help="JSONL of predictions.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the verdicts go, JSONL.")] = None,
     format: Annotated[str, typer.Option(help="text, or wikisql for structured queries.")] = "text",
-    hardened: Annotated[int, typer.Option(help="Perturbed copies K; 0 is none.")] = 0,
+    hardened: Annotated[
+        int | None, typer.Option(help="Perturbed copies K; 0 is none (8 with --run-name).")
+    ] = None,
+    run_name: Annotated[
+        str | None, typer.Option(help="Write a run of this name: compare, report, gate it.")
+    ] = None,
+    results_dir: Annotated[Path, typer.Option(help="Where that run is written.")] = OWN_RUNS,
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Grade known answers and print what passed.")
     ] = False,
@@ -46,16 +59,24 @@ def score(
     if self_test:
         _self_test(json)
         return
-    given = {"--dataset": dataset, "--split": split, "--predictions": predictions, "--out": out}
+    given = {"--dataset": dataset, "--split": split, "--predictions": predictions}
+    given |= {"--out": out} if run_name is None else {}
     missing = [name for name, value in given.items() if value is None]
-    if dataset is None or split is None or predictions is None or out is None:
+    if dataset is None or split is None or predictions is None or missing:
         raise UserError(
             f"score needs {', '.join(missing)}; e.g. python -m harness score --dataset "
             "mini --split test --predictions FILE --out scores.jsonl, or --self-test"
         )
-    folder = dataset_folder(dataset)
-    figures = run_score(folder, split, predictions, format, hardened, out, Cache())
-    answer(json, figures, "" if json else _render(figures))
+    if run_name is None:
+        folder = dataset_folder(dataset)
+        figures = run_score(folder, split, predictions, format, hardened or 0, out, Cache())
+        answer(json, figures, "" if json else _render(figures))
+        return
+    copies = HARDENED_COPIES if hardened is None else hardened
+    run = results_dir / run_name
+    figures = score_as_run(dataset, split, (predictions, format), copies, run, out)
+    shown = f"{_render(figures)}\n\nrun: {run}\nnext: tunebench compare RUN {run}"
+    answer(json, {**figures, "run": str(run)}, "" if json else shown)
 
 
 def prompts(
@@ -117,22 +138,76 @@ def run_score(
         UserError: something in the files or options that the user can put right.
     """
     from harness.data.sources.wikisql import load_split
+    from harness.sql.grade.summary import score_figures, summarize
+
+    loaded = load_split(dataset, [split])
+    key = _source_key(dataset, split)
+    graded = _graded(loaded, (predictions, format), hardened, out, (cache, key))
+    scores = [score for _, score in graded]
+    return score_figures(summarize(scores, loaded.examples), scores, loaded.examples)
+
+
+def score_as_run(
+    dataset: str,
+    split: str,
+    predictions: tuple[Path, str],
+    hardened: int,
+    folder: Path,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """As :func:`run_score`, and the answers as the run ``folder``.
+
+    Raises:
+        UserError: as there, and where the split is not the dataset's test split or the run's name
+            is taken.
+    """
+    from harness.data.sources.resolve import resolve_dataset
+    from harness.disk.cache import Cache
+    from harness.disk.files import shown_argument
+    from harness.pipeline.outside_run import write_outside_run
+    from harness.runs.file_names import check_new
+    from harness.sql.grade.summary import score_figures, summarize
+
+    check_new(folder.parent, folder.name)
+    data = resolve_dataset(dataset)
+    if not data.has_tables or data.test.name != split:
+        raise UserError(
+            f"a run has answers to the test split of data with tables, and split {split!r} of "
+            f"{dataset!r} is another. Leave --run-name out to grade it, or use --split test."
+        )
+    graded = _graded(data.test, predictions, hardened, out, (Cache(), data.sha256))
+    write_outside_run(
+        folder,
+        data,
+        graded,
+        hardened,
+        shlex.join(["tunebench", *map(shown_argument, sys.argv[1:])]),
+    )
+    scores = [score for _, score in graded]
+    return score_figures(summarize(scores, data.test.examples), scores, data.test.examples)
+
+
+def _graded(
+    split: Split,
+    predictions: tuple[Path, str],
+    hardened: int,
+    out: Path | None,
+    kept: tuple[Cache | None, str],
+) -> list[tuple[Prediction, Score]]:
+    """Every prediction of a file (and its format) with its verdicts; the rows go to ``out``."""
     from harness.disk.files import write_jsonl
     from harness.sql.grade.predictions import read_predictions
     from harness.sql.grade.score import score
-    from harness.sql.grade.summary import score_figures, summarize
 
     if not 0 <= hardened <= MAX_COPIES:
         raise UserError(f"--hardened must be 0..{MAX_COPIES}, got {hardened}.")
     with _no_collection(), closing(TerminalProgress()) as progress:
-        loaded = load_split(dataset, [split])
-        examples = loaded.examples
-        found = read_predictions(predictions, format, [example.id for example in examples])
-        key = _source_key(dataset, split)
-        scores = score(loaded.tables, examples, found, hardened, cache, progress, key)
+        found = read_predictions(*predictions, [example.id for example in split.examples])
+        cache, key = kept
+        scores = score(split.tables, split.examples, found, hardened, cache, progress, key)
         if out is not None:
             write_jsonl(out, [one.row() for one in scores])
-        return score_figures(summarize(scores, examples), scores, examples)
+    return list(zip(found, scores, strict=True))
 
 
 @contextmanager

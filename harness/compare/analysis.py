@@ -116,7 +116,7 @@ class Analysis:
                 found.append(compare_sides(a, b))
                 continue
             labels = a.label(b), b.label(a)
-            if differing := tuple(differing_fields(a.run, b.run)):
+            if differing := tuple(differing_fields(a.run, b.run, across_models=True)):
                 refused.append(RefusedPair(*labels, differing, ""))
                 continue
             try:

@@ -214,7 +214,9 @@ def matched_variants(run: StoredRun, baseline: StoredRun) -> dict[str, str | Non
     """By variant of the run: the baseline's variant that it is judged against."""
     if len(run.variants) == 1 and len(baseline.variants) == 1:
         picked = run.variant or baseline.variant
-        if picked or run.variants == baseline.variants:
+        # The variant of a system elsewhere has the name of its run.
+        outside = run.results.run.source == baseline.results.run.source == "predictions"
+        if picked or outside or run.variants == baseline.variants:
             return {run.variants[0]: baseline.variants[0]}
     if baseline.variant in run.variants:
         return {baseline.variants[0]: baseline.variants[0]}
@@ -245,6 +247,9 @@ def _verdict(
 ) -> tuple[GateVerdict, str]:
     # A timing or a memory peak without a common measure is skipped, measured or not.
     reason = other_measure(gate.metric.kind, new, old, "({}; the baseline's: {})")
+    sources = {new.run.results.run.source, old.run.results.run.source}
+    if "predictions" in sources and gate.metric.rows != "predictions":
+        reason = "of a system elsewhere only answers are known"
     if gate.value is None and gate.baseline is None:
         # What one side alone lacks was not measured there, whatever it says of its data.
         reason = reason or gate.metric.absent.get(new.run.results.dataset.form, "")

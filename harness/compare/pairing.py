@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness.compare.metrics import FALLBACK, METRICS, NO_TABLES, PRIMARY, Metric
-from harness.compare.sides import RunVariant
+from harness.compare.sides import RunVariant, other_systems
 from harness.errors import UserError
 from harness.stats.intervals import Floats, TableSums, table_sums
 from harness.stats.paired import FlipTest, flip_test, score_interval
@@ -111,9 +111,9 @@ def pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
     Raises:
         UserError: the two answered different examples (another --limit or seed).
     """
-    found = [
-        pair for kind in ("losses", "predictions", "answers") for pair in _pairs_of(kind, a, b)
-    ]
+    graded = other_systems(a.run, b.run)
+    kinds = ("predictions",) if graded else ("losses", "predictions", "answers")
+    found = [pair for kind in kinds for pair in _pairs_of(kind, a, b)]
     return sorted(found, key=lambda pair: not pair.metric.primary)
 
 
@@ -195,6 +195,8 @@ def _why_absent(metric: Metric, a: RunVariant, b: RunVariant) -> str:
     bare = [side.label(other) for side, other in ((a, b), (b, a)) if side.rows(metric.rows) is None]
     if metric.absent.get(form) == NO_TABLES:
         return NO_TABLES
+    if metric.kind == "loss" and other_systems(a.run, b.run):
+        return "a loss per token has no common measure across models"
     if bare:
         stored = "answers" if metric.rows == "predictions" else metric.rows
         return f"{' and '.join(bare)} {'has' if len(bare) == 1 else 'have'} no stored {stored}"
@@ -202,8 +204,9 @@ def _why_absent(metric: Metric, a: RunVariant, b: RunVariant) -> str:
 
 
 def _same_weights(a: RunVariant, b: RunVariant) -> bool:
-    """Whether adapter, how it is applied, and quantization agree; the base's weights do, by
-    ``require_comparable``."""
+    """Whether base, adapter, how it is applied, and quantization agree."""
+    if other_systems(a.run, b.run):
+        return False
     applied = ("fine_tune_type", "num_layers", "lora_parameters", "quantize")
     weights = [
         (side.adapter_sha256, [side.result.config.get(name) for name in applied]) for side in (a, b)

@@ -80,7 +80,7 @@ def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
 
 def compare_if_paired(a: RunVariant, b: RunVariant) -> PairComparison | None:
     """As :func:`compare_sides`; None where nothing in common can be paired."""
-    require_comparable(a.run, b.run)
+    require_comparable(a.run, b.run, across_models=True)
     found = pairs(a, b)
     if not found:
         return None

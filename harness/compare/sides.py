@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.markdown import NONE
-from harness.protocols import comparable_answers
+from harness.protocols import comparable_answers, grading_protocol
 from harness.runs.store import StoredRun
 from harness.schema.results import Results
 from harness.schema.variant_result import VariantResult
@@ -28,6 +28,13 @@ COMPARABLE_FIELDS: dict[str, Callable[[Results], str | None]] = {
     "protocols.prompt": lambda results: results.protocols.prompt,
 }
 """What two runs must agree on for their quality numbers to be compared; None is not recorded."""
+
+GRADED_FIELDS: dict[str, Callable[[Results], str | None]] = {
+    "dataset.sha256": COMPARABLE_FIELDS["dataset.sha256"],
+    "dataset.form": COMPARABLE_FIELDS["dataset.form"],
+    "protocols.execution": lambda results: grading_protocol(results.protocols.execution),
+}
+"""What two systems must agree on for their graded answers to be compared, whatever they are."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +100,36 @@ def label_sides(
     ]
 
 
-def differing_fields(a: StoredRun, b: StoredRun) -> dict[str, tuple[object, object]]:
+def other_systems(a: StoredRun, b: StoredRun) -> bool:
+    """Whether two runs are of other models, or one of a system elsewhere: graded answers are all
+    that they can be compared by."""
+    measured = a.results.run.source == b.results.run.source == "measured"
+    return not measured or a.results.model.sha256 != b.results.model.sha256
+
+
+def differing_fields(
+    a: StoredRun, b: StoredRun, across_models: bool = False
+) -> dict[str, tuple[object, object]]:
     """The fields that make numbers of two runs incomparable, with both values.
 
     A field that one of them did not record does not: see :func:`unrecorded_fields`.
+
+    Args:
+        a: one run.
+        b: the other.
+        across_models: whether answers of two base models may be compared; those of a system
+            elsewhere always are.
     """
-    pairs = {name: (get(a.results), get(b.results)) for name, get in COMPARABLE_FIELDS.items()}
+    outside = "predictions" in (a.results.run.source, b.results.run.source)
+    graded = outside or (across_models and other_systems(a, b))
+    fields = GRADED_FIELDS if graded else COMPARABLE_FIELDS
+    pairs = {name: (get(a.results), get(b.results)) for name, get in fields.items()}
     return {name: (x, y) for name, (x, y) in pairs.items() if None not in (x, y) and x != y}
 
 
 def unrecorded_fields(runs: Sequence[StoredRun]) -> dict[str, list[StoredRun]]:
     """The runs that did not record a field which others of ``runs`` did, by field."""
-    once = {run.folder: run for run in runs}.values()
+    once = {run.folder: run for run in runs if run.results.run.source == "measured"}.values()
     found = {
         name: [run for run in once if get(run.results) is None]
         for name, get in COMPARABLE_FIELDS.items()
@@ -130,13 +155,13 @@ def same_side(a: RunVariant, b: RunVariant) -> bool:
     return a.variant == b.variant and a.run.results.run == b.run.results.run
 
 
-def require_comparable(a: StoredRun, b: StoredRun) -> None:
-    """Refuse two runs whose quality numbers are not comparable.
+def require_comparable(a: StoredRun, b: StoredRun, across_models: bool = False) -> None:
+    """Refuse two runs whose quality numbers are not comparable, as :func:`differing_fields`.
 
     Raises:
         UserError: every differing field with both values.
     """
-    differing = differing_fields(a, b)
+    differing = differing_fields(a, b, across_models)
     if differing:
         models = a.results.model.id, b.results.model.id
         datasets = a.results.dataset.name, b.results.dataset.name

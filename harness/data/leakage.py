@@ -14,7 +14,24 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from harness.data.records import Dataset, Example, TextExample
-from harness.schema.dataset import Leakage, Repeats
+from harness.schema.dataset import DatasetInfo, Leakage, Repeats, SplitCounts
+
+
+def dataset_info(dataset: Dataset) -> DatasetInfo:
+    """The `dataset` section of results.json."""
+    return DatasetInfo(
+        name=dataset.name,
+        sha256=dataset.sha256,
+        splits=SplitCounts(
+            train=len(dataset.train.examples),
+            valid=len(dataset.valid.examples),
+            test=len(dataset.test.examples),
+        ),
+        form=dataset.form,
+        tables=len({id for split in dataset.splits for id in split.tables}),
+        repeats=repeats(dataset),
+        leakage=leakage(dataset),
+    )
 
 
 def leakage(dataset: Dataset) -> Leakage:

@@ -4,6 +4,7 @@
 `invocation.py` - the record of the command line
 `same_variants.py` - variants that are one on this base
 `seed_run.py` - one seed's variants and their record
+`outside_run.py` - a run of a system's predictions
 `variant_run.py` - the sections of one variant
 `stages.py` - cached stage results and the process
 `interleaved_speed.py` - speed trials across the variants

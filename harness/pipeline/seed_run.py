@@ -16,7 +16,7 @@ from importlib import metadata
 from harness import protocols as names
 from harness.compare import gates
 from harness.compare.analysis import Analysis, analyse
-from harness.data.leakage import leakage, repeats
+from harness.data.leakage import dataset_info
 from harness.data.prompts import PromptStyle, answers_in_one_line, texts_key
 from harness.data.records import Dataset
 from harness.disk.files import shown_argument
@@ -29,7 +29,6 @@ from harness.report.changed_examples import ChangedExample, changed_examples
 from harness.runs import git_state
 from harness.runs.file_names import FUSED_FOLDER
 from harness.runs.store import PendingRun, RunRows
-from harness.schema.dataset import DatasetInfo, SplitCounts
 from harness.schema.results import (
     Distributed,
     GateResult,
@@ -159,19 +158,7 @@ class SeedRun:
                 architecture=base.architecture,
                 weights=self._weights,
             ),
-            dataset=DatasetInfo(
-                name=dataset.name,
-                sha256=dataset.sha256,
-                splits=SplitCounts(
-                    train=len(dataset.train.examples),
-                    valid=len(dataset.valid.examples),
-                    test=len(dataset.test.examples),
-                ),
-                form=dataset.form,
-                tables=len({id for split in dataset.splits for id in split.tables}),
-                repeats=repeats(dataset),
-                leakage=leakage(dataset),
-            ),
+            dataset=dataset_info(dataset),
             protocols=protocols(
                 self.invocation.style,
                 dataset,

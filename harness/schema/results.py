@@ -55,6 +55,11 @@ class Run(Record):
     """One invocation."""
 
     id: str = Field(description="The run's name: its folder under the results directory.")
+    source: Literal["measured", "predictions"] = Field(
+        default="measured",
+        description="Whether a model was measured here, or the predictions of a system elsewhere "
+        "were graded.",
+    )
     started: str = Field(description="UTC start, ISO 8601.")
     finished: str = Field(description="UTC end, ISO 8601.")
     command: str = Field(description="The command line that made the run.")

@@ -133,12 +133,12 @@ def test_few_discordant_pairs_cannot_promise_a_small_difference() -> None:
     assert ex.minimum_detectable == pytest.approx(0.0791, abs=1e-4)
 
 
-def test_runs_of_another_model_are_refused_by_field() -> None:
+def test_runs_on_other_data_are_refused_by_field() -> None:
     a, b = memory_run("a"), memory_run("b")
     results = b.results.model_copy(
-        update={"model": b.results.model.model_copy(update={"sha256": "ff" * 32})}
+        update={"dataset": b.results.dataset.model_copy(update={"sha256": "ff" * 32})}
     )
-    with pytest.raises(UserError, match=r"model\.sha256"):
+    with pytest.raises(UserError, match=r"dataset\.sha256"):
         compare_runs(a, dataclasses.replace(b, results=results))
 
 

@@ -260,10 +260,10 @@ def test_several_runs_stand_side_by_side_and_unlike_ones_are_not_compared() -> N
     together = report_of(a, b)
     assert "a:lora train loss" in together
     assert "`b:lora` − `a:lora`" in together
-    model = b.results.model.model_copy(update={"sha256": "ff" * 32})
-    other = dataclasses.replace(b, results=b.results.model_copy(update={"model": model}))
+    dataset = b.results.dataset.model_copy(update={"sha256": "ff" * 32})
+    other = dataclasses.replace(b, results=b.results.model_copy(update={"dataset": dataset}))
     apart = report_of(a, other)
-    assert "`a:lora` and `b:lora` are not compared: model.sha256 differ." in apart
+    assert "`a:lora` and `b:lora` are not compared: dataset.sha256 differ." in apart
 
 
 def test_two_variants_picked_of_one_run_are_one_run(run: MemoryRun) -> None:

@@ -1,0 +1,133 @@
+"""A run made of a system's predictions: graded like any answers, stored like any run.
+
+A dataset, answers with their verdicts -> a run's folder (`run.source` is `predictions`), so that a
+system elsewhere stands in `compare`, `report`, `gate` and on the page. It has execution accuracy
+and nothing else: no weights, no losses, no timings. Imports nothing that reaches mlx.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from harness.compare.analysis import Analysis, analyse
+from harness.data.leakage import dataset_info
+from harness.data.records import Dataset
+from harness.machine.chip import processor
+from harness.protocols import COMPARISON, EXECUTION, GATES
+from harness.runs.file_names import check_new
+from harness.runs.git_state import git_state
+from harness.runs.store import PendingRun, RunRows
+from harness.schema.results import (
+    Device,
+    Distributed,
+    Model,
+    Protocols,
+    Results,
+    Run,
+    Weights,
+)
+from harness.schema.rows import PredictionRow
+from harness.schema.variant_result import VariantResult
+from harness.sql.grade.predictions import Prediction
+from harness.sql.grade.score import Score
+from harness.sql.grade.summary import summarize
+
+NOT_MEASURED = "not measured"
+
+
+def write_outside_run(
+    folder: Path,
+    dataset: Dataset,
+    graded: Sequence[tuple[Prediction, Score]],
+    hardened: int,
+    command: str,
+) -> Analysis:
+    """Write the run ``folder`` of answers to the test split of ``dataset``, and analyse it.
+
+    Args:
+        folder: of the run; its name is the system's.
+        dataset: with tables.
+        graded: an answer to every test example with its verdicts, in the order of ids.
+        hardened: the number K of perturbed copies.
+        command: the command line, for the record.
+
+    Raises:
+        UserError: the name is taken or cannot be a folder's, or the disk refuses.
+    """
+    from harness.report.write import write_run
+
+    check_new(folder.parent, folder.name)
+    examples = dataset.test.examples
+    rows = [
+        PredictionRow(table_id=example.table_id, text=answer.text, **score.row())
+        for example, (answer, score) in zip(examples, graded, strict=True)
+    ]
+    results = Results(
+        run=_run(folder.name, command),
+        model=Model(
+            id=folder.name,
+            revision=None,
+            sha256="",
+            architecture="a system elsewhere",
+            weights=Weights(
+                dtype="unknown",
+                source="none",
+                source_bits=None,
+                group_size=None,
+                note="a system elsewhere, its weights are not known",
+            ),
+        ),
+        dataset=dataset_info(dataset),
+        protocols=Protocols(
+            loss=NOT_MEASURED,
+            execution=f"{EXECUTION} (hardened K={hardened})",
+            throughput=NOT_MEASURED,
+            memory=NOT_MEASURED,
+            comparison=COMPARISON,
+            gates=GATES,
+        ),
+        variants={folder.name: _result([score for _, score in graded], dataset)},
+    )
+    pending = PendingRun(folder, results, None, RunRows(predictions={folder.name: rows}))
+    analysis = analyse([pending])
+    write_run(pending, analysis)
+    return analysis
+
+
+def _run(name: str, command: str) -> Run:
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    packages = ("tunebench", "duckdb", "sqlglot", "numpy")
+    return Run(
+        id=name,
+        source="predictions",
+        started=now,
+        finished=now,
+        command=command,
+        seed=0,
+        partial=[],
+        contended=False,
+        git=git_state(),
+        versions={name: metadata.version(name) for name in packages}
+        | {"python": platform.python_version()},
+        device=Device(
+            backend="none",
+            chip=processor(),
+            memory_bytes=psutil.virtual_memory().total,
+            blas=None,
+        ),
+        distributed=Distributed(size=1),
+    )
+
+
+def _result(scores: Sequence[Score], dataset: Dataset) -> VariantResult:
+    nothing = dict.fromkeys(VariantResult.model_fields)
+    execution = summarize(scores, dataset.test.examples, len(dataset.test.examples))
+    return VariantResult.model_validate(
+        nothing | {"config": {"fine_tune_type": "unknown"}, "execution": execution}
+    )
