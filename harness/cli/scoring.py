@@ -140,6 +140,7 @@ def run_score(
     from harness.data.sources.wikisql import load_split
     from harness.sql.grade.summary import score_figures, summarize
 
+    _check_copies(hardened)
     loaded = load_split(dataset, [split])
     key = _source_key(dataset, split)
     graded = _graded(loaded, (predictions, format), hardened, out, (cache, key))
@@ -168,6 +169,7 @@ def score_as_run(
     from harness.runs.file_names import check_new
     from harness.sql.grade.summary import score_figures, summarize
 
+    _check_copies(hardened)
     check_new(folder.parent, folder.name)
     data = resolve_dataset(dataset)
     if not data.has_tables or data.test.name != split:
@@ -187,6 +189,11 @@ def score_as_run(
     return score_figures(summarize(scores, data.test.examples), scores, data.test.examples)
 
 
+def _check_copies(hardened: int) -> None:
+    if not 0 <= hardened <= MAX_COPIES:
+        raise UserError(f"--hardened must be 0..{MAX_COPIES}, got {hardened}.")
+
+
 def _graded(
     split: Split,
     predictions: tuple[Path, str],
@@ -199,8 +206,6 @@ def _graded(
     from harness.sql.grade.predictions import read_predictions
     from harness.sql.grade.score import score
 
-    if not 0 <= hardened <= MAX_COPIES:
-        raise UserError(f"--hardened must be 0..{MAX_COPIES}, got {hardened}.")
     with _no_collection(), closing(TerminalProgress()) as progress:
         found = read_predictions(*predictions, [example.id for example in split.examples])
         cache, key = kept

@@ -86,6 +86,7 @@ def test_scoring_needs_nothing_of_linux(mac: Mac) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_and_its_losses(mac: Mac, two_layers: Path) -> None:
     suites = ("suites/test_finetune.py", "suites/test_loss.py")
     model = (f"--model={two_layers}", "--limit=8", "--set", "num_layers=2")

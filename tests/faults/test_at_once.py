@@ -15,6 +15,7 @@ from bench_command import ROOT, Bench, without_times
 OPTIONS = ("--variant=lora", "--limit=16", "--set", "iters=8", "-k", "loss or execution")
 
 
+@pytest.mark.slow
 def test_four_scores_at_once_grade_as_one(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

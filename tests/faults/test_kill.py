@@ -40,6 +40,7 @@ Path(sys.argv[3]).write_text(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_killed_while_generating_it_goes_on_and_leaves_no_process(
     tmp_path: Path, two_layers: Path
 ) -> None:

@@ -61,6 +61,7 @@ def trained(two_layers: Path, out: Path, threads: int, **environment: str) -> st
     return done.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_answer_to_the_same_bytes(two_layers: Path, tmp_path: Path) -> None:
     first, second = (trained(two_layers, tmp_path / name, 1) for name in "ab")
     assert first == second

@@ -71,6 +71,7 @@ def check_nothing_grows(held: list[dict[str, Any]], from_run: int) -> None:
     assert {name.split("/")[0] for name in held[-1]["temporary"]} <= {"mlx"}
 
 
+@pytest.mark.slow
 def test_a_few_runs_in_one_process_leave_nothing_open(tmp_path: Path) -> None:
     examples = resolve_dataset("mini").test.examples
     rows = [{"id": e.id, "text": "SELECT COUNT x FROM y"} for e in examples]

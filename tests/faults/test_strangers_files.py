@@ -318,6 +318,7 @@ chat_template.apply_template(tokenizer, [{"role": "user"}], "here", "Use another
 """
 
 
+@pytest.mark.slow
 def test_a_chat_template_that_no_signal_interrupts_ends_its_process_and_is_named() -> None:
     done = subprocess.run(
         [sys.executable, "-c", UNINTERRUPTED], cwd=ROOT, capture_output=True, text=True

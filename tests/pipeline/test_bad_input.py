@@ -188,6 +188,7 @@ def test_what_would_lose_the_run_at_its_end_is_refused_at_its_start(
     assert "INTERNALERROR" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_under_xdist_every_test_says_why_it_does_not_run(tmp_path: Path) -> None:
     done = suites(tmp_path, "-n", "1")
     assert done.returncode == 1

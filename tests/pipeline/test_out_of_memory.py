@@ -34,6 +34,7 @@ from harness.worker import memory_advice
 from harness.worker.client import Worker, WorkerDied, WorkerError
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on a process's address space")
 def test_a_batch_that_does_not_fit_is_named_with_what_to_lower(tmp_path: Path) -> None:
     (variant,) = load_variants(["lora"], {"batch_size": "1000", "iters": "2", "val_batches": "1"})

@@ -83,6 +83,7 @@ def test_the_pair_is_measured_once_and_both_names_find_it(packed: Path, tmp_path
         assert "no variant" not in verdict.reason
 
 
+@pytest.mark.slow
 def test_all_is_all_that_the_base_can_have(packed: Path, tmp_path: Path) -> None:
     status, said = suites(packed, tmp_path, "all", "--variant=all")
     assert status == 0, said

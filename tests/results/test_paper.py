@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from harness.cli.runs import report_command
 from harness.compare.analysis import Analysis, analyse
 from harness.errors import UserError
 from harness.report.paper import write_csv, write_figures, write_latex, write_paper
+from harness.runs.store import RunRows
+from harness.schema.variant_result import VariantResult
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,16 +77,28 @@ def test_latex_has_both_tables_and_no_character_that_it_would_obey(
         assert "%" not in line.replace(r"\%", "")
 
 
-def test_figures_are_the_same_bytes_twice(analysis: Analysis, tmp_path: Path) -> None:
+def test_figures_are_the_same_bytes_twice(run: MemoryRun, tmp_path: Path) -> None:
+    # Failures alone: one chart shows it.
+    nothing = dict.fromkeys(VariantResult.model_fields)
+    variants = {
+        name: VariantResult.model_validate(nothing | {"config": {}, "execution": result.execution})
+        for name, result in run.results.variants.items()
+    }
+    only = dataclasses.replace(run, results=run.results.model_copy(update={"variants": variants}))
+    only = dataclasses.replace(only, rows=RunRows())
     made = [
-        {path.name: path.read_bytes() for path in write_figures(analysis, tmp_path / n, [kind])}
+        {p.name: p.read_bytes() for p in write_figures(analyse([only]), tmp_path / n, [kind])}
         for kind in ("png", "pdf")
         for n in ("a", "b")
     ]
     assert made[0] == made[1]
     assert made[2] == made[3]
-    assert made[0]["loss.png"].startswith(b"\x89PNG")
-    assert made[2]["accuracy.pdf"].startswith(b"%PDF")
+    assert {name: file[:4] for name, file in (made[0] | made[2]).items()} == {
+        "accuracy.png": b"\x89PNG",
+        "failures.png": b"\x89PNG",
+        "accuracy.pdf": b"%PDF",
+        "failures.pdf": b"%PDF",
+    }
 
 
 def test_one_command_writes_all_of_a_published_run(tmp_path: Path) -> None:

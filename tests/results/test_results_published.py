@@ -76,6 +76,7 @@ def test_every_published_report_is_what_its_files_give() -> None:
         assert written == report_of(run), f"{run.id}: {REMEDY}"
 
 
+@pytest.mark.slow
 def test_every_published_page_is_what_its_files_give() -> None:
     for run in published_runs(RESULTS):
         written = (run.folder / PAGE_FILE).read_text(encoding="utf-8")

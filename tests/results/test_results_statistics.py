@@ -464,6 +464,7 @@ def test_the_p_of_a_ratio_agrees_with_its_interval() -> None:
     assert (p_of([10.0, 10.0], [10.0, 10.0]), p_of([9.0, 9.0], [10.0, 10.0])) == (1.0, 0.0)
 
 
+@pytest.mark.slow
 def test_the_whole_of_wikisql_takes_seconds() -> None:
     rng = np.random.default_rng(1)
     tables = rng.integers(0, 5230, 15_878).tolist()

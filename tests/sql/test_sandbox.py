@@ -210,6 +210,7 @@ def test_parsing_runs_nothing(sandbox: Sandbox) -> None:
     assert still_answers(sandbox)
 
 
+@pytest.mark.slow
 def test_it_starts_where_packages_come_from_pythonpath(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     sites = [path for path in sys.path if path.endswith("site-packages")]
