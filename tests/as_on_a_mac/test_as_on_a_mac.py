@@ -128,7 +128,8 @@ def test_every_suite(mac: Mac, dtype: str, two_layers: Path, tmp_path: Path) -> 
     results = bench(mac, "suites/", *options, "--variant=lora,qlora", "--checkpoints=all")
     assert results["run"]["partial"] == []
     for variant in results["variants"].values():
-        assert all(section is not None for section in variant.values())
+        absent = [name for name, section in variant.items() if section is None]
+        assert absent == ["exact_match"], "of data without tables alone"
 
 
 def _bfloat16(source: Path, folder: Path) -> Path:
