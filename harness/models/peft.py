@@ -41,6 +41,7 @@ _NAME = re.compile(r"base_model\.model\.(.+)\.lora_(A|B|magnitude_vector)(?:\.we
 _LAYER = re.compile(r"(.*\blayers\.)(\d+)\.(.+)")
 _QUICK = re.compile(r"[^*+?{}()\[\]]*(?:\.\*[^*+?{}()\[\]]*){0,2}")
 """A regular expression of ``alpha_pattern`` that no module's name holds for long."""
+_MOST = float(np.finfo(np.float32).max)
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 Matrix = NDArray[np.float32]
@@ -187,7 +188,7 @@ def _scale(folder: Path, config: Mapping[str, Any], module: str, rank: int) -> f
     except re.error as error:
         raise _refused(folder, f"alpha_pattern {patterns!r:.60} ({error})") from error
     alpha = next(iter(matching), config.get("lora_alpha"))
-    if not isinstance(alpha, int | float) or not 0 < alpha < math.inf or not rank:
+    if not isinstance(alpha, int | float) or not 0 < alpha < _MOST or not rank:
         raise _refused(folder, f"lora_alpha {alpha!r:.60} and rank {rank} of {module}")
     return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 

@@ -104,6 +104,7 @@ def _saved(folder: Path) -> dict[str, np.ndarray]:
         {"trainable_token_indices": [3]},
         {"a_setting_of_tomorrow": 7},
         {"lora_alpha": 0},
+        {"lora_alpha": 10**400},
     ],
     ids=str,
 )
