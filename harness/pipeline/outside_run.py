@@ -20,7 +20,6 @@ from harness.data.leakage import dataset_info
 from harness.data.records import Dataset
 from harness.machine.chip import processor
 from harness.protocols import COMPARISON, EXECUTION, GATES
-from harness.runs.file_names import check_new
 from harness.runs.git_state import git_state
 from harness.runs.store import PendingRun, RunRows
 from harness.schema.results import (
@@ -62,7 +61,6 @@ def write_outside_run(
     """
     from harness.report.write import write_run
 
-    check_new(folder.parent, folder.name)
     examples = dataset.test.examples
     rows = [
         PredictionRow(table_id=example.table_id, text=answer.text, **score.row())

@@ -137,17 +137,21 @@ def test_the_variables_of_pip_and_uv_name_the_indexes(
     assert package_index.indexes() == expected
 
 
+MAIN = package_index._MAIN.replace("_", "-")
+"""The main index as the files of pip and uv spell it; it may name no real one here."""
+
+
 def test_the_files_of_pip_and_uv_name_the_indexes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The user's files, below them a project's; a variable is stronger than any of them."""
     monkeypatch.delenv("PIP_CONFIG_FILE")
     for name, text in {
-        "config/pip/pip.conf": "[global]\nindex-url = https://pip\nextra_index_url =\n  https://a\n"
+        "config/pip/pip.conf": f"[global]\n{MAIN} = https://pip\nextra_index_url =\n  https://a\n"
         "  https://b%20c\n[download]\ncert = /certificates.pem\n",
         "config/uv/uv.toml": '[[index]]\nurl = "https://c"\n[[index]]\nurl = "https://uv"\n'
         "default = true\n",
-        "project/pyproject.toml": '[tool.uv]\nindex-url = "https://project"\n',
+        "project/pyproject.toml": f'[tool.uv]\n{MAIN} = "https://project"\n',
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
