@@ -1,5 +1,5 @@
-"""The README names every option, variant, suite, command and fixture, and stays short; files and
-modules that docs and docstrings name exist."""
+"""The README is short; it and docs/commands.md name every option, variant, command and fixture;
+files and modules that docs and docstrings name exist, and so do the pictures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from harness.train.variants import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 FILES = [
     path.relative_to(ROOT).as_posix()
     for folder in ("harness", "tests", "suites", "fixtures", "tools")
@@ -55,12 +56,12 @@ def test_there_are_options_and_fixtures_to_look_for() -> None:
 
 @pytest.mark.parametrize("option", options())
 def test_every_option_is_documented(option: str) -> None:
-    assert f"`{option}" in README or f" {option}" in README
+    assert f"`{option}" in COMMANDS or f" {option}" in COMMANDS
 
 
 @pytest.mark.parametrize("name", shipped())
 def test_every_variant_is_documented(name: str) -> None:
-    assert f"`{name}`" in README
+    assert f"`{name}`" in COMMANDS
 
 
 @pytest.mark.parametrize("name", fixtures())
@@ -72,7 +73,13 @@ def test_every_command_is_documented() -> None:
     names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback]
     names += [group.name for group in app.registered_groups if group.name]
     assert len(names) >= 10
-    assert [name for name in names if f"`{name}`" not in README] == []
+    assert [name for name in names if f"`{name}`" not in COMMANDS] == []
+
+
+def test_every_picture_and_page_that_the_readme_links_to_exists() -> None:
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert "docs/page.png" in linked
+    assert [name for name in linked if not (ROOT / name).exists()] == []
 
 
 def test_every_folder_of_the_harness_is_in_the_file_map() -> None:

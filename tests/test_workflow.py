@@ -66,6 +66,16 @@ def test_it_installs_as_the_readme_says_with_extras_that_exist() -> None:
         assert line == f"{installer} -c constraints.txt -e '.[dev,${{{{ matrix.extra }}}}]'"
 
 
+def test_what_pages_serve_is_the_front_page_and_what_it_links_to() -> None:
+    pages = yaml.safe_load((ROOT / ".github/workflows/pages.yml").read_text("utf-8"))
+    steps = pages["jobs"]["publish"]["steps"]
+    (folder,) = [ROOT / step["with"]["path"] for step in steps if "with" in step]
+    front = (folder / "index.html").read_text("utf-8")
+    linked = set(re.findall(r'href="([^"#]+)"', front)) - {"data:,"}
+    assert "smollm2-mini/index.html" in linked
+    assert [link for link in linked if not (folder / link).exists()] == []
+
+
 def test_its_commands_exist() -> None:
     commands = [line[1] for line in COMMANDS if line[0] == "harness"]
     known: Any = typer.main.get_command(app)

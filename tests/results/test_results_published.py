@@ -13,28 +13,31 @@ from harness.protocols import COMPARISON
 from harness.report.columns import available_charts, columns_of
 from harness.report.leaderboard import (
     END,
-    SEEDS_END,
-    SEEDS_START,
+    PAGE_TITLE,
     START,
     leaderboard,
     published_runs,
     published_seeds,
-    readme_seeds,
     readme_table,
 )
+from harness.report.page.page import render_document
 from harness.report.write import write_run
 from harness.runs.file_names import PAGE_FILE, REPORT_FILE
 from harness.runs.store import PendingRun, read_run
 from harness.stats.rates import clustered_rate
 
 RESULTS = PROJECT_ROOT / "results"
-REMEDY = "stale: run `python -m harness.report.leaderboard RUN SEEDS` and commit"
+REMEDY = "stale: run `python -m harness.report.leaderboard RUN` and commit"
 
 
 def test_the_leaderboard_is_not_stale() -> None:
     if published_runs(RESULTS):
         text = (RESULTS / "README.md").read_text(encoding="utf-8")
         assert text == leaderboard(RESULTS), REMEDY
+        page = (RESULTS / PAGE_FILE).read_text(encoding="utf-8")
+        assert page == render_document(PAGE_TITLE, text), REMEDY
+        assert 'href="smollm2-mini/index.html"' in page
+        assert "<script" not in page
 
 
 def test_the_readmes_table_is_generated_from_a_published_run() -> None:
@@ -45,13 +48,6 @@ def test_the_readmes_table_is_generated_from_a_published_run() -> None:
         assert block in {readme_table(run) for run in runs}, REMEDY
     else:
         assert block == ""
-
-
-def test_the_readmes_block_on_seeds_is_generated_from_published_seeds() -> None:
-    readme = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
-    block = readme.partition(SEEDS_START)[2].partition(SEEDS_END)[0].strip()
-    groups = published_seeds(RESULTS)
-    assert block in {readme_seeds(seeds) for seeds in groups.values()}, REMEDY
 
 
 def test_the_readmes_answers_of_the_files_own_bits_are_those_of_lora() -> None:

@@ -43,6 +43,18 @@ _HEADING = re.compile(r"<(h[1-3])>(.*?)</\1>")
 
 def render_page(analysis: Analysis, charts: Mapping[str, str], article: Article | None) -> str:
     """The page of one or more runs, with their ``charts`` by file name."""
+    report = report_html(render_report(analysis, article, _linked), charts)
+    title = ", ".join(run.id for run in analysis.runs)
+    return _page(title, report, explorer(columns_of(analysis.runs)))
+
+
+def render_document(title: str, markdown: str) -> str:
+    """The page of one text of ours, without an explorer."""
+    return _page(title, report_html(markdown, {}), None)
+
+
+def _page(title: str, report: str, data: dict[str, Any] | None) -> str:
+    """The report, in HTML, with the explorer of ``data`` if there is one."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -50,16 +62,14 @@ def render_page(analysis: Analysis, charts: Mapping[str, str], article: Article 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    data = explorer(columns_of(analysis.runs))
-    report = report_html(render_report(analysis, article, _linked), charts)
     page = environment.get_template("page.html.j2").render(
-        title=", ".join(run.id for run in analysis.runs),
+        title=title,
         report=report,
         contents=contents(report),
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
-        data=script_json(data),
-        examples=data["total"],
+        data=data and script_json(data),
+        examples=data and data["total"],
     )
     return visible(page)
 
