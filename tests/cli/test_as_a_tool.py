@@ -39,6 +39,7 @@ def test_version_and_help(tmp_path: Path) -> None:
     assert tunebench(tmp_path, "gate", "-h").returncode == 0
 
 
+@pytest.mark.slow
 def test_bench_is_pytest_on_the_bundled_suites_from_any_folder(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text("raise SystemExit('a stranger')\n")
     done = tunebench(tmp_path, "bench", "--collect-only", "-q", "--variant=qlora", "-k", "loss")

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RUN = "results/smollm2-mini"
 
 
-@pytest.fixture(params=["PYTHONIOENCODING", "LC_ALL"])
+@pytest.fixture(params=["PYTHONIOENCODING", pytest.param("LC_ALL", marks=pytest.mark.slow)])
 def latin(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """An environment of ISO-8859-1: by Python's own variable, and by a German locale."""
     plain = {k: v for k, v in os.environ.items() if not k.startswith(("LC_", "LANG", "PYTHON"))}

@@ -112,6 +112,7 @@ def second_backend(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_backends_are_refused_before_anything_is_loaded(second_backend: str) -> None:
     # As a command of the user's: pytest-benchmark warns the workers of pytest-xdist.
     own = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}

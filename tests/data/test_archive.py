@@ -111,6 +111,7 @@ def test_a_local_copy_serves_as_mirror(mirror: Mirror, cache: Cache, tmp_path: P
     assert fetched(cache, copy.as_uri(), mirror.body).is_dir()
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_download_one_archive(mirror: Mirror, cache: Cache) -> None:
     code = (
         "import sys; from pathlib import Path; from harness.disk.cache import Cache; "

@@ -81,6 +81,7 @@ def user() -> Iterator[User]:
 BENCH = ("pytest", "suites/", "--model=tiny", "--limit=8", "--set", "iters=4")
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_to_is_one_message(user: User) -> None:
     done = user.run(*BENCH, "--variant=base", f"--results-dir={user.folder}/own/runs")
     assert done.returncode == 4, done.stdout + done.stderr

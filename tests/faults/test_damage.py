@@ -125,8 +125,8 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cache, Path, dict[
     ("name", "damage"),
     [
         ("tables.duckdb", flipped),
-        ("gold.json", cut),
-        (".manifest.json", zeroed),
+        pytest.param("gold.json", cut, marks=pytest.mark.slow),
+        pytest.param(".manifest.json", zeroed, marks=pytest.mark.slow),
         pytest.param("tables.duckdb", cut, marks=pytest.mark.slow),
         pytest.param("tables.duckdb", zeroed, marks=pytest.mark.slow),
         pytest.param("gold.json", flipped, marks=pytest.mark.slow),
@@ -177,7 +177,9 @@ def test_a_damaged_fingerprint_is_taken_again(
     assert record.read_bytes() == whole
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "damage", [DAMAGES[0], *(pytest.param(one, marks=pytest.mark.slow) for one in DAMAGES[1:])]
+)
 def test_a_damaged_download_is_named_and_never_converted(
     damage: Damage,
     tmp_path: Path,

@@ -197,6 +197,7 @@ def score(predictions: Path, out: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_device_is_written_to_not_replaced(predictions: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")

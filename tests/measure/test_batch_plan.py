@@ -102,6 +102,7 @@ def questions_on_tables(tables: int, questions: int, seed: int = 0) -> list[list
     return prompts
 
 
+@pytest.mark.slow
 def test_sharing_changes_no_answer(tiny: Loaded) -> None:
     prompts = [*questions_on_tables(6, 3), [65] * 20, [66, 67], [68]]
     protocol = GenerationProtocol(max_new_tokens=5, batch_size=4, stop_at_newline=False)

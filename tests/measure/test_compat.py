@@ -134,6 +134,7 @@ def test_every_token_in_low_precision_is_mlx_s_to_the_bit(
     assert found.nll == pytest.approx(exact, rel=SAME_LOSS)
 
 
+@pytest.mark.slow
 def test_compat_has_mlx_lms_drift_over_a_large_vocabulary() -> None:
     model = llama(seed=4, vocab_size=65_000)
     model.model.norm.weight = model.model.norm.weight * 4.0

@@ -119,6 +119,7 @@ def test_a_throttled_block_is_contended(monkeypatch: pytest.MonkeyPatch) -> None
     assert block.power.throttled == ["thermal pressure heavy"]
 
 
+@pytest.mark.slow
 def test_a_strangers_work_is_seen() -> None:
     stranger = subprocess.Popen([sys.executable, "-c", SPIN, "30"])
     watched = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])

@@ -123,6 +123,7 @@ def test_batches_decoded_as_one_give_the_answers_of_each(
         assert generate(loaded, prompts, PROTOCOL) == alone
 
 
+@pytest.mark.slow
 def test_sliding_windows_join_too(loaded: Loaded, prompts: list[list[int]]) -> None:
     model = llama(
         vocab_size=258, layer_types=["sliding_attention", "full_attention"], sliding_window=16

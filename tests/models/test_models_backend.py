@@ -35,6 +35,7 @@ def _blas(**environment: str) -> dict[str, object]:
 
 @LINUX
 @pytest.mark.skipif(find_spec("mkl") is None and os.uname().machine != "x86_64", reason="no mkl")
+@pytest.mark.slow
 def test_an_installed_environment_has_a_blas_many_times_the_reference() -> None:
     fast, reference = _blas(), _blas(TUNEBENCH_BLAS="off")
     assert fast["name"] in ("openblas", "mkl")

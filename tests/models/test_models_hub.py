@@ -211,6 +211,7 @@ def test_a_download_that_breaks_is_taken_up_where_it_broke(endpoint: str, tmp_pa
     assert ranges == [None, *(f"bytes={at}-" for at in range(BREAK_BYTES, size, BREAK_BYTES))]
 
 
+@pytest.mark.slow
 def test_one_that_breaks_for_good_says_what_is_kept_and_goes_on_later(
     endpoint: str, tmp_path: Path
 ) -> None:

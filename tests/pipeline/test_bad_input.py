@@ -153,6 +153,7 @@ def test_odd_values_in_an_adapters_configuration_are_no_traceback(
     assert given_adapter(adapter).iterations == (4 if odd == 4 else None)
 
 
+@pytest.mark.slow
 def test_one_error_is_reported_in_full_once(tmp_path: Path, two_layers: Path) -> None:
     done = suites(
         tmp_path, *shallow(two_layers), "suites/test_execution.py", "--set", "max_seq_length=64"
@@ -203,6 +204,7 @@ def test_a_prompt_longer_than_the_context_is_named(tmp_path: Path, two_layers: P
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run_and_caches_nothing(
     tmp_path: Path, two_layers: Path
 ) -> None:
@@ -246,6 +248,7 @@ def test_a_given_adapter_that_changes_while_it_is_measured_is_refused(tmp_path: 
         check_unchanged(source)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_removed_while_it_is_used_is_named(tmp_path: Path) -> None:
     opened = {"model": "tiny", "variant": {"name": "base", "fine_tune_type": "base"}}
     opened |= {"dataset": "mini", "prompt_style": "dialect", "cache_root": str(tmp_path)}

@@ -323,6 +323,7 @@ def test_bless_makes_the_run_the_baseline_and_keeps_the_old_one(
     assert read_run(place.with_name("baseline.before-blessed-again")).id == "blessed"
 
 
+@pytest.mark.slow
 def test_the_readme_s_own_suite_runs(bench: Bench, first: dict[str, Any], tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     code = readme.split("```python\n")[1].split("```")[0]

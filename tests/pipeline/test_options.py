@@ -75,6 +75,7 @@ def variants_of(*arguments: str) -> list[str]:
     return re.findall(r"\[(.+)\]$", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_which_variants_adapters_stand_for(tmp_path: Path) -> None:
     a = f"--adapter-path={written_adapter(tmp_path / 'a' / 'adapters', model='tiny')}"
     b = written_adapter(tmp_path / "b" / "adapters", model="tiny")

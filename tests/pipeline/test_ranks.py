@@ -106,6 +106,7 @@ def test_messages_and_blocks_arrive_as_sent() -> None:
         other.receive()
 
 
+@pytest.mark.slow
 def test_a_silent_peer_is_noticed_and_beats_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_module, "SILENCE_S", 0.6)
     silent_end, watched = pair()

@@ -56,6 +56,7 @@ def test_what_differs_in_quantize_alone_is_one_on_a_quantized_base() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_pair_is_measured_once_and_both_names_find_it(packed: Path, tmp_path: Path) -> None:
     status, said = suites(packed, tmp_path, "both", "--variant=lora,qlora")
     assert status == 0, said

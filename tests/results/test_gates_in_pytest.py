@@ -162,6 +162,7 @@ def outcome(done: subprocess.CompletedProcess[str], metric: str) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_the_gate_of_the_worse_metric_fails_in_words(
     failed: subprocess.CompletedProcess[str],
 ) -> None:

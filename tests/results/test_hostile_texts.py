@@ -163,6 +163,7 @@ def test_the_terminal_obeys_no_poison(poisoned: MemoryRun) -> None:
     assert not set(terminal_summary(analyse([poisoned]), 80, colour=False)) & set(OBEYED)
 
 
+@pytest.mark.slow
 def test_the_charts_are_whole_svg_without_obeyed_characters(poisoned: MemoryRun) -> None:
     for svg in charts_of(poisoned).values():
         ElementTree.fromstring(svg)

@@ -77,6 +77,7 @@ def test_a_system_stands_beside_an_adapter(runs: Path) -> None:
     assert "Not recorded" not in text
 
 
+@pytest.mark.slow
 def test_report_and_page_show_both(runs: Path, tmp_path: Path) -> None:
     both = [str(runs / "weak"), str(runs / "strong"), str(MEASURED)]
     _, text = report_command(both, out=tmp_path, html=True)

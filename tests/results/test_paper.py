@@ -77,6 +77,7 @@ def test_latex_has_both_tables_and_no_character_that_it_would_obey(
         assert "%" not in line.replace(r"\%", "")
 
 
+@pytest.mark.slow
 def test_figures_are_the_same_bytes_twice(run: MemoryRun, tmp_path: Path) -> None:
     # Failures alone: one chart shows it.
     nothing = dict.fromkeys(VariantResult.model_fields)

@@ -36,6 +36,7 @@ def text_of(svg: str) -> str:
     )
 
 
+@pytest.mark.slow
 def test_the_same_store_gives_the_same_bytes(charts: dict[str, str]) -> None:
     assert charts_of(memory_run()) == charts
     assert list(charts) == [
@@ -100,6 +101,7 @@ def drawn(name: str, *runs: MemoryRun) -> str:
         return text_of(to_svg(figure(name, columns, analyse(runs)), name))
 
 
+@pytest.mark.slow
 def test_speeds_of_a_busy_machine_are_marked_and_left_out_of_the_tradeoff() -> None:
     busy = memory_run(contended=True)
     speed, tradeoff = drawn("speed.svg", busy), drawn("tradeoff.svg", busy)

@@ -65,6 +65,7 @@ def test_being_picked_among_many_is_paid_for() -> None:
     assert picked.ci95[0] < unpicked.ci95[0]
 
 
+@pytest.mark.slow
 def test_without_a_difference_the_last_is_rarely_called_worse() -> None:
     wrong = 0
     trials = 60

@@ -93,6 +93,7 @@ def test_report_with_out_writes_the_tables_and_charts(stored: StoredRun, tmp_pat
     assert str(tmp_path / "report.md") in text
 
 
+@pytest.mark.slow
 def test_the_page_of_one_run_is_written_into_its_own_folder(tmp_path: Path) -> None:
     run = write_sample(tmp_path, charts=True)
     report = (run.folder / "report.md").read_bytes()
@@ -109,6 +110,7 @@ def test_the_page_of_one_run_is_written_into_its_own_folder(tmp_path: Path) -> N
             report_command(less_or_more, html=True)
 
 
+@pytest.mark.slow
 def test_open_shows_the_page(stored: StoredRun, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setattr("webbrowser.open", shown.append)

@@ -171,6 +171,7 @@ def test_losses_over_other_tokens_are_refused() -> None:
         compare_sides(RunVariant(memory_run("a"), "lora"), RunVariant(other, "lora"))
 
 
+@pytest.mark.slow
 def test_a_run_whose_variants_scored_other_tokens_is_written_and_its_report_says_why(
     tmp_path: Path,
 ) -> None:

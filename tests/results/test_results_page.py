@@ -159,6 +159,7 @@ def many(count: int) -> MemoryRun:
     return dataclasses.replace(run, rows=RunRows(predictions=predictions))
 
 
+@pytest.mark.slow
 def test_five_hundred_examples_of_three_variants_stay_under_five_megabytes() -> None:
     assert len(page_of(many(500)).encode()) < 5_000_000
 

@@ -110,6 +110,7 @@ def test_every_stored_rate_and_interval_is_what_its_rows_give() -> None:
                 assert execution.clustered_ci95 == pytest.approx(clustered_rate(right, tables))
 
 
+@pytest.mark.slow
 def test_a_record_of_today_is_what_its_rows_give_after_it_was_written(tmp_path: Path) -> None:
     run = memory_run("a")
     pending = PendingRun(tmp_path / "a", run.results, None, run.rows)

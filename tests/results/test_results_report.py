@@ -300,6 +300,7 @@ def test_result_rows_are_shortened() -> None:
     assert show_rows([[1], [2], [3], [4], [5]]) == "`1`; `2`; `3`; and 2 more"
 
 
+@pytest.mark.slow
 def test_a_perplexity_beyond_a_float_is_null_in_the_store_and_words_in_the_report(
     tmp_path: Path,
 ) -> None:

@@ -77,6 +77,7 @@ def test_a_batch_equals_the_renderings_on_a_messy_table(tmp_path: Path) -> None:
         executor.close()
 
 
+@pytest.mark.slow
 def test_the_rendering_stands_on_its_own_in_plain_duckdb(tmp_path: Path) -> None:
     build([PLAIN], tmp_path / "t.duckdb")
     executor = Executor([PLAIN], tmp_path / "t.duckdb", Reader())
@@ -113,6 +114,7 @@ def _folded(rows: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     return found
 
 
+@pytest.mark.slow
 def test_lower_of_what_python_lowered_changes_nothing() -> None:
     texts = [chr(i).lower() for i in range(1, 0x110000) if not 0xD800 <= i < 0xE000]
     sql = "SELECT count(*) FROM (SELECT unnest($1::VARCHAR[]) AS x) WHERE lower(x) <> x"

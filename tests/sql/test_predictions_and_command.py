@@ -90,23 +90,26 @@ ODD_QUERIES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("format", "line"),
-    [*(("text", line) for line in ODD_TEXTS), *(("wikisql", line) for line in ODD_QUERIES)],
-    ids=lambda value: value[:60],
-)
-def test_one_odd_line_is_a_wrong_answer_and_the_rest_are_graded(
-    tmp_path: Path, squad: Table, format: str, line: str
+@pytest.mark.parametrize(("format", "lines"), [("text", ODD_TEXTS), ("wikisql", ODD_QUERIES)])
+def test_odd_lines_are_wrong_answers_and_the_rest_are_graded(
+    tmp_path: Path, squad: Table, format: str, lines: list[str]
 ) -> None:
+    """A right answer before each odd line and behind the last."""
     right = {"text": "SELECT Player FROM 1-1 WHERE Points > 3"}
     if format == "wikisql":
         right = {"query": {"sel": 0, "agg": 0, "conds": [[3, 1, 3]]}}
-    file = predictions(tmp_path, line, {"id": 1, **right})
-    run_score(dataset(tmp_path, squad), "any", file, format, out=tmp_path / "out.jsonl")
-    odd, good = map(json.loads, (tmp_path / "out.jsonl").open())
-    verdicts = [odd[key] for key in ("ex", "ex_official", "lf", "valid")]
-    assert (verdicts, odd["failure"] is None) == ([False] * 4, False)
-    assert good["ex"] is good["ex_official"] is True
+    asked: list[object] = [{"id": 0, **right}]
+    for line in lines:
+        odd = line.replace('{"id": 0', f'{{"id": {len(asked)}', 1)
+        asked += [odd, {"id": len(asked) + 1, **right}]
+    file = predictions(tmp_path, *asked)
+    data = dataset(tmp_path, squad, len(asked))
+    run_score(data, "any", file, format, out=tmp_path / "out.jsonl")
+    rows = [json.loads(row) for row in (tmp_path / "out.jsonl").open()]
+    for row, line in zip(rows[1::2], lines, strict=True):
+        verdicts = [row[key] for key in ("ex", "ex_official", "lf", "valid")]
+        assert (verdicts, row["failure"] is None) == ([False] * 4, False), line[:80]
+    assert all(row["ex"] is row["ex_official"] is True for row in rows[::2])
 
 
 def test_a_cut_emoji_behind_an_answer_does_not_make_it_wrong(grade) -> None:
@@ -127,12 +130,12 @@ def test_a_format_that_does_not_exist_and_a_missing_file(tmp_path: Path) -> None
         read_predictions(tmp_path / "p.jsonl", "text", [0])
 
 
-def dataset(path: Path, squad: Table) -> Path:
+def dataset(path: Path, squad: Table, count: int = 2) -> Path:
     table = {"id": squad.id, "header": squad.header, "types": squad.types, "rows": squad.rows}
     (path / "any.tables.jsonl").write_text(json.dumps(table) + "\n")
     gold = {"sel": 0, "agg": 0, "conds": [[3, 1, 3]]}
     row = {"phase": 1, "table_id": squad.id, "question": "q", "sql": gold}
-    (path / "any.jsonl").write_text((json.dumps(row) + "\n") * 2)
+    (path / "any.jsonl").write_text((json.dumps(row) + "\n") * count)
     return path
 
 

@@ -70,6 +70,7 @@ def test_a_query_that_runs_on_is_stopped_and_the_next_one_is_right(sandbox: Sand
     assert still_answers(sandbox)
 
 
+@pytest.mark.slow
 def test_a_query_that_cannot_be_interrupted_is_killed(sandbox: Sandbox) -> None:
     found = sandbox.run(
         "SELECT jaro_winkler_similarity(repeat('a', 2000000), repeat('b', 2000000))"
@@ -145,6 +146,7 @@ def test_workers_that_are_killed_again_and_again_are_a_fault_of_the_machine(
     assert still_answers(sandbox)
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_waited_for_and_fails_no_query(sandbox: Sandbox) -> None:
     """It stands still for longer than its query's limit, and goes on."""
 

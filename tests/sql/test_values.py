@@ -223,6 +223,7 @@ def seconds(length: int, seed: int) -> float:
     return time.process_time() - began
 
 
+@pytest.mark.slow
 def test_the_time_of_reading_grows_with_the_text_and_no_faster() -> None:
     for seed in range(30):
         seconds(1_000, seed)
