@@ -71,14 +71,21 @@ def parse_seeds(raw: str) -> tuple[int, ...]:
     return seeds
 
 
-def parse_override(raw: str) -> tuple[str, str]:
-    """One ``KEY=VALUE``."""
-    key, equals, value = raw.partition("=")
-    if not equals or not key.strip():
-        raise pytest.UsageError(f"--set {raw!r} is not KEY=VALUE; try --set iters=40")
-    if key.strip() == "seed":
-        raise pytest.UsageError(f"--set {raw}: the seed has an option of its own: --seed {value}")
-    return key.strip(), value
+def parse_change(option: str, form: str, example: str) -> Callable[[str], tuple[str, str]]:
+    """A function that reads one ``KEY=…`` of ``option``; the rest is for its message."""
+
+    def parse(raw: str) -> tuple[str, str]:
+        key, equals, value = raw.partition("=")
+        if not equals or not key.strip() or (option == "--sweep" and not value.strip()):
+            raise pytest.UsageError(f"{option} {raw!r} is not {form}; try {option} {example}")
+        if key.strip() == "seed":
+            own = "--seeds" if option == "--sweep" else "--seed"
+            raise pytest.UsageError(
+                f"{option} {raw}: the seed has an option of its own: {own} {value}"
+            )
+        return key.strip(), value
+
+    return parse
 
 
 def parse_checkpoints(raw: str) -> Checkpoints:
@@ -185,7 +192,15 @@ class Options:
         "--set",
         "KEY=VALUE",
         "override a variant field, e.g. iters=40 or lora_parameters.rank=16; repeatable",
-        parse_override,
+        parse_change("--set", "KEY=VALUE", "iters=40"),
+        action="append",
+    )
+    sweeps: dict[str, str] = _value(
+        "--sweep",
+        "KEY=V1,V2",
+        "a variant for each value, named by it: lora_parameters.rank=4,8 makes lora-rank4 and "
+        "lora-rank8; repeatable (all combinations)",
+        parse_change("--sweep", "KEY=V1,V2", "lora_parameters.rank=4,8"),
         action="append",
     )
     adapters: tuple[tuple[str | None, Path], ...] = _value(
@@ -285,12 +300,21 @@ def read(config: pytest.Config) -> Options:
     names = [name for names in given["variants"] or default for name in names]
     given["variants"] = tuple(dict.fromkeys(names))
     given["overrides"] = dict(given["overrides"] or ())
+    given["sweeps"] = _named_once(given["sweeps"] or ())
     # The flag alone: a project whose pytest.ini says `strict = true` did not ask for strict gates.
     options = Options(**given, strict=bool(config.getoption("strict", default=False)))
     for message, applies in _contradictions(options).items():
         if applies:
             raise pytest.UsageError(message)
     return options
+
+
+def _named_once(sweeps: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The values of each --sweep by key."""
+    for key, times in Counter(key for key, _ in sweeps).items():
+        if times > 1:
+            raise pytest.UsageError(f"--sweep {key} was given {times} times: list all its values")
+    return dict(sweeps)
 
 
 def _refuse_repeated(arguments: Sequence[str]) -> None:
@@ -305,7 +329,9 @@ def _refuse_repeated(arguments: Sequence[str]) -> None:
 def _contradictions(options: Options) -> dict[str, bool]:
     """Options that exclude one another: the message, and whether they were given together."""
     many = options.many_seeds
+    both = ", ".join(options.overrides.keys() & options.sweeps.keys())
     return {
+        f"--set and --sweep both give {both}: leave one out": bool(both),
         "--seed and --seeds contradict one another: give one of them": (
             many and options.seed is not None
         ),

@@ -42,7 +42,10 @@ def doctor(json: JsonFlag = False) -> None:
 
 def params(model: Model, variant: VariantName, json: JsonFlag = False) -> None:
     """Parameter counts and predicted sizes from the configuration alone, no weights."""
-    chosen, _, counts, sizes = _predicted(model, variant)
+    from harness.train.variants import load_variants
+
+    chosen = load_variants([variant])[0]
+    _, counts, sizes = _predicted(model, chosen)
     value = {
         "model": model,
         "variant": chosen.name,
@@ -61,29 +64,46 @@ def plan(
     backend: Annotated[
         str | None, typer.Option(help="metal, cuda or cpu: another machine's; default this one's.")
     ] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=V1,V2", help="A plan for each value.")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Memory by batch size and length, disk and time, before any download; what fits."""
+    from harness.markdown import paragraphs
     from harness.train.estimate import Subject
     from harness.train.plan import make_plan, render
+    from harness.train.variants import load_variants
 
-    chosen, config, counts, sizes = _predicted(model, variant)
     computer, past = _computer(backend, memory)
-    subject = Subject(chosen, config, counts, sizes.base_by_dtype)
-    found = make_plan(model, subject, computer, past)
-    answer(json, found.model_dump(mode="json"), render(found))
+    plans = []
+    for chosen in load_variants([variant], sweeps=dict(map(_sweep, sweep or ()))):
+        config, counts, sizes = _predicted(model, chosen)
+        subject = Subject(chosen, config, counts, sizes.base_by_dtype)
+        plans.append(make_plan(model, subject, computer, past))
+    values = [found.model_dump(mode="json") for found in plans]
+    answer(json, {"plans": values} if sweep else values[0], paragraphs(*map(render, plans)))
 
 
-def _predicted(model: str, variant: str) -> tuple[Variant, Mapping[str, Any], Parameters, Sizes]:
-    """The variant, the model's configuration, and what they come to."""
+def _sweep(raw: str) -> tuple[str, str]:
+    """The key and the values of one `--sweep KEY=V1,V2`."""
+    from harness.errors import UserError
+
+    key, _, values = raw.partition("=")
+    if not key.strip() or not values.strip():
+        raise UserError(f"--sweep {raw!r} is not KEY=V1,V2; try --sweep lora_parameters.rank=4,8")
+    return key.strip(), values
+
+
+def _predicted(model: str, chosen: Variant) -> tuple[Mapping[str, Any], Parameters, Sizes]:
+    """The model's configuration, and what it comes to under a variant."""
     from harness.machine.installed import check_backend
     from harness.models.parameters import predict
     from harness.models.quantize import SOURCE
     from harness.models.resolve import read_config
-    from harness.train.variants import check_against, load_variants
+    from harness.train.variants import check_against
 
     check_backend()
-    chosen = load_variants([variant])[0]
     config = read_config(model, packed=chosen.keeps_source)
     check_against(chosen, config)
     counts, sizes = predict(
@@ -93,7 +113,7 @@ def _predicted(model: str, variant: str) -> tuple[Variant, Mapping[str, Any], Pa
         lora_parameters=chosen.lora_parameters.model_dump(exclude_none=True),
         quantize=None if chosen.quantize == SOURCE else chosen.quantize,
     )
-    return chosen, config, counts, sizes
+    return config, counts, sizes
 
 
 def _computer(backend: str | None, memory: float | None) -> tuple[Computer, PastRuns]:

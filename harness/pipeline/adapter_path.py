@@ -149,6 +149,7 @@ def with_adapters(
     """
     trained = [variant for variant in named if variant.trains]
     in_place = len(trained) == 1 and len(adapters) == 1 and adapters[0][0] is None
+    in_place = in_place and not trained[0].swept
     if in_place or not trained:
         for _, folder in adapters:
             check_overrides(overrides, folder)

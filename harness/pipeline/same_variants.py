@@ -25,7 +25,9 @@ def same_variants(
     first: dict[str, str] = {}
     same = {}
     for variant in variants:
-        decides = variant.model_dump(mode="json", exclude={"name", "description", "quantize"})
+        decides = variant.model_dump(
+            mode="json", exclude={"name", "description", "quantize", "swept"}
+        )
         name = first.setdefault(content_key(decides), variant.name)
         if name != variant.name:
             same[variant.name] = name

@@ -76,6 +76,7 @@ class Session:
             options.variants,
             options.overrides,
             options.seeds[0] if options.seed_given else None,
+            options.sweeps,
         )
         loaded, self._folders = adapter_path.with_adapters(
             loaded, options.adapters, options.overrides
@@ -260,7 +261,7 @@ class Session:
 
     def _leave_out(self, base: BaseModel, notify: Callable[[str], None]) -> None:
         """Refuse variants that this base cannot have; those that `all` brings are left out."""
-        optional = named_by_all_alone(self.options.variants)
+        optional = named_by_all_alone(self.options.variants, self.options.sweeps)
         for variant in self._first_variants:
             try:
                 check_base(variant, base)

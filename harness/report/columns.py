@@ -49,6 +49,11 @@ class Column:
         return self.run.results.variants[self.variant]
 
     @property
+    def swept(self) -> dict[str, object]:
+        """The values that --sweep gave it, by dotted key; none in runs without it."""
+        return dict(self.result.config.get("swept") or {})
+
+    @property
     def key(self) -> tuple[Path, str]:
         """What identifies it in an analysis: the run's folder and the variant."""
         return self.run.folder, self.variant

@@ -62,13 +62,21 @@ def plain(markdown: str) -> str:
 def next_command(run: StoredRun) -> str:
     """The command that answers what this run leaves open; empty where nothing obvious is open."""
     record, names = run.results.run, list(run.results.variants)
-    words = _without(shlex.split(record.command), "--variant", "--run-name", "--seed")
+    words = _without(shlex.split(record.command), "--run-name", "--seed")
     if "--baseline" in record.command or "--adapter-path" in record.command:
         return ""
-    if "base" not in names and "base" not in run.results.same_as:
-        return shlex.join([*words, f"--variant={','.join(['base', *names])}"])
+    bare = "base" not in names and "base" not in run.results.same_as
+    if "--sweep" not in record.command:
+        wanted = ["base", *names] if bare else names
+        words = [*_without(words, "--variant"), f"--variant={','.join(wanted)}"]
+    elif bare:  # the names that a sweep made are no words of a command
+        typed = [at for at, word in enumerate(words) if word.startswith("--variant")]
+        at, wanted = (typed[0], ["base"]) if typed else (len(words), ["base", "lora", "qlora"])
+        words.insert(at, f"--variant={','.join(wanted)}")
+    if bare:
+        return shlex.join(words)
     if len(names) > 1 and "--seeds" not in record.command:
-        return shlex.join([*words, f"--variant={','.join(names)}", "--seeds=0,1,2"])
+        return shlex.join([*words, "--seeds=0,1,2"])
     return ""
 
 

@@ -157,6 +157,8 @@ class Variant(BaseModel):
     """Adapter weights to start from (safetensors)."""
     resume_adapter_sha256: str | None = None
     """Their checksum, filled in when the file is read (ours)."""
+    swept: dict[str, Any] = Field(default_factory=dict)
+    """What ``--sweep`` gave it, by dotted key (ours)."""
 
     @field_validator("num_layers", "val_batches", "test_batches")
     @classmethod
@@ -223,18 +225,27 @@ class Variant(BaseModel):
         """Whether there is anything to fine-tune."""
         return self.fine_tune_type != "base"
 
+    def heeds(self, key: str) -> bool:
+        """Whether a dotted key of its file changes it: a base is only quantized, ``full`` has no
+        adapter's rank, and a schedule stands in the place of the learning rate."""
+        section = key.partition(".")[0]
+        if section == "lora_parameters":
+            return self.fine_tune_type in ("lora", "dora")
+        replaced = section == "learning_rate" and self.lr_schedule is not None
+        return section == "quantize" or (self.trains and not replaced)
+
     def config(self) -> dict[str, Any]:
         """The effective variant file: JSON-able, every default filled in."""
         return self.model_dump(mode="json")
 
     def training_config(self) -> dict[str, Any]:
         """What decides the adapter's weights and curve: a part of the cache key."""
-        left_out = {"name", "description", "test_batches", "resume_adapter_file"}
+        left_out = {"name", "description", "swept", "test_batches", "resume_adapter_file"}
         return self.model_dump(mode="json", exclude=left_out)
 
     def mlx_lm_config(self) -> dict[str, Any]:
         """The same variant in the keys of ``mlx_lm.lora --config``, without model and data."""
-        ours = {"name", "description", "quantize", "validate_at", "resume_adapter_sha256"}
+        ours = {"name", "description", "quantize", "swept", "validate_at", "resume_adapter_sha256"}
         config = self.model_dump(mode="json", exclude=ours)
         if config["lora_parameters"]["keys"] is None:
             del config["lora_parameters"]["keys"]

@@ -1,9 +1,9 @@
 """Variants by name, file and command line: `fixtures/variants/*.yaml` or a YAML of the user's.
 
-Input: what follows ``--variant`` and ``--set``. Output: checked :class:`Variant` records, one a
-name, command line before file before default. Everything wrong with a file is reported at once, the
-nearest allowed names first. Does not touch the model: :func:`check_against` compares with its
-config once that is known, before any weight is loaded.
+Input: what follows ``--variant``, ``--set`` and ``--sweep``. Output: checked :class:`Variant`
+records, one a name, command line before file before default. Everything wrong with a file is
+reported at once, the nearest allowed names first. Does not touch the model: :func:`check_against`
+compares with its config once that is known, before any weight is loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from reprlib import Repr
 from typing import Any
@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from harness.bundled import FIXTURES
-from harness.disk.files import sha256_file, user_path
+from harness.disk.files import content_key, sha256_file, user_path
 from harness.errors import UserError, unknown
 from harness.models.config import ModelConfig
 from harness.models.quantize import QuantizeSpec
@@ -47,7 +47,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 }
 _SHORT = Repr()
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 3, 60, 60, 60
-_OURS = ("name", "resume_adapter_sha256")
+_OURS = ("name", "resume_adapter_sha256", "swept")
 _OTHER_NAMES = {
     "alpha": "mlx-lm has no alpha; write scale (= alpha / rank)",
     "lora_layers": "mlx-lm calls it num_layers since 0.19",
@@ -111,6 +111,7 @@ def load_variants(
     names: Sequence[str],
     overrides: Mapping[str, str] | None = None,
     seed: int | None = None,
+    sweeps: Mapping[str, str] | None = None,
 ) -> list[Variant]:
     """The variants that the command line names, each once, in the order given.
 
@@ -119,27 +120,35 @@ def load_variants(
         overrides: ``--set``'s dotted keys with their text, e.g. ``{"lora_parameters.rank": "16"}``;
             they apply to every variant.
         seed: ``--seed``; None leaves the file's own.
+        sweeps: ``--sweep``'s dotted keys with their values, e.g. ``{"num_layers": "4,8"}``: in the
+            place of each variant that they concern stand as many as they have combinations.
 
     Raises:
-        UserError: an unknown name, a missing or wrong file, a colliding stem.
+        UserError: an unknown name, a missing or wrong file, a colliding stem, a sweep that changes
+            nothing.
     """
-    wanted = _expand(names)
     changes: dict[str, Any] = {} if seed is None else {"seed": seed}
-    changes |= {key: _typed(key, text) for key, text in (overrides or {}).items()}
+    changes |= {key: _typed("--set", key, text) for key, text in (overrides or {}).items()}
+    every = _swept_values(sweeps)
     ignored: dict[str, str] = {}
     found: dict[str, tuple[Path, Variant]] = {}
-    for name, path in wanted:
-        if name in found and found[name][0] != path:
-            raise UserError(
-                f"two variants are named {name!r}: {found[name][0]} and {path}. "
-                "A variant file is named by its stem: rename one of them."
-            )
-        if name not in found:
-            found[name] = (path, _load(name, path, changes, ignored))
+    for name, path in dict.fromkeys(_expand(names)):
+        several = _of_file(name, path, changes, every, ignored)
+        for variant in several:
+            if variant.name in found:
+                raise UserError(
+                    f"two variants are named {variant.name!r}: {found[variant.name][0]} and "
+                    f"{path}. A variant file is named by its stem: rename one of them."
+                )
+            found[variant.name] = (path, variant)
+        if several[0].trains and not path.is_relative_to(FOLDER):
+            left = _left(several[0])
+            print_message(f"tunebench: {path.name} leaves to mlx-lm's defaults: {left}")
     if ignored:
         listed = ", ".join(f"{key} ({file})" for key, file in sorted(ignored.items()))
         print_message(f"tunebench: ignored in variant files: {listed}")
     loaded = [variant for _, variant in found.values()]
+    _refuse_idle([*every], loaded)
     for variant in loaded:
         if variant.trains and (rest := variant.iters % variant.grad_accumulation_steps):
             print_message(
@@ -149,10 +158,90 @@ def load_variants(
     return loaded
 
 
-def named_by_all_alone(names: Sequence[str]) -> set[str]:
+def _of_file(
+    name: str,
+    path: Path,
+    changes: Mapping[str, Any],
+    sweeps: Mapping[str, Sequence[Any]],
+    ignored: dict[str, str],
+) -> list[Variant]:
+    """The variant of a file, or those that the ``sweeps`` which concern it make of it.
+
+    Raises:
+        UserError: two of them are one.
+    """
+    plain = _load(name, path, changes, ignored)
+    concerned = {key: values for key, values in sweeps.items() if plain.heeds(key)}
+    if not concerned:
+        return [plain]
+    made: dict[str, Variant] = {}
+    for values in product(*concerned.values()):
+        swept = dict(zip(concerned, values, strict=True))
+        end = "".join(f"-{_label(key, concerned)}{_in_a_name(swept[key])}" for key in swept)
+        variant = _load(name + end, path, {**changes, **swept}, ignored)
+        decides = variant.model_dump_json(exclude={"name"})
+        if (other := made.setdefault(decides, variant)) is not variant:
+            raise UserError(
+                f"--sweep makes {other.name!r} and {variant.name!r} one variant: give each value "
+                "once."
+            )
+    return [
+        variant.model_copy(update={"swept": {key: _setting(variant, key) for key in concerned}})
+        for variant in made.values()
+    ]
+
+
+def _label(key: str, swept: Mapping[str, Any]) -> str:
+    """A swept key in a variant's name: its last part, the whole where another key ends like it."""
+    last = key.rpartition(".")[2]
+    alike = [other for other in swept if other.rpartition(".")[2] == last]
+    return last if len(alike) == 1 else key
+
+
+def _in_a_name(value: Any) -> str:
+    """A swept value in a variant's name: `4`, `1e-5`, `adamw`. What a file's name cannot hold, or a
+    disk that ignores case would confuse, is replaced and told apart by six digits of the value's
+    key."""
+    text = "+".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = re.sub(r"e([+-])0*(?=\d)", r"e\1", text) if isinstance(value, float) else text
+    if isinstance(value, bool) or value is None:
+        text = "null" if value is None else text.lower()
+    if re.fullmatch(r"[a-z0-9._+-]{1,40}", text):
+        return text
+    return f"{re.sub(r'[^a-z0-9._+-]', '_', text.lower())[:40]}-{content_key(value)[:6]}"
+
+
+def _setting(variant: Variant, key: str) -> Any:
+    """The value that a dotted key has in a variant's effective file."""
+    value: Any = variant.config()
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _refuse_idle(keys: Sequence[str], loaded: Sequence[Variant]) -> None:
+    """Refuse a swept key that no variant heeds."""
+    for key in keys:
+        if not any(key in variant.swept for variant in loaded):
+            names = ", ".join(variant.name for variant in loaded) or "none"
+            raise UserError(
+                f"--sweep {key} changes nothing of the variants named ({names}). Name one that it "
+                "concerns with --variant."
+            )
+
+
+def named_by_all_alone(names: Sequence[str], sweeps: Mapping[str, str] | None = None) -> set[str]:
     """The shipped variants that a command line names by no other word than ``all``."""
     words = _words(names)
-    return {*shipped()}.difference(words) if "all" in words else set()
+    alone = {*shipped()}.difference(words) if "all" in words else set()
+    values = _swept_values(sweeps)
+    files = {name: FOLDER / f"{name}.yaml" for name in alone}
+    return {v.name for name in alone for v in _of_file(name, files[name], {}, values, {})}
+
+
+def _swept_values(sweeps: Mapping[str, str] | None) -> dict[str, list[Any]]:
+    """The values of each ``--sweep``: a YAML list without its brackets."""
+    return {key: _typed("--sweep", key, f"[{text}]") for key, text in (sweeps or {}).items()}
 
 
 def _words(names: Sequence[str]) -> list[str]:
@@ -175,7 +264,7 @@ def with_changes(values: Mapping[str, Any], overrides: Mapping[str, str]) -> dic
     """
     changed = dict(values)
     for key, text in overrides.items():
-        _apply(changed, key.split("."), _typed(key, text))
+        _apply(changed, key.split("."), _typed("--set", key, text))
     return changed
 
 
@@ -215,19 +304,19 @@ def _user_file(word: str, known: Sequence[str]) -> tuple[str, Path]:
     return path.stem, path
 
 
-def _typed(key: str, text: str) -> Any:
-    """The YAML value of ``--set KEY=TEXT``, once the key is known to exist."""
+def _typed(option: str, key: str, text: str) -> Any:
+    """The YAML value of ``--set KEY=TEXT`` or ``--sweep``, once the key is known to exist."""
     section = key.partition(".")[0]
     if section in IGNORED_KEYS:
         instead = f" Use {_COMMAND_LINE[section]}." if section in _COMMAND_LINE else ""
-        raise UserError(f"--set {key}: tunebench decides this itself.{instead}")
+        raise UserError(f"{option} {key}: tunebench decides this itself.{instead}")
     if section != "optimizer_config" and key not in _settable():
-        raise unknown("--set key", key, _settable())
+        raise unknown(f"{option} key", key, _settable())
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(
-            f"--set {key}={text[:60]}: not a YAML value ({_one_line(error)})."
+            f"{option} {key}={text[:60]}: not a YAML value ({_one_line(error)})."
         ) from error
 
 
@@ -253,21 +342,18 @@ def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, 
         values["resume_adapter_file"], digest = _resume_file(resume, path)
         values["resume_adapter_sha256"] = digest
     try:
-        variant = Variant.model_validate(values)
+        return Variant.model_validate(values)
     except ValidationError as error:
         faults = error.errors()
         mistakes = "; ".join(_mistake(detail) for detail in faults[:_SHOWN])
         more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise UserError(f"variant {name!r} ({path}): {mistakes}{more}.") from error
-    if variant.trains and not path.is_relative_to(FOLDER):
-        print_message(f"tunebench: {path.name} leaves to mlx-lm's defaults: {_left(variant)}")
-    return variant
 
 
 def _left(variant: Variant) -> str:
     """The settings in force that a variant's file does not name, as `KEY=VALUE`."""
     left: dict[str, Any] = {}
-    for key in Variant.model_fields.keys() - {"description", "quantize", "validate_at"}:
+    for key in Variant.model_fields.keys() - {"description", "quantize", "swept", "validate_at"}:
         value = getattr(variant, key)
         if isinstance(value, LoraParameters):
             inner = value.model_fields_set if key in variant.model_fields_set else set()

@@ -104,6 +104,16 @@ def test_plan_says_what_fits_before_anything_is_there(tmp_path: Path) -> None:
     assert "fusing: " in shown
 
 
+def test_plan_takes_a_sweep(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(MISTRAL))
+    arguments = ("plan", "--model", str(tmp_path), "--variant", "qlora", "--memory", "16", "--json")
+    done = harness(*arguments, "--backend", "metal", "--sweep", "lora_parameters.rank=4,8")
+    plans = json.loads(done.stdout)["plans"]
+    assert [plan["variant"] for plan in plans] == ["qlora-rank4", "qlora-rank8"]
+    states = [plan["disk"]["training_bytes"] for plan in plans]
+    assert states[0] < states[1]
+
+
 def test_export_writes_what_mlx_lm_reads(tmp_path: Path) -> None:
     out = str(tmp_path / "text")
     done = harness("export", "--dataset", "mini", "--model", "tiny", "--out", out, "--json")

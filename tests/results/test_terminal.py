@@ -70,6 +70,16 @@ def test_the_text_of_markdown_is_kept_and_its_marks_are_not() -> None:
         ),
         (("base", "lora"), "pytest suites/ --variant=base,lora --seeds=0,1", ""),
         (("base",), "pytest suites/ --variant=base", ""),
+        (
+            ("lora-rank4", "lora-rank8"),
+            "pytest suites/ --variant lora --sweep lora_parameters.rank=4,8",
+            "pytest suites/ --variant=base --variant lora --sweep lora_parameters.rank=4,8",
+        ),
+        (
+            ("lora-rank4", "qlora-rank4"),
+            "pytest suites/ --sweep=lora_parameters.rank=4",
+            "pytest suites/ --sweep=lora_parameters.rank=4 --variant=base,lora,qlora",
+        ),
         (("lora",), "pytest suites/ --variant=lora --baseline=results/a", ""),
     ],
 )

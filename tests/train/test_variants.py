@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from harness.disk.files import sha256_file
 from harness.errors import UserError
 from harness.models.quantize import QuantizeSpec
+from harness.runs.file_names import check_file_names
 from harness.train.variant import Variant
 from harness.train.variants import (
     FOLDER,
@@ -354,3 +356,79 @@ def test_bombs_on_the_command_line_end_with_a_message() -> None:
 
 def test_a_name_holds_no_control_characters(tmp_path: Path) -> None:
     assert "holds control characters" in message(written(tmp_path, "iters: 4\n", "a\x1b[2J.yaml"))
+
+
+# --- sweeps -----------------------------------------------------------------------------------
+
+
+def swept(names: str, **sweeps: str) -> list[Variant]:
+    return load_variants([names], sweeps={k.replace("__", "."): v for k, v in sweeps.items()})
+
+
+def sweep_message(names: str, **sweeps: str) -> str:
+    with pytest.raises(UserError) as caught:
+        swept(names, **sweeps)
+    return str(caught.value)
+
+
+def test_a_sweep_makes_a_variant_of_each_value_named_by_it() -> None:
+    found = swept("lora", lora_parameters__rank="4, 8")
+    assert [(v.name, v.lora_parameters.rank) for v in found] == [
+        ("lora-rank4", 4),
+        ("lora-rank8", 8),
+    ]
+    assert [v.swept for v in found] == [{"lora_parameters.rank": 4}, {"lora_parameters.rank": 8}]
+    # What the value is is all that tells it from the variant of that rank by --set.
+    alone = one("lora", lora_parameters__rank="4")
+    assert found[0].training_config() == alone.training_config()
+
+
+def test_several_sweeps_make_every_combination() -> None:
+    found = swept("qlora", quantize__bits="4,8", learning_rate="1e-5,0.001")
+    assert [v.name for v in found] == [
+        *("qlora-bits4-learning_rate1e-5", "qlora-bits4-learning_rate0.001"),
+        *("qlora-bits8-learning_rate1e-5", "qlora-bits8-learning_rate0.001"),
+    ]
+
+
+def test_a_sweep_leaves_variants_that_it_does_not_concern_as_they_are() -> None:
+    names = [v.name for v in swept("base,full,lora", lora_parameters__rank="4,8")]
+    assert names == ["base", "full", "lora-rank4", "lora-rank8"]
+    found = swept("base,lora", lora_parameters__rank="4", quantize__bits="8")
+    assert [v.name for v in found] == ["base-bits8", "lora-rank4-bits8"]
+    assert sweep_message("base,full", lora_parameters__rank="4,8") == (
+        "--sweep lora_parameters.rank changes nothing of the variants named (base, full). Name one "
+        "that it concerns with --variant."
+    )
+
+
+def test_swept_names_are_file_names_that_no_disk_confuses() -> None:
+    keys = "[self_attn.q_proj,self_attn.v_proj],[mlp/Up],[mlp/up],null"
+    names = [v.name for v in swept("lora", lora_parameters__keys=keys)]
+    assert names[0] == "lora-keysself_attn.q_proj+self_attn.v_proj"
+    assert names[3] == "lora-keysnull"
+    assert [name[:-7] for name in names[1:3]] == ["lora-keysmlp_up"] * 2
+    assert len({name.lower() for name in names}) == 4
+    check_file_names(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "sweeps", "expected"),
+    [
+        ("lora", {"lora_parameters.rank": "4,x"}, "variant 'lora-rankx'"),
+        ("full", {"quantize.bits": "4"}, "variant 'full-bits4'"),
+        ("lora", {"lora_parameters.rnk": "4"}, "Did you mean 'lora_parameters.rank'?"),
+        ("lora", {"iters": "4,,8"}, "--sweep iters=[4,,8]: not a YAML value"),
+        ("lora", {"model": "a,b"}, "Use --model"),
+        ("lora", {"learning_rate": "1e-5,0.00001"}, "one variant: give each value once"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused(
+    names: str, sweeps: dict[str, str], expected: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(expected)):
+        load_variants([names], sweeps=sweeps)
+
+
+def test_a_sweep_of_all_leaves_out_what_all_leaves_out() -> None:
+    assert "qlora-source-rank4" in named_by_all_alone(["all"], {"lora_parameters.rank": "4"})

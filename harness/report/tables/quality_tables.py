@@ -48,13 +48,14 @@ AGGREGATES = ("", "MAX", "MIN", "COUNT", "SUM", "AVG")
 
 
 def summary(columns: Sequence[Column]) -> str:
-    """The one table of the README and the terminal: quality, speed, memory, size, time."""
+    """The one table of the README: what --sweep varied, quality, speed, memory, size, time."""
     rows = []
     # Plain texts do not mark where an answer begins: there the loss is that of the whole text.
     losses = [loss for column in columns if (loss := column.result.loss)]
     whole = bool(losses) and not any(loss.completion for loss in losses)
     title = "Full-text loss" if whole else "Completion loss"
     written = any(column.result.exact_match for column in columns)
+    swept = dict.fromkeys(key for column in columns for key in column.swept)
     for column in columns:
         result = column.result
         loss, speed = result.loss, result.throughput
@@ -63,6 +64,7 @@ def summary(columns: Sequence[Column]) -> str:
         rows.append(
             {
                 "Variant": escape(column.label),
+                **{escape(key): _swept_value(column, key) for key in swept},
                 title: fixed(shown.loss if shown else None),
                 **(_exact(column) if written else _accuracy(column)),
                 "n": sample_note(column.run, result),
@@ -226,6 +228,10 @@ def _exact(column: Column) -> dict[str, str]:
         "Exact match": percent(found.rate if found else None),
         "Exact match 95%": percent_interval(found.ci95 if found else None),
     }
+
+
+def _swept_value(column: Column, key: str) -> str:
+    return escape(str(column.swept[key])) if key in column.swept else NONE
 
 
 def _base_size(size: Size | None) -> str:
