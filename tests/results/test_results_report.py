@@ -26,7 +26,7 @@ from harness.markdown import code, duration, escape, gigabytes, percent, table
 from harness.report.article import load_article
 from harness.report.columns import columns_of
 from harness.report.report import job_summary
-from harness.report.tables.quality_tables import by_aggregate
+from harness.report.tables.quality_tables import by_aggregate, summary
 from harness.report.tables.question_tables import show_rows
 from harness.report.warnings import warnings
 from harness.runs.store import RunRows
@@ -51,6 +51,17 @@ def run() -> MemoryRun:
 
 def test_the_report_is_the_golden_one(run: MemoryRun) -> None:
     check_golden("report.md", report_of(run))
+
+
+def test_a_sweep_shows_its_values_beside_accuracy_and_cost(run: MemoryRun) -> None:
+    variants = dict(run.results.variants)
+    config = {**variants["lora"].config, "swept": {"quantize.bits": 8}}
+    variants["lora"] = variants["lora"].model_copy(update={"config": config})
+    results = run.results.model_copy(update={"variants": variants})
+    lines = summary(columns_of([dataclasses.replace(run, results=results)])).splitlines()
+    header, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert header[:3] == ["Variant", "quantize.bits", "Completion loss"]
+    assert [row[:2] for row in rows[1:]] == [["base", "–"], ["lora", "8"], ["qlora", "–"]]
 
 
 def test_the_report_with_the_article_is_the_golden_one(run: MemoryRun) -> None:
