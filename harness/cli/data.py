@@ -22,14 +22,19 @@ def describe(
     """Counts by split, aggregate, operator and conditions; leakage; gold that cannot be used."""
     from harness.data import describe as description
     from harness.data.sources.resolve import resolve_dataset
-    from harness.sql.grade.gold import gold_kinds
+    from harness.sql.grade.gold import beyond, gold_kinds
+    from harness.sql.read.gold import read_golds
 
-    data = resolve_dataset(dataset)
+    data = resolve_dataset(dataset, read_golds=read_golds)
     if not data.has_tables:
         texts = description.describe_texts(data)
         answer(json, texts.model_dump(mode="json"), description.render_texts(texts))
         return
-    found = description.describe(data, {split.name: gold_kinds(split) for split in data.splits})
+    found = description.describe(
+        data,
+        {split.name: gold_kinds(split) for split in data.splits},
+        {split.name: beyond(split) for split in data.splits},
+    )
     answer(json, found.model_dump(mode="json"), description.render(found))
 
 
@@ -54,12 +59,13 @@ def export(
     from harness.models.quantize import quantized
     from harness.models.resolve import resolve
     from harness.progress import TerminalProgress
+    from harness.sql.read.gold import read_golds
     from harness.train.variants import load_variants
 
     check_backend()
     check_out(out)
     chosen = load_variants([variant])[0]
-    data, style = resolve_dataset(dataset), style_named(prompt_style)
+    data, style = resolve_dataset(dataset, read_golds=read_golds), style_named(prompt_style)
     cache, progress = Cache(), TerminalProgress()
     base = quantized(resolve(model, cache, progress), chosen.quantize, cache, progress)
     progress.close()

@@ -97,8 +97,10 @@ def prompts(
     from harness.data.sources.resolve import dataset_folder
     from harness.data.sources.wikisql import load_split
     from harness.disk.files import write_jsonl
+    from harness.sql.read.gold import read_golds
 
-    chosen, loaded = style(prompt_style), load_split(dataset_folder(dataset), [split])
+    chosen = style(prompt_style)
+    loaded = load_split(dataset_folder(dataset), [split], read_golds)
     texts = {e.id: chosen.prompt(e.question, loaded.tables[e.table_id]) for e in loaded.examples}
     rows: list[dict[str, Any]] = [
         {"id": number, "prompt": text, "messages": [{"role": "user", "content": text}]}
@@ -139,9 +141,10 @@ def run_score(
     """
     from harness.data.sources.wikisql import load_split
     from harness.sql.grade.summary import score_figures, summarize
+    from harness.sql.read.gold import read_golds
 
     _check_copies(hardened)
-    loaded = load_split(dataset, [split])
+    loaded = load_split(dataset, [split], read_golds)
     key = _source_key(dataset, split)
     graded = _graded(loaded, (predictions, format), hardened, out, (cache, key))
     scores = [score for _, score in graded]
@@ -168,10 +171,11 @@ def score_as_run(
     from harness.pipeline.outside_run import write_outside_run
     from harness.runs.file_names import check_new
     from harness.sql.grade.summary import score_figures, summarize
+    from harness.sql.read.gold import read_golds
 
     _check_copies(hardened)
     check_new(folder.parent, folder.name)
-    data = resolve_dataset(dataset)
+    data = resolve_dataset(dataset, read_golds=read_golds)
     if not data.has_tables or data.test.name != split:
         raise UserError(
             f"a run has answers to the test split of data with tables, and split {split!r} of "

@@ -24,6 +24,7 @@ from harness.data.records import (
     Split,
     Table,
     TextExample,
+    wikisql_form,
 )
 from harness.markdown import table
 from harness.schema.dataset import DatasetFormat, Leakage
@@ -31,6 +32,9 @@ from harness.schema.dataset import DatasetFormat, Leakage
 GoldKinds = Mapping[str, Sequence[str | None]]
 """By split, what is wrong with each gold result: None, `"empty"`, `"null"`, or why it does not
 run."""
+
+Beyond = Mapping[str, Mapping[str, int]]
+"""By split, what gold queries have that WikiSQL's form cannot hold, as `LIMIT`, and how often."""
 
 FORMATS: dict[DatasetFormat, str] = {
     "text": "Whole texts",
@@ -85,6 +89,9 @@ class SplitDescription(BaseModel):
     """Gold queries that find no row."""
     gold_null: int
     """Gold queries that find only NULL."""
+    beyond: dict[str, int]
+    """What gold queries have that WikiSQL's form cannot hold, and in how many; such queries are not
+    among aggregates, operators and conditions."""
     gold_failing: list[str]
     """Gold queries that do not run, `id: reason` each."""
 
@@ -139,9 +146,13 @@ class TextDescription(BaseModel):
     """Prompts (or whole texts) found in more than one split."""
 
 
-def describe(dataset: Dataset, gold: GoldKinds) -> Description:
-    """Count everything in ``dataset``, which has tables; ``gold``: results of its gold queries."""
-    splits = [_describe_split(split, gold[split.name]) for split in dataset.splits]
+def describe(dataset: Dataset, gold: GoldKinds, beyond: Beyond | None = None) -> Description:
+    """Count everything in ``dataset``, which has tables; ``gold``: results of its gold queries;
+    ``beyond``: None where all of them have WikiSQL's form."""
+    splits = [
+        _describe_split(split, gold[split.name], beyond[split.name] if beyond else {})
+        for split in dataset.splits
+    ]
     return Description(
         name=dataset.name,
         sha256=dataset.sha256,
@@ -158,10 +169,13 @@ def describe(dataset: Dataset, gold: GoldKinds) -> Description:
     )
 
 
-def _describe_split(split: Split, gold: Sequence[str | None]) -> SplitDescription:
+def _describe_split(
+    split: Split, gold: Sequence[str | None], beyond: Mapping[str, int]
+) -> SplitDescription:
     examples, tables = split.examples, list(split.tables.values())
     columns = sum(len(t.header) for t in tables)
-    lengths = Counter(len(e.gold.conds) for e in examples)
+    forms = [form for e in examples if (form := wikisql_form(e.gold)) is not None]
+    lengths = Counter(len(form.conds) for form in forms)
     found = repeats_within(examples)
     results = [(e.id, kind) for e, kind in zip(examples, gold, strict=True)]
     return SplitDescription(
@@ -171,14 +185,15 @@ def _describe_split(split: Split, gold: Sequence[str | None]) -> SplitDescriptio
         rows_per_table=sum(len(t.rows) for t in tables) / len(tables),
         columns_per_table=columns / len(tables),
         real_columns=sum(t.types.count("real") for t in tables) / columns,
-        aggregates=_counts(Counter(e.gold.agg for e in examples), len(AGGREGATIONS)),
-        operators=_counts(Counter(c.operator for e in examples for c in e.gold.conds), 3),
-        conditions=_counts(lengths, max(4, *lengths) + 1),
+        aggregates=_counts(Counter(form.agg for form in forms), len(AGGREGATIONS)),
+        operators=_counts(Counter(c.operator for form in forms for c in form.conds), 3),
+        conditions=_counts(lengths, max(4, *lengths, 0) + 1),
         other_case=sum(_other_case(e, split.tables[e.table_id]) for e in examples) / len(examples),
         duplicates=found.equal,
         conflicts=found.conflicting,
         gold_empty=gold.count("empty"),
         gold_null=gold.count("null"),
+        beyond=dict(beyond),
         gold_failing=[
             f"{id}: {kind}" for id, kind in results if kind not in (None, "empty", "null")
         ],
@@ -191,7 +206,8 @@ def _counts(counter: Counter[int], size: int) -> tuple[int, ...]:
 
 def _other_case(example: Example, table: Table) -> bool:
     """Whether the question spells a text value in another case than the cell it names."""
-    for cond in example.gold.conds:
+    form = wikisql_form(example.gold)
+    for cond in () if form is None else form.conds:
         if not isinstance(cond.value, str):
             continue
         cells = {c for row in table.rows if isinstance(c := row[cond.column], str)}
@@ -254,6 +270,8 @@ def render(description: Description) -> str:
         columns = [getattr(counted, field) for counted in (*splits, published)]
         for index, label in enumerate(labels):
             rows.append([label, *(_share(counts, index) for counts in columns)])
+    for name in dict.fromkeys(name for split in splits for name in split.beyond):
+        rows.append([name, *(str(split.beyond.get(name, 0)) for split in splits), "0"])
     rows += [
         row("value in another case", lambda split: f"{split.other_case:.1%}"),
         row("repeated questions", lambda split: split.duplicates),

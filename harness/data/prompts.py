@@ -13,7 +13,16 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from harness.data.records import AGGREGATIONS, OPERATORS, Condition, Dataset, LogicalForm, Table
+from harness.data.records import (
+    AGGREGATIONS,
+    OPERATORS,
+    Condition,
+    Dataset,
+    Gold,
+    LogicalForm,
+    SqlGold,
+    Table,
+)
 from harness.disk.files import content_key
 from harness.errors import UserError, unknown
 
@@ -50,12 +59,16 @@ class PromptStyle:
             return "\n".join([_INSTRUCTION, *lines, f"Q: {question}"])
         return "\n".join([*lines, f"Q: {question}", "A:"])
 
-    def completion(self, gold: LogicalForm, table: Table) -> str:
+    def completion(self, gold: Gold, table: Table) -> str:
         """The gold answer as the model should write it, with the space that follows "A:".
 
-        A chat answer begins the assistant's turn, so it has no such space.
+        A chat answer begins the assistant's turn, so it has no such space. Gold that is SQL text
+        stands as it is.
         """
-        query = dialect_query(gold, table) if self.name == "dialect" else sql_query(gold, table)
+        if isinstance(gold, SqlGold):
+            query = gold.text
+        else:
+            query = dialect_query(gold, table) if self.name == "dialect" else sql_query(gold, table)
         return query if self.chat else f" {query}"
 
 

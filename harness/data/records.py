@@ -53,13 +53,34 @@ class LogicalForm:
 
 
 @dataclass(frozen=True, slots=True)
+class SqlGold:
+    """A gold query given as SQL text: what a model is trained to write, in every prompt style.
+
+    ``text`` is one line. ``form`` is WikiSQL's form of it; None where that form cannot hold it, or
+    where nobody has read the text, as in the processes that only train on it.
+    """
+
+    text: str
+    form: LogicalForm | None
+
+
+Gold = LogicalForm | SqlGold
+"""A gold query as its line of the data gives it."""
+
+
+def wikisql_form(gold: Gold) -> LogicalForm | None:
+    """WikiSQL's form of a gold query, or None where that form cannot hold it."""
+    return gold if isinstance(gold, LogicalForm) else gold.form
+
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """A question on one table with its gold query; ``id`` is the 0-based line of its split."""
 
     id: int
     table_id: str
     question: str
-    gold: LogicalForm
+    gold: Gold
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ from harness.runs import baseline, git_state, store
 from harness.runs.file_names import check_file_names, check_new
 from harness.runs.store import StoredRun
 from harness.schema.results import Protocols
+from harness.sql.read.gold import read_golds
 from harness.stats.units import units_of
 from harness.train.variant import Variant
 from harness.train.variants import (
@@ -121,7 +122,7 @@ class Session:
         for what, named in self._named_by.items():
             notify(f"{what} {named}")
         # Fetched data are not results: --no-cache reads them where `fetch` left them.
-        dataset = resolve_dataset(options.dataset)
+        dataset = resolve_dataset(options.dataset, read_golds=read_golds)
         base = resolve(options.model, cache, progress, options.trust_remote_code)
         given = self._given(base, cache)
         self._leave_out(base, notify)

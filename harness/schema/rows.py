@@ -41,8 +41,10 @@ class PredictionRow(Record):
     finish: Finish | None = Field(
         default=None, description="What ended it; null in runs of generation@1."
     )
-    ex_official: bool | None = Field(description="Official evaluator's decision.")
-    lf: bool | None = Field(description="Logical-form match.")
+    ex_official: bool | None = Field(
+        description="Official evaluator's decision; null if gold has no form."
+    )
+    lf: bool | None = Field(description="Logical-form match; null likewise.")
     ex: bool | None = Field(description="Result match; null on a degenerate gold.")
     ex_strict: bool | None = Field(description="ex without repair; null on a degenerate gold.")
     ex_hardened: bool | None = Field(description="ex on perturbed tables; null if not asked.")

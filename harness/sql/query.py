@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from harness.data.records import AGGREGATIONS, OPERATORS, Condition, LogicalForm
+from harness.data.records import AGGREGATIONS, OPERATORS, Condition, Gold, LogicalForm, SqlGold
 
 COMPARISONS = ("=", ">", "<", ">=", "<=", "<>")
 """The comparison operators that a typed query can hold."""
@@ -109,6 +109,13 @@ class Query:
     limit: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReadGold(SqlGold):
+    """SQL text that is gold, with the query that it was read as (read/gold.py)."""
+
+    query: Query
+
+
 def joined(kind: type[And | Or], parts: list[Where]) -> Where:
     """``parts``, at least one, joined by AND or OR, with nested ones of that kind flattened."""
     flat: list[Where] = []
@@ -154,6 +161,54 @@ def from_logical_form(form: LogicalForm) -> Query:
         for condition in form.conds
     ]
     return Query((Item(form.sel, AGGREGATIONS[form.agg]),), conjunction(conditions))
+
+
+def gold_query(gold: Gold) -> Query:
+    """The typed query of a gold query.
+
+    Raises:
+        TypeError: it is SQL text that was not read: the data were loaded without ``read_golds``.
+    """
+    if isinstance(gold, LogicalForm):
+        return from_logical_form(gold)
+    if not isinstance(gold, ReadGold):
+        raise TypeError(f"gold was not read: {gold.text!r}")
+    return gold.query
+
+
+def aggregate_of(gold: Gold) -> str:
+    """The aggregate of a gold query's first item; empty for none."""
+    return gold_query(gold).select[0].aggregate
+
+
+def conditions_of(gold: Gold) -> int:
+    """How many conditions a gold query has."""
+    return sum(1 for _ in leaves(gold_query(gold).where))
+
+
+def beyond_wikisql(query: Query) -> list[str]:
+    """What a query has that WikiSQL's form cannot hold, as people call it; nothing for one that
+    has such a form."""
+    items, names = query.select, {Like: "LIKE", In: "IN", Between: "BETWEEN", IsNull: "IS NULL"}
+    where = query.where
+    kinds = [type(leaf) for leaf in leaves(where)]
+    compared = [leaf.operator for leaf in leaves(where) if isinstance(leaf, Comparison)]
+    found = {
+        "several columns": len(items) > 1 or Item(None) in items,
+        "COUNT(*)": Item(None, "COUNT") in items,
+        "DISTINCT": query.distinct or any(item.distinct for item in items),
+        ">=, <= or <>": any(operator not in OPERATORS for operator in compared),
+        **{name: kind in kinds for kind, name in names.items()},
+        "OR": _has_or(where),
+        "GROUP BY": bool(query.group_by),
+        "ORDER BY": bool(query.order_by),
+        "LIMIT": query.limit is not None,
+    }
+    return [name for name, has in found.items() if has]
+
+
+def _has_or(where: Where | None) -> bool:
+    return isinstance(where, Or) or (isinstance(where, And) and any(map(_has_or, where.parts)))
 
 
 def wikisql_shape(query: Query) -> tuple[Item, list[Comparison]] | None:

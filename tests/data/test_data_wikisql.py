@@ -83,7 +83,7 @@ DAMAGED_EXAMPLES = [
     ({"table_id": "1-1-1", "question": "q"}, "key 'sql' is missing (keys present: table_id"),
     (example_json(question=3), "question must be text, got the number 3"),
     (example_json(table_id="1-9-9"), "table_id '1-9-9' is not in the tables file"),
-    (example_json(sql=[]), "sql must be an object, got a list"),
+    (example_json(sql=[]), "sql must be an object or SQL text, got a list"),
     (example_json(sql=SQL | {"sel": 2}), "sel is 2; there are 2 columns, so 0 to 1 is allowed"),
     (example_json(sql=SQL | {"sel": -1}), "sel is -1"),
     (example_json(sql=SQL | {"sel": "0"}), "sel must be a whole number, got text"),

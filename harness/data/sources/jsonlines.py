@@ -142,10 +142,14 @@ def parse_lines(path: Path, data: bytes, parse: Callable[[int, dict[str, Any]], 
         except (BadLine, RecursionError) as error:
             problems.append(f"{path}:{number + 1}: {error}")
     if problems:
-        more = len(problems) - _SHOWN
-        tail = f"\n… and {more} more" if more > 0 else ""
-        raise UserError("\n".join(problems[:_SHOWN]) + tail)
+        raise line_problems(problems)
     return parsed
+
+
+def line_problems(problems: Sequence[str]) -> UserError:
+    """The error that lists the first ten ``problems``, one a line, and counts the others."""
+    more = len(problems) - _SHOWN
+    return UserError("\n".join(problems[:_SHOWN]) + (f"\n… and {more} more" if more > 0 else ""))
 
 
 _KINDS = {bool: "true/false", type(None): "null", str: "text", dict: "an object", list: "a list"}

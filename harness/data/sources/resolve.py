@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.bundled import FIXTURES
 from harness.data.records import Dataset
 from harness.data.sources.mlx_lm_formats import format_of, load_texts, refuse_other_formats
-from harness.data.sources.wikisql import load_dataset
+from harness.data.sources.wikisql import GoldReader, load_dataset, unread
 from harness.disk.cache import Cache
 from harness.disk.files import user_path
 from harness.errors import UserError, unknown
@@ -31,20 +31,23 @@ def prepared_wikisql(cache_root: Path | None = None) -> Path:
     return Cache(cache_root).path(*WIKISQL_ENTRY)
 
 
-def resolve_dataset(name: str, cache_root: Path | None = None) -> Dataset:
+def resolve_dataset(
+    name: str, cache_root: Path | None = None, read_golds: GoldReader = unread
+) -> Dataset:
     """Read the dataset called ``name``: `mini`, `wikisql` (from the cache under ``cache_root``,
-    by default the user's own), or the path of a folder.
+    by default the user's own), or the path of a folder. ``read_golds`` is that of
+    :func:`harness.data.sources.wikisql.load_split`.
 
     Raises:
         UserError: an unknown name, a missing folder, or damaged files (`file:line` of each).
     """
     folder = dataset_folder(name, cache_root)
     if name in NAMES:
-        return load_dataset(folder, name)
+        return load_dataset(folder, name, read_golds)
     if (form := format_of(folder)) is not None:
         return load_texts(folder, folder.resolve().name, form)
     refuse_other_formats(folder)
-    return load_dataset(folder, folder.resolve().name)
+    return load_dataset(folder, folder.resolve().name, read_golds)
 
 
 def dataset_folder(name: str, cache_root: Path | None = None) -> Path:

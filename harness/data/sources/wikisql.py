@@ -2,14 +2,17 @@
 
 Every line is checked before anything is used, and all problems of a file are reported together,
 each as `file:line: what is wrong`. Read here are gold queries only: predictions, which may be
-malformed and are then wrong answers, are read by `harness.sql`. Not covered: the official archive
+malformed and are then wrong answers, are read by `harness.sql`. Gold may also be SQL text, which
+the caller's reader reads (`harness.sql.read.gold`), or nobody. Not covered: the official archive
 (`archive.py` prepares the folder that is read here). Format: github.com/salesforce/WikiSQL, README.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from harness.data.records import (
     Example,
     LogicalForm,
     Split,
+    SqlGold,
     Table,
 )
 from harness.data.sources.jsonlines import (
@@ -29,6 +33,7 @@ from harness.data.sources.jsonlines import (
     existing,
     first_existing,
     kind_of,
+    line_problems,
     member,
     parse_lines,
     read_bytes,
@@ -43,26 +48,41 @@ TYPES = ("text", "real")
 
 _CELL_TYPES = frozenset((str, int, float, type(None)))
 
+GoldReader = Callable[[Sequence[tuple[str, Table]]], Sequence[SqlGold | BadLine]]
+"""Reads gold queries that are SQL text, each about its table; a BadLine says why one cannot be."""
 
-def load_dataset(folder: Path, name: str) -> Dataset:
+_ONE_LINE = re.compile(r"('[^']*'|\"[^\"]*\"|`[^`]*`)|(?:--[^\n]*|/\*.*?\*/|\s)+", re.DOTALL)
+"""What is quoted, and else the comments and white space of SQL."""
+
+
+def unread(texts: Sequence[tuple[str, Table]]) -> list[SqlGold]:
+    """Leave gold queries that are SQL text unread: enough to train on them."""
+    return [SqlGold(text, None) for text, _ in texts]
+
+
+def load_dataset(folder: Path, name: str, read_golds: GoldReader = unread) -> Dataset:
     """Read train, validation (``valid`` or ``dev``) and test of ``folder`` as dataset ``name``.
 
     Raises:
         UserError: as :func:`load_split`.
     """
-    return read_dataset(folder, name, "tables", lambda _, path: _load(path))
+    return read_dataset(folder, name, "tables", lambda _, path: _load(path, read_golds))
 
 
-def load_split(folder: Path, names: Sequence[str]) -> Split:
+def load_split(folder: Path, names: Sequence[str], read_golds: GoldReader = unread) -> Split:
     """Read the first split of ``names`` that ``folder`` holds; the split keeps that file's name.
 
+    ``read_golds`` reads gold that is SQL text; whoever runs or counts gold queries gives
+    `harness.sql.read.gold.read_golds`.
+
     Raises:
-        UserError: no such file, a damaged line (all are listed), or no example at all.
+        UserError: no such file, a damaged line or a gold that cannot be read (all are listed), or
+            no example at all.
     """
-    return _load(first_existing(folder, names))[0]
+    return _load(first_existing(folder, names), read_golds)[0]
 
 
-def _load(examples_path: Path) -> tuple[Split, str]:
+def _load(examples_path: Path, read_golds: GoldReader) -> tuple[Split, str]:
     """A split, and the SHA-256 of each of its two files."""
     name = split_of(examples_path)
     tables_path = existing(examples_path.parent, f"{name}.tables.jsonl")
@@ -76,10 +96,35 @@ def _load(examples_path: Path) -> tuple[Split, str]:
     examples = parse_lines(
         examples_path, example_bytes, lambda line, value: parse_example(line, value, tables)
     )
+    examples = _with_golds_read(examples_path, examples, tables, read_golds)
     used = {example.table_id for example in examples}
     digests = (text_digest(data) for data in (example_bytes, table_bytes))
     kept = {key: table for key, table in tables.items() if key in used}
     return Split(name, tuple(examples), kept), " ".join(digests)
+
+
+def _with_golds_read(
+    path: Path, examples: list[Example], tables: Mapping[str, Table], read_golds: GoldReader
+) -> list[Example]:
+    texts = [
+        (example.gold.text, tables[example.table_id])
+        for example in examples
+        if isinstance(example.gold, SqlGold)
+    ]
+    if not texts:
+        return examples
+    found = iter(read_golds(texts))
+    read: list[Example] = []
+    problems: list[str] = []
+    for example in examples:
+        gold = next(found) if isinstance(example.gold, SqlGold) else example.gold
+        if isinstance(gold, BadLine):
+            problems.append(f"{path}:{example.id + 1}: sql cannot be read: {gold}")
+        else:
+            read.append(replace(example, gold=gold))
+    if problems:
+        raise line_problems(problems)
+    return read
 
 
 def _tables(path: Path, data: bytes) -> dict[str, Table]:
@@ -138,11 +183,21 @@ def parse_example(id: int, value: Mapping[str, Any], tables: Mapping[str, Table]
     """
     table_id = member(value, "table_id", str)
     question = member(value, "question", str)
-    sql: dict[str, Any] = member(value, "sql", dict)
+    sql: object = member(value, "sql", object)
     table = tables.get(table_id)
     if table is None:
         raise BadLine(f"table_id {table_id!r} is not in the tables file")
+    if isinstance(sql, str):
+        return Example(id, table_id, question, SqlGold(one_line(sql), None))
+    if not isinstance(sql, dict):
+        raise BadLine(f"sql must be an object or SQL text, got {kind_of(sql)}")
     return Example(id, table_id, question, parse_logical_form(sql, len(table.header)))
+
+
+def one_line(sql: str) -> str:
+    """SQL text without comments, with single spaces for other white space outside of quotes, and
+    without the semicolon at its end."""
+    return _ONE_LINE.sub(lambda found: found[1] or " ", sql).strip().rstrip(";").rstrip()
 
 
 def parse_logical_form(sql: Mapping[str, Any], columns: int) -> LogicalForm:

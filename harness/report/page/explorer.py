@@ -17,11 +17,11 @@ import numpy as np
 from harness.compare.metrics import METRICS
 from harness.compare.regrade import known_split
 from harness.data.prompts import PromptStyle, style
-from harness.data.records import AGGREGATIONS, Example, Split, Table
+from harness.data.records import Example, Split, Table
 from harness.report.columns import Column
 from harness.schema.rows import PredictionRow
 from harness.sql.failures import Failure
-from harness.sql.query import Query, from_logical_form
+from harness.sql.query import Query, aggregate_of, conditions_of, from_logical_form, gold_query
 
 FULL_EXAMPLES = 2_000
 SHOWN_ROWS = 5
@@ -163,7 +163,7 @@ def _results(
     for number in sorted(full):
         example = split.examples[number]
         table = split.tables[example.table_id]
-        asked.append(((number, GOLD), (table, from_logical_form(example.gold))))
+        asked.append(((number, GOLD), (table, gold_query(example.gold))))
         for place, answered in enumerate(answers):
             row = answered.get(number)
             if row is not None and row.query is not None and row.failure is None:
@@ -190,8 +190,8 @@ def _example(
     if example is not None and split is not None and asked is not None:
         found |= {
             "q": example.question,
-            "agg": AGGREGATIONS[example.gold.agg] or "none",
-            "conds": len(example.gold.conds),
+            "agg": aggregate_of(example.gold) or "none",
+            "conds": conditions_of(example.gold),
             "table": example.table_id,
         }
         if full:

@@ -16,11 +16,11 @@ from typing import Any
 from harness.data.records import Cell, Example
 from harness.sql.failures import Failure
 from harness.sql.grade.equality import equal_results
-from harness.sql.query import Query, from_logical_form, leaves
+from harness.sql.query import Query, gold_query, leaves
 from harness.sql.run import batch
 from harness.sql.run.batch import Rows, WikiSQLQuery
 from harness.sql.run.database import cell_value, database_row
-from harness.sql.run.executor import MAX_ROWS, Executor, typed_rows
+from harness.sql.run.executor import MAX_ROWS, Executor, as_rows
 
 # Typed, because 1 and 1.0 are the same key but not the same text.
 _value = lru_cache(maxsize=100_000, typed=True)(cell_value)
@@ -33,6 +33,11 @@ class Passed:
     example: Example
     table: int
     query: Query
+
+    @property
+    def queries(self) -> tuple[Query, Query]:
+        """Gold and the prediction."""
+        return gold_query(self.example.gold), self.query
 
 
 Row = tuple[Cell, ...]
@@ -87,7 +92,7 @@ class Results:
 def used_columns(passed: Passed, width: int) -> tuple[int, ...]:
     """The columns, of ``width``, that gold or the prediction reads."""
     used: set[int] = set()
-    for query in (from_logical_form(passed.example.gold), passed.query):
+    for query in passed.queries:
         items = [*query.select, *(order.item for order in query.order_by)]
         if any(item.column is None and not item.aggregate for item in items):
             return tuple(range(width))
@@ -99,14 +104,19 @@ def used_columns(passed: Passed, width: int) -> tuple[int, ...]:
 
 def run_on_given(executor: Executor, given: Sequence[Given]) -> Iterator[Results]:
     """Gold and prediction on each one's tables."""
-    jobs = []
-    for one in given:
-        queries = (from_logical_form(one.passed.example.gold), one.passed.query)
-        shaped = [_as_data(executor, one, query) for query in queries]
-        jobs.append((one, [query for query in shaped if query is not None]))
-    # Gold always has WikiSQL's shape, so its results come first.
-    for (one, _), (golds, *others) in zip(jobs, _run_together(executor, jobs), strict=True):
-        yield Results(golds, others[0] if others else _run_united(executor, one))
+    shaped = [[_as_data(executor, one, query) for query in one.passed.queries] for one in given]
+    jobs = [
+        (one, [data for data in both if data is not None])
+        for one, both in zip(given, shaped, strict=True)
+    ]
+    together = _run_together(executor, jobs)
+    for one, both, results in zip(given, shaped, together, strict=True):
+        found = iter(results)
+        golds, own = (
+            _run_united(executor, one, query) if data is None else next(found)
+            for query, data in zip(one.passed.queries, both, strict=True)
+        )
+        yield Results(golds, own)
 
 
 def _stored(executor: Executor, one: Given, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
@@ -163,7 +173,7 @@ def _halves(one: Given) -> list[Given]:
     return [replace(one, tables=part) for part in (one.tables[:half], one.tables[half:]) if half]
 
 
-def _run_united(executor: Executor, one: Given) -> list[Rows | Failure]:
+def _run_united(executor: Executor, one: Given, query: Query) -> list[Rows | Failure]:
     """The results of a query of another shape: its rendering for each table, all united."""
     table, count = one.passed.table, len(one.tables)
     if not count:
@@ -176,7 +186,7 @@ def _run_united(executor: Executor, one: Given) -> list[Rows | Failure]:
     tables, parts = [], []
     for number in range(count):
         name = f"{executor.tables[table].id} copy {number}"
-        sql = executor.renderer(table).render(one.passed.query, name)
+        sql = executor.renderer(table).render(query, name)
         if isinstance(sql, Failure):
             return [sql] * count
         tables.append(executor.table_clause(table, name, f"cells WHERE t = {number}", one.used))
@@ -185,10 +195,9 @@ def _run_united(executor: Executor, one: Given) -> list[Rows | Failure]:
     sql += " " + " UNION ALL ".join(parts)
     answer = executor.sandbox.run(sql, [json.dumps(rows)], MAX_ROWS)
     if isinstance(answer, Failure):
-        parts_of = [_run_united(executor, part) for part in _halves(one)]
+        parts_of = [_run_united(executor, part, query) for part in _halves(one)]
         return [result for part in parts_of for result in part] or [answer]
     by_table: list[list[list[Any]]] = [[] for _ in range(count)]
     for row in answer:
         by_table[row[0]].append(row[1:])
-    storage = executor.storage(table)
-    return [Rows(typed_rows(one.passed.query, storage, found), None) for found in by_table]
+    return [as_rows(query, executor.storage(table), found) for found in by_table]

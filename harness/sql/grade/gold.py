@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import astuple, dataclass
@@ -16,14 +17,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.data.records import Example, Split, Table
+from harness.data.records import Example, Split, SqlGold, Table, wikisql_form
 from harness.disk.cache import Cache
 from harness.disk.files import content_key
 from harness.disk.locks import CacheRefused
 from harness.disk.scratch import Scratch
 from harness.sql.failures import Failure
 from harness.sql.grade.official import EvaluationError, OfficialEvaluator
-from harness.sql.query import from_logical_form
+from harness.sql.query import beyond_wikisql, gold_query
 from harness.sql.read.reader import Reader
 from harness.sql.run import database
 from harness.sql.run.batch import Rows
@@ -36,7 +37,7 @@ VERSION = 3
 @dataclass(frozen=True, slots=True)
 class Gold:
     """Gold results of one example. ``official`` is None where the official evaluator raises an
-    error; ``result`` is a Failure where DuckDB does."""
+    error or knows no such query; ``result`` is a Failure where DuckDB does."""
 
     official: list[Any] | None
     result: Rows | Failure
@@ -69,14 +70,14 @@ class GoldSet:
 
     def _compute(self, examples: Sequence[Example]) -> None:
         tasks = [
-            Task(self.number_of[example.table_id], from_logical_form(example.gold))
-            for example in examples
+            Task(self.number_of[example.table_id], gold_query(example.gold)) for example in examples
         ]
         results = self.executor.run(tasks)
         for example, result in zip(examples, results, strict=True):
             table = self.tables[self.number_of[example.table_id]]
+            form = wikisql_form(example.gold)
             try:
-                official = self.official.execute(table, example.gold)
+                official = None if form is None else self.official.execute(table, form)
             except EvaluationError:
                 official = None
             self.golds.append(Gold(official, result))
@@ -155,7 +156,10 @@ def _kept_gold(
 
 
 def _key(tables: Sequence[Table], examples: Sequence[Example], source_key: str | None) -> str:
-    versions = [VERSION, sqlite3.sqlite_version, _duckdb_version()]
+    versions: list[Any] = [VERSION, sqlite3.sqlite_version, _duckdb_version()]
+    # What a text was read as changes with the reader, not with the files.
+    if read := [astuple(one.gold) for one in examples if isinstance(one.gold, SqlGold)]:
+        versions.append(read)
     if source_key is not None:
         return content_key("gold", versions, source_key, [example.id for example in examples])
     contents = [[table.id, table.header, table.types, table.rows] for table in tables]
@@ -181,6 +185,11 @@ def gold_kinds(split: Split) -> list[str | None]:
         return []
     with closing(open_gold(split.tables, split.examples)) as gold:
         return [_kind(found) for found in gold.golds]
+
+
+def beyond(split: Split) -> Counter[str]:
+    """What the gold queries of a split have that WikiSQL's form cannot hold, and in how many."""
+    return Counter(name for e in split.examples for name in beyond_wikisql(gold_query(e.gold)))
 
 
 def _kind(gold: Gold) -> str | None:

@@ -18,18 +18,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from harness.data.records import OPERATORS
+from harness.data.records import (
+    AGGREGATIONS,
+    OPERATORS,
+    Condition,
+    Gold,
+    LogicalForm,
+    wikisql_form,
+)
 from harness.progress import ProgressCallback, silent
 from harness.schema.execution import Counterexample
 from harness.sql.grade.counterexample import smallest
 from harness.sql.grade.given_tables import Given, Passed, run_on_given, used_columns
 from harness.sql.grade.perturb import Copies, Literal
-from harness.sql.query import Between, Comparison, In, IsNull, Like, leaves
+from harness.sql.query import (
+    And,
+    Between,
+    Comparison,
+    In,
+    IsNull,
+    Like,
+    Or,
+    Where,
+    gold_query,
+    leaves,
+)
 from harness.sql.run.database import cell_value
 from harness.sql.run.executor import Executor
 
 _EXAMPLES_PER_STATEMENT = 100
 _FIRST = 1
+_NEAREST = {"=": 0, "<>": 0, ">": 1, ">=": 1, "<": 2, "<=": 2}
+"""WikiSQL's operator whose near misses also tell each operator from its neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +94,69 @@ def hold_on_copies(
 def _copied(executor: Executor, passed: Passed, numbers: Sequence[int]) -> Given:
     table = executor.tables[passed.table]
     used = used_columns(passed, len(table.header))
-    maker = Copies(table, passed.example.gold, _asked(passed, table.types))
+    outline = _outline(passed.example.gold)
+    maker = Copies(table, outline, _asked(passed, outline, table.types))
     tables = [list(zip(*maker.columns(copy, used), strict=True)) for copy in numbers]
     return Given(passed, used, tables)
 
 
-def _asked(passed: Passed, types: Sequence[str]) -> list[Literal]:
-    """The values that the prediction's conditions name and gold's do not, with their columns.
+def _outline(gold: Gold) -> LogicalForm:
+    """WikiSQL's form of gold, or the one whose copies tell gold from its neighbours too.
+
+    That has the first key of an ORDER BY as a MAX or MIN, else the first aggregate or column; of
+    an OR the first part, of an IN the first value, of a BETWEEN both ends.
+    """
+    if (form := wikisql_form(gold)) is not None:
+        return form
+    query = gold_query(gold)
+    keys = [order.item for order in query.order_by]
+    items = [*keys, *sorted(query.select, key=lambda item: not item.aggregate)]
+    item = next((item for item in items if item.column is not None), items[0])
+    aggregate = item.aggregate
+    if query.order_by and not aggregate:
+        aggregate = "MAX" if query.order_by[0].descending else "MIN"
+    conditions = [
+        Condition(column, _NEAREST[operator], value)
+        for leaf in _first(query.where)
+        for column, operator, value in _named(leaf)[: 1 if isinstance(leaf, In) else None]
+        if value is not None
+    ]
+    return LogicalForm(item.column or 0, AGGREGATIONS.index(aggregate), tuple(conditions))
+
+
+def _first(where: Where | None) -> list[Where]:
+    """The comparisons of a condition, of an OR those of its first part."""
+    match where:
+        case None:
+            return []
+        case And(parts):
+            return [leaf for part in parts for leaf in _first(part)]
+        case Or(parts):
+            return _first(parts[0])
+        case _:
+            return [where]
+
+
+def _named(leaf: Where) -> list[tuple[int, str, str | None]]:
+    """The values that a comparison names: (column, operator, value), None for NULL."""
+    match leaf:
+        case Comparison(column, operator, value):
+            return [(column, operator, value)]
+        case In(column, values):
+            return [(column, "=", value) for value in values]
+        case Between(column, low, high):
+            return [(column, ">=", low), (column, "<=", high)]
+        case Like(column, pattern):
+            return [(column, "=", pattern.strip("%"))]
+        case IsNull(column):
+            return [(column, "=", None)]
+        case _:
+            return []
+
+
+def _asked(passed: Passed, outline: LogicalForm, types: Sequence[str]) -> list[Literal]:
+    """The values that the prediction's conditions name and gold's do not, with their columns; and
+    those of gold that its ``outline`` leaves out.
 
     Values are the same as they compare in a column: in any case, and 3 is 3.0.
     """
@@ -88,20 +164,13 @@ def _asked(passed: Passed, types: Sequence[str]) -> list[Literal]:
     def condition(column: int, operator: str, value: object) -> tuple[int, str, str | None]:
         return column, operator, cell_value(str(value), types[column]).text
 
-    gold = {condition(c.column, OPERATORS[c.operator], c.value) for c in passed.example.gold.conds}
-    asked: list[Literal] = []
-    for leaf in leaves(passed.query.where):
-        match leaf:
-            case Comparison(column, operator, value):
-                named = [(operator, value)]
-            case In(column, values):
-                named = [("=", value) for value in values]
-            case Between(column, low, high):
-                named = [(">=", low), ("<=", high)]
-            case Like(column, pattern):
-                named = [("=", pattern.strip("%"))]
-            case IsNull(column):
-                named = []
-                asked.append((column, None))
-        asked += [(column, v) for op, v in named if condition(column, op, v) not in gold]
-    return asked
+    known = {condition(c.column, OPERATORS[c.operator], c.value) for c in outline.conds}
+    own = passed.example.gold
+    queries = (passed.query,) if outline is wikisql_form(own) else passed.queries
+    return [
+        (column, value)
+        for query in queries
+        for leaf in leaves(query.where)
+        for column, operator, value in _named(leaf)
+        if value is None or condition(column, operator, value) not in known
+    ]

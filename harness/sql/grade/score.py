@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from harness.data.records import Example, LogicalForm, Table
+from harness.data.records import Example, LogicalForm, Table, wikisql_form
 from harness.disk.cache import Cache
 from harness.progress import ProgressCallback, silent
 from harness.schema.execution import Counterexample, FailureKind
@@ -30,7 +30,7 @@ from harness.sql.grade.official import (
 )
 from harness.sql.grade.predictions import REPLACEMENT, Prediction, mended, read_structured
 from harness.sql.grade.strict import strict
-from harness.sql.query import Query, from_logical_form, to_logical_form
+from harness.sql.query import Query, from_logical_form, gold_query, to_logical_form
 from harness.sql.read.bounded import read_all
 from harness.sql.read.reader import Reading
 from harness.sql.run.batch import Rows
@@ -46,8 +46,8 @@ class Score(NamedTuple):
     """
 
     id: int
-    ex_official: bool
-    lf: bool
+    ex_official: bool | None
+    lf: bool | None
     ex: bool | None
     ex_strict: bool | None
     ex_hardened: bool | None
@@ -116,14 +116,18 @@ class _Grading:
     def scores(self, hardened: int) -> list[Score]:
         readings = self.readings()
         forms = [None if isinstance(r, Failure) else to_logical_form(r) for r in readings]
+        golds = [wikisql_form(example.gold) for example in self.examples]
         self.identical = [
-            form is not None and same_to_the_evaluator(form, example.gold)
-            for form, example in zip(forms, self.examples, strict=True)
+            form is not None and gold is not None and same_to_the_evaluator(form, gold)
+            for form, gold in zip(forms, golds, strict=True)
         ]
         # DuckDB works in another process meanwhile.
         with ThreadPoolExecutor(1) as pool:
             executed = pool.submit(self.execute, readings)
-            official = [self.official(index, form) for index, form in enumerate(forms)]
+            official = [
+                (None, None) if gold is None else self.official(index, form, gold)
+                for index, (form, gold) in enumerate(zip(forms, golds, strict=True))
+            ]
             results = executed.result()
         ex = [self.ex(index, result) for index, result in enumerate(results)]
         strict = self.strict(ex)
@@ -171,9 +175,11 @@ class _Grading:
             return Failure("malformed_query", "a value holds half of a surrogate pair")
         return read.result
 
-    def official(self, index: int, form: LogicalForm | None) -> tuple[bool, bool]:
+    def official(
+        self, index: int, form: LogicalForm | None, gold: LogicalForm
+    ) -> tuple[bool, bool]:
         """The official verdicts (execution, logical form)."""
-        prediction, example = self.predictions[index], self.examples[index]
+        prediction = self.predictions[index]
         wanted = self.gold.golds[index].official
         if prediction.failure is not None:
             return False, False
@@ -182,7 +188,7 @@ class _Grading:
         query = prediction.query if prediction.structured else form
         if query is None:
             return False, False
-        lf = logical_form_match(query, example.gold)
+        lf = logical_form_match(query, gold)
         if wanted is None:
             return False, lf
         try:
@@ -198,9 +204,10 @@ class _Grading:
             if isinstance(reading, Failure):
                 results.append(reading)
                 continue
-            wanted = from_logical_form(self.examples[index].gold)
+            wanted = gold_query(self.examples[index].gold)
             storage = self.gold.executor.storage(self.numbers[index])
-            if self.identical[index] or same_query(reading, wanted, storage):
+            same = self.identical[index] or reading == wanted
+            if same or same_query(reading, wanted, storage):
                 self.same.add(index)
                 results.append(self.gold.golds[index].result)
             else:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from harness.data.prompts import dialect_query, sql_query
-from harness.data.records import Condition, Example, LogicalForm, Split, Table
+from harness.data.records import Condition, Example, LogicalForm, Split, Table, wikisql_form
 from harness.disk.cache import Cache
 from harness.markdown import percent, table
 from harness.progress import ProgressCallback, silent
@@ -83,7 +83,8 @@ def run_self_test(
     ends = []
     for _, _, write in _KINDS:
         for example in split.examples:
-            text = write(example.gold, split.tables[example.table_id])
+            form = wikisql_form(example.gold)
+            text = None if form is None else write(form, split.tables[example.table_id])
             if text is not None:
                 asked.append(example)
                 predictions.append(Prediction(example.id, text=text))

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from harness.data.records import AGGREGATIONS, Example
+from harness.data.records import Example
 from harness.protocols import EXECUTION
 from harness.schema.execution import Execution, GroupRate
 from harness.sql.grade.score import Score
+from harness.sql.query import aggregate_of, conditions_of
 from harness.stats.rates import clustered_rate, rate
 
 Graded = tuple[bool, str]
@@ -45,8 +46,8 @@ def summarize(
         clustered_ci95=whole.ci95,
         degenerate_gold=len(pairs) - whole.n,
         failures=dict(Counter(s.failure for s in scores if s.failure).most_common()),
-        by_agg=_groups(pairs, lambda example: AGGREGATIONS[example.gold.agg]),
-        by_conditions=_groups(pairs, lambda example: str(len(example.gold.conds))),
+        by_agg=_groups(pairs, lambda example: aggregate_of(example.gold)),
+        by_conditions=_groups(pairs, lambda example: str(conditions_of(example.gold))),
     )
 
 
@@ -60,7 +61,7 @@ def score_figures(
     tables); ``protocol`` names the definitions.
     """
     removed = Counter(
-        AGGREGATIONS[example.gold.agg]
+        aggregate_of(example.gold)
         for score, example in zip(scores, examples, strict=True)
         if score.ex and score.ex_hardened is False
     )

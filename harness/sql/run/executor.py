@@ -117,7 +117,7 @@ class Executor:
         rows = self.sandbox.run(f"WITH {clause} {sql}", None, MAX_ROWS)
         if isinstance(rows, Failure):
             return rows
-        return Rows(typed_rows(task.query, self.storage(task.table), rows), None)
+        return as_rows(task.query, self.storage(task.table), rows)
 
     def table_clause(self, table: int, name: str, source: str, used: Sequence[int]) -> str:
         """The part of a WITH clause that defines the table on which a rendering runs.
@@ -137,7 +137,16 @@ class Executor:
         return f"{identifier(name)} AS MATERIALIZED ({source})"
 
 
-def typed_rows(
+def as_rows(query: Query, storage: Sequence[Storage], rows: Sequence[Sequence[Any]]) -> Rows:
+    """The result that a rendering returned. No row of it, or counts of 0 under a WHERE, say that no
+    row satisfies that WHERE."""
+    typed = _typed_rows(query, storage, rows)
+    counts = query.where is not None and all(item.aggregate == "COUNT" for item in query.select)
+    nothing = not any(map(any, typed)) if counts else not typed
+    return Rows(typed, 0 if nothing else None)
+
+
+def _typed_rows(
     query: Query, storage: Sequence[Storage], rows: Sequence[Sequence[Any]]
 ) -> tuple[tuple[Any, ...], ...]:
     """Rows of a rendering with the numbers of ``mixed`` columns as numbers."""
