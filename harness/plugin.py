@@ -113,7 +113,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config.stash[PROGRESS] = TerminalProgress(stream, lambda: _end_line(config))
     timed = [_case(item) for item in session.items if "throughput" in _fixtures(item)]
     with _usage():
-        check_backend()
+        if config.stash[SESSION].computes:
+            check_backend()
         progress = config.stash[PROGRESS]
         coordinator = config.stash.get(COORDINATOR, None)
         config.stash[SESSION].prepare(filter(None, timed), progress, progress.notify, coordinator)

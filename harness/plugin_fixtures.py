@@ -53,15 +53,19 @@ def _section(
     doc: str,
     without: Callable[[VariantRun], str] | None = None,
     of_tables: bool = False,
+    of_answers: bool = False,
 ) -> Callable[[VariantRun], Result]:
     """A fixture of the values that ``read`` computes; ``doc`` is its line of `pytest --fixtures`.
 
     Args:
         without: why its tests are skipped where the variant has none (``read`` gives None).
         of_tables: whether its tests are skipped for data without tables.
+        of_answers: whether answers suffice; else its tests are skipped for an endpoint.
     """
 
     def fixture(variant: VariantRun) -> Result:
+        if not of_answers and variant.stages.without_weights:
+            pytest.skip(variant.stages.without_weights)
         if of_tables and not variant.stages.invocation.dataset.has_tables:
             pytest.skip(
                 "the data is in mlx-lm's own format: without tables no query can be executed (all "
@@ -87,16 +91,19 @@ evaluation = _section(
 generations = _section(
     lambda variant: list(variant.answers.rows),
     "The generated answers to the test questions, in id order.",
+    of_answers=True,
 )
 predictions = _section(
     lambda variant: variant.execution and variant.predictions,
     "The answers, read, run and graded, in id order; skips for data without tables.",
     of_tables=True,
+    of_answers=True,
 )
 execution = _section(
     lambda variant: variant.execution,
     "Execution accuracy by every protocol; skips for data without tables.",
     of_tables=True,
+    of_answers=True,
 )
 memory = _section(lambda variant: variant.memory, "Memory by phase.")
 parameters = _section(
@@ -113,16 +120,19 @@ exact_match = _section(
     lambda variant: variant.exact_match,
     "Answers that equal the data's own; skips for data with tables, whose answers are executed.",
     without=lambda _: "the data has tables: answers are judged by what they return (execution)",
+    of_answers=True,
 )
 answers = _section(
     lambda variant: variant.exact_match and variant.answer_rows,
     "The answers to data without tables beside the data's own, in id order; skips with tables.",
     without=lambda _: "the data has tables: answers are judged by what they return (predictions)",
+    of_answers=True,
 )
 questions = _section(
     lambda variant: variant.questions,
     "The article's questions about a students table; skips for data without tables.",
     of_tables=True,
+    of_answers=True,
 )
 checkpoints = _section(
     lambda variant: variant.checkpoints,

@@ -32,6 +32,9 @@ EXECUTION = "execution@2"
 THROUGHPUT = "throughput@2"
 """Speed trials: ``measure/speed.py``, in the rounds of ``pipeline/interleaved_speed.py``."""
 
+NOT_MEASURED = "not measured"
+"""In the place of a protocol: of a system elsewhere there are answers and nothing else."""
+
 GATES = "gates@2"
 """Verdicts of a checkpoint against its baseline: ``compare/gates.py``."""
 

@@ -215,7 +215,7 @@ def matched_variants(run: StoredRun, baseline: StoredRun) -> dict[str, str | Non
     if len(run.variants) == 1 and len(baseline.variants) == 1:
         picked = run.variant or baseline.variant
         # The variant of a system elsewhere has the name of its run.
-        outside = run.results.run.source == baseline.results.run.source == "predictions"
+        outside = "measured" not in (run.results.run.source, baseline.results.run.source)
         if picked or outside or run.variants == baseline.variants:
             return {run.variants[0]: baseline.variants[0]}
     if baseline.variant in run.variants:
@@ -247,8 +247,7 @@ def _verdict(
 ) -> tuple[GateVerdict, str]:
     # A timing or a memory peak without a common measure is skipped, measured or not.
     reason = other_measure(gate.metric.kind, new, old, "({}; the baseline's: {})")
-    sources = {new.run.results.run.source, old.run.results.run.source}
-    if "predictions" in sources and gate.metric.rows != "predictions":
+    if (new.answers_alone or old.answers_alone) and gate.metric.rows != "predictions":
         reason = "of a system elsewhere only answers are known"
     if gate.value is None and gate.baseline is None:
         # What one side alone lacks was not measured there, whatever it says of its data.

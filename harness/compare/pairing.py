@@ -207,7 +207,7 @@ def _same_weights(a: RunVariant, b: RunVariant) -> bool:
     """Whether base, adapter, how it is applied, and quantization agree."""
     if other_systems(a.run, b.run):
         return False
-    applied = ("fine_tune_type", "num_layers", "lora_parameters", "quantize")
+    applied = ("fine_tune_type", "num_layers", "lora_parameters", "quantize", "endpoint")
     weights = [
         (side.adapter_sha256, [side.result.config.get(name) for name in applied]) for side in (a, b)
     ]

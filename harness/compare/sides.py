@@ -52,6 +52,12 @@ class RunVariant:
         return self.run.results.variants[self.variant]
 
     @property
+    def answers_alone(self) -> bool:
+        """Whether it is a system elsewhere, of which only answers are known."""
+        asked = "endpoint" in self.result.config
+        return asked or self.run.results.run.source != "measured"
+
+    @property
     def adapter_sha256(self) -> str | None:
         """Digest of the adapter's weights; None for the base."""
         return self.result.adapter.sha256 if self.result.adapter else None
@@ -120,7 +126,7 @@ def differing_fields(
         across_models: whether answers of two base models may be compared; those of a system
             elsewhere always are.
     """
-    outside = "predictions" in (a.results.run.source, b.results.run.source)
+    outside = not a.results.run.source == b.results.run.source == "measured"
     graded = outside or (across_models and other_systems(a, b))
     fields = GRADED_FIELDS if graded else COMPARABLE_FIELDS
     pairs = {name: (get(a.results), get(b.results)) for name, get in fields.items()}

@@ -14,6 +14,7 @@ from harness.data.prompts import PromptStyle
 from harness.data.records import Dataset, Example
 from harness.disk.cache import Cache
 from harness.distributed.coordinator import Coordinator
+from harness.endpoint.client import Endpoint
 from harness.machine.chip import compute_device
 from harness.models.config import ModelConfig
 from harness.models.resolve import BaseModel
@@ -50,6 +51,8 @@ class Invocation:
     """By name: the variants that are another one on this base (``same_variants``)."""
     given: Mapping[str, AdapterSource]
     """By the name of its variant: the adapters of --adapter-path."""
+    endpoints: Mapping[str, Endpoint]
+    """By the name of its variant: the models behind a URL."""
     dataset: Dataset
     style: PromptStyle
     cache: Cache
@@ -68,6 +71,11 @@ class Invocation:
     def ids(self) -> list[int]:
         """The ids of the test examples that are measured."""
         return [example.id for example in self.examples]
+
+    @property
+    def measures(self) -> bool:
+        """Whether a model is measured here: else ``base`` stands for endpoints alone."""
+        return bool(self.base.config)
 
     @property
     def speed_trials(self) -> SpeedTrials:

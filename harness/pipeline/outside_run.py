@@ -19,7 +19,7 @@ from harness.compare.analysis import Analysis, analyse
 from harness.data.leakage import dataset_info
 from harness.data.records import Dataset
 from harness.machine.chip import processor
-from harness.protocols import COMPARISON, EXECUTION, GATES
+from harness.protocols import COMPARISON, EXECUTION, GATES, NOT_MEASURED
 from harness.runs.git_state import git_state
 from harness.runs.store import PendingRun, RunRows
 from harness.schema.results import (
@@ -37,7 +37,11 @@ from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import Score
 from harness.sql.grade.summary import summarize
 
-NOT_MEASURED = "not measured"
+ELSEWHERE = "a system elsewhere"
+GRADING = ("duckdb", "sqlglot", "numpy")
+"""The packages that decide verdicts on answers."""
+MEASURING = ("mlx", "mlx-lm", "transformers", "tokenizers", *GRADING)
+"""And those that decide what a model computes."""
 
 
 def write_outside_run(
@@ -68,28 +72,9 @@ def write_outside_run(
     ]
     results = Results(
         run=_run(folder.name, command),
-        model=Model(
-            id=folder.name,
-            revision=None,
-            sha256="",
-            architecture="a system elsewhere",
-            weights=Weights(
-                dtype="unknown",
-                source="none",
-                source_bits=None,
-                group_size=None,
-                note="a system elsewhere, its weights are not known",
-            ),
-        ),
+        model=model_elsewhere(folder.name),
         dataset=dataset_info(dataset),
-        protocols=Protocols(
-            loss=NOT_MEASURED,
-            execution=f"{EXECUTION} (hardened K={hardened})",
-            throughput=NOT_MEASURED,
-            memory=NOT_MEASURED,
-            comparison=COMPARISON,
-            gates=GATES,
-        ),
+        protocols=answers_alone(f"{EXECUTION} (hardened K={hardened})"),
         variants={folder.name: _result([score for _, score in graded], dataset)},
     )
     pending = PendingRun(folder, results, None, RunRows(predictions={folder.name: rows}))
@@ -98,9 +83,50 @@ def write_outside_run(
     return analysis
 
 
+def model_elsewhere(name: str) -> Model:
+    """A model of which nothing but its name is known."""
+    return Model(
+        id=name,
+        revision=None,
+        sha256="",
+        architecture=ELSEWHERE,
+        weights=Weights(
+            dtype="unknown",
+            source="none",
+            source_bits=None,
+            group_size=None,
+            note=f"{ELSEWHERE}, its weights are not known",
+        ),
+    )
+
+
+def answers_alone(execution: str, prompt: str | None = None) -> Protocols:
+    """The protocols of a run that has answers and nothing else."""
+    return Protocols(
+        loss=NOT_MEASURED,
+        execution=execution,
+        throughput=NOT_MEASURED,
+        memory=NOT_MEASURED,
+        comparison=COMPARISON,
+        prompt=prompt,
+        gates=GATES,
+    )
+
+
+def device_of_grading() -> Device:
+    """This machine, which graded and computed no model."""
+    memory = psutil.virtual_memory().total
+    return Device(backend="none", chip=processor(), memory_bytes=memory, blas=None)
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of tunebench, Python and the ``packages`` that decide results."""
+    own = {"tunebench": metadata.version("tunebench"), "python": platform.python_version()}
+    return own | {name: metadata.version(name) for name in packages}
+
+
 def _run(name: str, command: str) -> Run:
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    packages = ("tunebench", "duckdb", "sqlglot", "numpy")
     return Run(
         id=name,
         source="predictions",
@@ -111,14 +137,8 @@ def _run(name: str, command: str) -> Run:
         partial=[],
         contended=False,
         git=git_state(),
-        versions={name: metadata.version(name) for name in packages}
-        | {"python": platform.python_version()},
-        device=Device(
-            backend="none",
-            chip=processor(),
-            memory_bytes=psutil.virtual_memory().total,
-            blas=None,
-        ),
+        versions=versions(GRADING),
+        device=device_of_grading(),
         distributed=Distributed(size=1),
     )
 

@@ -8,10 +8,8 @@ computed is in ``variant_run``.
 from __future__ import annotations
 
 import datetime
-import platform
 from collections.abc import Sequence
 from functools import cached_property
-from importlib import metadata
 
 from harness import protocols as names
 from harness.compare import gates
@@ -22,13 +20,21 @@ from harness.data.records import Dataset
 from harness.disk.files import shown_argument
 from harness.models.stored_as import stored_as
 from harness.pipeline import interleaved_speed
+from harness.pipeline.endpoint_stages import EndpointStages, most_tokens
 from harness.pipeline.invocation import Invocation
+from harness.pipeline.outside_run import (
+    GRADING,
+    MEASURING,
+    answers_alone,
+    device_of_grading,
+    model_elsewhere,
+    versions,
+)
 from harness.pipeline.stages import VariantStages
-from harness.pipeline.trackers import Subject, Trackers
-from harness.pipeline.variant_run import SECTIONS, VariantRun
+from harness.pipeline.variant_run import OF_ANSWERS, SECTIONS, VariantRun
 from harness.report.changed_examples import ChangedExample, changed_examples
 from harness.runs import git_state
-from harness.runs.file_names import FUSED_FOLDER, TRACKED_FOLDER
+from harness.runs.file_names import FUSED_FOLDER
 from harness.runs.store import PendingRun, RunRows
 from harness.schema.results import (
     Distributed,
@@ -41,7 +47,7 @@ from harness.schema.results import (
     Weights,
 )
 from harness.schema.stage_results import Speeds
-from harness.train.variant import Variant
+from harness.train.variant import EndpointVariant, Variant
 
 OPTIONAL = {"checkpoints"}
 """Sections that a run may lack without being partial: another option of the command asks for
@@ -62,7 +68,9 @@ class SeedRun:
         keep = options.results_dir / FUSED_FOLDER / name if options.keep_fused else None
         self.variants = {
             variant.name: VariantRun(
-                VariantStages(invocation, variant, self._trackers(variant)),
+                EndpointStages(invocation, variant)
+                if isinstance(variant, EndpointVariant)
+                else VariantStages(invocation, variant),
                 seed,
                 lambda: self._speeds,
                 None if keep is None else keep / variant.file_name,
@@ -72,28 +80,17 @@ class SeedRun:
         }
 
     def close(self) -> None:
-        """End every model process of the run, and what trackers were begun for it."""
+        """End every model process of the run."""
         for variant in self.variants.values():
             variant.stages.close()
-            variant.stages.trackers.close()
-
-    def _trackers(self, variant: Variant) -> Trackers:
-        invocation = self.invocation
-        facts = {"model": invocation.base.id, "dataset": invocation.dataset.name}
-        subject = Subject(
-            project=variant.project_name or "tunebench",
-            name=f"{self.name}:{variant.name}",
-            config=variant.config() | facts,
-            folder=invocation.options.results_dir / TRACKED_FOLDER / self.name / variant.file_name,
-        )
-        return Trackers(subject, variant.report_to, invocation.notify)
 
     # --- speed --------------------------------------------------------------------------------
 
     @cached_property
     def _speeds(self) -> tuple[dict[str, Speeds], bool]:
         timed = {case.variant for case in self.invocation.timed if case.seed == self.seed}
-        stages = [v.stages for name, v in self.variants.items() if name in timed]
+        here = [(n, v.stages) for n, v in self.variants.items() if not v.stages.without_weights]
+        stages = [stages for name, stages in here if name in timed]
         return interleaved_speed.measure(stages, self.invocation)
 
     # --- the record ---------------------------------------------------------------------------
@@ -136,8 +133,6 @@ class SeedRun:
         pending = self._pending(self.gate())
         analysis = analyse([pending])
         write_run(pending, analysis)
-        for variant in self.variants.values():
-            variant.track()
         return analysis
 
     def _pending(self, verdicts: Sequence[GateResult] = ()) -> PendingRun:
@@ -172,14 +167,11 @@ class SeedRun:
                 sha256=base.sha256,
                 architecture=base.architecture,
                 weights=self._weights,
-            ),
+            )
+            if self.invocation.measures
+            else model_elsewhere(base.id),
             dataset=dataset_info(dataset),
-            protocols=protocols(
-                self.invocation.style,
-                dataset,
-                self.invocation.options.max_new_tokens,
-                self.invocation.speed_trials,
-            ),
+            protocols=protocols_of(self.invocation),
             variants={name: v.result() for name, v in self.variants.items() if v.requested},
             same_as=dict(self.invocation.same_as),
             gates=list(verdicts),
@@ -193,12 +185,15 @@ class SeedRun:
 
     def _run(self) -> Run:
         # The first that was measured; the first of all for a gate of a run that measured nothing.
-        first = max(self.variants.values(), key=lambda variant: bool(variant.requested))
+        here = [v for v in self.variants.values() if not v.stages.without_weights]
+        first = max(here or self.variants.values(), key=lambda variant: bool(variant.requested))
         timed = [v for v in self.variants.values() if "throughput" in v.requested]
         trained = [v for v in self.variants.values() if "finetune" in v.requested]
         drawn = self.invocation.options.seeds[0]
+        measures = self.invocation.measures
         return Run(
             id=self.name,
+            source="measured" if measures else "endpoint",
             started=_iso(self.invocation.started),
             finished=_iso(datetime.datetime.now(datetime.UTC)),
             command=self.invocation.command,
@@ -208,8 +203,8 @@ class SeedRun:
             contended=any(v.speeds.contended for v in timed)
             or any(v.finetune is not None and v.finetune.contended for v in trained),
             git=self._git(),
-            versions=versions(),
-            device=first.stages.description.device,
+            versions=versions(MEASURING if measures else GRADING),
+            device=first.stages.description.device if measures else device_of_grading(),
             distributed=Distributed(size=self.invocation.ranks),
         )
 
@@ -225,11 +220,24 @@ class SeedRun:
         impossible = {"exact_match"} if has_tables else {"execution", "questions"}
         missing = {
             section
-            for section in SECTIONS
             for variant in self.variants.values()
+            for section in (OF_ANSWERS if variant.stages.without_weights else SECTIONS)
             if section not in variant.requested | OPTIONAL | impossible
         }
         return sorted(missing)
+
+
+def protocols_of(invocation: Invocation) -> Protocols:
+    """The definitions that this command measures by."""
+    options, dataset, style = invocation.options, invocation.dataset, invocation.style
+    if invocation.measures:
+        trials = invocation.speed_trials
+        return protocols(style, dataset, options.max_new_tokens, trials)
+    asked = protocols(style, dataset)
+    limit = most_tokens(options)
+    how = f"hardened K={names.HARDENED_COPIES}, endpoint at temperature 0, at most {limit} tokens"
+    text = asked.loss.removeprefix(names.LOSS)
+    return answers_alone(f"{names.EXECUTION} ({how}){text}", asked.prompt)
 
 
 def protocols(
@@ -251,13 +259,6 @@ def protocols(
         prompt=f"{style.name}@{style.version} sha256:{texts_key(style, dataset)}",
         gates=names.GATES,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide results."""
-    packages = ("mlx", "mlx-lm", "transformers", "tokenizers", "duckdb", "sqlglot", "numpy")
-    found = {name: metadata.version(name) for name in packages}
-    return {"tunebench": metadata.version("tunebench"), "python": platform.python_version()} | found
 
 
 def _iso(moment: datetime.datetime) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from harness.compare import thresholds
 from harness.compare.analysis import analyse
@@ -18,7 +19,7 @@ from harness.compare.evidence import require_evidence
 from harness.compare.regrade import require_regraded
 from harness.compare.sides import in_words
 from harness.data.prompts import style
-from harness.data.records import Dataset
+from harness.data.records import Dataset, Example
 from harness.data.sampling import stratified
 from harness.data.sources.resolve import resolve_dataset
 from harness.disk import scratch
@@ -31,14 +32,16 @@ from harness.models.config import read_object
 from harness.models.quantize import QuantizeSpec, require_quantized_so
 from harness.models.resolve import BaseModel, no_low_bits, resolve
 from harness.options import Checkpoints, Options
-from harness.pipeline import adapter_path, trackers
+from harness.pipeline import adapter_path
 from harness.pipeline.adapter_out import how_to_try
 from harness.pipeline.adapter_path import AdapterSource
+from harness.pipeline.endpoint_stages import STYLE, reached
 from harness.pipeline.invocation import Case, Invocation
+from harness.pipeline.outside_run import ELSEWHERE
 from harness.pipeline.same_variants import same_variants
-from harness.pipeline.seed_run import SeedRun, protocols
+from harness.pipeline.seed_run import SeedRun, protocols_of
 from harness.progress import ProgressCallback, print_message, silent
-from harness.protocols import comparable_answers
+from harness.protocols import comparable_answers, grading_protocol
 from harness.report.comparison import render_seeds
 from harness.runs import baseline, git_state, store
 from harness.runs.file_names import check_file_names, check_new
@@ -46,7 +49,7 @@ from harness.runs.store import StoredRun
 from harness.schema.results import Protocols
 from harness.sql.read.gold import read_golds
 from harness.stats.units import units_of
-from harness.train.variant import Variant
+from harness.train.variant import EndpointVariant, Variant
 from harness.train.variants import (
     check_layers,
     check_packed,
@@ -68,7 +71,6 @@ class Session:
         self.command = command
         self.started = datetime.datetime.now(datetime.UTC)
         self.git = git_state.git_state()
-        self.style = style(options.prompt_style)
         self._named_by: dict[str, str] = {}
         """Where `model` and `data` were found, of those that the command does not name."""
         options = replace(options, model=self._model(options), dataset=self._dataset(options))
@@ -86,6 +88,7 @@ class Session:
             seed: [v.model_copy(update={"seed": seed}) if options.seed_given else v for v in loaded]
             for seed in options.seeds
         }
+        self.style = style(options.prompt_style) if self.computes else STYLE
         self.gate_rules = thresholds.load_gates(options.gates)
         self.baseline = self._read_baseline()
         self.runs: dict[int, SeedRun] = {}
@@ -98,6 +101,11 @@ class Session:
     def cases(self) -> list[Case]:
         """Every (seed, variant), seeds first."""
         return [Case(seed, v.name) for seed, found in self._variants.items() for v in found]
+
+    @property
+    def computes(self) -> bool:
+        """Whether a model is computed here, or only endpoints are asked."""
+        return not all(variant.elsewhere for variant in self._first_variants)
 
     def prepare(
         self,
@@ -123,19 +131,16 @@ class Session:
             notify(f"{what} {named}")
         # Fetched data are not results: --no-cache reads them where `fetch` left them.
         dataset = resolve_dataset(options.dataset, read_golds=read_golds)
-        base = resolve(options.model, cache, progress, options.trust_remote_code)
+        base = self._base(cache, progress)
         given = self._given(base, cache)
         self._leave_out(base, notify)
         for variant in self._first_variants:
             self._check_variant(variant, base, dataset, given.get(variant.name), notify)
+        endpoints = reached(self._first_variants, dataset, notify)
         trained = [variant for variant in self._first_variants if variant.name not in given]
         if coordinator is not None:
             coordinator.peers.assemble()
             notify(f"{coordinator.size} ranks: this one and {', '.join(coordinator.peers.names)}")
-        # One sample for all seeds: else their spread would be that of the sample too.
-        sample = stratified(dataset.test, options.limit or -1, options.seeds[0])
-        if note := units_note([example.table_id for example in sample], dataset.has_tables):
-            notify(note)
         invocation = Invocation(
             options=options,
             command=self.command,
@@ -144,10 +149,11 @@ class Session:
             base=base,
             same_as=same_variants(trained, base, notify),
             given=given,
+            endpoints=endpoints,
             dataset=dataset,
             style=self.style,
             cache=cache,
-            examples=tuple(sorted(sample, key=lambda example: example.id)),
+            examples=self._sample(dataset, notify),
             timed=frozenset(timed),
             gates=self.gate_rules,
             baseline=self.baseline,
@@ -155,10 +161,26 @@ class Session:
             progress=progress,
             notify=notify,
         )
-        check_baseline(invocation, protocols(self.style, dataset, self.options.max_new_tokens))
+        check_baseline(invocation, protocols_of(invocation))
         self._check_texts(invocation)
         for seed, variants in self._variants.items():
             self.runs[seed] = SeedRun(invocation, names[seed], seed, variants)
+
+    def _sample(self, dataset: Dataset, notify: Callable[[str], None]) -> tuple[Example, ...]:
+        """The test examples that are measured, in id order; of a few of them a word is said."""
+        # One sample for all seeds: else their spread would be that of the sample too.
+        sample = stratified(dataset.test, self.options.limit or -1, self.options.seeds[0])
+        if note := units_note([example.table_id for example in sample], dataset.has_tables):
+            notify(note)
+        return tuple(sorted(sample, key=lambda example: example.id))
+
+    def _base(self, cache: Cache, progress: ProgressCallback) -> BaseModel:
+        """The base model; where only endpoints are asked, a name for them."""
+        if self.computes:
+            options = self.options
+            return resolve(options.model, cache, progress, options.trust_remote_code)
+        models = [v.endpoint.model for v in self._first_variants if isinstance(v, EndpointVariant)]
+        return BaseModel(", ".join(dict.fromkeys(models)), Path(), None, "", ELSEWHERE, {})
 
     def _check_texts(self, invocation: Invocation) -> None:
         """Grade the baseline's answers again: its verdicts must be those of its texts."""
@@ -252,8 +274,6 @@ class Session:
         given: AdapterSource | None,
         notify: Callable[[str], None],
     ) -> None:
-        for sentence in trackers.missing(variant):
-            notify(sentence)
         folder = None if given is None else given.path
         note = adapter_path.other_base(variant, folder) if folder is not None else ""
         if note and base.quantization is None:
@@ -433,7 +453,11 @@ def check_baseline(invocation: Invocation, protocols: Protocols) -> None:
             comparable_answers(protocols.execution),
         ),
     }
-    if then.protocols.prompt is not None:
+    if not (then.run.source == "measured" and invocation.measures):
+        graded = grading_protocol(then.protocols.execution), grading_protocol(protocols.execution)
+        sides = {name: pair for name, pair in sides.items() if name.startswith("dataset.")}
+        sides["protocols.execution"] = graded
+    elif then.protocols.prompt is not None:
         sides["protocols.prompt"] = (then.protocols.prompt, protocols.prompt)
     for name, variant in then.variants.items():
         sample = variant.execution or variant.loss

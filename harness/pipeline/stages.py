@@ -34,7 +34,6 @@ from harness.pipeline.adapter_path import (
     numbered,
 )
 from harness.pipeline.invocation import Invocation
-from harness.pipeline.trackers import Trackers
 from harness.schema import stage_results as calls
 from harness.schema.stage_results import Call, Request, Result
 from harness.train.variant import Variant
@@ -50,18 +49,24 @@ RESULT_FILE = "payload.json"
 class VariantStages:
     """One variant with one seed: its stages, its process, its place in the cache."""
 
-    def __init__(
-        self, invocation: Invocation, variant: Variant, trackers: Trackers | None = None
-    ) -> None:
+    def __init__(self, invocation: Invocation, variant: Variant) -> None:
         self.invocation = invocation
         self.variant = variant
-        self.trackers = trackers or Trackers(None, (), invocation.notify)
         self._given = invocation.given.get(variant.name)
         self._worker: Worker | RankedWorker | None = None
         self._trained_here = False
         self._failures: dict[tuple[str, str], Exception] = {}
         """Why a stage failed, by its cache key. Every section of a variant reads its training; one
         that ran out of memory would run out of it again for each of them, after as long."""
+
+    @property
+    def without_weights(self) -> str:
+        """Why a stage that needs weights is skipped; empty where they are here."""
+        return ""
+
+    def config(self) -> dict[str, Any]:
+        """The effective variant file, as it is stored."""
+        return self.variant.config()
 
     # --- the model process -------------------------------------------------------------------
 
@@ -71,10 +76,9 @@ class VariantStages:
         if self._worker is None:
             invocation, name = self.invocation, self.variant.name
             if invocation.coordinator is None:
-                self._worker = Worker(name, None, invocation.notify, self.trackers.row)
+                self._worker = Worker(name, notify=invocation.notify)
             else:
-                ranks, notify = invocation.coordinator, invocation.notify
-                self._worker = RankedWorker(ranks, name, notify, self.trackers.row)
+                self._worker = RankedWorker(invocation.coordinator, name, invocation.notify)
             request = calls.OpenRequest(
                 model=invocation.base.id,
                 variant=self.variant.config(),

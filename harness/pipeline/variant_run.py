@@ -14,7 +14,6 @@ from functools import cached_property, wraps
 from pathlib import Path
 from typing import TypeVar
 
-from harness.compare.metrics import METRICS
 from harness.data.records import Example
 from harness.data.sampling import stratified
 from harness.data.sources.students import load_students
@@ -45,6 +44,9 @@ T = TypeVar("T")
 
 SECTIONS: list[str] = []
 """The names of all sections, in the order of their definition below."""
+
+OF_ANSWERS = {"execution", "exact_match", "questions"}
+"""The sections that are made of answers alone."""
 
 
 def section(compute: Callable[[VariantRun], T]) -> cached_property[T]:
@@ -267,29 +269,17 @@ class VariantRun:
             sections["questions"] = interleaved_speed.with_speeds(
                 sections["questions"], self.speeds.questions
             )
-        config = self.stages.variant.config()
-        if (resumed := config["resume_adapter_file"]) is not None:
+        config = self.stages.config()
+        if (resumed := config.get("resume_adapter_file")) is not None:
             config["resume_adapter_file"] = shown_path(Path(resumed))
+        described = None if self.stages.without_weights else self.stages.description
         return VariantResult(
             config=config,
             adapter=self.stages.adapter.record(is_published(self._invocation.options.results_dir)),
-            parameters=self.stages.description.parameters,
-            acceleration=self.stages.description.acceleration,
+            parameters=described and described.parameters,
+            acceleration=described and described.acceleration,
             **sections,
         )
-
-    def track(self) -> None:
-        """Send the curve, where it was not sent while training, and every metric to the trackers
-        of the variant's `report_to`."""
-        if not self.requested or not self.stages.variant.report_to:
-            return
-        result = self.result()
-        values = {key: metric.value(result) for key, metric in METRICS.items()}
-        for name in ("full_text", "completion"):
-            loss = getattr(result.loss, name, None)
-            values[f"{name}_perplexity"] = loss and loss.ppl
-        known = {key: value for key, value in values.items() if value is not None}
-        self.stages.trackers.end(result.finetune.curve if result.finetune else (), known)
 
     @property
     def _test_size(self) -> int:

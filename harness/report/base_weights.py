@@ -44,6 +44,8 @@ def held(weights: Weights | None) -> str:
 
 def _precision(side: RunVariant) -> str:
     """What the base of one variant is."""
+    if (endpoint := side.result.config.get("endpoint")) is not None:
+        return f"not known, behind {code(endpoint['url'])}"
     weights, asked = side.run.results.model.weights, side.result.config.get("quantize")
     if asked is None or (weights is not None and weights.source == "quantized checkpoint"):
         return held(weights)

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.compare.sides import run_names, sample_note, sample_size
 from harness.markdown import code, escape, folded, gigabytes, paragraphs
-from harness.protocols import COMPARISON, GATES
+from harness.protocols import COMPARISON, GATES, NOT_MEASURED
 from harness.report.base_weights import precision_note
 from harness.report.columns import distinct
 from harness.runs.store import StoredRun
@@ -174,7 +174,11 @@ def _line(run: StoredRun, topic: str, note: str) -> str:
 def _defined(run: StoredRun, topic: str, note: str) -> str:
     protocols = run.results.protocols.model_dump()
     parts = [
-        *(escape(protocols[name] or f"{name}@1") for name in PROTOCOLS.get(topic, ())),
+        *(
+            escape(protocols[name] or f"{name}@1")
+            for name in PROTOCOLS.get(topic, ())
+            if protocols[name] != NOT_MEASURED
+        ),
         _sample(run, topic),
         _intervals(run, topic),
         note,

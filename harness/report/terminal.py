@@ -63,16 +63,15 @@ def next_command(run: StoredRun) -> str:
     """The command that answers what this run leaves open; empty where nothing obvious is open."""
     record, names = run.results.run, list(run.results.variants)
     words = _without(shlex.split(record.command), "--run-name", "--seed")
-    if "--baseline" in record.command or "--adapter-path" in record.command:
+    if record.source != "measured" or "--baseline" in record.command:
+        return ""
+    if "--adapter-path" in record.command:
         return ""
     bare = "base" not in names and "base" not in run.results.same_as
-    if "--sweep" not in record.command:
-        wanted = ["base", *names] if bare else names
-        words = [*_without(words, "--variant"), f"--variant={','.join(wanted)}"]
-    elif bare:  # the names that a sweep made are no words of a command
-        typed = [at for at, word in enumerate(words) if word.startswith("--variant")]
-        at, wanted = (typed[0], ["base"]) if typed else (len(words), ["base", "lora", "qlora"])
-        words.insert(at, f"--variant={','.join(wanted)}")
+    # The name of a file's variant, or of a sweep's, is no word of a command.
+    typed = _values(words, "--variant") or ["lora", "qlora"]
+    wanted = ["base", *typed] if bare else typed
+    words = [*_without(words, "--variant"), f"--variant={','.join(wanted)}"]
     if bare:
         return shlex.join(words)
     if len(names) > 1 and "--seeds" not in record.command:
@@ -207,6 +206,16 @@ def _where(run: StoredRun) -> list[tuple[str, str]]:
         ("report", str(run.folder / REPORT_FILE)),
         ("page", str(run.folder / PAGE_FILE)),
         *([("next", following)] if following else []),
+    ]
+
+
+def _values(words: list[str], option: str) -> list[str]:
+    """The values of an option in the words of a command."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return [
+        word.partition("=")[2] if "=" in word else following
+        for word, following in pairs
+        if word.partition("=")[0] == option
     ]
 
 

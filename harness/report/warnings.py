@@ -7,6 +7,8 @@ cannot have. Not covered: verdicts (``conclusions``) and where numbers come from
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from harness.compare.cost import why_contended
 from harness.compare.evidence import warning
@@ -22,6 +24,7 @@ MISSING = {
 """What data in a format of mlx-lm's own cannot have."""
 
 
+_URL = "endpoint"
 _CUT = {
     "newline": ("the first newline", "`--prompt-style=chat` lets an answer have several lines."),
     "length": ("the limit on new tokens", "`--max-new-tokens` lets an answer be longer."),
@@ -69,6 +72,9 @@ def warnings(run: StoredRun) -> list[str]:
             f"> Conflicting gold: {repeats.conflicting:,} questions were asked before on the same "
             "table with another answer."
         )
+    found += [
+        _asked(name, r.config) for name, r in run.results.variants.items() if _URL in r.config
+    ]
     found += filter(None, (_ended_early(run, name) for name in run.results.variants))
     for name, result in run.results.variants.items():
         trained = result.finetune.truncated if result.finetune else None
@@ -80,6 +86,16 @@ def warnings(run: StoredRun) -> list[str]:
                 f"> Truncated: the loss of {code(name)} is over {scored:,} rows cut short."
             )
     return found
+
+
+def _asked(variant: str, config: Mapping[str, Any]) -> str:
+    """What a model behind a URL is, and how it was asked."""
+    model, url = config[_URL]["model"], config[_URL]["url"]
+    return (
+        f"> Endpoint: {code(variant)} is {code(model)} behind {code(url)}, asked with "
+        f"{code(config['prompt'].partition(' ')[0])} for at most {config['max_tokens']} tokens. "
+        "Which weights answered is known by that name alone."
+    )
 
 
 def _ended_early(run: StoredRun, variant: str) -> str:

@@ -55,10 +55,10 @@ class Run(Record):
     """One invocation."""
 
     id: str = Field(description="The run's name: its folder under the results directory.")
-    source: Literal["measured", "predictions"] = Field(
+    source: Literal["measured", "predictions", "endpoint"] = Field(
         default="measured",
         description="Whether a model was measured here, or the predictions of a system elsewhere "
-        "were graded.",
+        "were graded, or only models behind a URL were asked.",
     )
     started: str = Field(description="UTC start, ISO 8601.")
     finished: str = Field(description="UTC end, ISO 8601.")

@@ -198,7 +198,7 @@ class Answers(Record):
     """Answers to a split or to a part of it."""
 
     rows: list[Answer] = Field(description="In the order of the request.")
-    memory: PhaseMemory = Field(description="Memory of generating.")
+    memory: PhaseMemory | None = Field(description="Memory of generating; null of an endpoint.")
 
 
 class FusedForm(Record):

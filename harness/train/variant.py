@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from harness.endpoint.settings import EndpointSettings
 from harness.errors import unknown
 from harness.models.quantize import SOURCE, QuantizeSpec
 
@@ -34,6 +35,8 @@ IGNORED_KEYS = frozenset(
         "train",
         "test",
         "adapter_path",
+        "report_to",
+        "project_name",
         "config",
         "trust_remote_code",
         "prompt_feature",
@@ -64,13 +67,7 @@ OPTIMIZER_OPTIONS: dict[str, frozenset[str]] = {
 }
 """What each optimizer of mlx-lm accepts in ``optimizer_config`` (mlx 0.32)."""
 
-TRACKERS = ("wandb", "swanlab", "trackio", "tensorboard", "mlflow")
-"""What ``report_to`` may name: mlx-lm's own two, and three more."""
-
 _SWITCHES = {"bias_correction", "nesterov", "scale_parameter", "relative_step", "warmup_init"}
-
-NOTED = {"name", "description", "swept", "report_to", "project_name"}
-"""Fields that change nothing of what is trained and measured."""
 
 Optimizer = Literal["adam", "adamw", "muon", "sgd", "adafactor"]
 _MOST = 2**31 - 1
@@ -161,10 +158,6 @@ class Variant(BaseModel):
     """Adapter weights to start from (safetensors)."""
     resume_adapter_sha256: str | None = None
     """Their checksum, filled in when the file is read (ours)."""
-    report_to: tuple[str, ...] = ()
-    """Trackers that its curve and its metrics are sent to; a comma list in a file, as mlx-lm's."""
-    project_name: str | None = None
-    """Its project there."""
     swept: dict[str, Any] = Field(default_factory=dict)
     """What ``--sweep`` gave it, by dotted key (ours)."""
 
@@ -175,18 +168,6 @@ class Variant(BaseModel):
         if value == 0:
             raise ValueError("must be 1 or more, or -1 for all")
         return value
-
-    @field_validator("report_to", mode="before")
-    @classmethod
-    def _trackers(cls, value: Any) -> Any:
-        names = value.split(",") if isinstance(value, str) else value
-        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
-            raise ValueError(f"must be a comma list of {', '.join(TRACKERS)}")
-        names = [name.strip().lower() for name in names if name.strip()]
-        for name in names:
-            if name not in TRACKERS:
-                raise ValueError(str(unknown("tracker", name, TRACKERS)))
-        return tuple(dict.fromkeys(names))
 
     @field_validator("validate_at")
     @classmethod
@@ -254,23 +235,49 @@ class Variant(BaseModel):
         replaced = section == "learning_rate" and self.lr_schedule is not None
         return section == "quantize" or (self.trains and not replaced)
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is a model behind a URL, of which only answers can be had."""
+        return False
+
     def config(self) -> dict[str, Any]:
         """The effective variant file: JSON-able, every default filled in."""
         return self.model_dump(mode="json")
 
     def training_config(self) -> dict[str, Any]:
         """What decides the adapter's weights and curve: a part of the cache key."""
-        left_out = {"test_batches", "resume_adapter_file"}
-        return self.model_dump(mode="json", exclude=NOTED | left_out)
+        left_out = {"name", "description", "swept", "test_batches", "resume_adapter_file"}
+        return self.model_dump(mode="json", exclude=left_out)
 
     def mlx_lm_config(self) -> dict[str, Any]:
         """The same variant in the keys of ``mlx_lm.lora --config``, without model and data."""
-        ours = {"quantize", "validate_at", "resume_adapter_sha256"}
-        config = self.model_dump(mode="json", exclude=NOTED | ours)
+        ours = {"name", "description", "quantize", "swept", "validate_at", "resume_adapter_sha256"}
+        config = self.model_dump(mode="json", exclude=ours)
         if config["lora_parameters"]["keys"] is None:
             del config["lora_parameters"]["keys"]
         config["optimizer_config"] = {self.optimizer: self.optimizer_config.get(self.optimizer, {})}
         return config
+
+
+class EndpointVariant(Variant):
+    """A model behind a URL beside the variants: it answers, and nothing of it is here."""
+
+    fine_tune_type: Literal["base"] = "base"
+    endpoint: EndpointSettings
+
+    @property
+    def elsewhere(self) -> bool:
+        """As of :class:`Variant`: it is."""
+        return True
+
+    def heeds(self, key: str) -> bool:
+        """As of :class:`Variant`: no key of a training or of a base changes it."""
+        return False
+
+    def config(self) -> dict[str, Any]:
+        """What is stored of it: no setting of a training, and no secret."""
+        shown = {"name": self.name, "description": self.description}
+        return {**shown, "fine_tune_type": "endpoint", "endpoint": self.endpoint.record()}
 
 
 def _wrong_option(optimizer: str, option: str, value: Any) -> str:

@@ -21,14 +21,15 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from harness.bundled import FIXTURES
-from harness.disk.files import content_key, sha256_file, user_path
+from harness.disk.files import content_key, sha256_file, user_path, without_password
+from harness.endpoint.settings import endpoint_settings
 from harness.errors import UserError, unknown
 from harness.models.config import ModelConfig
 from harness.models.quantize import QuantizeSpec
 from harness.progress import print_message
 from harness.train.variant import (
     IGNORED_KEYS,
-    NOTED,
+    EndpointVariant,
     LoraParameters,
     LrSchedule,
     Variant,
@@ -57,6 +58,8 @@ _OTHER_NAMES = {
 _QUANTIZED = {"qlora": "lora", "qdora": "dora"}
 TAKEN_KEYS = ("model", "data")
 """mlx-lm's keys of a variant file that serve when the command names none (`named_in_files`)."""
+_ENDPOINT = "url"
+"""The key by which a file is that of an endpoint."""
 _COMMAND_LINE = {"model": "--model", "data": "--dataset", "adapter_path": "--adapter-path"}
 
 
@@ -253,7 +256,8 @@ def named_in_files(names: Sequence[str], key: str) -> dict[str, str]:
     """What the user's variant files among ``names`` give for ``key`` of :data:`TAKEN_KEYS`, by
     file."""
     files = dict.fromkeys(path for _, path in _expand(names) if not path.is_relative_to(FOLDER))
-    found = {str(path): _read(path).get(key) for path in files}
+    read = {str(path): _read(path) for path in files}
+    found = {file: values.get(key) for file, values in read.items() if _ENDPOINT not in values}
     return {file: str(value) for file, value in found.items() if value is not None}
 
 
@@ -329,6 +333,10 @@ def _settable() -> list[str]:
 def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, str]) -> Variant:
     """One file with the changes applied; ignored keys are added to ``ignored``."""
     values = _read(path)
+    if _ENDPOINT in values:
+        description = str(values.pop("description", None) or "")
+        found = endpoint_settings(values, f"{name!r} ({path})")
+        return EndpointVariant(name=name, description=description, endpoint=found)
     for key in sorted(IGNORED_KEYS & values.keys()):
         del values[key]
         if key not in TAKEN_KEYS:
@@ -354,7 +362,7 @@ def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, 
 def _left(variant: Variant) -> str:
     """The settings in force that a variant's file does not name, as `KEY=VALUE`."""
     left: dict[str, Any] = {}
-    for key in Variant.model_fields.keys() - NOTED - {"quantize", "validate_at"}:
+    for key in Variant.model_fields.keys() - {"description", "quantize", "swept", "validate_at"}:
         value = getattr(variant, key)
         if isinstance(value, LoraParameters):
             inner = value.model_fields_set if key in variant.model_fields_set else set()
@@ -371,7 +379,8 @@ def _read(path: Path) -> dict[str, Any]:
             raise UserError(f"variant file {path} has more than {_MOST_BYTES:,} bytes.")
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"variant file {path} is not YAML: {_one_line(error)}.") from error
+        shown = without_password(_one_line(error))
+        raise UserError(f"variant file {path} is not YAML: {shown}.") from None
     except OSError as error:
         raise UserError(f"variant file {path} cannot be read: {error.strerror}.") from error
     if not isinstance(values, dict):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.fake_endpoint import completion, serve
+
 ROOT = Path(__file__).resolve().parents[2]
 RUN = "results/smollm2-mini"
 
@@ -128,3 +130,18 @@ def test_two_backends_are_refused_before_anything_is_loaded(second_backend: str)
     ((status, out, _),) = commands(["doctor"], path=second_backend)
     assert status == 1
     assert "PROBLEM  device: mlx-cpu and mlx-cuda-13 are both installed" in out
+
+
+@pytest.mark.slow
+def test_endpoints_alone_are_benched_without_mlx(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with serve(lambda *_: (200, completion("SELECT 1"))) as fake:
+        (tmp_path / "there.yaml").write_text(f"url: {fake.url}\nmodel: m\n")
+        bench = ["bench", f"--variant={tmp_path / 'there.yaml'}", "--limit=6", "--run-name=light"]
+        ((status, said, errors),) = commands([*bench, f"--results-dir={tmp_path}"], prelude=LIGHT)
+    assert status == 0, said + errors
+    run = json.loads((tmp_path / "light" / "results.json").read_text())["run"]
+    assert (run["source"], run["device"]["backend"], run["partial"]) == ("endpoint", "none", [])
+    assert "mlx" not in run["versions"]

@@ -73,7 +73,7 @@ def test_the_text_of_markdown_is_kept_and_its_marks_are_not() -> None:
         (
             ("lora-rank4", "lora-rank8"),
             "pytest suites/ --variant lora --sweep lora_parameters.rank=4,8",
-            "pytest suites/ --variant=base --variant lora --sweep lora_parameters.rank=4,8",
+            "pytest suites/ --sweep lora_parameters.rank=4,8 --variant=base,lora",
         ),
         (
             ("lora-rank4", "qlora-rank4"),
