@@ -82,6 +82,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for _command in _COMMANDS:
     _add(app, _command)
+_add(app, data.import_data, name="import")
 _add(app, runs.list_runs, name="list")
 
 

@@ -1,4 +1,4 @@
-"""`describe`, `export`, `fetch` and `cache`: what the data is and where it is kept."""
+"""`describe`, `import`, `export`, `fetch` and `cache`: what the data is and where it is kept."""
 
 from __future__ import annotations
 
@@ -36,6 +36,44 @@ def describe(
         {split.name: beyond(split) for split in data.splits},
     )
     answer(json, found.model_dump(mode="json"), description.render(found))
+
+
+def import_data(
+    source: Annotated[
+        list[Path],
+        typer.Argument(help="Files or folders: a table of questions with SQL, and the tables."),
+    ],
+    out: Annotated[Path, typer.Option(help="The new folder.")],
+    seed: Annotated[int, typer.Option(help="Decides what goes to which split.")] = 0,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out SQL that cannot be read.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Make a dataset of your own questions with SQL and tables: CSV, Parquet, JSONL, SQLite."""
+    from harness.data.own_data import check_new_folder, import_files, write_folder
+    from harness.sql.read.gold import read_golds
+
+    check_new_folder(out)
+    found = import_files(source, read_golds, seed, skip_unreadable)
+    write_folder(found, out)
+    sizes = {name: len(pairs) for name, pairs in found.splits.items()}
+    value = {
+        "out": str(out),
+        "tables": len(found.tables),
+        "splits": sizes,
+        "split_by": found.by,
+        "left_out": list(found.left_out),
+    }
+    counted = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
+    for problem in found.left_out:
+        print_message(f"left out: {problem}")
+    answer(
+        json,
+        value,
+        f"Written: {out}, {counted} questions, split by {found.by}; tables: {len(found.tables)}\n"
+        f"next: tunebench describe {out}",
+    )
 
 
 def export(

@@ -2,6 +2,7 @@
 
 - `records.py`: tables, logical forms, examples, splits
 - `sources/`: files and archives that become a dataset
+- `own_data.py`: a user's questions and tables, made a dataset
 - `prompts.py`: prompt styles; table and question as text
 - `chat_template.py`: rendering messages with a model's template
 - `answer_marks.py`: what stands around an answer in a model's text

@@ -3,6 +3,7 @@
 - `bounded.py` - reads many texts, none longer than a second
 - `reading_process.py` - the process that does, and may be killed
 - `reader.py` - the order of the readers
+- `gold.py` - gold queries of own data that are SQL text
 - `answer.py` - finds where in a text the answer stands
 - `statement.py` - finds the statement in that place
 - `dialect.py` - the schema-aware reader: SELECT, FROM, clauses
