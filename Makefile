@@ -41,9 +41,9 @@ test-all: $(VENV)/.ready
 	  --no-loadscope-reorder --durations=20 $(addprefix --ignore=,$(ALONE))
 	$(BIN)/python -m pytest $(ALONE) -q -m ""
 
-# Tests of what asks the system and its disk as on a Mac: tests/as_on_a_mac has what differs.
+# All but what computes with a model, as on a Mac: tests/as_on_a_mac has what differs.
 test-mac: $(VENV)/.ready
-	$(BIN)/python -m tests.as_on_a_mac.mac $(addprefix tests/,cache data machine)
+	$(BIN)/python -m tests.as_on_a_mac.mac $(addprefix tests/,cache cli data machine results sql)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

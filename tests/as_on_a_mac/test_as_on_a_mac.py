@@ -142,7 +142,7 @@ def _bfloat16(source: Path, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("folder", ["cache", "data", "machine"])
+@pytest.mark.parametrize("folder", ["cache", "cli", "data", "machine", "results", "sql"])
 def test_the_project_s_own_tests(mac: Mac, folder: str) -> None:
     """Of what asks the system and its disk; `make test-mac` runs them by themselves."""
     done = mac.tests(f"tests/{folder}", "--tb=short")

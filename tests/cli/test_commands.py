@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.backend import backend_name
 from harness.data.sources.resolve import MINI_FOLDER, WIKISQL_ENTRY
 from harness.disk.cache import Cache
 from tests import forks
@@ -95,7 +96,8 @@ def test_plan_says_what_fits_before_anything_is_there(tmp_path: Path) -> None:
     loads = {(one["batch_size"], one["length"]): one for one in printed["training"]}
     assert loads[1, 128]["fits"]
     assert not loads[8, 2048]["fits"]
-    assert loads[1, 128]["train_s"] is None  # another machine's speed is not known
+    known = loads[1, 128]["train_s"] is not None  # another machine's speed is not known
+    assert known == (backend_name() == "metal")
     peaks = [one["peak_bytes"] for one in printed["answering"]]
     assert peaks == sorted(peaks)
     assert printed["disk"]["base_bytes"] == pytest.approx(4.08e9, rel=0.01)
@@ -161,7 +163,10 @@ def test_doctor_names_the_blas_and_its_speed() -> None:
     done = harness("doctor", "--json")
     printed = json.loads(done.stdout)
     assert printed["device"]["backend"] in ("cpu", "metal", "cuda")
-    assert printed["blas"]["gflops"] > 0
+    if printed["device"]["backend"] == "cpu":
+        assert printed["blas"]["gflops"] > 0
+    else:
+        assert "GFLOP/s" in printed["checks"][0]["found"]
 
 
 @pytest.mark.parametrize(
