@@ -21,12 +21,22 @@ from harness.compare.checkpoints import (
     scores_of,
 )
 from harness.compare.cost import MemoryRatio, SpeedRatio, memory_ratios, speed_ratios
-from harness.compare.quality import PairComparison, compare_if_paired, compare_sides, match_sides
+from harness.compare.quality import (
+    Matched,
+    PairComparison,
+    compare_matched,
+    match_if_paired,
+    match_pair,
+    match_sides,
+)
 from harness.compare.seeds import SeedDifference, seed_differences, seed_runs
 from harness.compare.sides import RunVariant, differing_fields, label_sides, sides_of
 from harness.errors import UserError
 from harness.runs.store import StoredRun
 from harness.schema.results import Comparison
+
+AT_ONCE = 16
+"""Pairs that are tested in one go; more would share more flips and take more memory."""
 
 
 @dataclass(frozen=True)
@@ -111,22 +121,22 @@ class Analysis:
     def _compared(self) -> tuple[list[PairComparison], list[RefusedPair]]:
         found: list[PairComparison] = []
         refused: list[RefusedPair] = []
-        for a, b in self.sides:
-            if not self.refuse:
-                found.append(compare_sides(a, b))
-                continue
-            labels = a.label(b), b.label(a)
-            if differing := tuple(differing_fields(a.run, b.run, across_models=True)):
-                refused.append(RefusedPair(*labels, differing, ""))
-                continue
-            try:
-                pair = compare_if_paired(a, b)
-            except UserError as error:
-                refused.append(RefusedPair(*labels, (), str(error)))
-                continue
-            if pair is not None:
-                found.append(pair)
+        for start in range(0, len(self.sides), AT_ONCE):
+            matched = [self._matched(*pair) for pair in self.sides[start : start + AT_ONCE]]
+            refused += [one for one in matched if isinstance(one, RefusedPair)]
+            found += compare_matched([one for one in matched if isinstance(one, Matched)])
         return found, refused
+
+    def _matched(self, a: RunVariant, b: RunVariant) -> Matched | RefusedPair | None:
+        if not self.refuse:
+            return match_pair(a, b)
+        labels = a.label(b), b.label(a)
+        if differing := tuple(differing_fields(a.run, b.run, across_models=True)):
+            return RefusedPair(*labels, differing, "")
+        try:
+            return match_if_paired(a, b)
+        except UserError as error:
+            return RefusedPair(*labels, (), str(error))
 
 
 def analyse(runs: Sequence[StoredRun]) -> Analysis:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.compare.metrics import METRICS, Metric
-from harness.compare.pairing import match
+from harness.compare.pairing import Examples, examples_of, match
 from harness.compare.sides import RunVariant
 from harness.schema.rows import CheckpointRow
 from harness.stats.intervals import token_weighted_loss
@@ -83,7 +83,7 @@ def best_checkpoints(rows: Sequence[CheckpointRow]) -> list[BestCheckpoint]:
 
     Empty with fewer than two checkpoints. Where the last ties the best, it is the best.
     """
-    found = by_iteration(rows)
+    found = {iteration: examples_of(some) for iteration, some in by_iteration(rows).items()}
     if len(found) < 2:
         return []
     made = [one for metric in JUDGED if (one := _best(metric, found)) is not None]
@@ -105,9 +105,9 @@ def scores_of(side: RunVariant) -> list[CheckpointScores]:
     ]
 
 
-def _best(metric: Metric, found: Mapping[int, list[CheckpointRow]]) -> BestCheckpoint | None:
+def _best(metric: Metric, found: Mapping[int, Examples]) -> BestCheckpoint | None:
     last = max(found)
-    values = {k: value for k, rows in found.items() if (value := metric.mean(rows)) is not None}
+    values = {k: value for k, x in found.items() if (value := metric.mean(x.rows)) is not None}
     if len(values) < len(found):
         return None
     best = min(values, key=lambda k: (metric.sign * values[k], k != last, k))
@@ -116,8 +116,8 @@ def _best(metric: Metric, found: Mapping[int, list[CheckpointRow]]) -> BestCheck
     if best != last and units.enough:
         # By unit, how much worse the last is than each of the others.
         worsening = {
-            k: match(metric, rows, found[last]).sums(metric.sign)
-            for k, rows in found.items()
+            k: match(metric, examples, found[last]).sums(metric.sign)
+            for k, examples in found.items()
             if k != last
         }
         others = list(worsening)

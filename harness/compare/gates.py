@@ -355,7 +355,7 @@ def _change(metric: Metric, worse_by: float) -> str:
 
 def _paired_evidence(rule: GateRule, pair: Pair) -> Evidence:
     """Sign-flip test and interval over units."""
-    p = pair.p()
+    p = pair.alone.p[0]
     basis = f"sign-flip over {pair.units.text} p {p:.3g}, n {pair.n}"
     return Evidence(pair.value_b, pair.value_a, pair.interval(), _significant(p, rule), basis)
 

@@ -7,14 +7,17 @@ Not covered: how much worse is tolerated (``thresholds``) and whole sentences (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Literal
 
+import numpy as np
+
 from harness.markdown import NONE
 from harness.schema.results import Direction
 from harness.schema.variant_result import VariantResult
+from harness.stats.intervals import Floats
 
 Kind = Literal["loss", "rate", "timing", "memory", "size"]
 
@@ -87,16 +90,17 @@ class Metric:
         """The factor that makes a difference a worsening: 1 where lower is better, else -1."""
         return 1.0 if self.better == "lower" else -1.0
 
-    def term(self, row: Any) -> tuple[float, float] | None:
-        """What a row adds to the metric's numerator and to its weight; None without a grade."""
-        found = self.of_row(row)
-        return found if found is None or isinstance(found, tuple) else (float(found), 1.0)
+    def terms(self, rows: Sequence[Any]) -> Floats:
+        """``(rows, 2)``: what each adds to the numerator and to the weight; NaN without a grade."""
+        found = np.array([*map(self.of_row, rows)], dtype=np.float64)
+        if found.ndim == 2 or not len(rows):
+            return found.reshape(-1, 2)
+        return np.column_stack([found, np.where(np.isnan(found), np.nan, 1.0)])
 
-    def mean(self, rows: Iterable[Any]) -> float | None:
+    def mean(self, rows: Sequence[Any]) -> float | None:
         """The metric over rows: nats a token, or the share that is right; None without weight."""
-        terms = [term for row in rows if (term := self.term(row)) is not None]
-        weight = sum(weight for _, weight in terms)
-        return sum(value for value, _ in terms) / weight if weight else None
+        value, weight = np.nansum(self.terms(rows), axis=0).tolist()
+        return value / weight if weight else None
 
     @property
     def exact(self) -> bool:

@@ -8,27 +8,65 @@ Whether runs are comparable is in ``sides``, what follows from a pair in ``quali
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.compare.metrics import FALLBACK, METRICS, NO_TABLES, PRIMARY, Metric
 from harness.compare.sides import RunVariant, other_systems
 from harness.errors import UserError
-from harness.stats.intervals import Floats, TableSums, table_sums
-from harness.stats.paired import FlipTest, flip_test, score_interval
+from harness.stats.intervals import Floats, TableSums
+from harness.stats.paired import FlipTest, flip_tests, score_interval
 from harness.stats.rates import Interval
-from harness.stats.units import Units, units_of
+from harness.stats.units import Units, units_among
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The rows of one file as columns."""
+
+    ids: list[int]
+    tables: list[str]
+    without: list[bool]
+    """Whether the example has no verdict, as where its gold cannot be used."""
+    rows: Sequence[Any]
+    terms: dict[Metric, Floats] = field(default_factory=dict)
+
+    @cached_property
+    def numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+        """The ids, the place of each example's table among all in order, and these tables."""
+        names = sorted(set(self.tables))
+        place = {name: number for number, name in enumerate(names)}
+        tables = np.array([*map(place.__getitem__, self.tables)], dtype=np.int64)
+        return np.array(self.ids), tables, names
+
+    def of(self, metric: Metric) -> Floats:
+        """What each example adds to a metric, as :meth:`Metric.terms`; computed once."""
+        if metric not in self.terms:
+            self.terms[metric] = metric.terms(self.rows)
+        return self.terms[metric]
+
+
+def examples_of(rows: Sequence[Any]) -> Examples:
+    """Rows that have an id and a table each."""
+    without = [row.ex is None for row in rows] if rows and hasattr(rows[0], "ex") else []
+    return Examples([row.id for row in rows], [row.table_id for row in rows], without, rows)
 
 
 @dataclass(frozen=True)
 class MatchedTerms:
     """One metric of the same examples under two systems, in the order of their units."""
 
-    ids: list[int]
+    ids: NDArray[np.int64]
     units: Units
     """Of the examples that have the metric."""
+    names: list[Hashable]
+    """What each unit is called, in order."""
+    of_example: NDArray[np.int64]
+    """The place of each example's unit."""
     before: Floats
     """(examples, 2): what each adds to the numerator and to the weight; likewise ``after``."""
     after: Floats
@@ -41,7 +79,8 @@ class MatchedTerms:
         before, after = self.before[:, 0], self.after[:, 0]
         rounding = AGREEMENT * np.maximum(np.abs(before), np.abs(after))
         difference = np.where(np.abs(after - before) <= rounding, 0.0, sign * (after - before))
-        return table_sums(difference, self.units.of_example, self.before[:, 1])
+        added = (np.bincount(self.of_example, x) for x in (difference, self.before[:, 1]))
+        return TableSums(*(sums.astype(np.float64) for sums in added))
 
 
 AGREEMENT = 1e-6
@@ -55,6 +94,8 @@ class Pair:
     metric: Metric
     units: Units
     """Of the examples that have the metric on both sides."""
+    names: list[Hashable]
+    """What each unit of ``sums`` is called."""
     sums: TableSums
     value_a: float
     value_b: float
@@ -67,13 +108,18 @@ class Pair:
     @property
     def by_unit(self) -> dict[tuple[str, Hashable], float]:
         """The summed difference of each unit, by its kind and name."""
-        names = dict.fromkeys((self.units.kind, unit) for unit in self.units.of_example)
+        names = ((self.units.kind, name) for name in self.names)
         return dict(zip(names, self.sums.numerators.tolist(), strict=True))
 
     @property
     def discordant(self) -> int | None:
         """Examples that one side has right and the other wrong; None for a loss."""
         return None if self.fixed is None or self.broken is None else len(self.fixed + self.broken)
+
+    @cached_property
+    def alone(self) -> FlipTest:
+        """The test of the metric alone."""
+        return flip_families([[self]])[0]
 
     def interval(self, critical: float | None = None) -> Interval | None:
         """95% over units; None with fewer than six of them.
@@ -83,26 +129,39 @@ class Pair:
         """
         if not self.units.enough:
             return None
-        critical = flip_family([self]).critical if critical is None else critical
+        critical = self.alone.critical if critical is None else critical
         rate = self.metric.kind == "rate"
         low, high = score_interval(self.sums, critical, whole=rate and not self.same_system)
         return (max(-1.0, low), min(1.0, high)) if rate else (low, high)
 
-    def p(self) -> float:
-        """Two-sided, of the sign-flip test over units, the metric alone."""
-        return flip_family([self]).p[0]
+
+def flip_at_once(families: Sequence[Sequence[Pair]], alone: Sequence[Pair] = ()) -> list[FlipTest]:
+    """:func:`flip_families`, and :attr:`Pair.alone` of others in one go, since flips are shared."""
+    found = flip_families([*families, *([pair] for pair in alone)])
+    for pair, test in zip(alone, found[len(families) :], strict=True):
+        vars(pair)["alone"] = test
+    return found[: len(families)]
 
 
-def flip_family(family: Sequence[Pair]) -> FlipTest:
-    """The test of `comparison@2` over metrics of one pair: joint sign flips of their units.
+def flip_families(families: Sequence[Sequence[Pair]]) -> list[FlipTest]:
+    """The test of `comparison@2` over metrics of one pair each: joint sign flips of their units.
 
     Where the units of one metric are tables and those of another questions, each kind is flipped
     by itself. That is never too lenient: of normal statistics the largest exceeds a limit most
     often where they are independent (Šidák 1967).
     """
+    return flip_tests([_by_unit(family) for family in families])
+
+
+def _by_unit(family: Sequence[Pair]) -> Floats:
+    """The summed differences of each metric, the units in order: ``(units, metrics)``."""
+    if all(
+        (one.units.kind, one.names) == (family[0].units.kind, family[0].names) for one in family
+    ):
+        return np.column_stack([pair.sums.numerators for pair in family])
     columns = [pair.by_unit for pair in family]
     units = sorted(set().union(*columns))
-    return flip_test(np.array([[column.get(unit, 0.0) for column in columns] for unit in units]))
+    return np.array([[column.get(unit, 0.0) for column in columns] for unit in units])
 
 
 def pairs(a: RunVariant, b: RunVariant) -> list[Pair]:
@@ -124,36 +183,36 @@ def primary_of(found: Sequence[Pair]) -> list[Pair]:
     return family or [pair for pair in found if pair.metric == FALLBACK] or [*found[:1]]
 
 
-def match(metric: Metric, before: Sequence[Any], after: Sequence[Any]) -> MatchedTerms:
+def match(metric: Metric, before: Examples, after: Examples) -> MatchedTerms:
     """The examples for which both sides have the metric, in the order of their units."""
-    kept = [
-        (x, term_x, term_y)
-        for x, y in zip(before, after, strict=True)
-        if (term_x := metric.term(x)) is not None and (term_y := metric.term(y)) is not None
-    ]
-    units = units_of([x.table_id for x, _, _ in kept], [x.id for x, _, _ in kept])
-    order = sorted(range(len(kept)), key=units.of_example.__getitem__)  # type: ignore[arg-type]
-    return MatchedTerms(
-        [kept[place][0].id for place in order],
-        replace(units, of_example=[units.of_example[place] for place in order]),
-        np.array([kept[place][1] for place in order], dtype=np.float64).reshape(-1, 2),
-        np.array([kept[place][2] for place in order], dtype=np.float64).reshape(-1, 2),
-    )
+    x, y = before.of(metric), after.of(metric)
+    ids, tables, names = before.numbers
+    kept = np.flatnonzero(~np.isnan(x[:, 0]) & ~np.isnan(y[:, 0]))
+    different = np.unique(tables[kept])
+    units = units_among(len(kept), len(different))
+    unit = ids if units.kind == "question" else tables
+    kept = kept[np.argsort(unit[kept], kind="stable")]
+    named, of_example = np.unique(unit[kept], return_inverse=True)
+    called: list[Hashable] = named.tolist()
+    if units.kind == "table":
+        called = [names[place] for place in called]  # type: ignore[call-overload]
+    return MatchedTerms(ids[kept], units, called, of_example, x[kept], y[kept])
 
 
 def _pairs_of(kind: str, a: RunVariant, b: RunVariant) -> list[Pair]:
     """The metrics whose values stand in row files of ``kind``."""
-    rows_a, rows_b = a.rows(kind), b.rows(kind)
-    if rows_a is None or rows_b is None:
+    examples = [_examples(side, kind) for side in (a, b)]
+    before, after = examples
+    if before is None or after is None:
         return []
-    _require_same_ids(a, b, rows_a, rows_b)
-    _require_same_examples(a, b, rows_a, rows_b)
-    same = _same_weights(a, b) and _same_texts(rows_a, rows_b)
+    _require_same_ids(a, b, before.ids, after.ids)
+    _require_same_examples(a, b, before, after)
+    same = _same_weights(a, b) and _same_texts(before.rows, after.rows)
     made = []
     for metric in METRICS.values():
         if not metric.paired or metric.rows != kind:
             continue
-        found = match(metric, rows_a, rows_b)
+        found = match(metric, before, after)
         if not np.array_equal(found.before[:, 1], found.after[:, 1]):
             raise UserError(
                 f"{a.label(b)} and {b.label(a)} scored different tokens for {metric.key}: another "
@@ -169,11 +228,12 @@ def _pair(metric: Metric, found: MatchedTerms, same_system: bool) -> Pair:
     weight = float(weights.sum())
     fixed = broken = None
     if metric.kind == "rate":
-        fixed = sorted(id_ for id_, better in zip(found.ids, y > x, strict=True) if better)
-        broken = sorted(id_ for id_, worse in zip(found.ids, y < x, strict=True) if worse)
+        fixed = np.sort(found.ids[y > x]).tolist()
+        broken = np.sort(found.ids[y < x]).tolist()
     return Pair(
         metric=metric,
         units=found.units,
+        names=found.names,
         sums=found.sums(),
         value_a=float(x.sum()) / weight,
         value_b=float(y.sum()) / weight,
@@ -221,31 +281,36 @@ def _same_texts(rows_a: Sequence[Any], rows_b: Sequence[Any]) -> bool:
     ]
 
 
-def _require_same_examples(
-    a: RunVariant, b: RunVariant, rows_a: Sequence[Any], rows_b: Sequence[Any]
-) -> None:
+def _require_same_examples(a: RunVariant, b: RunVariant, x: Examples, y: Examples) -> None:
     """Refuse rows that differ in what no model changes: the table, and whether gold is usable."""
-    for x, y in zip(rows_a, rows_b, strict=True):
-        null = [getattr(row, "ex", None) is None for row in (x, y)]
-        for what, one, other in (
-            ("is on table", x.table_id, y.table_id),
-            ("has as ex", *("null" if without else "a verdict" for without in null)),
-        ):
+    if (x.tables, x.without) == (y.tables, y.without):
+        return
+    null = [["null" if one else "a verdict" for one in side.without] for side in (x, y)]
+    of_each = zip(x.ids, zip(x.tables, y.tables, strict=True), zip(*null, strict=True), strict=True)
+    for number, tables, verdicts in of_each:
+        for what, (one, other) in (("is on table", tables), ("has as ex", verdicts)):
             if one != other:
                 raise UserError(
-                    f"{a.label(b)} and {b.label(a)} cannot be paired: example {x.id} {what} "
+                    f"{a.label(b)} and {b.label(a)} cannot be paired: example {number} {what} "
                     f"{one} in the one, {other} in the other. Both runs must be of one data set."
                 )
 
 
-def _require_same_ids(
-    a: RunVariant, b: RunVariant, rows_a: Sequence[Any], rows_b: Sequence[Any]
-) -> None:
-    ids_a, ids_b = [row.id for row in rows_a], [row.id for row in rows_b]
-    if ids_a != ids_b:
-        only = sorted(set(ids_a) ^ set(ids_b))
+def _require_same_ids(a: RunVariant, b: RunVariant, x: Sequence[int], y: Sequence[int]) -> None:
+    if x != y:
+        only = sorted(set(x) ^ set(y))
         raise UserError(
-            f"{a.label(b)} and {b.label(a)} answered different examples (limit: {len(ids_a)} "
-            f"against {len(ids_b)}; {len(only)} ids on one side only, the first {only[:1]}). "
+            f"{a.label(b)} and {b.label(a)} answered different examples (limit: {len(x)} "
+            f"against {len(y)}; {len(only)} ids on one side only, the first {only[:1]}). "
             "Use the same --limit and --seed for both."
         )
+
+
+def _examples(side: RunVariant, kind: str) -> Examples | None:
+    """The rows of one file as columns, made once a run."""
+
+    def make() -> Examples | None:
+        rows = side.rows(kind)
+        return None if rows is None else examples_of(rows)
+
+    return side.run.once(("examples", kind, side.variant), make)

@@ -9,10 +9,11 @@ is that of the test's first step. Not covered: sentences (``report``) and speeds
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.compare.metrics import METRICS
-from harness.compare.pairing import Pair, absent, flip_family, pairs, primary_of
+from harness.compare.pairing import Pair, absent, flip_at_once, pairs, primary_of
 from harness.compare.sides import RunVariant, require_comparable
 from harness.errors import UserError
 from harness.runs.store import StoredRun
@@ -63,13 +64,38 @@ class PairComparison:
     """Primary metric -> why it is not among those compared; a smaller family for the test."""
 
 
+@dataclass(frozen=True)
+class Matched:
+    """Two variants with the metrics that both have, not yet tested."""
+
+    a: RunVariant
+    b: RunVariant
+    pairs: list[Pair]
+
+    @property
+    def family(self) -> list[Pair]:
+        """What is tested together."""
+        return primary_of(self.pairs)
+
+    @property
+    def descriptive(self) -> list[Pair]:
+        """What is not."""
+        tested = [pair.metric for pair in self.family]
+        return [pair for pair in self.pairs if pair.metric not in tested]
+
+
 def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
     """Compare b with a on every metric both have.
 
     Raises:
         UserError: the runs or their examples differ, or have nothing in common that can be paired.
     """
-    found = compare_if_paired(a, b)
+    return compare_matched([match_pair(a, b)])[0]
+
+
+def match_pair(a: RunVariant, b: RunVariant) -> Matched:
+    """As :func:`match_if_paired`; it is an error where nothing in common can be paired."""
+    found = match_if_paired(a, b)
     if found is None:
         raise UserError(
             f"nothing to compare between {a.label(b)} and {b.label(a)}: neither losses.*.jsonl "
@@ -78,23 +104,34 @@ def compare_sides(a: RunVariant, b: RunVariant) -> PairComparison:
     return found
 
 
-def compare_if_paired(a: RunVariant, b: RunVariant) -> PairComparison | None:
-    """As :func:`compare_sides`; None where nothing in common can be paired."""
+def match_if_paired(a: RunVariant, b: RunVariant) -> Matched | None:
+    """The metrics that both have; None where nothing in common can be paired.
+
+    Raises:
+        UserError: the runs or their examples differ.
+    """
     require_comparable(a.run, b.run, across_models=True)
     found = pairs(a, b)
-    if not found:
-        return None
-    family = primary_of(found)
+    return Matched(a, b, found) if found else None
+
+
+def compare_matched(matched: Sequence[Matched]) -> list[PairComparison]:
+    """Every pair's tests and intervals; flips that several pairs have in common are drawn once."""
+    alone = [pair for one in matched for pair in one.descriptive]
+    tests = flip_at_once([one.family for one in matched], alone)
+    return [_compared(one, test) for one, test in zip(matched, tests, strict=True)]
+
+
+def _compared(matched: Matched, test: FlipTest) -> PairComparison:
+    a, b, family = matched.a, matched.b, matched.family
     label_a, label_b = a.label(b), b.label(a)
-    test = flip_family(family)
-    primary = [
-        _comparison((label_a, label_b), pair, test, position)
-        for position, pair in enumerate(family)
-    ]
     return PairComparison(
         label_a,
         label_b,
-        primary,
+        [
+            _comparison((label_a, label_b), pair, test, position)
+            for position, pair in enumerate(family)
+        ],
         {pair.metric.key: _tested(pair, a.run.results.dataset.form) for pair in family},
         [
             Difference(
@@ -105,10 +142,9 @@ def compare_if_paired(a: RunVariant, b: RunVariant) -> PairComparison | None:
                 pair.interval(),
                 pair.n,
             )
-            for pair in found
-            if pair.metric not in [tested.metric for tested in family]
+            for pair in matched.descriptive
         ],
-        absent(a, b, found),
+        absent(a, b, matched.pairs),
     )
 
 

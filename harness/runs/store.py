@@ -10,6 +10,7 @@ read in words (``report``).
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ from harness.schema.rows import AnswerRow, CheckpointRow, LossRow, PredictionRow
 from harness.schema.variant_result import Record
 
 Row = TypeVar("Row", bound=Record)
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,7 @@ class StoredRun:
     folder: Path
     results: Results
     variant: str | None = None
-    _read: dict[Path, Sequence[Record] | None] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _once: dict[object, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def id(self) -> str:
@@ -87,11 +87,15 @@ class StoredRun:
         """Every example under every evaluated checkpoint; None when the run has no such file."""
         return self._rows("checkpoints", variant, CheckpointRow)
 
+    def once(self, what: object, make: Callable[[], Made]) -> Made:
+        """What ``make`` gives, called for the first that asks: something is computed of a run."""
+        if what not in self._once:
+            self._once[what] = make()
+        return cast("Made", self._once[what])
+
     def _rows(self, kind: str, variant: str, row: type[Row]) -> Sequence[Row] | None:
         file = self.folder / row_file(kind, variant)
-        if file not in self._read:
-            self._read[file] = _read_rows(file, row)
-        return cast("Sequence[Row] | None", self._read[file])
+        return self.once(file, lambda: _read_rows(file, row))
 
 
 @dataclass(frozen=True)
@@ -229,15 +233,29 @@ def _read_rows(file: Path, kind: type[Row]) -> list[Row] | None:
     checksums.check(file)
     if not file.is_file():
         return None
-    with checksums.reading(file), file.open("rb") as stream:
-        return [_row(kind, line, f"{file}:{n}") for n, line in enumerate(stream, start=1)]
+    with checksums.reading(file), file.open("rb") as stream, _without_collecting():
+        return [_row(kind, line, file, n) for n, line in enumerate(stream, start=1)]
 
 
-def _row(kind: type[Row], line: bytes, place: str) -> Row:
+@contextlib.contextmanager
+def _without_collecting() -> Iterator[None]:
+    """No search for circles in the block: it would look at every row again and again."""
+    was = gc.isenabled()
+    gc.disable()
     try:
-        return kind.model_validate_json(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        reason = f"byte {error.start + 1} of the line is no UTF-8 ({error.reason})"
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _row(kind: type[Row], line: bytes, file: Path, number: int) -> Row:
+    try:
+        return kind.model_validate_json(line)
     except ValidationError as error:
         reason = describe_error(error)
-    raise checksums.damaged(place, reason)
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start + 1} of the line is no UTF-8 ({error.reason})"
+    raise checksums.damaged(f"{file}:{number}", reason)

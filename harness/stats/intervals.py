@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.stats.rates import Interval
-from harness.stats.units import units_of
+from harness.stats.units import unit_of_each
 
 Floats = NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def token_weighted_loss(
     nll: ArrayLike, tokens: ArrayLike, tables: Sequence[Hashable], seed: int = 0
 ) -> Interval | None:
     """Interval of sum(nll)/sum(tokens), bootstrap over units; None below two of them."""
-    return cluster_bootstrap(table_sums(nll, units_of(tables).of_example, tokens), seed)
+    return cluster_bootstrap(table_sums(nll, unit_of_each(tables), tokens), seed)
 
 
 def cluster_bootstrap(sums: TableSums, seed: int = 0) -> Interval | None:

@@ -35,6 +35,12 @@ TIE = 1e-9
 """Statistics that are this close are equal: they differ by rounding only."""
 
 _FLIPS_AT_ONCE = 20_000
+_UNPACKED_AT_ONCE = 128
+_COLUMNS_AT_ONCE = 64
+_MOST_OF_PLANES = 2**16
+"""Below this size steps are added bit by bit."""
+
+Words = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -57,21 +63,42 @@ def flip_test(differences: Floats) -> FlipTest:
     metrics keep their dependence. Rows without any difference are left out. Exact up to
     ``EXACT_UNITS`` rows, else by ``FLIPS`` flips, p = (1 + hits) / (1 + flips), never 0.
     """
-    observed, flipped = _statistics(differences)
-    flipped = np.abs(flipped)
-    observed = np.abs(observed)
-    drawn = _rows_that_differ(differences) > EXACT_UNITS
+    return flip_tests([differences])[0]
+
+
+def flip_tests(families: Sequence[Floats]) -> list[FlipTest]:
+    """:func:`flip_test` of each family; the flips of families of like size are drawn once."""
+    found: list[FlipTest] = []
+    for some in _by_columns(families):
+        found += [_flip_test(*statistics) for statistics in _statistics(some)]
+    return found
+
+
+def _by_columns(families: Sequence[Floats]) -> Iterator[list[Floats]]:
+    """The families in order, so many at once as their flips may take memory for."""
+    some: list[Floats] = []
+    for family in families:
+        if some and sum(one.shape[1] for one in some) + family.shape[1] > _COLUMNS_AT_ONCE:
+            yield some
+            some = []
+        some.append(family)
+    if some:
+        yield some
+
+
+def _flip_test(observed: Floats, flipped: Floats, drawn: bool) -> FlipTest:
+    observed, flipped = np.abs(observed), np.abs(flipped)
     order = np.argsort(-observed, kind="stable")
     p_family = np.ones(len(observed))
     so_far = 0.0
     for step, metric in enumerate(order):
-        largest = flipped[:, order[step:]].max(axis=1)
+        largest = flipped[order[step:]].max(axis=0)
         so_far = max(so_far, _p(largest, observed[metric], drawn))
         p_family[metric] = so_far
     return FlipTest(
-        [_p(flipped[:, metric], observed[metric], drawn) for metric in range(len(observed))],
+        [_p(flipped[metric], observed[metric], drawn) for metric in range(len(observed))],
         p_family.tolist(),
-        _critical(flipped.max(axis=1), drawn),
+        _critical(flipped.max(axis=0), drawn),
     )
 
 
@@ -83,11 +110,10 @@ def largest_lead(differences: Floats, chosen: int) -> tuple[float, float]:
     reaches this column's. The bound is what the largest absolute statistic must exceed to be
     beyond 5%.
     """
-    observed, flipped = _statistics(differences)
-    drawn = _rows_that_differ(differences) > EXACT_UNITS
+    ((observed, flipped, drawn),) = _statistics([differences])
     moving = np.any(differences != 0.0, axis=0)
-    p = _p(flipped[:, moving].max(axis=1), observed[chosen], drawn) if moving[chosen] else 1.0
-    return p, _critical(np.abs(flipped).max(axis=1), drawn)
+    p = _p(flipped[moving].max(axis=0), observed[chosen], drawn) if moving[chosen] else 1.0
+    return p, _critical(np.abs(flipped).max(axis=0), drawn)
 
 
 def score_interval(sums: TableSums, critical: float, whole: bool = False) -> Interval:
@@ -121,46 +147,115 @@ def score_interval(sums: TableSums, critical: float, whole: bool = False) -> Int
     return middle - reach, middle + reach
 
 
-def _statistics(differences: Floats) -> tuple[Floats, Floats]:
-    """The signed statistic of each column: observed ``(columns,)``, flipped ``(flips, columns)``.
+def _statistics(families: Sequence[Floats]) -> Iterator[tuple[Floats, Floats, bool]]:
+    """The signed statistic of each family's columns: observed ``(columns,)``, flipped
+    ``(columns, flips)``, and whether the flips were drawn.
 
-    A column without any difference has a statistic of 0.
+    A column without any difference has a statistic of 0. Sums are of whole numbers of steps, so
+    small that a float64 holds every sum exactly: the result is the same in any order, on any BLAS.
     """
-    moving = differences[np.any(differences != 0.0, axis=1)]
+    moving = [family[np.any(family != 0.0, axis=1)] for family in families]
+    steps = [_steps(family) for family in moving]
+    flipped = _flipped([whole for whole, _ in steps])
+    for family, (whole, factors), sums in zip(moving, steps, flipped, strict=True):
+        sums *= factors[:, None]
+        yield whole.sum(axis=0) * factors, sums, len(family) > EXACT_UNITS
+
+
+def _steps(moving: Floats) -> tuple[Floats, Floats]:
+    """The columns in steps, and what a sum of steps is to be multiplied with for the statistic.
+
+    A step is 1 where all differences are whole, else the power of two that leaves the absolute sum
+    of a column 51 bits.
+    """
+    largest = np.abs(moving).sum(axis=0)
+    whole = (moving == np.rint(moving)).all(axis=0) & (largest < 2.0**51)
+    exponents = np.where(whole, 0, np.frexp(largest)[1] - 51)
     scale = np.sqrt(np.square(moving).sum(axis=0))
-    scaled = np.divide(moving, scale, out=np.zeros_like(moving), where=scale > 0.0)
-    return scaled.sum(axis=0), np.concatenate([_flipped(b, scaled) for b in _bits(len(scaled))])
+    factors = np.divide(np.ldexp(1.0, exponents), scale, out=np.zeros(len(scale)), where=scale > 0)
+    return np.rint(np.ldexp(moving, -exponents)), factors
 
 
-def _rows_that_differ(differences: Floats) -> int:
-    return int(np.count_nonzero(np.any(differences != 0.0, axis=1)))
+def _flipped(families: Sequence[Floats]) -> list[Floats]:
+    """The sums of each family's columns of steps under every flip: ``(columns, flips)``."""
+    sums = [np.empty((steps.shape[1], _flips(len(steps)))) for steps in families]
+    alike: dict[int, list[int]] = {}
+    for place, steps in enumerate(families):
+        alike.setdefault(_words(len(steps)), []).append(place)
+    for places in alike.values():
+        start = 0
+        for bits in _bits(len(families[places[0]])):
+            flips = slice(start, start := start + len(bits))
+            _fill([families[place] for place in places], bits, [sums[p][:, flips] for p in places])
+    return sums
 
 
-def _bits(units: int) -> Iterator[NDArray[np.uint8]]:
-    """Bit j % 8 of byte j // 8 flips unit j: rows of bytes, every pattern once or ``FLIPS``."""
-    if units <= EXACT_UNITS:
-        yield np.arange(2**units, dtype="<u8").view(np.uint8).reshape(-1, 8)
+def _fill(families: Sequence[Floats], bits: Words, sums: Sequence[Floats]) -> None:
+    """Write the sums of ``families`` under each row of ``bits`` into ``sums``."""
+    dense: list[tuple[Floats, Floats]] = []
+    for steps, out in zip(families, sums, strict=True):
+        for column, row in zip(steps.T, out, strict=True):
+            if np.abs(column).max(initial=0.0) < _MOST_OF_PLANES:
+                row[:] = _by_planes(column.astype(np.int64), bits)
+            else:
+                dense.append((column, row))
+    if not dense:
         return
-    words = (units + 63) // 64
+    units = max(len(column) for column, _ in dense)
+    matrix = np.zeros((units, len(dense)))
+    for place, (column, _) in enumerate(dense):
+        matrix[: len(column), place] = column
+    total = matrix.sum(axis=0)
+    for start in range(0, len(bits), _UNPACKED_AT_ONCE):
+        some = bits[start : start + _UNPACKED_AT_ONCE]
+        flips = np.unpackbits(some.view(np.uint8), axis=1, count=units, bitorder="little")
+        found = total - 2.0 * (flips.astype(np.float64) @ matrix)
+        for (_, row), values in zip(dense, found.T, strict=True):
+            row[start : start + len(some)] = values
+
+
+def _by_planes(steps: NDArray[np.int64], bits: Words) -> NDArray[np.int64]:
+    """The sum of small whole numbers under each row of bits, by counting bits.
+
+    Of the units whose size has bit k, those that are flipped and positive, or negative and not.
+    """
+    negative, size = steps < 0, np.abs(steps)
+    below = _packed(negative, bits.shape[1])
+    flipped = np.zeros(len(bits), dtype=np.int64)
+    for plane in range(int(size.max(initial=0)).bit_length()):
+        has = (size >> plane & 1).astype(bool)
+        counted = np.bitwise_count((bits ^ below) & _packed(has, bits.shape[1]))
+        found = counted.sum(axis=1, dtype=np.int64) - int((has & negative).sum())
+        flipped += found << plane
+    return int(steps.sum()) - 2 * flipped
+
+
+def _packed(flags: NDArray[np.bool_], words: int) -> Words:
+    """Flags as bits, unit j in bit j % 64 of word j // 64."""
+    padded = np.zeros(words * 64, dtype=bool)
+    padded[: len(flags)] = flags
+    return np.packbits(padded, bitorder="little").view("<u8")
+
+
+def _words(units: int) -> int:
+    """What makes two numbers of units share their flips: words of 64 bits; below 0 enumerated."""
+    return -units if units <= EXACT_UNITS else (units + 63) // 64
+
+
+def _flips(units: int) -> int:
+    return 2**units if units <= EXACT_UNITS else FLIPS
+
+
+def _bits(units: int) -> Iterator[Words]:
+    """Bit j % 64 of word j // 64 flips unit j: every pattern once, or ``FLIPS`` of them."""
+    if units <= EXACT_UNITS:
+        yield np.arange(2**units, dtype="<u8").reshape(-1, 1)
+        return
+    words = _words(units)
     draws = np.random.PCG64(FLIP_SEED)
     for _ in range(0, FLIPS, _FLIPS_AT_ONCE):
         raw = draws.random_raw(_FLIPS_AT_ONCE * words)
-        yield np.asarray(raw, dtype="<u8").view(np.uint8).reshape(_FLIPS_AT_ONCE, -1)
-
-
-def _flipped(bits: NDArray[np.uint8], scaled: Floats) -> Floats:
-    """The sums of ``scaled`` ``(units, columns)`` under each row of bits.
-
-    Eight units at a time by a table of their 256 sums: fast, and the order of the sums, so their
-    rounding, is the same with every BLAS.
-    """
-    patterns = 1.0 - 2.0 * (np.arange(256)[:, None] >> np.arange(8) & 1)
-    sums = np.zeros((len(bits), scaled.shape[1]))
-    for byte, start in enumerate(range(0, len(scaled), 8)):
-        block = scaled[start : start + 8]
-        found = (patterns[:, : len(block), None] * block).sum(axis=1)
-        sums += found.take(bits[:, byte], axis=0)
-    return sums
+        yield np.asarray(raw, dtype="<u8").reshape(_FLIPS_AT_ONCE, words)
 
 
 def _p(flipped: Floats, observed: float, drawn: bool) -> float:

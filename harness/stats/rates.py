@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 
-from harness.stats.units import units_of
+from harness.stats.units import unit_of_each
 
 Interval = tuple[float, float]
 
@@ -37,7 +37,7 @@ def clustered_rate(correct: Sequence[float], tables: Sequence[Hashable]) -> Inte
     """
     right: dict[Hashable, float] = {}
     sizes: dict[Hashable, float] = {}
-    for one, unit in zip(correct, units_of(tables).of_example, strict=True):
+    for one, unit in zip(correct, unit_of_each(tables), strict=True):
         right[unit] = right.get(unit, 0.0) + float(one)
         sizes[unit] = sizes.get(unit, 0.0) + 1.0
     if not sizes:

@@ -21,15 +21,10 @@ class Units:
     """What the examples of a comparison are drawn as."""
 
     kind: Literal["table", "question"]
-    of_example: list[Hashable]
-    """The unit of each example: its table, or the example itself."""
+    count: int
+    """How many units there are."""
     tables: int
     """How many different tables the examples are on."""
-
-    @property
-    def count(self) -> int:
-        """How many units there are."""
-        return self.tables if self.kind == "table" else len(self.of_example)
 
     @property
     def enough(self) -> bool:
@@ -57,12 +52,18 @@ class Units:
         )
 
 
-def units_of(tables: Sequence[Hashable], questions: Sequence[Hashable] | None = None) -> Units:
-    """The unit of each example, by the table of each.
+def units_of(tables: Sequence[Hashable]) -> Units:
+    """What examples are drawn as, by the table of each."""
+    return units_among(len(tables), len(set(tables)))
 
-    ``questions`` are what the examples are called as units of their own; their places by default.
-    """
-    different = len(set(tables))
-    if different < FEWEST_UNITS or different == len(tables):
-        return Units("question", list(questions or range(len(tables))), different)
-    return Units("table", list(tables), different)
+
+def units_among(examples: int, tables: int) -> Units:
+    """What so many examples on so many different tables are drawn as."""
+    if tables < FEWEST_UNITS or tables == examples:
+        return Units("question", examples, tables)
+    return Units("table", tables, tables)
+
+
+def unit_of_each(tables: Sequence[Hashable]) -> Sequence[Hashable]:
+    """The unit of each example: its table, or the example itself, by its place."""
+    return tables if units_of(tables).kind == "table" else range(len(tables))

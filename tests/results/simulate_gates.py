@@ -144,8 +144,8 @@ def seed_pairs(metric: Metric, seeds: dict[str, list[StoredRun]]) -> list[SeedPa
 
 
 def _term(metric: Metric, row: Any) -> tuple[str, float, float] | None:
-    term = metric.term(row)
-    return None if term is None else (row.table_id, *term)
+    value, weight = metric.terms([row])[0].tolist()
+    return None if math.isnan(value) else (row.table_id, value, weight)
 
 
 def _pair(

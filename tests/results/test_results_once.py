@@ -54,13 +54,13 @@ def test_a_comparison_reads_each_row_file_once(tmp_path: Path, reads: Counter[Pa
 
 def test_an_analysis_compares_each_pair_once(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: Counter[tuple[str, str]] = Counter()
-    compare = analysis.compare_if_paired
+    compare = analysis.match_if_paired
 
     def count(a: Any, b: Any) -> Any:
         compared[a.variant, b.variant] += 1
         return compare(a, b)
 
-    monkeypatch.setattr(analysis, "compare_if_paired", count)
+    monkeypatch.setattr(analysis, "match_if_paired", count)
     found = analyse([memory_run()])
     assert len(found.pairs) == len(compared) == 3
     assert found.records == [record for pair in found.pairs for record in pair.primary]
