@@ -253,3 +253,12 @@ PRIMARY = tuple(metric for metric in METRICS.values() if metric.primary)
 
 FALLBACK = METRICS["full_text_loss"]
 """The family where there is neither an answer to score nor one to execute."""
+
+
+def best_of(results: Sequence[VariantResult]) -> int:
+    """The place of the result that answers best and then predicts best, as far as all of them have
+    the metric; the first of equal ones."""
+    metrics = [METRICS[name] for name in ("ex", "exact_match", "completion_loss", "full_text_loss")]
+    shared = [m for m in metrics if all(m.value(result) is not None for result in results)]
+    ranks = [[metric.sign * (metric.value(r) or 0.0) for metric in shared] for r in results]
+    return ranks.index(min(ranks))

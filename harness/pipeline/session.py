@@ -9,6 +9,7 @@ of --checkpoints. Each seed is a :class:`SeedRun` with its own folder.
 from __future__ import annotations
 
 import datetime
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from harness.compare import thresholds
 from harness.compare.analysis import analyse
 from harness.compare.evidence import require_evidence
+from harness.compare.metrics import best_of
 from harness.compare.regrade import require_regraded
 from harness.compare.sides import in_words
 from harness.data.prompts import style
@@ -323,21 +325,29 @@ class Session:
             print_message(f"tunebench: {written[-1].id} is the baseline now{where}")
 
     def trained(self) -> list[str]:
-        """Where the adapters lie that were trained, now or before, and how to try the last."""
-        lines, tried = [], ""
-        for run in self.runs.values():
-            for name, variant in run.variants.items():
-                source = variant.stages.adapter if variant.requested else None
-                if source is not None and source.path is not None and source.source != "given":
-                    lines.append(f"adapter of {name}: {source.path}")
-                    base, cache = run.invocation.base, run.invocation.cache
-                    quantize = variant.stages.variant.config()["quantize"]
-                    tried = how_to_try(base, quantize, source.path, cache)
-        if not lines or not self.options.use_cache:
+        """Where the adapters lie that were trained, now or before, and how to try the best."""
+        found = [
+            (run, variant, source.path)
+            for run in self.runs.values()
+            for variant in run.variants.values()
+            if variant.requested and (source := variant.stages.adapter).path is not None
+            if source.source != "given"
+        ]
+        if not found or not self.options.use_cache:
             return []
-        (id_, *_) = [run.name for run in self.runs.values()]
-        copy = f"a copy of it: tunebench adapter {id_}:VARIANT --out DIR"
-        return [*lines, f"try it: {tried}", copy]
+        best = best_of([variant.result() for _, variant, _ in found])
+        run, variant, path = found[best]
+        assert path is not None
+        invocation, quantize = run.invocation, variant.stages.variant.config()["quantize"]
+        tried = how_to_try(invocation.base, quantize, path, invocation.cache)
+        place = f"{self.options.results_dir / run.name}:{variant.name}"
+        out = f"{variant.stages.variant.file_name}-adapter"
+        copy = shlex.join(["tunebench", "adapter", place, "--out", out])
+        return [
+            *(f"adapter of {variant.name}: {path}" for _, variant, path in found),
+            f"try it: {tried}",
+            f"a copy of it: {copy}",
+        ]
 
     def kept(self) -> str:
         """What an interrupted run leaves, and how to go on."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -86,6 +88,15 @@ def first(bench: Bench) -> dict[str, Any]:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "results:" in done.stdout
     assert "try it: mlx_lm.generate --model" in done.stdout
+    (copied,) = re.findall(r"a copy of it: tunebench (adapter .*)", done.stdout)
+    place, out = f"{bench.folder}/runs/first:", f"{bench.folder}/copied"
+    words = shlex.split(copied)
+    assert (words[1].removeprefix(place), words[3]) in {
+        ("lora", "lora-adapter"),
+        ("qlora", "qlora-adapter"),
+    }
+    made = forks.run("-m", "harness", *words[:3], out, environment=bench.environment)
+    assert made.returncode == 0, made.stderr
     bench.costs["first"] = forks.cpu_s() - before
     return bench.results("first")
 

@@ -10,6 +10,7 @@ from results_sample import MemoryRun, memory_run, sample_rows
 from test_results_report import check_golden
 
 from harness.compare.analysis import analyse
+from harness.compare.metrics import best_of
 from harness.markdown import encodable
 from harness.report.terminal import next_command, plain, terminal_summary
 
@@ -88,3 +89,21 @@ def test_the_next_command_asks_what_the_run_left_open(
 ) -> None:
     run = commanded(memory_run(rows=sample_rows(variants)), command)
     assert next_command(run) == following
+
+
+def test_the_adapter_that_is_proposed_answers_best_and_then_predicts_best() -> None:
+    results = memory_run(rows=sample_rows(("base", "lora", "qlora"))).results.variants
+    base, lora = results["base"], results["lora"]
+    assert base.execution is not None
+    assert lora.execution is not None
+    assert lora.loss is not None
+    better = lora.execution.model_copy(update={"ex": 0.9})
+    first = lora.model_copy(update={"execution": better})
+    lower = lora.loss.full_text.model_copy(update={"loss": 0.01})
+    loss = lora.loss.model_copy(update={"completion": lower, "full_text": lower})
+    assert best_of([lora, first]) == 1
+    assert best_of([first, lora.model_copy(update={"loss": loss})]) == 0
+    assert best_of([first, first.model_copy(update={"loss": loss})]) == 1
+    # Loss decides where one has no answers.
+    assert best_of([first, lora.model_copy(update={"loss": loss, "execution": None})]) == 1
+    assert best_of([lora, lora]) == 0
