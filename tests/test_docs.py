@@ -76,10 +76,29 @@ def test_every_command_is_documented() -> None:
     assert [name for name in names if f"`{name}`" not in COMMANDS] == []
 
 
-def test_every_picture_and_page_that_the_readme_links_to_exists() -> None:
-    linked = re.findall(r"\]\((?!https?:)([^)#]+)", README)
-    assert "docs/page.png" in linked
-    assert [name for name in linked if not (ROOT / name).exists()] == []
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_picture_page_and_heading_that_is_linked_to_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    absent = []
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", text):
+        name, _, heading = link.partition("#")
+        linked = page.parent / name if name else page
+        if not linked.exists() or (heading and heading not in headings(linked)):
+            absent.append(link)
+    assert absent == []
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found}
+
+
+def test_the_readme_shows_the_page_of_a_run() -> None:
+    assert "](docs/page.png)" in README
 
 
 def test_every_folder_of_the_harness_is_in_the_file_map() -> None:
