@@ -9,8 +9,10 @@ Rows without a text, and answers that only this machine could not run, cannot be
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from harness.compare.evidence import refuse
 from harness.data.records import Split
@@ -23,6 +25,7 @@ from harness.runs.store import StoredRun
 from harness.schema.rows import PredictionRow
 from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import Score, score
+from harness.sql.read.gold import read_golds
 
 VERDICTS = ("ex_official", "lf", "ex", "ex_strict", "ex_hardened", "valid", "failure")
 READING = ("query", "sql", "failure")
@@ -68,15 +71,26 @@ def graded_by(run: StoredRun) -> str:
 
 
 def known_split(runs: Sequence[StoredRun]) -> Split | None:
-    """The test split of the runs' data, where a name of theirs resolves to that very data."""
+    """The test split of the runs' data, where a name of theirs, or a folder as their command gave
+    it, resolves to that very data, with tables."""
     datasets = {run.results.dataset.sha256: run.results.dataset for run in runs}
     if len(datasets) != 1:
         return None
-    for name in dict.fromkeys(run.results.dataset.name for run in runs):
+    for name in dict.fromkeys(name for run in runs for name in _data_names(run)):
         with contextlib.suppress(UserError):
-            if name in NAMES and (dataset := resolve_dataset(name)).sha256 in datasets:
+            dataset = resolve_dataset(name, read_golds=read_golds)
+            if dataset.has_tables and dataset.sha256 in datasets:
                 return dataset.test
     return None
+
+
+def _data_names(run: StoredRun) -> list[str]:
+    named = [run.results.dataset.name] if run.results.dataset.name in NAMES else []
+    with contextlib.suppress(ValueError):  # a command that was cut
+        for word, after in pairwise([*shlex.split(run.results.run.command), ""]):
+            option, equals, value = word.partition("=")
+            named += [value if equals else after] if option == "--dataset" else []
+    return named
 
 
 def require_regraded(

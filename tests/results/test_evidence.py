@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from harness.compare.evidence import faults, require_evidence
 from harness.compare.gates import judge
 from harness.compare.regrade import known_split, regrade, require_regraded
 from harness.compare.thresholds import load_gates
-from harness.data.sources.resolve import resolve_dataset
+from harness.data.sources.resolve import MINI_FOLDER, resolve_dataset
 from harness.disk.cache import Cache
 from harness.errors import UserError
 from harness.protocols import EXECUTION
@@ -288,6 +289,33 @@ def test_stored_answers_are_graded_as_they_were(cache: Cache) -> None:
         assert (found.faults, found.graded, found.otherwise, found.without_text) == ([], 20, 0, 0)
         assert require_regraded(run, MINI, cache) == ""
         assert known_split([run]) is not None
+
+
+def test_own_data_are_found_where_the_command_of_the_run_found_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "my data"
+    own.mkdir()
+    for split in ("train", "valid", "test"):
+        for end in (".jsonl", ".tables.jsonl"):
+            first = (MINI_FOLDER / f"{split}{end}").read_text("utf-8").splitlines()[0]
+            (own / f"{split}{end}").write_text(first + "\n", "utf-8")
+    data = resolve_dataset(str(own))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*command: str) -> MemoryRun:
+        def edit(raw: Any) -> None:
+            raw["dataset"] |= {"name": data.name, "sha256": data.sha256}
+            raw["run"]["command"] = shlex.join(command)
+
+        return edited(answers(), edit)
+
+    for command in (("pytest", "--dataset=my data"), ("tunebench", "--dataset", "my data", "-q")):
+        assert known_split([run(*command)]) == data.test
+    assert known_split([run("pytest", "--dataset=other")]) is None
+    (own / "valid.jsonl").write_text((own / "test.jsonl").read_text("utf-8"), "utf-8")
+    shutil.copy(own / "test.tables.jsonl", own / "valid.tables.jsonl")
+    assert known_split([run("pytest", "--dataset=my data")]) is None  # other data by now
 
 
 @pytest.mark.parametrize("execution", ["execution@1", EXECUTION])
