@@ -14,13 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "own_data.md").read_text("utf-8")
-SCRIPT = re.findall(r"```python\n# make_files.py\n(.*?)```", PAGE, re.DOTALL)[0]
-COMMANDS = [
-    line
-    for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
-    for line in block.split("\n")
-    if line
-]
+SCRIPT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0]
+COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)).splitlines()
 SMALL = ["--model=tiny", "--set", "iters=2"]
 
 
