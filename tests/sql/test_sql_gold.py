@@ -239,3 +239,29 @@ def test_describe_counts_what_wikisqls_form_cannot_hold(tmp_path: Path) -> None:
     assert first.beyond["LIMIT"] == first.beyond["OR"] == first.beyond["IS NULL"] == 1
     assert "| GROUP BY" in render(found)
     assert repeats_within(data.test.examples).conflicting == 0
+
+
+@pytest.mark.slow
+def test_the_page_of_own_data_shows_gold_and_the_rows_of_answers_that_are_gold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.cli.scoring import score_as_run
+    from harness.report.columns import columns_of
+    from harness.report.page.explorer import explorer
+    from harness.runs.store import read_run
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["tunebench", "score", "--dataset", "own"])
+    folder_of(Path("own"), [*EVERYDAY], ("train", "valid", "test"))
+    texts = [*EVERYDAY]
+    texts[-1] = "SELECT MAX(Points) FROM players WHERE Team IN ('Red')"
+    lines = [json.dumps({"id": at, "text": text}) for at, text in enumerate(texts)]
+    Path("answers.jsonl").write_text("\n".join(lines))
+    score_as_run("own", "test", (Path("answers.jsonl"), "text"), 0, Path("runs/api"))
+    found = explorer(columns_of([read_run(Path("runs/api"))]))
+    first, last = found["examples"][2], found["examples"][-1]
+    assert first["q"] == "question 2?"
+    assert first["gold"]["text"] == texts[2]
+    assert first["gold"]["rows"] == first["v"][0]["rows"] == [["Eve"]]
+    assert last["gold"]["rows"] == [[12.0]]
+    assert "rows" not in last["v"][0]  # gold's own rows are known, those of another query are not

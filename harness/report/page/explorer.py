@@ -9,6 +9,7 @@ number, as the page notes.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -154,7 +155,7 @@ def _results(
 
     By example and place of the column: the labels of two variants may be alike. Run are the queries
     that were read when the answers were graded; one that WikiSQL's form cannot hold is shown as the
-    SQL that is stored of it, without rows. No text is read again.
+    SQL that is stored of it, with rows where that is gold's own. No text is read again.
     """
     from harness.sql.grade.answer import execute_all
     from harness.sql.grade.predictions import read_structured
@@ -171,10 +172,15 @@ def _results(
                 read = form if isinstance(form, Failure) else from_logical_form(form)
                 asked.append(((number, place), (table, read)))
     executed = execute_all([question for _, question in asked])
-    return {
+    found: dict[tuple[int, int], Executed] = {
         key: (answer.sql, None if answer.rows is None else [list(row) for row in answer.rows])
         for (key, _), answer in zip(asked, executed, strict=True)
     }
+    for number, place in itertools.product(sorted(full), range(len(answers))):
+        gold, row = found[number, GOLD], answers[place].get(number)
+        if row is not None and row.sql is not None and row.sql == gold[0]:
+            found.setdefault((number, place), gold)
+    return found
 
 
 def _example(
