@@ -29,7 +29,7 @@ from harness.schema.stage_results import (
     Request,
     Result,
 )
-from harness.schema.variant_result import Record
+from harness.schema.variant_result import CurvePoint, Record
 from harness.worker.client import KernelFault, Worker, WorkerError
 
 JOIN_S = 120.0
@@ -43,6 +43,7 @@ class RankedWorker:
     coordinator: Coordinator
     label: str
     notify: Callable[[str], None]
+    on_row: Callable[[CurvePoint], None]
     _opening: OpenRequest | None = None
     _own: Worker | None = None
 
@@ -96,7 +97,8 @@ class RankedWorker:
     def _process(self, call: str, progress: ProgressCallback) -> Worker:
         """Rank 0's process, started again if another variant took its place in the group."""
         if self._own is None:
-            self._own = Worker(self.label, without_launch(os.environ), notify=self.notify)
+            alone = without_launch(os.environ)
+            self._own = Worker(self.label, alone, notify=self.notify, on_row=self.on_row)
             if call != calls.OPEN.name and self._opening is not None:
                 self._own.call(calls.OPEN, self._opening, progress)
         return self._own

@@ -9,6 +9,7 @@
 `stages.py` - cached stage results and the process
 `endpoint_stages.py` - the answers of a model behind a URL
 `interleaved_speed.py` - speed trials across the variants
+`trackers.py` - curve and metrics to `report_to`
 `grading.py` - answers to rows, rates and sections
 `adapter_path.py` - the adapters of `--adapter-path`
 `adapter_out.py` - a copy of an adapter, how to try it

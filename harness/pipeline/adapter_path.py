@@ -26,13 +26,13 @@ from harness.models.adapter import adapter_config, adapter_weights
 from harness.models.config import read_object
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.schema.variant_result import Adapter
-from harness.train.variant import LoraParameters, Variant
+from harness.train.variant import NOTED, LoraParameters, Variant
 from harness.train.variants import load_variants, with_changes
 
 _NUMBERED = re.compile(r"(\d+)_adapters\.safetensors")
 _DECIDED = ("fine_tune_type", "num_layers", "lora_parameters")
 # What of the training that made an adapter its numbers do not depend on, or is another's file.
-_NOT_TAKEN = {"name", "description", "validate_at", "resume_adapter_file", "resume_adapter_sha256"}
+_NOT_TAKEN = NOTED | {"validate_at", "resume_adapter_file", "resume_adapter_sha256"}
 
 
 @dataclass(frozen=True)

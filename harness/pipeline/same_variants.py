@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from harness.disk.files import content_key
 from harness.models.resolve import BaseModel
-from harness.train.variant import Variant
+from harness.train.variant import NOTED, Variant
 
 
 def same_variants(
@@ -25,9 +25,7 @@ def same_variants(
     first: dict[str, str] = {}
     same = {}
     for variant in variants:
-        decides = variant.model_dump(
-            mode="json", exclude={"name", "description", "quantize", "swept"}
-        )
+        decides = variant.model_dump(mode="json", exclude=NOTED | {"quantize"})
         name = first.setdefault(content_key(decides), variant.name)
         if name != variant.name:
             same[variant.name] = name

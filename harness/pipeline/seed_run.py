@@ -31,10 +31,11 @@ from harness.pipeline.outside_run import (
     versions,
 )
 from harness.pipeline.stages import VariantStages
+from harness.pipeline.trackers import Subject, Trackers
 from harness.pipeline.variant_run import OF_ANSWERS, SECTIONS, VariantRun
 from harness.report.changed_examples import ChangedExample, changed_examples
 from harness.runs import git_state
-from harness.runs.file_names import FUSED_FOLDER
+from harness.runs.file_names import FUSED_FOLDER, TRACKED_FOLDER
 from harness.runs.store import PendingRun, RunRows
 from harness.schema.results import (
     Distributed,
@@ -70,7 +71,7 @@ class SeedRun:
             variant.name: VariantRun(
                 EndpointStages(invocation, variant)
                 if isinstance(variant, EndpointVariant)
-                else VariantStages(invocation, variant),
+                else VariantStages(invocation, variant, self._trackers(variant)),
                 seed,
                 lambda: self._speeds,
                 None if keep is None else keep / variant.file_name,
@@ -80,9 +81,21 @@ class SeedRun:
         }
 
     def close(self) -> None:
-        """End every model process of the run."""
+        """End every model process of the run, and what trackers were begun for it."""
         for variant in self.variants.values():
             variant.stages.close()
+            variant.stages.trackers.close()
+
+    def _trackers(self, variant: Variant) -> Trackers:
+        invocation = self.invocation
+        facts = {"model": invocation.base.id, "dataset": invocation.dataset.name}
+        subject = Subject(
+            project=variant.project_name or "tunebench",
+            name=f"{self.name}:{variant.name}",
+            config=variant.config() | facts,
+            folder=invocation.options.results_dir / TRACKED_FOLDER / self.name / variant.file_name,
+        )
+        return Trackers(subject, variant.report_to, invocation.notify)
 
     # --- speed --------------------------------------------------------------------------------
 
@@ -133,6 +146,8 @@ class SeedRun:
         pending = self._pending(self.gate())
         analysis = analyse([pending])
         write_run(pending, analysis)
+        for variant in self.variants.values():
+            variant.track()
         return analysis
 
     def _pending(self, verdicts: Sequence[GateResult] = ()) -> PendingRun:

@@ -34,7 +34,7 @@ from harness.models.config import read_object
 from harness.models.quantize import QuantizeSpec, require_quantized_so
 from harness.models.resolve import BaseModel, no_low_bits, resolve
 from harness.options import Checkpoints, Options
-from harness.pipeline import adapter_path
+from harness.pipeline import adapter_path, trackers
 from harness.pipeline.adapter_out import how_to_try
 from harness.pipeline.adapter_path import AdapterSource
 from harness.pipeline.endpoint_stages import STYLE, reached
@@ -276,6 +276,8 @@ class Session:
         given: AdapterSource | None,
         notify: Callable[[str], None],
     ) -> None:
+        for sentence in trackers.missing(variant):
+            notify(sentence)
         folder = None if given is None else given.path
         note = adapter_path.other_base(variant, folder) if folder is not None else ""
         if note and base.quantization is None:

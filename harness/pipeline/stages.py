@@ -34,6 +34,7 @@ from harness.pipeline.adapter_path import (
     numbered,
 )
 from harness.pipeline.invocation import Invocation
+from harness.pipeline.trackers import Trackers
 from harness.schema import stage_results as calls
 from harness.schema.stage_results import Call, Request, Result
 from harness.train.variant import Variant
@@ -49,9 +50,12 @@ RESULT_FILE = "payload.json"
 class VariantStages:
     """One variant with one seed: its stages, its process, its place in the cache."""
 
-    def __init__(self, invocation: Invocation, variant: Variant) -> None:
+    def __init__(
+        self, invocation: Invocation, variant: Variant, trackers: Trackers | None = None
+    ) -> None:
         self.invocation = invocation
         self.variant = variant
+        self.trackers = trackers or Trackers(None, (), invocation.notify)
         self._given = invocation.given.get(variant.name)
         self._worker: Worker | RankedWorker | None = None
         self._trained_here = False
@@ -76,9 +80,10 @@ class VariantStages:
         if self._worker is None:
             invocation, name = self.invocation, self.variant.name
             if invocation.coordinator is None:
-                self._worker = Worker(name, notify=invocation.notify)
+                self._worker = Worker(name, None, invocation.notify, self.trackers.row)
             else:
-                self._worker = RankedWorker(invocation.coordinator, name, invocation.notify)
+                ranks, notify = invocation.coordinator, invocation.notify
+                self._worker = RankedWorker(ranks, name, notify, self.trackers.row)
             request = calls.OpenRequest(
                 model=invocation.base.id,
                 variant=self.variant.config(),

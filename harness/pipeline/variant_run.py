@@ -14,6 +14,7 @@ from functools import cached_property, wraps
 from pathlib import Path
 from typing import TypeVar
 
+from harness.compare.metrics import METRICS
 from harness.data.records import Example
 from harness.data.sampling import stratified
 from harness.data.sources.students import load_students
@@ -280,6 +281,19 @@ class VariantRun:
             acceleration=described and described.acceleration,
             **sections,
         )
+
+    def track(self) -> None:
+        """Send the curve, where it was not sent while training, and every metric to the trackers
+        of the variant's `report_to`."""
+        if not self.requested or not self.stages.variant.report_to:
+            return
+        result = self.result()
+        values = {key: metric.value(result) for key, metric in METRICS.items()}
+        for name in ("full_text", "completion"):
+            loss = getattr(result.loss, name, None)
+            values[f"{name}_perplexity"] = loss and loss.ppl
+        known = {key: value for key, value in values.items() if value is not None}
+        self.stages.trackers.end(result.finetune.curve if result.finetune else (), known)
 
     @property
     def _test_size(self) -> int:

@@ -18,6 +18,8 @@ REPORT_FILE = "report.md"
 PAGE_FILE = "index.html"
 FUSED_FOLDER = "fused"
 """The folder beside the runs with the models that `--keep-fused` left, one folder per run."""
+TRACKED_FOLDER = "tensorboard"
+"""The folder beside the runs with what is written for TensorBoard, one folder per run."""
 
 NAME_BYTES = 200
 """File systems allow 255: temporary names and `-seedN` are made from a run's name."""
@@ -85,8 +87,8 @@ def _fault(name: str) -> str:
         return "leave out '/', '\\' and ':'"
     if not name.isprintable():
         return "leave out control characters and line separators"
-    if _on_any_disk(name) == FUSED_FOLDER:
-        return "it is kept for fused models"
+    if _on_any_disk(name) in (FUSED_FOLDER, TRACKED_FOLDER):
+        return "it is kept for fused models or for TensorBoard"
     if len(name.encode()) > NAME_BYTES:
         return f"it has {len(name.encode())} bytes, {NAME_BYTES} are allowed"
     return ""

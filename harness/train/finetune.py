@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from harness.models.load import LoadedModel
 from harness.models.weights import ADAPTER_CONFIG, ADAPTER_FILE
 from harness.progress import ProgressCallback, silent
 from harness.schema.stage_results import Training
+from harness.schema.variant_result import CurvePoint
 from harness.sharding import Shard
 from harness.train.curve import Curve
 from harness.train.loop import TrainingJob, TrainingLoop
@@ -55,6 +56,7 @@ def finetune(
     valid: Sequence[TokenizedExample],
     out: Path,
     progress: ProgressCallback = silent,
+    on_row: Callable[[CurvePoint], None] = lambda row: None,
 ) -> FinetuneResult:
     """Train ``variant`` on ``train`` and leave the tuned model in ``loaded.model``.
 
@@ -66,6 +68,8 @@ def finetune(
         out: a folder for adapter, checkpoints and resume state. A finished training found there
             is loaded, an unfinished one is continued, if settings and data are the same.
         progress: called after every iteration and every validation batch.
+        on_row: called with each row of the curve when it is made; a resumed training begins with
+            those that it has.
 
     Raises:
         UserError: an empty split, a loss that became NaN, no memory, a folder that cannot be
@@ -91,7 +95,7 @@ def finetune(
         loaded.model.load_weights(str(out / ADAPTER_FILE), strict=False)
         loaded.model.eval()
         return finished
-    job = TrainingJob(loaded, variant, out, train, subset)
+    job = TrainingJob(loaded, variant, out, train, subset, on_row)
     loop = TrainingLoop(job, store, progress)
     loop.run()
     result = _trained(loop, store.notes, out)

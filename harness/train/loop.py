@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from harness.measure.memory import MemoryPhase
 from harness.models.chunked_loss import split_for_loss
 from harness.models.load import LoadedModel
 from harness.progress import ProgressCallback, silent
+from harness.schema.variant_result import CurvePoint
 from harness.train.batches import EXACT, FEW, BatchIterator, Schedule
 from harness.train.curve import Curve, reports_at, validates_at
 from harness.train.loss_function import mean_loss
@@ -48,6 +49,8 @@ class TrainingJob:
     train: Sequence[TokenizedExample]
     subset: Sequence[TokenizedExample]
     """The rows to validate on."""
+    on_row: Callable[[CurvePoint], None] = lambda row: None
+    """Takes the rows of the curve as they come."""
 
 
 class TrainingLoop:
@@ -100,6 +103,8 @@ class TrainingLoop:
     def run(self) -> None:
         """Train to the end; the model is left in evaluation mode."""
         start, last = self._batches.start, self._variant.iters
+        for point in self.curve.points:
+            self._job.on_row(point)
         mx.eval(self._model.parameters(), self._optimizer.state)
         self._split = split_for_loss(self._model, self._job.loaded.chunked_loss)
         with self._training, errors_explained(self._variant, max(self._lengths)):
@@ -176,6 +181,7 @@ class TrainingLoop:
             if not math.isfinite(loss):
                 raise self._diverged(loss, done)
         self.curve.close(done, loss)
+        self._job.on_row(self.curve.points[-1])
 
     def _state_is_due(self) -> bool:
         pause = max(STATE_EVERY_S, _STATE_SHARE * self._save_cost_s)

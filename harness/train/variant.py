@@ -35,8 +35,6 @@ IGNORED_KEYS = frozenset(
         "train",
         "test",
         "adapter_path",
-        "report_to",
-        "project_name",
         "config",
         "trust_remote_code",
         "prompt_feature",
@@ -67,7 +65,13 @@ OPTIMIZER_OPTIONS: dict[str, frozenset[str]] = {
 }
 """What each optimizer of mlx-lm accepts in ``optimizer_config`` (mlx 0.32)."""
 
+TRACKERS = ("wandb", "swanlab", "trackio", "tensorboard", "mlflow")
+"""What ``report_to`` may name: mlx-lm's own two, and three more."""
+
 _SWITCHES = {"bias_correction", "nesterov", "scale_parameter", "relative_step", "warmup_init"}
+
+NOTED = {"name", "description", "swept", "report_to", "project_name"}
+"""Fields that change nothing of what is trained and measured."""
 
 Optimizer = Literal["adam", "adamw", "muon", "sgd", "adafactor"]
 _MOST = 2**31 - 1
@@ -158,6 +162,10 @@ class Variant(BaseModel):
     """Adapter weights to start from (safetensors)."""
     resume_adapter_sha256: str | None = None
     """Their checksum, filled in when the file is read (ours)."""
+    report_to: tuple[str, ...] = ()
+    """Trackers that its curve and its metrics are sent to; a comma list in a file, as mlx-lm's."""
+    project_name: str | None = None
+    """Its project there."""
     swept: dict[str, Any] = Field(default_factory=dict)
     """What ``--sweep`` gave it, by dotted key (ours)."""
 
@@ -168,6 +176,18 @@ class Variant(BaseModel):
         if value == 0:
             raise ValueError("must be 1 or more, or -1 for all")
         return value
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _trackers(cls, value: Any) -> Any:
+        names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+            raise ValueError(f"must be a comma list of {', '.join(TRACKERS)}")
+        names = [name.strip().lower() for name in names if name.strip()]
+        for name in names:
+            if name not in TRACKERS:
+                raise ValueError(str(unknown("tracker", name, TRACKERS)))
+        return tuple(dict.fromkeys(names))
 
     @field_validator("validate_at")
     @classmethod
@@ -246,13 +266,13 @@ class Variant(BaseModel):
 
     def training_config(self) -> dict[str, Any]:
         """What decides the adapter's weights and curve: a part of the cache key."""
-        left_out = {"name", "description", "swept", "test_batches", "resume_adapter_file"}
-        return self.model_dump(mode="json", exclude=left_out)
+        left_out = {"test_batches", "resume_adapter_file"}
+        return self.model_dump(mode="json", exclude=NOTED | left_out)
 
     def mlx_lm_config(self) -> dict[str, Any]:
         """The same variant in the keys of ``mlx_lm.lora --config``, without model and data."""
-        ours = {"name", "description", "quantize", "swept", "validate_at", "resume_adapter_sha256"}
-        config = self.model_dump(mode="json", exclude=ours)
+        ours = {"quantize", "validate_at", "resume_adapter_sha256"}
+        config = self.model_dump(mode="json", exclude=NOTED | ours)
         if config["lora_parameters"]["keys"] is None:
             del config["lora_parameters"]["keys"]
         config["optimizer_config"] = {self.optimizer: self.optimizer_config.get(self.optimizer, {})}

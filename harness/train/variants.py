@@ -29,6 +29,7 @@ from harness.models.quantize import QuantizeSpec
 from harness.progress import print_message
 from harness.train.variant import (
     IGNORED_KEYS,
+    NOTED,
     EndpointVariant,
     LoraParameters,
     LrSchedule,
@@ -362,7 +363,7 @@ def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, 
 def _left(variant: Variant) -> str:
     """The settings in force that a variant's file does not name, as `KEY=VALUE`."""
     left: dict[str, Any] = {}
-    for key in Variant.model_fields.keys() - {"description", "quantize", "swept", "validate_at"}:
+    for key in Variant.model_fields.keys() - NOTED - {"quantize", "validate_at"}:
         value = getattr(variant, key)
         if isinstance(value, LoraParameters):
             inner = value.model_fields_set if key in variant.model_fields_set else set()

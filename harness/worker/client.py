@@ -25,6 +25,7 @@ from harness.machine.system import require_address_space
 from harness.out_of_memory import may_be_out_of_memory
 from harness.progress import ProgressCallback, print_message, silent
 from harness.schema.stage_results import Call, Request, Result
+from harness.schema.variant_result import CurvePoint
 from harness.worker import memory_advice
 from harness.worker.gpu_faults import gpu_fault
 
@@ -59,6 +60,7 @@ class Worker:
         label: names it in messages.
         environment: its variables; this process's by default.
         notify: takes its messages to the user.
+        on_row: takes the rows of a training's curve as they come.
 
     Raises:
         UserError: the system allows it too little address space, or no temporary files.
@@ -69,10 +71,12 @@ class Worker:
         label: str,
         environment: Mapping[str, str] | None = None,
         notify: Callable[[str], None] = print_message,
+        on_row: Callable[[CurvePoint], None] = lambda row: None,
     ) -> None:
         _require_address_space(os.environ if environment is None else environment)
         self.label = label
         self._notify = notify
+        self._on_row = on_row
         self._log = _open_log()
         self._working: str | None = None
         self._process = subprocess.Popen(
@@ -124,6 +128,8 @@ class Worker:
                 progress(message["label"], message["done"], message["total"])
             elif message["kind"] == "log":
                 self._notify(message["text"])
+            elif message["kind"] == "row":
+                self._on_row(CurvePoint.model_validate(message["value"]))
             elif message["kind"] == "working":
                 self._working = message["text"]
             else:

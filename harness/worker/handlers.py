@@ -29,7 +29,7 @@ from harness.progress import ProgressCallback, print_message
 from harness.protocols import BATCH_ROWS
 from harness.schema import stage_results as calls
 from harness.schema.stage_results import Call, Request, Result
-from harness.schema.variant_result import Record
+from harness.schema.variant_result import CurvePoint, Record
 from harness.sharding import SINGLE_RANK, Shard
 from harness.train.estimate import Computer, Estimate, estimate
 from harness.train.finetune import finetune
@@ -46,8 +46,14 @@ ROWS_FILE = "rows.journal"
 class Handlers:
     """The model, the data and the stages of one variant."""
 
-    def __init__(self, progress: ProgressCallback, working: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        progress: ProgressCallback,
+        working: Callable[[str], None],
+        on_row: Callable[[CurvePoint], None],
+    ) -> None:
         self._progress = progress
+        self._on_row = on_row
         self._working = working
         self._shard = SINGLE_RANK
         self._estimated: Estimate | None = None
@@ -158,6 +164,7 @@ class Handlers:
                 valid.examples,
                 request.work,
                 self._progress,
+                self._on_row,
             )
         if result.adapter is not None:
             shutil.copytree(

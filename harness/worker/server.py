@@ -25,6 +25,7 @@ from harness.disk.files import refusal
 from harness.errors import UserError
 from harness.out_of_memory import is_out_of_memory
 from harness.progress import send_messages
+from harness.schema.variant_result import CurvePoint
 from harness.worker import memory_advice
 from harness.worker.gpu_faults import gpu_fault
 
@@ -47,7 +48,7 @@ def main() -> None:
     # It imports MLX: only now that signals and streams are set.
     from harness.worker.handlers import Handlers
 
-    handlers = Handlers(channel.progress, channel.working)
+    handlers = Handlers(channel.progress, channel.working, channel.row)
     while True:
         call = json.loads(calls.get())
         try:
@@ -127,6 +128,10 @@ class Channel:
     def log(self, text: str) -> None:
         """Send a message that the user shall see."""
         self.send("log", text=text)
+
+    def row(self, point: CurvePoint) -> None:
+        """Send a row of the curve that is being made."""
+        self.send("row", value=point.model_dump(mode="json"))
 
     def working(self, text: str) -> None:
         """Announce the work that begins now: a sentence of ``memory_advice``."""
