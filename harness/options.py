@@ -164,8 +164,8 @@ class Options:
     dataset: str = _value(
         "--dataset",
         "NAME|DIR",
-        "mini, wikisql, or a directory in WikiSQL's or mlx-lm's layout (default: the folder that "
-        "an adapter or a variant file of yours names, else mini)",
+        "mini, wikisql, a directory in WikiSQL's or mlx-lm's layout, or a Hugging Face id "
+        "(default: the folder that an adapter or a variant file of yours names, else mini)",
         parse_given("--dataset"),
     )
     prompt_style: str = _value(

@@ -22,6 +22,7 @@ def dataset_info(dataset: Dataset) -> DatasetInfo:
     return DatasetInfo(
         name=dataset.name,
         sha256=dataset.sha256,
+        revision=dataset.revision,
         splits=SplitCounts(
             train=len(dataset.train.examples),
             valid=len(dataset.valid.examples),

@@ -139,6 +139,8 @@ class Dataset:
     valid: Split
     test: Split
     form: DatasetFormat = "tables"
+    revision: str | None = None
+    """The hub's commit, or the fingerprint, of data by a Hugging Face id."""
 
     @property
     def splits(self) -> tuple[Split, Split, Split]:

@@ -39,6 +39,12 @@ def backends() -> list[str]:
     return [extra for extra, wheel in BACKENDS.items() if _requires(wheel) is not None]
 
 
+def has_package(name: str) -> bool:
+    """Whether a package is installed; a folder of that name (`wandb/`, `datasets/`) is none."""
+    spec = find_spec(name)
+    return spec is not None and spec.origin is not None
+
+
 def extra_for_this_machine() -> str:
     """``metal`` on a Mac, ``cuda13`` or ``cuda12`` by the NVIDIA driver, else ``cpu``."""
     if platform.system() == "Darwin":

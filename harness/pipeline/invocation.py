@@ -68,6 +68,13 @@ class Invocation:
     notify: Callable[[str], None]
 
     @property
+    def data_name(self) -> str:
+        """The dataset as a model's process finds it: of the hub's, the folder it was written to;
+        other ranks have no such folder, and fetch it themselves."""
+        of_the_hub = self.dataset.revision is not None and self.coordinator is None
+        return str(self.dataset.folder) if of_the_hub else self.options.dataset
+
+    @property
     def ids(self) -> list[int]:
         """The ids of the test examples that are measured."""
         return [example.id for example in self.examples]

@@ -231,7 +231,8 @@ class Session:
         """The data's name: the command's, else a variant file's, else an adapter's folder."""
         if options.dataset:
             return options.dataset
-        found = named_in_files(options.variants, "data")
+        files = options.variants
+        found = named_in_files(files, "hf_dataset") or named_in_files(files, "data")
         for _, folder in () if options.variants else options.adapters:
             name = adapter_config(folder).get("data")
             if isinstance(name, str) and user_path(name).is_dir():

@@ -87,7 +87,7 @@ class VariantStages:
             request = calls.OpenRequest(
                 model=invocation.base.id,
                 variant=self.variant.config(),
-                dataset=invocation.options.dataset,
+                dataset=invocation.data_name,
                 prompt_style=invocation.style.name,
                 max_new_tokens=invocation.options.max_new_tokens,
                 cache_root=str(invocation.cache.root),

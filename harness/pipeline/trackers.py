@@ -10,16 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from harness.errors import one_line
+from harness.machine.installed import has_package
 from harness.schema.variant_result import CurvePoint
 from harness.train.variant import Variant
-
-PACKAGES = {"mlflow": "mlflow-skinny"}
-"""What to install, where it is not named as what is imported."""
 
 
 class Sink(Protocol):
@@ -47,9 +44,9 @@ def missing(variant: Variant) -> list[str]:
     """A sentence for each tracker of the variant's that is not installed."""
     return [
         f"{variant.name}: report_to: {name} is not installed, so nothing is sent to it; "
-        f"pip install {PACKAGES.get(name, name)}"
+        f"pip install {name}"
         for name in variant.report_to
-        if not _installed(name)
+        if not has_package(name)
     ]
 
 
@@ -92,7 +89,7 @@ class Trackers:
         """Do something with each tracker, opened when it is first needed."""
         if not self._opened:
             self._opened = True
-            for name in filter(_installed, self.names):
+            for name in filter(has_package, self.names):
                 self._guarded(name, self._open, name)
         for name, sink in list(self._sinks.items()):
             self._guarded(name, send, sink)
@@ -109,12 +106,6 @@ class Trackers:
             self._sinks.pop(name, None)
             why = f"{type(error).__name__}: {one_line(error)}"
             self.notify(f"report_to: {name} failed and gets nothing more: {why}")
-
-
-def _installed(name: str) -> bool:
-    """Whether the package is there; a folder of that name (`wandb/`) is none."""
-    spec = find_spec(name)
-    return spec is not None and spec.origin is not None
 
 
 def _wandb(module: Any, subject: Subject) -> Any:

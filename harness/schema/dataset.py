@@ -42,8 +42,12 @@ class Repeats(Record):
 class DatasetInfo(Record):
     """The data."""
 
-    name: str = Field(description="`mini`, `wikisql` or the directory's name.")
+    name: str = Field(description="`mini`, `wikisql`, the directory's name or the id.")
     sha256: str = Field(description="Digest over every file read.")
+    revision: str | None = Field(
+        default=None,
+        description="Of data by a Hugging Face id: the commit there, or the fingerprint.",
+    )
     splits: SplitCounts = Field(description="Counts by split.")
     tables: int = Field(ge=0, description="Tables over all splits.")
     leakage: Leakage = Field(description="Overlap of the splits.")

@@ -8,6 +8,7 @@ compares with its config once that is known, before any weight is loaded.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter
@@ -57,7 +58,7 @@ _OTHER_NAMES = {
 }
 """Keys of other tools and of mlx-lm's earlier versions."""
 _QUANTIZED = {"qlora": "lora", "qdora": "dora"}
-TAKEN_KEYS = ("model", "data")
+TAKEN_KEYS = ("model", "data", "hf_dataset")
 """mlx-lm's keys of a variant file that serve when the command names none (`named_in_files`)."""
 _ENDPOINT = "url"
 """The key by which a file is that of an endpoint."""
@@ -259,7 +260,11 @@ def named_in_files(names: Sequence[str], key: str) -> dict[str, str]:
     files = dict.fromkeys(path for _, path in _expand(names) if not path.is_relative_to(FOLDER))
     read = {str(path): _read(path) for path in files}
     found = {file: values.get(key) for file, values in read.items() if _ENDPOINT not in values}
-    return {file: str(value) for file, value in found.items() if value is not None}
+    return {
+        file: value if isinstance(value, str) else json.dumps(value)
+        for file, value in found.items()
+        if value is not None and value is not False
+    }
 
 
 def with_changes(values: Mapping[str, Any], overrides: Mapping[str, str]) -> dict[str, Any]:

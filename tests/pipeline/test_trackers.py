@@ -121,8 +121,7 @@ def test_a_tracker_that_is_not_installed_is_one_line_that_names_what_to_install(
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     assert missing(lora("swanlab,mlflow")) == [
         "lora: report_to: swanlab is not installed, so nothing is sent to it; pip install swanlab",
-        "lora: report_to: mlflow is not installed, so nothing is sent to it; "
-        "pip install mlflow-skinny",
+        "lora: report_to: mlflow is not installed, so nothing is sent to it; pip install mlflow",
     ]
     found = trackers_of(lora("swanlab"), told := [], tmp_path)
     found.end([], {"ex": 0.5})

@@ -1,15 +1,18 @@
-"""A dataset's name -> its records: `mini`, `wikisql` or a folder -> `Dataset`.
+"""A dataset's name -> its records: `mini`, `wikisql`, a folder or a Hugging Face id -> `Dataset`.
 
-A folder is in WikiSQL's format (`wikisql.py`) or in one of mlx-lm's (`mlx_lm_formats.py`). Not
+A folder is in WikiSQL's format (`wikisql.py`) or in one of mlx-lm's (`mlx_lm_formats.py`), which
+data of the hub is written in (`hub.py`). Not
 covered: downloading (`python -m harness fetch wikisql` prepares the folder read here).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from harness.bundled import FIXTURES
 from harness.data.records import Dataset
+from harness.data.sources.hub import hub_folder, hub_name, is_hub_data
 from harness.data.sources.mlx_lm_formats import format_of, load_texts, refuse_other_formats
 from harness.data.sources.wikisql import GoldReader, load_dataset, unread
 from harness.disk.cache import Cache
@@ -35,12 +38,19 @@ def resolve_dataset(
     name: str, cache_root: Path | None = None, read_golds: GoldReader = unread
 ) -> Dataset:
     """Read the dataset called ``name``: `mini`, `wikisql` (from the cache under ``cache_root``,
-    by default the user's own), or the path of a folder. ``read_golds`` is that of
-    :func:`harness.data.sources.wikisql.load_split`.
+    by default the user's own), the path of a folder, or an id of the Hugging Face hub that is no
+    folder here. ``read_golds`` is that of :func:`harness.data.sources.wikisql.load_split`.
 
     Raises:
-        UserError: an unknown name, a missing folder, or damaged files (`file:line` of each).
+        UserError: an unknown name, a missing folder, data that the hub does not give, or damaged
+            files (`file:line` of each).
     """
+    if is_hub_data(name):
+        folder, revision = hub_folder(name, Cache(cache_root))
+        called = hub_name(name)
+        form = format_of(folder)
+        assert form is not None
+        return replace(load_texts(folder, called, form), revision=revision)
     folder = dataset_folder(name, cache_root)
     if name in NAMES:
         return load_dataset(folder, name, read_golds)
