@@ -7,6 +7,7 @@ import datetime
 import decimal
 import json
 import sqlite3
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
@@ -56,6 +57,10 @@ def own(tmp_path: Path) -> Path:
     write_csv(folder / "questions.csv", ("question", "sql"), PAIRS)
     (folder / "notes.txt").write_text("not data")
     return folder
+
+
+CELL = st.text(st.characters(codec="utf-8"), max_size=5).map("x{}".format)
+"""Text that is no number and not empty."""
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -116,6 +121,26 @@ def test_every_ragged_line_of_csv_is_named(tmp_path: Path) -> None:
     path.write_text('a,b\n1\n"x\ny",2\n1,2,3\n')
     told = complaint(lambda: read_sheets(path)).splitlines()
     assert told == [f"{path}:2: 1 cells for 2 columns", f"{path}:5: 3 cells for 2 columns"]
+
+
+def test_a_file_without_columns_is_refused(tmp_path: Path) -> None:
+    for name, text in (("t.csv", ""), ("t.jsonl", "{}\n")):
+        (tmp_path / name).write_text(text)
+        assert (
+            complaint(lambda: read_sheets(tmp_path / name)) == f"{tmp_path / name} has no column."
+        )
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(CELL, CELL), max_size=5), st.sampled_from(",;\t|"))
+def test_any_text_in_csv_comes_back_as_it_was(rows: list[tuple[str, str]], mark: str) -> None:
+    header = ('say "a;b;c", d|e\tf', "b")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.csv"
+        with path.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream, delimiter=mark, quoting=csv.QUOTE_ALL).writerows([header, *rows])
+        (sheet,) = read_sheets(path)
+    assert (sheet.header, list(sheet.rows)) == (header, rows)
 
 
 def test_csv_in_another_encoding_is_refused(tmp_path: Path) -> None:

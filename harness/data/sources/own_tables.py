@@ -33,6 +33,7 @@ _NUMBER = re.compile(
 """A number of a CSV cell; `007` is a name, and `1,234` a number."""
 _DELIMITERS = ",;\t|"
 _MOST_CELL = 1 << 24
+_MOST_HEADER = 100_000
 _DUCKDB: dict[str, str | bool | int | float | list[str]] = {
     "threads": "1",
     "memory_limit": "4GB",
@@ -65,7 +66,10 @@ def read_sheets(path: Path) -> list[Sheet]:
     Raises:
         UserError: another kind of file, or one that is damaged, with the lines.
     """
-    return KINDS[path.suffix.lower()](path)
+    sheets = KINDS[path.suffix.lower()](path)
+    if bare := next((sheet for sheet in sheets if not sheet.header), None):
+        raise UserError(f"{bare.path} has no column.")
+    return sheets
 
 
 def _is_real(cells: Iterable[Cell]) -> bool:
@@ -90,7 +94,7 @@ def _csv(path: Path) -> list[Sheet]:
         text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 at byte {error.start}. Save it as UTF-8.") from error
-    first = text.partition("\n")[0]
+    first = re.sub(r'"[^"]*"', "", text[:_MOST_HEADER]).partition("\n")[0]
     csv.field_size_limit(_MOST_CELL)
     lines = csv.reader(
         io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=first.count), strict=True
@@ -109,8 +113,6 @@ def _csv(path: Path) -> list[Sheet]:
             places.append(lines.line_num)
     except csv.Error as error:
         problems.append(f"{path}:{lines.line_num}: {error}")
-    if not header:
-        problems.append(f"{path} is empty: its first line names the columns")
     if problems:
         raise line_problems(problems)
     columns = [_numbers(cells) for cells in zip(*rows, strict=True)]
