@@ -12,7 +12,7 @@ from harness.data.describe import describe, render
 from harness.data.export import export
 from harness.data.leakage import repeats_within
 from harness.data.prompts import STYLES, style
-from harness.data.records import LogicalForm, Split, SqlGold, Table
+from harness.data.records import Example, LogicalForm, Split, SqlGold, Table
 from harness.data.sources.resolve import resolve_dataset
 from harness.data.sources.wikisql import load_split, one_line
 from harness.errors import UserError
@@ -134,6 +134,136 @@ def test_an_answer_that_is_right_by_luck_does_not_hold_on_perturbed_tables(
         assert one.ex, text
         assert one.ex_hardened is (text not in LUCKY.values()), text
         assert (one.counterexample is not None) is (text in LUCKY.values())
+
+
+DISTINCT_TEAMS = Table(
+    "players",
+    TABLE.header,
+    TABLE.types,
+    (
+        ("Ann", "Red", 12, 1990),
+        ("Bob", "Blue", 7, 1995),
+        ("Cy", "Green", 31, 1988),
+        ("Dee", "White", 25, 1999),
+        ("Eve", "Black", 2, 2001),
+    ),
+)
+
+MORE_LUCK = """
+SELECT DISTINCT Player, Team FROM players
+SELECT Player, Team FROM players
+SELECT DISTINCT Team FROM players
+SELECT Team FROM players
+SELECT Player FROM players ORDER BY Points DESC LIMIT 1
+SELECT Player FROM players WHERE Points > 30
+SELECT Player FROM players ORDER BY Points DESC LIMIT 1
+SELECT Player FROM players ORDER BY Born LIMIT 1
+SELECT Player FROM players ORDER BY Points DESC LIMIT 2
+SELECT Player FROM players WHERE Points > 24
+SELECT Player FROM players ORDER BY Points DESC LIMIT 2
+SELECT Player FROM players WHERE Points >= 25
+SELECT Player FROM players WHERE Born > 1989 ORDER BY Points DESC LIMIT 1
+SELECT Player FROM players WHERE Born > 1990 ORDER BY Points DESC LIMIT 1
+SELECT Player FROM players WHERE Born >= 1990 ORDER BY Points LIMIT 1
+SELECT Player FROM players WHERE Born > 1990 ORDER BY Points LIMIT 1
+SELECT COUNT(*) FROM players
+SELECT COUNT(DISTINCT Player) FROM players
+SELECT COUNT(*) FROM players
+SELECT COUNT(DISTINCT Team) FROM players
+SELECT COUNT(*) FROM players WHERE Points > 5
+SELECT COUNT(*) FROM players WHERE Points > 6
+SELECT COUNT(*) FROM players WHERE Points BETWEEN 7 AND 25
+SELECT COUNT(*) FROM players WHERE Points BETWEEN 7 AND 26
+SELECT Team, COUNT(*) FROM players GROUP BY Team
+SELECT Team, COUNT(*) FROM players GROUP BY Team, Player
+SELECT Team, SUM(Points) FROM players GROUP BY Team
+SELECT Team, Points FROM players
+SELECT Team, MAX(Points) FROM players GROUP BY Team
+SELECT Team, AVG(Points) FROM players GROUP BY Team
+SELECT Team, MAX(Points) FROM players GROUP BY Team ORDER BY MAX(Points) DESC LIMIT 1
+SELECT Team, MAX(Points) FROM players WHERE Points > 30 GROUP BY Team
+SELECT Team FROM players GROUP BY Team ORDER BY COUNT(*) DESC LIMIT 5
+SELECT Team FROM players
+SELECT Player FROM players WHERE Player LIKE 'D%'
+SELECT Player FROM players WHERE Player LIKE '%d%'
+SELECT Player FROM players WHERE Player LIKE 'D%'
+SELECT Player FROM players WHERE Player = 'Dee'
+SELECT Player FROM players WHERE Player LIKE '%ee'
+SELECT Player FROM players WHERE Player LIKE '%e%' AND Born < 2000
+SELECT Player FROM players WHERE Team IN ('Red','Blue','Green')
+SELECT Player FROM players WHERE Team IN ('Red','Blue','Green','Pink')
+SELECT Player FROM players WHERE Team IN ('Red','Blue','Pink')
+SELECT Player FROM players WHERE Team IN ('Red','Blue')
+SELECT Player FROM players WHERE Team NOT IN ('Red','Pink')
+SELECT Player FROM players WHERE Team <> 'Red'
+SELECT Player FROM players WHERE Team = 'Red' OR Points > 30
+SELECT Player FROM players WHERE Team = 'Red' OR Points >= 30
+SELECT Player FROM players WHERE Team = 'Red' OR Points > 30
+SELECT Player FROM players WHERE Team = 'Red' OR Born < 1989
+SELECT Player FROM players WHERE Points >= 25
+SELECT Player FROM players WHERE Points > 13
+SELECT Player FROM players WHERE Points <> 7 AND Born > 1980
+SELECT Player FROM players WHERE Points <> 7
+SELECT Player, Points FROM players WHERE Team = 'Red'
+SELECT Player, Points FROM players WHERE Points = 12
+SELECT * FROM players WHERE Team = 'Red'
+SELECT * FROM players WHERE Player = 'Ann'
+SELECT AVG(Points) FROM players WHERE Team = 'Red' OR Team = 'Blue'
+SELECT AVG(Points) FROM players WHERE Team = 'Red' OR Player = 'Bob'
+SELECT MIN(Born) FROM players WHERE Points BETWEEN 1 AND 10
+SELECT MIN(Born) FROM players WHERE Points < 11
+SELECT Team, SUM(Points) FROM players GROUP BY Team
+SELECT Team, SUM(Points) FROM players GROUP BY Team, Player
+SELECT Team, AVG(Points) FROM players WHERE Born > 1980 GROUP BY Team
+SELECT Team, AVG(Points) FROM players GROUP BY Team
+SELECT Team, COUNT(*) FROM players WHERE Points > 6 GROUP BY Team
+SELECT Team, COUNT(*) FROM players WHERE Points >= 6 GROUP BY Team
+SELECT Born, Team FROM players WHERE Born IS NOT NULL
+SELECT Born, Team FROM players WHERE Born > 1900
+SELECT COUNT(DISTINCT Team) FROM players WHERE Points > 5
+SELECT COUNT(Team) FROM players WHERE Points > 5
+SELECT SUM(DISTINCT Points) FROM players WHERE Points > 5
+SELECT SUM(Points) FROM players WHERE Points > 5
+SELECT Player FROM players WHERE Team <> 'Red'
+SELECT Player FROM players WHERE Team IN ('Blue','Green','White','Black')
+SELECT Player FROM players WHERE NOT (Team = 'Red' AND Born = 1990)
+SELECT Player FROM players WHERE Team <> 'Red'
+SELECT Player FROM players WHERE NOT (Team = 'Red' AND Born = 1990)
+SELECT Player FROM players WHERE Born <> 1990
+SELECT Player FROM players WHERE Points NOT BETWEEN 10 AND 20
+SELECT Player FROM players WHERE Points NOT BETWEEN 11 AND 20
+SELECT Player FROM players WHERE Points NOT BETWEEN 10 AND 20
+SELECT Player FROM players WHERE Points <> 12
+SELECT Player FROM players WHERE Team NOT LIKE 'r%'
+SELECT Player FROM players WHERE Team <> 'Red'
+SELECT Player FROM players WHERE Born = 1990 OR (Team = 'Blue' AND Points = 7)
+SELECT Player FROM players WHERE Born = 1990 OR Team = 'Blue'
+SELECT Player FROM players WHERE Born = 1990 OR (Team = 'Blue' AND Points = 7)
+SELECT Player FROM players WHERE Born = 1990 OR Points = 7
+SELECT Player FROM players WHERE (Born = 1990 OR Team = 'Blue') AND Points > 6
+SELECT Player FROM players WHERE Born = 1990 OR Team = 'Blue'
+SELECT MAX(Points), MIN(Points) FROM players
+SELECT MAX(Points), MIN(Points) FROM players WHERE Born > 1980
+SELECT Player FROM players ORDER BY Points LIMIT 3
+SELECT Player FROM players WHERE Points < 13
+"""
+"""Gold, and on the next line an answer that has its rows on DISTINCT_TEAMS."""
+
+
+@pytest.mark.slow
+def test_answers_that_are_right_by_luck_to_gold_of_any_shape_are_seen() -> None:
+    golds, answers = MORE_LUCK.strip().splitlines()[::2], MORE_LUCK.strip().splitlines()[1::2]
+    read = read_golds([(text, DISTINCT_TEAMS) for text in golds])
+    examples = tuple(
+        Example(at, "players", "q", gold)
+        for at, gold in enumerate(read)
+        if isinstance(gold, SqlGold)
+    )
+    split = Split("test", examples, {"players": DISTINCT_TEAMS})
+    scores = graded(split, answers)
+    held = [(golds[one.id], answers[one.id]) for one in scores if one.ex_hardened is not False]
+    assert (len(scores), [one.ex for one in scores]) == (48, [True] * 48)
+    assert held == []
 
 
 EQUIVALENT = {

@@ -48,7 +48,7 @@ from harness.sql.run.executor import Executor
 
 _EXAMPLES_PER_STATEMENT = 100
 _FIRST = 1
-_NEAREST = {"=": 0, "<>": 0, ">": 1, ">=": 1, "<": 2, "<=": 2}
+_NEAREST = {"=": 0, ">": 1, ">=": 1, "<": 2, "<=": 2}
 """WikiSQL's operator whose near misses also tell each operator from its neighbours."""
 
 
@@ -95,7 +95,9 @@ def _copied(executor: Executor, passed: Passed, numbers: Sequence[int]) -> Given
     table = executor.tables[passed.table]
     used = used_columns(passed, len(table.header))
     outline = _outline(passed.example.gold)
-    maker = Copies(table, outline, _asked(passed, outline, table.types))
+    gold = passed.example.gold
+    keys = gold_query(gold).group_by if wikisql_form(gold) is None else None
+    maker = Copies(table, outline, _asked(passed, outline, table.types), keys)
     tables = [list(zip(*maker.columns(copy, used), strict=True)) for copy in numbers]
     return Given(passed, used, tables)
 
@@ -104,7 +106,8 @@ def _outline(gold: Gold) -> LogicalForm:
     """WikiSQL's form of gold, or the one whose copies tell gold from its neighbours too.
 
     That has the first key of an ORDER BY as a MAX or MIN, else the first aggregate or column; of
-    an OR the first part, of an IN the first value, of a BETWEEN both ends.
+    an OR the first part, of an IN the first value, of a BETWEEN both ends; nothing that says what a
+    value is not.
     """
     if (form := wikisql_form(gold)) is not None:
         return form
@@ -133,6 +136,8 @@ def _first(where: Where | None) -> list[Where]:
             return [leaf for part in parts for leaf in _first(part)]
         case Or(parts):
             return _first(parts[0])
+        case Comparison(_, "<>") | In(_, _, True) | Like(_, _, True) | Between(_, _, _, True):
+            return []
         case _:
             return [where]
 

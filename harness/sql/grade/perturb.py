@@ -61,11 +61,23 @@ class _Plan:
 
 
 class Copies:
-    """The perturbed copies for one gold query on one table, and the literals of one answer."""
+    """The perturbed copies for one gold query on one table, and the literals of one answer.
 
-    def __init__(self, table: Table, gold: LogicalForm, asked: Sequence[Literal] = ()) -> None:
+    Two of the rows that satisfy gold have equal cells: in every other copy in gold's own column;
+    where ``keys`` are given, the columns of a GROUP BY, in all columns there and in the keys alone
+    in the other copies, so that DISTINCT and grouping show over any columns.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        gold: LogicalForm,
+        asked: Sequence[Literal] = (),
+        keys: Sequence[int] | None = None,
+    ) -> None:
         self.table = table
         self.gold = gold
+        self.keys = keys
         self._identity = f"{SEED}|{table.id}|{gold.sel}|{gold.agg}|{gold.conds!r}"
         self._ends = gold.agg in (_MAX, _MIN)
         self._generators: dict[int, ColumnValues] = {}
@@ -129,6 +141,8 @@ class Copies:
         if values.holds_null and not self._tests(column):
             # The first cell is never NULL, so that gold's result is not all NULL.
             added[1:] = [None if rng.random() < _NULL else cell for cell in added[1:]]
+        if self.keys is not None and (copy % 2 or column in self.keys):
+            added[-1] = added[0]
         added += [self._missing(column, miss, rng) for miss in plan.misses]
         added += [self._about(column, asked, rng) for asked in plan.asked]
         return cells + added
@@ -158,7 +172,7 @@ class Copies:
             taken, about = low[: plan.positives], low[plan.positives :]
         elif not self._ends:
             taken = [self._fitting(column, rng) for _ in taken]
-            if copy % 2:
+            if copy % 2 or column in (self.keys or ()):
                 taken[-1] = taken[0]  # so that DISTINCT shows
             if values.holds_null and not tests:
                 taken[1:] = [None if rng.random() < _NULL else cell for cell in taken[1:]]
