@@ -18,6 +18,7 @@ from harness.compare.evidence import refuse
 from harness.data.records import Split
 from harness.data.sources.resolve import NAMES, resolve_dataset
 from harness.disk.cache import Cache
+from harness.disk.files import user_path
 from harness.errors import UserError
 from harness.protocols import EXECUTION, HARDENED_COPIES
 from harness.runs.file_names import row_file
@@ -90,7 +91,8 @@ def _data_names(run: StoredRun) -> list[str]:
         for word, after in pairwise([*shlex.split(run.results.run.command), ""]):
             option, equals, value = word.partition("=")
             named += [value if equals else after] if option == "--dataset" else []
-    return named
+    # A folder that is here: an id of the hub would be fetched.
+    return [name for name in named if name in NAMES or user_path(name).is_dir()]
 
 
 def require_regraded(
