@@ -206,8 +206,6 @@ def report_command(
         raise UserError("a page of less or more than one run: name its folder with --out DIR.")
     published = load_article() if article else None
     value: dict[str, Any] = {"runs": [run.id for run in analysis.runs], "files": []}
-    from harness.report.write import write_page, write_report
-
     if paper and out is None:
         raise UserError(f"--{paper[0]} writes files: name their folder with --out DIR.")
     if out is None:
@@ -215,8 +213,12 @@ def report_command(
         value["markdown"] = report
         if not html:
             return value, report
+        from harness.report.write import write_page
+
         value["files"] = [str(write_page(analysis, first.folder, published))]
         return value, "Written:\n" + "\n".join(value["files"])
+    from harness.report.write import write_report
+
     value["files"] = [str(file) for file in write_report(analysis, out, published, html)]
     if paper:
         from harness.report.paper import write_paper

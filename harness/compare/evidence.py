@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from harness.compare.checkpoints import by_iteration
 from harness.compare.metrics import METRICS, NO_TABLES, Metric
+from harness.compare.pairing import stored_examples
 from harness.compare.sides import RunVariant
 from harness.errors import UserError
 from harness.runs.checksums import REMEDY
@@ -34,6 +35,10 @@ SHOWN = 5
 
 def faults(run: StoredRun) -> list[str]:
     """What does not fit, in the order of the variants and their files; empty where all does."""
+    return run.once("faults", lambda: _faults(run))
+
+
+def _faults(run: StoredRun) -> list[str]:
     found: list[str] = []
     tables: dict[int, tuple[object, str]] = {}
     usable: dict[int, tuple[object, str]] = {}
@@ -230,10 +235,12 @@ def _of_losses(file: str, rows: Sequence[LossRow], side: RunVariant) -> Iterator
 def _of_values(side: RunVariant) -> Iterator[str]:
     """Every metric that has rows is what its rows give."""
     for metric in METRICS.values():
+        examples = stored_examples(side, metric.rows) if metric.paired else None
         rows = side.rows(metric.rows) if metric.rows else None
         if rows is None:
             continue
-        stored, here = metric.value(side.result), _value(metric, rows)
+        stored = metric.value(side.result)
+        here = examples.mean(metric) if examples else _median(metric, rows)
         if not _same(stored, here):
             file = row_file(metric.rows, side.variant)
             yield (
@@ -242,10 +249,7 @@ def _of_values(side: RunVariant) -> Iterator[str]:
             )
 
 
-def _value(metric: Metric, rows: Sequence[Any]) -> float | None:
-    """The metric by its rows: the median of trials, the mean of examples."""
-    if metric.kind != "timing":
-        return metric.mean(rows)
+def _median(metric: Metric, rows: Sequence[Any]) -> float | None:
     trials = [float(getattr(row, metric.key)) for row in rows]
     return statistics.median(trials) if trials else None
 

@@ -99,8 +99,7 @@ class Metric:
 
     def mean(self, rows: Sequence[Any]) -> float | None:
         """The metric over rows: nats a token, or the share that is right; None without weight."""
-        value, weight = np.nansum(self.terms(rows), axis=0).tolist()
-        return value / weight if weight else None
+        return mean_of(self.terms(rows))
 
     @property
     def exact(self) -> bool:
@@ -139,6 +138,12 @@ class Metric:
 
     def _format(self, template: str, number: float | None) -> str:
         return NONE if number is None else template.format(self.unit.scale(number))
+
+
+def mean_of(terms: Floats) -> float | None:
+    """The mean of :meth:`Metric.terms`; None without weight."""
+    value, weight = np.nansum(terms, axis=0).tolist()
+    return value / weight if weight else None
 
 
 def _full_text_loss(result: VariantResult) -> float | None:

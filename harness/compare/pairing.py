@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.compare.metrics import FALLBACK, METRICS, NO_TABLES, PRIMARY, Metric
+from harness.compare.metrics import FALLBACK, METRICS, NO_TABLES, PRIMARY, Metric, mean_of
 from harness.compare.sides import RunVariant, other_systems
 from harness.errors import UserError
 from harness.stats.intervals import Floats, TableSums
@@ -48,6 +48,10 @@ class Examples:
         if metric not in self.terms:
             self.terms[metric] = metric.terms(self.rows)
         return self.terms[metric]
+
+    def mean(self, metric: Metric) -> float | None:
+        """The metric over all: nats a token, or the share that is right; None without weight."""
+        return mean_of(self.of(metric))
 
 
 def examples_of(rows: Sequence[Any]) -> Examples:
@@ -201,8 +205,7 @@ def match(metric: Metric, before: Examples, after: Examples) -> MatchedTerms:
 
 def _pairs_of(kind: str, a: RunVariant, b: RunVariant) -> list[Pair]:
     """The metrics whose values stand in row files of ``kind``."""
-    examples = [_examples(side, kind) for side in (a, b)]
-    before, after = examples
+    before, after = (stored_examples(side, kind) for side in (a, b))
     if before is None or after is None:
         return []
     _require_same_ids(a, b, before.ids, after.ids)
@@ -306,7 +309,7 @@ def _require_same_ids(a: RunVariant, b: RunVariant, x: Sequence[int], y: Sequenc
         )
 
 
-def _examples(side: RunVariant, kind: str) -> Examples | None:
+def stored_examples(side: RunVariant, kind: str) -> Examples | None:
     """The rows of one file as columns, made once a run."""
 
     def make() -> Examples | None:

@@ -90,12 +90,12 @@ def first_level(critical: float, units: float, family: int) -> float:
     ``units`` = m of equal size, does; at most 5%. With so few units that none could, Bonferroni's
     level over the ``family``.
     """
-    from scipy import stats  # slow to import: collecting tests does without
+    from scipy import special  # slow to import: collecting tests does without
 
     room = 1.0 - critical**2 / units
     if room <= 0.0 or units <= 1.0:
         return ALPHA / family
-    return min(ALPHA, 2 * float(stats.t.sf(critical / math.sqrt(room), units - 1)))
+    return min(ALPHA, 2 * float(special.stdtr(units - 1, -critical / math.sqrt(room))))
 
 
 def detectable_errors(freedom: float, alpha: float) -> float:
@@ -103,12 +103,12 @@ def detectable_errors(freedom: float, alpha: float) -> float:
 
     Exact by the noncentral t; the chance of finding it on the wrong side is left out.
     """
-    from scipy import optimize, stats  # slow to import: collecting tests does without
+    from scipy import optimize, special  # slow to import: collecting tests does without
 
-    critical = float(stats.t.ppf(1 - alpha / 2, freedom))
+    critical = float(special.stdtrit(freedom, 1 - alpha / 2))
 
     def missing_power(errors: float) -> float:
-        return float(stats.nct.sf(critical, freedom, errors)) - POWER
+        return 1.0 - float(special.nctdtr(freedom, errors, critical)) - POWER
 
     return float(optimize.brentq(missing_power, 0.0, 10.0 * (critical + 1.0)))
 
@@ -116,11 +116,11 @@ def detectable_errors(freedom: float, alpha: float) -> float:
 def fewest_differing(alpha: float) -> float:
     """Units expected to differ so that, with 80% power, :func:`fewest_flips` of them do.
 
-    Counts taken as Poisson: half a quantile of chi-squared (Garwood 1936).
+    Counts taken as Poisson: a quantile of the gamma distribution (Garwood 1936).
     """
-    from scipy import stats  # slow to import: collecting tests does without
+    from scipy import special  # slow to import: collecting tests does without
 
-    return float(stats.chi2.ppf(POWER, 2 * fewest_flips(alpha))) / 2
+    return float(special.gammaincinv(fewest_flips(alpha), POWER))
 
 
 def fewest_flips(alpha: float) -> int:

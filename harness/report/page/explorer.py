@@ -3,8 +3,8 @@
 Input: report columns (and their dataset, where its name resolves to the very data of the run) ->
 output: a JSON-able object. Questions and tables are not in the store; without the dataset the
 explorer has texts, SQL and verdicts only. Above ``FULL_EXAMPLES`` examples texts, tables and rows
-are kept of the disagreements between variants, and of a seeded sample of the others up to that
-number, as the page notes.
+are kept of the disagreements between variants, and of a seeded sample of the others, up to that
+number and to ``FULL_ANSWERS`` answers, as the page notes.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from harness.sql.failures import Failure
 from harness.sql.query import Query, aggregate_of, conditions_of, from_logical_form, gold_query
 
 FULL_EXAMPLES = 2_000
+FULL_ANSWERS = 6_000
+"""What a page keeps in full at most, where it cannot keep all."""
+
 SHOWN_ROWS = 5
 SHOWN_CHARACTERS = 160
 """Of a prompt's first line, as the title of its example."""
@@ -132,16 +135,23 @@ def _kept_in_full(answers: Sequence[Answers], ids: Sequence[int]) -> tuple[set[i
     if len(ids) <= FULL_EXAMPLES:
         return set(ids), ""
     verdicts = {number: {rows[number].ex for rows in answers if number in rows} for number in ids}
-    disagreed = {number for number in ids if len(verdicts[number]) > 1}
-    others = [number for number in ids if number not in disagreed]
-    free = max(0, FULL_EXAMPLES - len(disagreed))
-    drawn = np.random.default_rng(0).permutation(len(others))[:free]
-    sample = {others[place] for place in drawn}
-    parts = [f"the {len(disagreed):,} on which variants disagree"] if disagreed else []
-    if sample:
-        of = f"the {len(others):,} others" if disagreed else "them, right and wrong alike"
-        parts.append(f"a random sample (seed 0) of {len(sample):,} of {of}")
-    return disagreed | sample, (
+    disagreed = [number for number in ids if len(verdicts[number]) > 1]
+    others = [number for number in ids if len(verdicts[number]) <= 1]
+    most = min(FULL_EXAMPLES, FULL_ANSWERS // len(answers))
+    kept, parts = set[int](), []
+    for group, all_of, some_of in (
+        (disagreed, "the {:,} on which variants disagree", "the {:,} on which variants disagree"),
+        (others, "", "the {:,} others" if disagreed else "them, right and wrong alike"),
+    ):
+        free = most - len(kept)
+        drawn = np.random.default_rng(0).permutation(len(group))[:free]
+        kept |= {group[place] for place in drawn}
+        if len(drawn) == len(group) and group:
+            parts.append(all_of.format(len(group)))
+        elif len(drawn):
+            of = some_of.format(len(group))
+            parts.append(f"a random sample (seed 0) of {len(drawn):,} of {of}")
+    return kept, (
         f"Of {len(ids):,} examples this page keeps texts, tables and rows of "
         f"{' and of '.join(parts)}; of the rest only whether each answer was right and how it "
         "failed. The search finds texts that are kept."

@@ -3,6 +3,7 @@
 // a table goes into the page as text nodes, never as markup.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
+  for (const e of data.examples) if (!e.full) e.v = e.v.map((place) => data.verdicts[place]);
   const STEP = 50;
   const byId = (id) => document.getElementById(id);
   const list = byId("list"), more = byId("more"), count = byId("count");

@@ -118,6 +118,28 @@ def _linked(example: int) -> str:
     return f"[{example}](#example-{example})"
 
 
+def compact(data: dict[str, Any]) -> dict[str, Any]:
+    """The explorer's data, verdicts that many examples share written once.
+
+    An answer of an example that is not kept in full is its place in ``verdicts``.
+    """
+    places: dict[str, int] = {}
+    verdicts: list[Any] = []
+
+    def place(answer: Any) -> int:
+        key = json.dumps(answer)
+        if key not in places:
+            places[key] = len(verdicts)
+            verdicts.append(answer)
+        return places[key]
+
+    examples = [
+        example if example.get("full") else example | {"v": [place(v) for v in example["v"]]}
+        for example in data["examples"]
+    ]
+    return data | {"examples": examples, "verdicts": verdicts}
+
+
 def script_json(value: Any) -> str:
     """JSON that cannot end the script element it stands in."""
     shown = _visible_texts(value)

@@ -58,10 +58,12 @@ def execute_all(questions: Sequence[tuple[Table, str | Query | Failure]]) -> lis
         executor = stack.enter_context(closing(Executor(tables, file, reader)))
         texts = [(asked, table) for table, asked in questions if isinstance(asked, str)]
         read = iter(reading.result for reading in read_all(texts, reader))
-        return [
-            _answer(executor, number_of[id(table)], next(read) if isinstance(asked, str) else asked)
-            for table, asked in questions
+        readings = [next(read) if isinstance(asked, str) else asked for _, asked in questions]
+        tasks = [
+            reading if isinstance(reading, Failure) else Task(number_of[id(table)], reading)
+            for (table, _), reading in zip(questions, readings, strict=True)
         ]
+        return _answers(executor, tasks)
 
 
 def correct(outcome: Outcome, gold: Outcome) -> bool:
@@ -71,17 +73,29 @@ def correct(outcome: Outcome, gold: Outcome) -> bool:
     return equal_results(outcome.rows, gold.rows)
 
 
-def _answer(executor: Executor, number: int, reading: Query | Failure) -> Outcome:
-    if isinstance(reading, Failure):
-        return Outcome(None, None, reading.kind, reading.detail)
-    task = Task(number, reading)
-    sql = executor.sql(task)
-    if isinstance(sql, Failure):
-        return Outcome(None, None, sql.kind, sql.detail)
-    result = executor.run_alone(task)
-    if isinstance(result, Failure):
-        return Outcome(sql, None, result.kind, result.detail)
-    return Outcome(sql, _respelled(result.rows, reading, executor.tables[number]), None)
+def _answers(executor: Executor, asked: Sequence[Task | Failure]) -> list[Outcome]:
+    """What each task gives; queries of WikiSQL's shape share statements."""
+    rendered = [one if isinstance(one, Failure) else executor.sql(one) for one in asked]
+    tasks = [
+        one
+        for one, sql in zip(asked, rendered, strict=True)
+        if isinstance(one, Task) and isinstance(sql, str)
+    ]
+    results = iter(executor.run(tasks))
+    found = []
+    for one, sql in zip(asked, rendered, strict=True):
+        if isinstance(one, Failure) or isinstance(sql, Failure):
+            failure = one if isinstance(one, Failure) else sql
+            assert isinstance(failure, Failure)
+            found.append(Outcome(None, None, failure.kind, failure.detail))
+            continue
+        result = next(results)
+        if isinstance(result, Failure):
+            found.append(Outcome(sql, None, result.kind, result.detail))
+        else:
+            rows = _respelled(result.rows, one.query, executor.tables[one.table])
+            found.append(Outcome(sql, rows, None))
+    return found
 
 
 def _respelled(
