@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 from harness.compare.cost import other_measure, same_timing, why_contended
 from harness.compare.gate_power import PASSING_SHARE, REACH, examples_needed
 from harness.compare.metrics import METRICS, Metric
-from harness.compare.pairing import Pair, pairs
+from harness.compare.pairing import Pair, flip_at_once, pairs
 from harness.compare.sides import (
     RunVariant,
     require_comparable,
@@ -150,6 +150,7 @@ def judge(
     """
     require_comparable(baseline, run)
     matched = matched_variants(run, baseline)
+    paired = _paired(run, baseline, matched, rules)
     results = []
     for name, other in matched.items():
         if other is None:
@@ -157,10 +158,8 @@ def judge(
             results += [g.result("fail", reason) for g in _gates(rules, name)]
             continue
         new, old = RunVariant(run, name), RunVariant(baseline, other)
-        _require_same_limit(new, old)
-        paired = {pair.metric: pair for pair in pairs(old, new)}
         found = [
-            _judged(gate, new, old, paired.get(gate.metric))
+            _judged(gate, new, old, paired[name].get(gate.metric))
             for gate in _gates(rules, name, new, old)
         ]
         found += _dropped(rules, new, old)
@@ -176,6 +175,25 @@ def judge(
                 reason = f"run {run.id} has no variant {name!r}"
                 results += [g.result("fail", reason) for g in _gates(rules, name)]
     return results
+
+
+def _paired(
+    run: StoredRun,
+    baseline: StoredRun,
+    matched: Mapping[str, str | None],
+    rules: Mapping[str, GateRule],
+) -> dict[str, dict[Metric, Pair]]:
+    """The gated metrics of each variant that both sides have, each pair tested once."""
+    found: dict[str, dict[Metric, Pair]] = {}
+    for name, other in matched.items():
+        if other is not None:
+            new, old = RunVariant(run, name), RunVariant(baseline, other)
+            _require_same_limit(new, old)
+            gated = [pair for pair in pairs(old, new) if pair.metric.key in rules]
+            found[name] = {pair.metric: pair for pair in gated}
+    of_all = [pair for of in found.values() for pair in of.values()]
+    flip_at_once([], [pair for pair in of_all if pair.units.enough])
+    return found
 
 
 def _gates(

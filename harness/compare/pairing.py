@@ -279,9 +279,9 @@ def _same_weights(a: RunVariant, b: RunVariant) -> bool:
 
 def _same_texts(rows_a: Sequence[Any], rows_b: Sequence[Any]) -> bool:
     """Whether all answers agree to the letter; losses have no text to differ in."""
-    return [getattr(row, "text", None) for row in rows_a] == [
-        getattr(row, "text", None) for row in rows_b
-    ]
+    if not rows_a or not hasattr(rows_a[0], "text"):
+        return True
+    return [row.text for row in rows_a] == [row.text for row in rows_b]
 
 
 def _require_same_examples(a: RunVariant, b: RunVariant, x: Examples, y: Examples) -> None:

@@ -19,7 +19,7 @@ from harness.data.sources.resolve import resolve_dataset
 from harness.markdown import visible
 from harness.report.columns import columns_of
 from harness.report.page import explorer
-from harness.report.page.page import report_html, script_json
+from harness.report.page.page import compact, report_html, script_json
 from harness.runs.store import RunRows
 from harness.schema.results import GateResult
 
@@ -180,6 +180,29 @@ def test_above_two_thousand_disagreements_and_a_sample_of_the_others_are_kept_in
     assert f"the {len(differ):,} on which variants disagree" in data["note"]
     assert f"{2000 - len(differ):,} of the {2400 - len(differ):,} others" in data["note"]
     assert explorer.explorer(columns_of([many(500)]))["note"] == ""
+
+
+def test_of_more_disagreements_than_a_page_keeps_a_sample_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(explorer, "FULL_EXAMPLES", 100)
+    data = explorer.explorer(columns_of([many(600)]))
+    differ = [e for e in data["examples"] if len({v["ok"] for v in e["v"]}) > 1]
+    assert len(differ) > 100
+    assert len(kept(data)) == 100
+    assert {e["id"] for e in kept(data)} < {e["id"] for e in differ}
+    assert f"a random sample (seed 0) of 100 of the {len(differ):,} on which" in data["note"]
+    monkeypatch.setattr(explorer, "FULL_ANSWERS", 90)
+    assert len(kept(explorer.explorer(columns_of([many(600)])))) == 90 // 3
+
+
+def test_verdicts_that_many_examples_share_are_written_once() -> None:
+    data = explorer.explorer(columns_of([many(2400)]))
+    small = compact(data)
+    assert len(json.dumps(small)) < len(json.dumps(data))
+    for before, after in zip(data["examples"], small["examples"], strict=True):
+        given = after["v"] if after.get("full") else [small["verdicts"][at] for at in after["v"]]
+        assert given == before["v"]  # as page.js does
 
 
 def test_one_variant_keeps_a_sample_that_is_not_picked_by_outcome() -> None:

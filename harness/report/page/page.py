@@ -68,7 +68,7 @@ def _page(title: str, report: str, data: dict[str, Any] | None) -> str:
         contents=contents(report),
         style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "page.js").read_text(encoding="utf-8"),
-        data=data and script_json(data),
+        data=data and script_json(compact(data)),
         examples=data and data["total"],
     )
     return visible(page)
