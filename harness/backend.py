@@ -27,6 +27,8 @@ import psutil
 
 from harness.errors import UserError
 
+_SYSTEM: str = sys.platform
+"""Not compared in place: a type checker would take what is for other systems for unreachable."""
 BLAS_VARIABLE = "TUNEBENCH_BLAS"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -52,10 +54,8 @@ class BlasInfo:
 
 def available_cores() -> int:
     """CPU cores this process may use: affinity mask, container quota and physical cores."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count() or 1
+    affinity = getattr(os, "sched_getaffinity", None)  # macOS has none
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     limits = (_cgroup_quota(), psutil.cpu_count(logical=False))
     return max(1, min(cores, *(limit for limit in limits if limit is not None)))
 
@@ -108,12 +108,12 @@ def _preload() -> BlasInfo:
     Raises:
         UserError: ``TUNEBENCH_BLAS`` names a library that cannot be loaded.
     """
-    if sys.platform == "darwin":
+    if _SYSTEM == "darwin":
         return BlasInfo("accelerate", None, available_cores())
     choice = os.environ.get(BLAS_VARIABLE, "")
     threads = int(os.environ.get("OMP_NUM_THREADS") or 0) or available_cores()
     # Once mlx.core is mapped, its symbols are bound and nothing loaded later can win.
-    if choice == "off" or sys.platform != "linux" or "mlx.core" in sys.modules:
+    if choice == "off" or _SYSTEM != "linux" or "mlx.core" in sys.modules:
         return BlasInfo("reference", None, 1)
     for variable in _THREAD_VARIABLES:
         os.environ.setdefault(variable, str(threads))
@@ -146,7 +146,7 @@ def _keep_freed_memory() -> None:
     in page by page and unmapped again. Kept, an elementwise product of 28 million float32 takes
     18 ms instead of 52, with the same peak of resident memory.
     """
-    if sys.platform != "linux" or "MALLOC_MMAP_MAX_" in os.environ:
+    if _SYSTEM != "linux" or "MALLOC_MMAP_MAX_" in os.environ:
         return
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -17,10 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
     [
         ["ruff", "check", "."],
         ["ruff", "format", "--check", "."],
-        # A tenth of the time of `make test`; `make lint`, `make check` and CI run it too.
-        pytest.param(["mypy"], marks=pytest.mark.slow),
+        # A tenth of the time of `make test`; `make lint`, `make check` and CI run it too, on a Mac
+        # as one.
+        *(
+            pytest.param(["mypy", f"--platform={system}"], marks=pytest.mark.slow)
+            for system in ("linux", "darwin")
+        ),
     ],
-    ids=["ruff-check", "ruff-format", "mypy-strict"],
+    ids=["ruff-check", "ruff-format", "mypy-strict-linux", "mypy-strict-darwin"],
 )
 def test_the_code_is_clean(command: list[str]) -> None:
     done = subprocess.run(

@@ -147,3 +147,10 @@ def test_the_project_s_own_tests(mac: Mac, folder: str) -> None:
     """Of what asks the system and its disk; `make test-mac` runs them by themselves."""
     done = mac.tests(f"tests/{folder}", "--tb=short")
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_what_make_installs(tmp_path: Path) -> None:
+    """In a folder without spaces, which no rule of make may have in its name."""
+    done = Mac(tmp_path).tests("tests/models/test_models_installed.py", "--tb=short")
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -18,6 +18,12 @@ REQUIRED = ("mlx-metal==1; platform_system == 'Darwin'", "mlx-cpu==1; extra == '
 """As the metadata of MLX's wheels say it."""
 
 
+@pytest.fixture(autouse=True)
+def linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests are about a Linux machine, wherever they run, unless they say otherwise."""
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+
+
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Have these distributions, and no others, be installed. pip is one."""
@@ -128,8 +134,10 @@ def test_a_mac_takes_metal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`make`, with its environment in ``folder``."""
+    """`make`, with its environment in ``folder``, on Linux: Python loads a `sitecustomize`."""
+    (folder / "sitecustomize.py").write_text("import platform\nplatform.system = lambda: 'Linux'\n")
     variables = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
+    variables["PYTHONPATH"] = str(folder)
     command = ["make", f"VENV={folder / 'venv'}", *arguments]
     return subprocess.run(
         command, cwd=PROJECT_ROOT, capture_output=True, text=True, env=variables, check=False
