@@ -104,7 +104,7 @@ class Trackers:
             do(*arguments)
         except Exception as error:  # another project's code, whose service may be out of reach
             self._sinks.pop(name, None)
-            why = f"{type(error).__name__}: {one_line(error)}"
+            why = f"{type(error).__name__}: {one_line(error)[:200]}"
             self.notify(f"report_to: {name} failed and gets nothing more: {why}")
 
 
@@ -117,9 +117,24 @@ def _trackio(module: Any, subject: Subject) -> Any:
     return module.init(project=subject.project, name=subject.name, config=subject.config)
 
 
-def _swanlab(module: Any, subject: Subject) -> Any:
-    settings = {"experiment_name": subject.name, "config": subject.config}
-    return module.init(project=subject.project, **settings)
+@dataclass(frozen=True)
+class _SwanLab:
+    """SwanLab has one run at a time, and a variant's ends after the next one's began: its values
+    are kept, and sent when it ends."""
+
+    module: Any
+    subject: Subject
+    kept: list[tuple[dict[str, float], int]] = field(default_factory=list)
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        self.kept.append((dict(values), step))
+
+    def finish(self) -> None:
+        settings = {"experiment_name": self.subject.name, "config": self.subject.config}
+        run = self.module.init(project=self.subject.project, **settings)
+        for values, step in self.kept:
+            run.log(values, step)
+        run.finish()
 
 
 @dataclass(frozen=True)
@@ -168,7 +183,7 @@ class _TensorBoard:
 
 _OPENERS: dict[str, Callable[[Any, Subject], Sink]] = {
     "wandb": _wandb,
-    "swanlab": _swanlab,
+    "swanlab": _SwanLab,
     "trackio": _trackio,
     "tensorboard": _TensorBoard.open,
     "mlflow": _MLflow.open,
