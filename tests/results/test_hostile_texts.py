@@ -24,6 +24,7 @@ from harness.compare.analysis import analyse
 from harness.errors import RemoteError, UserError
 from harness.markdown import block, code, escape, table, visible
 from harness.progress import TerminalProgress, print_message
+from harness.report.charts.style import in_a_chart
 from harness.report.page.page import render_page
 from harness.report.report import job_summary, render_report
 from harness.report.terminal import terminal_summary
@@ -163,7 +164,15 @@ def test_the_terminal_obeys_no_poison(poisoned: MemoryRun) -> None:
     assert not set(terminal_summary(analyse([poisoned]), 80, colour=False)) & set(OBEYED)
 
 
+def test_a_label_of_a_chart_has_signs_that_the_font_has() -> None:
+    assert in_a_chart("a\x1b\x00\ue000b 日本") == "a⟨U+001B⟩⟨U+0000⟩⟨U+E000⟩b 日本"
+    assert not set(in_a_chart(POISON)) & set(OBEYED)
+    assert in_a_chart("a" * 70) == "a" * 70
+    assert in_a_chart("a" * 100 + "b" * 100) == "a" * 45 + "…" + "b" * 24
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("error")
 def test_the_charts_are_whole_svg_without_obeyed_characters(poisoned: MemoryRun) -> None:
     for svg in charts_of(poisoned).values():
         ElementTree.fromstring(svg)

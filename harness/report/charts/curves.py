@@ -9,6 +9,7 @@ made without pyplot, so that no global state or display is used. Quality against
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib as mpl
@@ -24,6 +25,7 @@ from harness.report.charts.style import (
     PAPER,
     STYLE,
     finish,
+    in_a_chart,
     in_percent,
     legend_below,
     marks,
@@ -60,7 +62,7 @@ def figure(name: str, columns: Sequence[Column], analysis: Analysis) -> Figure:
         "speed.svg": details.speed_figure,
         "checkpoints.svg": lambda shown: details.checkpoint_figure(shown, analysis),
     }
-    return draw[name](columns)
+    return draw[name]([replace(column, label=in_a_chart(column.label)) for column in columns])
 
 
 def loss_figure(columns: Sequence[Column]) -> Figure:

@@ -8,6 +8,7 @@ figure (fixed hash salt, no date).
 from __future__ import annotations
 
 import io
+import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -31,6 +32,9 @@ DARK_BLUE = "#4ea3dd"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 HATCHES = ("", "///", "...", "xxx", "---", "+++", "ooo", "|||")
 """For bars, which have no marker: by the place of the marker, where two share a colour."""
+
+MOST_CHARACTERS = 70
+"""Of a label, which else would leave no room to draw."""
 
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "tunebench",
@@ -77,6 +81,16 @@ def _dark_style() -> str:
         for kind in ("fill", "stroke")
     )
     return f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>\n "
+
+
+def in_a_chart(label: str) -> str:
+    """A label of any origin with ⟨U+001B⟩ for each character that is obeyed or has no sign, for the
+    charts' font has no pictures of control characters; what would leave no room is cut out."""
+    shown = "".join(
+        f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029" else c
+        for c in label
+    )
+    return shown if len(shown) <= MOST_CHARACTERS else f"{shown[:45]}…{shown[-24:]}"
 
 
 def styled(columns: Sequence[Column]) -> list[tuple[str, str, Column]]:
