@@ -31,6 +31,9 @@ def read_object(path: Path, prefix: str = "") -> dict[str, Any]:
     return found
 
 
+_LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """The parsed ``config.json`` of a model."""
@@ -39,8 +42,18 @@ class ModelConfig:
 
     @property
     def layers(self) -> int | None:
-        """Number of transformer blocks."""
-        return self._number("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+        """Number of transformer blocks.
+
+        Raises:
+            UserError: there is none.
+        """
+        found = self._number(*_LAYERS)
+        if found is not None and found < 1:
+            raise UserError(
+                f"the model's config.json is damaged: {_LAYERS[0]} is {found}, and a model has at "
+                "least one layer. Get the file again."
+            )
+        return found
 
     @property
     def hidden(self) -> int | None:

@@ -23,6 +23,7 @@ from harness.disk.cache import Cache
 from harness.disk.files import content_key, require_space
 from harness.errors import UserError
 from harness.machine.chip import compute_device
+from harness.models.config import ModelConfig
 from harness.models.resolve import TEXT_FILES, BaseModel, files_in, inspect, no_low_bits
 from harness.models.weights import weight_bytes
 from harness.progress import ProgressCallback, print_message, silent
@@ -95,7 +96,7 @@ def quantized(
         same = base.packed == base.path
         return base if same else inspect(base.id, base.packed, cache, base.revision, base.trusted)
     if base.quantization is not None:
-        require_quantized_so(base, spec)
+        require_quantized_so(base.id, base.config, spec)
         return base
     versions = (version("mlx"), version("mlx-lm"))
     # A GPU rounds scales otherwise than a CPU, whose models are float32.
@@ -114,19 +115,21 @@ def quantized(
     return inspect(base.id, folder, cache, base.revision, base.trusted)
 
 
-def require_quantized_so(base: BaseModel, spec: QuantizeSpec) -> None:
-    """Refuse a ``spec`` other than what ``base``, which is quantized, has.
+def require_quantized_so(name: str, config: Mapping[str, Any], spec: QuantizeSpec) -> None:
+    """Refuse a ``spec`` other than what the base of that ``config.json`` has, if it is quantized.
 
     Raises:
         UserError: the base's and the demanded bits and groups.
     """
-    found = base.quantization or {}
+    found = ModelConfig(config).quantization
+    if found is None:
+        return
     got = (found.get("bits"), found.get("group_size"), found.get("mode", "affine"))
     if got == (spec.bits, spec.group_size, spec.mode):
         return
     found_as = f"bits {got[0]}, group_size {got[1]}, mode {got[2]}"
     raise UserError(
-        f"model {base.id!r} is already quantized ({found_as}); it cannot be quantized to bits "
+        f"model {name!r} is already quantized ({found_as}); it cannot be quantized to bits "
         f"{spec.bits}, group_size {spec.group_size}, mode {spec.mode}. Use the unquantized model, "
         f"or --set quantize.bits={got[0]} --set quantize.group_size={got[1]}."
     )

@@ -250,13 +250,18 @@ def _note_unquantized(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> 
     return {**config, "quantization": {**quantization, **plain}} if plain else config
 
 
+_MODEL_CLASS = re.compile(r"^class Model\(|^from \.\w+ import .*\bModel\b", re.M)
+"""In a file of an architecture; mlx-lm's others there are their parts."""
+
+
 def known_architectures() -> list[str]:
     """The ``model_type`` names mlx-lm has code for, found without importing it."""
     spec = find_spec("mlx_lm")
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"mlx-lm is not installed: {install_command()}")
     folder = Path(spec.submodule_search_locations[0])
-    names = {path.stem for path in (folder / "models").glob("*.py") if path.stem != "__init__"}
+    files = (folder / "models").glob("*.py")
+    names = {path.stem for path in files if _MODEL_CLASS.search(path.read_text(encoding="utf-8"))}
     # Aliases live in mlx_lm.utils, whose import costs seconds and loads mlx.
     text = (folder / "utils.py").read_text(encoding="utf-8")
     table = re.search(r"MODEL_REMAPPING = \{(.*?)\n\}", text, re.S)

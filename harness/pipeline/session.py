@@ -412,8 +412,8 @@ def check_base(variant: Variant, base: BaseModel) -> None:
         raise UserError(f"variant {variant.name!r}: {no_low_bits(base.id)}")
     folder = base.packed if variant.keeps_source else None
     check_packed(variant, base.config if folder is None else read_object(folder / "config.json"))
-    if isinstance(variant.quantize, QuantizeSpec) and base.quantization is not None:
-        require_quantized_so(base, variant.quantize)
+    if isinstance(variant.quantize, QuantizeSpec):
+        require_quantized_so(base.id, base.config, variant.quantize)
 
 
 def check_checkpoints(

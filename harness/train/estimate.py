@@ -60,11 +60,12 @@ class Computer:
 
 
 def working_set(backend: str, memory_bytes: int) -> int:
-    """What MLX may take of a machine of that size: macOS recommends two thirds of its memory up to
-    36 GB and three quarters beyond; a card or a host has all of its own."""
+    """What MLX may take of a machine of that size: macOS recommends two thirds of its memory below
+    36 GiB and from there three quarters, the least that was seen (107.5 of 128 GiB was, too); a
+    card or a host has all of its own."""
     if backend != "metal":
         return memory_bytes
-    return memory_bytes * 2 // 3 if memory_bytes <= 36 * 2**30 else memory_bytes * 3 // 4
+    return memory_bytes * 2 // 3 if memory_bytes < 36 * 2**30 else memory_bytes * 3 // 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,8 +151,9 @@ def _cell(load: Load) -> str:
 
 
 def _else(plan: Plan) -> str:
-    """Fusing and disk, in sentences."""
-    lines = [
+    """The largest trainings that fit, fusing and disk, in sentences."""
+    lines = [_largest(plan)] if plan.training else []
+    lines += [
         f"disk: base {gigabytes(plan.disk.base_bytes)}; while training "
         f"{gigabytes(plan.disk.training_bytes)} of checkpoints and states"
     ]
@@ -167,3 +168,17 @@ def _else(plan: Plan) -> str:
             f"{gigabytes(plan.disk.dequantized_bytes)} of disk; left out where it does not fit"
         )
     return bullets(lines)
+
+
+def _largest(plan: Plan) -> str:
+    """For each batch, the largest first, the longest rows that fit and no larger batch can take."""
+    found: list[str] = []
+    longest = 0
+    for load in sorted(plan.training, key=lambda load: (-load.batch_size, load.length)):
+        if load.fits and load.length > longest:
+            longest = load.length
+            said = f"batch {load.batch_size} up to {longest} tokens a row"
+            if found and found[-1].startswith(f"batch {load.batch_size} "):
+                found.pop()
+            found.append(said)
+    return f"training that fits: {', '.join(found) or 'none of these'}"

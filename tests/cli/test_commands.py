@@ -91,7 +91,7 @@ def test_plan_says_what_fits_before_anything_is_there(tmp_path: Path) -> None:
     done = harness(*arguments, "--memory", "16", "--json")
     assert done.returncode == 0, done.stderr
     printed = json.loads(done.stdout)
-    assert printed["memory_bytes"] == 16 * 10**9 * 2 // 3
+    assert printed["memory_bytes"] == 16 * 2**30 * 2 // 3
     assert printed["measured"] is False
     loads = {(one["batch_size"], one["length"]): one for one in printed["training"]}
     assert loads[1, 128]["fits"]

@@ -88,20 +88,21 @@ def test_scoring_comparing_gating_and_reporting_need_no_mlx(tmp_path: Path) -> N
 def test_what_computes_says_that_mlx_is_missing(tmp_path: Path) -> None:
     done = commands(
         ["params", "--model", "tiny", "--variant", "lora"],
+        ["plan", "--model", "tiny", "--variant", "lora"],
         ["export", "--model", "tiny", "--out", str(tmp_path / "texts")],
         ["fetch", "smollm2"],
         ["doctor"],
         prelude=LIGHT,
     )
     said = "MLX is not installed, and this needs a model. Run: "
-    assert [status for status, _, _ in done] == [2, 2, 2, 1]
-    for _, out, err in done[:3]:
+    assert [status for status, _, _ in done] == [2, 2, 2, 2, 1]
+    for _, out, err in done[:4]:
         assert out == ""
         assert err.startswith(f"tunebench: {said}")
         assert err.count("\n") == 1
-    assert "PROBLEM  device: MLX is not installed, and this needs a model\n" in done[3][1]
-    assert "          -> Run: " in done[3][1]
-    assert "missing: mlx, mlx-lm, transformers" in done[3][1]
+    assert "PROBLEM  device: MLX is not installed, and this needs a model\n" in done[4][1]
+    assert "          -> Run: " in done[4][1]
+    assert "missing: mlx, mlx-lm, transformers" in done[4][1]
 
 
 @pytest.fixture
@@ -127,8 +128,10 @@ def test_two_backends_are_refused_before_anything_is_loaded(second_backend: str)
     assert "mlx-cpu and mlx-cuda-13 are both installed" in done.stderr
     assert "uninstall" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    ((status, out, _),) = commands(["doctor"], path=second_backend)
-    assert status == 1
+    plan = ["plan", "--model", "tiny", "--variant", "lora"]
+    ((refused, none, said), (status, out, _)) = commands(plan, ["doctor"], path=second_backend)
+    assert (refused, none, status) == (2, "", 1)
+    assert said.startswith("tunebench: mlx-cpu and mlx-cuda-13 are both installed")
     assert "PROBLEM  device: mlx-cpu and mlx-cuda-13 are both installed" in out
 
 

@@ -101,7 +101,7 @@ def plans_table() -> str:
             answer = plan.answering[0].peak_bytes
             least = max(trained[1], answer, plan.fusing_bytes)
             macs = (8, 16, 24, 32, 48, 64, 96, 128)
-            mac = next(size for size in macs if working_set("metal", size * 10**9) >= least)
+            mac = next(size for size in macs if working_set("metal", size * 2**30) >= least)
             disk = plan.disk.base_bytes + plan.disk.training_bytes + plan.disk.fused_bytes
             numbers = [plan.loaded_bytes, *trained, answer, plan.fusing_bytes]
             numbers += [plan.dequantized_bytes, disk]
