@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VARIANT ?= qlora
-# Which MLX: metal on a Mac, cuda13 or cuda12 by the NVIDIA driver, else cpu. EXTRA=cpu overrules it.
+# Which MLX: metal on a Mac, cuda13 or cuda12 by the NVIDIA driver, else cpu. EXTRA=cpu overrules it;
+# another backend that is there is uninstalled first.
 EXTRA ?= $(shell $(if $(SOUND),$(BIN)/python,$(PYTHON)) -m harness.machine.installed 2> /dev/null)
 
 SUITS := import platform, sys; \
@@ -74,6 +75,8 @@ faults: $(VENV)/.ready
 $(VENV)/.ready: pyproject.toml constraints.txt $(if $(SOUND),,environment)
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(BIN)/python -m ensurepip
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	gone=$$($(BIN)/python -m harness.machine.installed "$(EXTRA)") && \
+	  { [ -z "$$gone" ] || $(BIN)/python -m pip uninstall --quiet -y $$gone; }
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,$(EXTRA)]"
 	touch $@
 

@@ -13,6 +13,7 @@ from harness.machine.installed import (
     backends,
     extra_for_this_machine,
     install_command,
+    old_driver,
 )
 from harness.models.cpu.rule import this_rule
 from harness.models.device import (
@@ -47,7 +48,8 @@ def _device() -> Check:
         return Check("device", "ok", f"{found}{cores}: {speed}")
     wanted = extra_for_this_machine()
     if wanted == "cpu":
-        return Check("device", "ok", found)
+        too_old = old_driver()
+        return Check("device", "warning" if too_old else "ok", found, too_old)
     if wanted == "metal":
         return Check("device", "warning", found, "an Apple silicon Mac computes on its GPU")
     advice = f"this machine has an NVIDIA GPU. Run: {install_command()}"

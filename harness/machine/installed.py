@@ -3,8 +3,8 @@
 MLX's wheels for Metal, the CPU and CUDA own one file, ``mlx/lib/libmlx.so``, so an environment has
 exactly one of them: of two, the one that was unpacked last computes, whatever either says. Each
 comes by an extra of this package. No MLX is imported here, so that a command can say what is
-missing; `python -m harness.machine.installed` prints this machine's extra (for `make`, before
-anything is installed).
+missing; `python -m harness.machine.installed` prints this machine's extra, and with an EXTRA what
+must be uninstalled before it (for `make`, before anything is installed).
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 
 from harness.bundled import PROJECT_ROOT
 from harness.errors import UserError
@@ -30,8 +32,8 @@ BACKENDS = {
 }
 """The extra that brings each backend's wheel."""
 
-CUDA_13_DRIVER = 580
-"""The first NVIDIA driver that runs CUDA 13 (MLX's docs, Build and Install); others need 12."""
+CUDA_12_DRIVER, CUDA_13_DRIVER = 550, 580
+"""The first NVIDIA drivers that run CUDA 12 and 13 (MLX's docs, Build and Install)."""
 
 
 def backends() -> list[str]:
@@ -49,10 +51,22 @@ def extra_for_this_machine() -> str:
     """``metal`` on a Mac, ``cuda13`` or ``cuda12`` by the NVIDIA driver, else ``cpu``."""
     if platform.system() == "Darwin":
         return "metal"
-    driver = nvidia_driver()
-    if driver is None:
+    driver = nvidia_driver() or 0
+    if driver < CUDA_12_DRIVER:
         return "cpu"
     return "cuda13" if driver >= CUDA_13_DRIVER else "cuda12"
+
+
+def old_driver() -> str:
+    """What to say where an NVIDIA driver is too old for any CUDA of MLX's; else nothing."""
+    driver = None if platform.system() == "Darwin" else nvidia_driver()
+    if driver is None or driver >= CUDA_12_DRIVER:
+        return ""
+    return (
+        f"the NVIDIA driver {driver} is too old for MLX, so the CPU computes: CUDA 12 needs "
+        f"{CUDA_12_DRIVER}, CUDA 13 needs {CUDA_13_DRIVER}. Update it; then `python -m harness "
+        "doctor` says what to install"
+    )
 
 
 def nvidia_driver() -> int | None:
@@ -77,14 +91,20 @@ def install_command(extra: str | None = None) -> str:
     elif Path.cwd() == PROJECT_ROOT:
         what = f"-c constraints.txt -e '.[{chosen}]'"
     else:
-        what = f"-c '{PROJECT_ROOT}/constraints.txt' -e '{PROJECT_ROOT}[{chosen}]'"
+        constraints, project = f"{PROJECT_ROOT}/constraints.txt", f"{PROJECT_ROOT}[{chosen}]"
+        what = f"-c {quote(constraints)} -e {quote(project)}"
     command = f"{installer} install {what}"
-    present = backends()
-    if present in ([], [chosen]):
+    if not (gone := " ".join(replaced_by(chosen))):
         return command
-    # Both, the one that stays too: removing the other takes the file that they share.
-    gone = " ".join(BACKENDS[one] for one in present)
     return f"{installer} uninstall {'-y ' if find_spec('pip') else ''}{gone} && {command}"
+
+
+def replaced_by(extra: str) -> list[str]:
+    """The wheels to uninstall before ``extra`` is installed: where there is another backend, the
+    one that stays too, for removing the other takes the file that they share."""
+    present = backends()
+    kept = extra not in BACKENDS or present == [extra]
+    return [] if kept else [BACKENDS[one] for one in present]
 
 
 def backend_problem() -> str | None:
@@ -140,4 +160,9 @@ def warn_of_blas(blas: str | None, notify: Callable[[str], None]) -> None:
 
 
 if __name__ == "__main__":
-    print(extra_for_this_machine())
+    if not sys.argv[1:]:
+        print(extra_for_this_machine())
+    else:
+        print(*replaced_by(sys.argv[1]))
+        if sys.argv[1] == "cpu" and (too_old := old_driver()):
+            print(f"tunebench: {too_old}.", file=sys.stderr)

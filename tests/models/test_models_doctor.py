@@ -63,6 +63,17 @@ def test_an_idle_nvidia_gpu_has_the_cpu_s_library_removed_first(
     assert "nvidia-smi" in doctor_device._device().advice
 
 
+def test_a_driver_that_is_too_old_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr(doctor_device, "backend_name", lambda: "cpu")
+    monkeypatch.setattr(installed, "nvidia_driver", lambda: 535)
+    check = doctor_device._device()
+    assert check.status == "warning"
+    assert check.advice.startswith("the NVIDIA driver 535 is too old for MLX")
+    monkeypatch.setattr(installed, "nvidia_driver", lambda: None)
+    assert doctor_device._device().status == "ok"
+
+
 def test_a_slow_blas_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TUNEBENCH_BLAS", raising=False)
     check = doctor_device._blas(BlasInfo("reference", None, 1, 4.5))

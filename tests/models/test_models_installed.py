@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,8 +106,13 @@ def test_without_pip_and_elsewhere_the_command_still_runs(
     )
     monkeypatch.chdir(tmp_path)
     assert installed.install_command("cpu") == (
-        f"uv pip install -c '{PROJECT_ROOT}/constraints.txt' -e '{PROJECT_ROOT}[cpu]'"
+        f"uv pip install -c {PROJECT_ROOT}/constraints.txt -e '{PROJECT_ROOT}[cpu]'"
     )
+    (odd := tmp_path / "Anna's Mac").mkdir()
+    (odd / "constraints.txt").touch()
+    monkeypatch.setattr(installed, "PROJECT_ROOT", odd)
+    words = shlex.split(installed.install_command("cpu"))
+    assert words[3:] == ["-c", f"{odd}/constraints.txt", "-e", f"{odd}[cpu]"]
     monkeypatch.setattr(installed, "PROJECT_ROOT", tmp_path)  # installed from a wheel
     assert installed.install_command("cpu") == "uv pip install 'tunebench[cpu]'"
 
@@ -115,6 +121,7 @@ DRIVERS = [
     ("580.95.05", "cuda13"),
     ("590.10", "cuda13"),
     ("550.54.14\n550.54.14", "cuda12"),
+    ("535.183.01", "cpu"),
     ("NVIDIA-SMI has failed because it could not reach the driver", "cpu"),
     ("", "cpu"),
 ]
@@ -126,6 +133,8 @@ def test_the_driver_decides_which_cuda(
 ) -> None:
     driver(version)
     assert installed.extra_for_this_machine() == extra
+    said = installed.old_driver()
+    assert said.startswith("the NVIDIA driver 535 is too old for MLX") == ("535" in version)
 
 
 def test_a_mac_takes_metal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +168,7 @@ def interpreter(path: Path, version: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("version", "extra"), DRIVERS[:4])
+@pytest.mark.parametrize(("version", "extra"), DRIVERS[:5])
 def test_make_installs_one_backend(
     version: str, extra: str, tmp_path: Path, driver: Callable[[str], None]
 ) -> None:
@@ -168,6 +177,39 @@ def test_make_installs_one_backend(
     assert f'pip install --quiet -c constraints.txt -e ".[dev,{extra}]"' in done.stdout
     chosen = make(tmp_path, "-n", "test", f"PYTHON={sys.executable}", "EXTRA=cuda12")
     assert '".[dev,cuda12]"' in chosen.stdout
+
+
+@pytest.mark.parametrize(
+    ("there", "extra", "gone"),
+    [
+        (["mlx-cpu"], "cuda13", "mlx-cpu"),
+        (["mlx-cpu", "mlx-cuda-13"], "cuda13", "mlx-cpu mlx-cuda-13"),
+        (["mlx-cpu"], "cpu", ""),
+        ([], "cpu", ""),
+    ],
+)
+def test_make_uninstalls_another_backend_first(
+    there: list[str], extra: str, gone: str, tmp_path: Path, driver: Callable[[str], None]
+) -> None:
+    """pip is a stand-in that writes down what it is asked; `-S` hides this environment's own."""
+    driver("535.183.01")
+    for name in there:
+        folder = tmp_path / f"{name.replace('-', '_')}-1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1")
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        f'#!/bin/sh\n[ "$2" = pip ] && exec echo "$@" >> {tmp_path}/asked\n'
+        f'exec {sys.executable} -S "$@"\n'
+    )
+    python.chmod(0o755)
+    done = make(tmp_path, f"{tmp_path}/venv/.ready", f"EXTRA={extra}")
+    assert done.returncode == 0, done.stderr
+    asked = (tmp_path / "asked").read_text().splitlines()
+    installs = [f"-m pip install --quiet -c constraints.txt -e .[dev,{extra}]"]
+    assert asked[2:] == [f"-m pip uninstall --quiet -y {gone}"] * bool(gone) + installs
+    assert ("driver 535 is too old" in done.stderr) == (extra == "cpu")
 
 
 def test_make_names_a_python_that_is_too_old_and_leaves_nothing(tmp_path: Path) -> None:
