@@ -1,8 +1,8 @@
 """A stored run of the real job's size: six variants, 15,878 questions on 2,400 tables, seeded.
 
-`python -m tests.perf.wide_run FOLDER [EXAMPLES]` writes it by the project's own store, and the data
-that it was measured on (which `report` and `gate` read again) as the cache's `wikisql`, so
-give it a cache of its own with XDG_CACHE_HOME. Its questions are the mini corpus's on tables of
+`python -m tests.perf.wide_run FOLDER EXAMPLES [VARIANTS [SEED…]]` writes it by the project's own
+store, and the data that it was measured on (which `report` and `gate` read again) as the cache's
+`wikisql`, so give it a cache of its own with XDG_CACHE_HOME. Its questions are the mini corpus's on tables of
 other names; each answer is one that the published seeds gave to that question, its losses are that
 seed's times a factor of the table and one of the example. So failures, luck and ties are real.
 """
@@ -75,17 +75,19 @@ def renamed(table: str, copy: int) -> str:
     return f"{table}-{copy // 2}"
 
 
-def write_wide_run(results_dir: Path, count: int = EXAMPLES, seed: int = 0) -> StoredRun:
-    """Write the run `wide-COUNT-SEED` into ``results_dir``."""
+def write_wide_run(
+    results_dir: Path, count: int = EXAMPLES, seed: int = 0, names: Sequence[str] = (*VARIANTS,)
+) -> StoredRun:
+    """Write the run `wide-COUNT-SEED` of the variants ``names`` into ``results_dir``."""
     dataset = prepare_data(count)
     published = [read_run(folder) for folder in sorted(SEEDS.iterdir()) if folder.is_dir()]
     rows = RunRows(
-        losses={name: list(_losses(published, name, dataset, seed)) for name in VARIANTS},
-        predictions={name: list(_answers(published, name, dataset, seed)) for name in VARIANTS},
+        losses={name: list(_losses(published, name, dataset, seed)) for name in names},
+        predictions={name: list(_answers(published, name, dataset, seed)) for name in names},
     )
     first = published[0].results
     variants = {
-        name: _result(first.variants[of], rows, name, dataset) for name, of in VARIANTS.items()
+        name: _result(first.variants[VARIANTS[name]], rows, name, dataset) for name in names
     }
     name = f"wide-{count}-{seed}"
     results = first.model_copy(
@@ -167,4 +169,7 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    print(write_wide_run(Path(sys.argv[1]), *map(int, sys.argv[2:])).folder)
+    place, examples, *rest = sys.argv[1:]
+    names, *seeds = rest or [",".join(VARIANTS)]
+    for number in seeds or ["0"]:
+        print(write_wide_run(Path(place), int(examples), int(number), names.split(",")).folder)

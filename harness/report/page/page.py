@@ -123,11 +123,11 @@ def compact(data: dict[str, Any]) -> dict[str, Any]:
 
     An answer of an example that is not kept in full is its place in ``verdicts``.
     """
-    places: dict[str, int] = {}
+    places: dict[Any, int] = {}
     verdicts: list[Any] = []
 
     def place(answer: Any) -> int:
-        key = json.dumps(answer)
+        key = answer and (*answer.items(),)
         if key not in places:
             places[key] = len(verdicts)
             verdicts.append(answer)
