@@ -2,9 +2,10 @@
 
 `python -m tests.perf.wide_run FOLDER EXAMPLES [VARIANTS [SEED…]]` writes it by the project's own
 store, and the data that it was measured on (which `report` and `gate` read again) as the cache's
-`wikisql`, so give it a cache of its own with XDG_CACHE_HOME. Its questions are the mini corpus's on tables of
-other names; each answer is one that the published seeds gave to that question, its losses are that
-seed's times a factor of the table and one of the example. So failures, luck and ties are real.
+`wikisql`, so give it a cache of its own with XDG_CACHE_HOME. Its questions are the mini corpus's on
+tables of other names; each answer is one that the published seeds gave to that question, its losses
+are that seed's times a factor of the table and one of the example. So failures, luck and ties are
+real.
 """
 
 from __future__ import annotations
