@@ -96,7 +96,7 @@ RULES = (
          BOTH, RAN, ("unsupported",), _has(r"\b(?:trim|round|cast|lower)\s*\(")),
     Rule("a type of several words", "SELECT CAST(Points AS DESC DOUBLE) FROM stats_2011",
          (SQLITE,), RAN, ("unknown_column", "syntax", "unsupported"),
-         _has(r"\bcast\s*\((?:(?! as ).)* as \w+ \w+\)")),
+         _has(r"\bcast\s*\((?:(?! as ).)* as \S+ \w+\)")),
     Rule("IS with a value", "SELECT Team FROM stats_2011 WHERE Player IS 'cy'",
          (SQLITE,), RAN, ("unsupported", "syntax", "unknown_column"), _has(r"\bis\b")),
     Rule("signs before a text or a sign", "SELECT Team FROM stats_2011 WHERE Points > - '2'",

@@ -125,6 +125,9 @@ def _table(s: Scanner, at: int) -> int:
         match = s.names.table_pattern.match(s.text, start)
         after = match.end() if match else start
         name, known = s.text[start:after] or s.text[at:].split(None, 1)[0], match is not None
+    if known and s.text[after : after + 1] in ("@", "#", "$", "["):
+        s.fail(after, Failure("syntax", f"cannot read {s.text[after : after + 40]!r}"))
+        return -1
     if known:
         s.is_sql = closing is not None or (name.isidentifier() and name.lower() != "table")
         return after
@@ -183,7 +186,7 @@ def _aliased(s: Scanner, at: int, aliases: _Aliases) -> Iterator[tuple[Item, int
     """The item of the select list that is named by an alias at ``at``."""
     named = _ALIAS.match(s.text, at)
     for alias, item in aliases:
-        if named and plain(named[0].strip("\"`[]'")) == alias:
+        if named and named[0][0] != "'" and plain(named[0].strip('"`[]')) == alias:
             yield item, named.end()
 
 

@@ -46,6 +46,8 @@ _STOP = re.compile(
 )
 _SIGN = re.compile(r"[-+]\s*(?=[\d.(])")
 _SHORT = 60
+# What is no unit behind a number: ``36 years`` is a value of the dialect.
+_REMARK = re.compile(r"[:+]|\.\Z|\s(?:offset|into|as|end|to)\b", re.IGNORECASE)
 _WORDS_NOT_VALUES = frozenset(("null", "true", "false", "current_date", "?"))
 
 
@@ -163,7 +165,9 @@ def _number_is_closed(s: Scanner, end: int, place: Place) -> bool:
 def _unquoted(s: Scanner, at: int, place: Place) -> Iterator[tuple[str, int]]:
     for value, end in _bare(s, at, place.depth):
         plain = _APOSTROPHE.sub("", value)
-        if _SQL.search(plain) or value.lower() in _WORDS_NOT_VALUES:
+        if place.real and s.number(at, False) >= 0 and (s.is_sql or _REMARK.search(value)):
+            s.fail(end, Failure("syntax", f"{value[:60]!r} is no number"))
+        elif _SQL.search(plain) or value.lower() in _WORDS_NOT_VALUES:
             s.fail(end, Failure("unsupported", f"{value[:60]!r} is no value"))
         elif plain.count("(") == plain.count(")") and not _means_more(s, value):
             yield value, end

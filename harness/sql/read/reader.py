@@ -35,6 +35,11 @@ _CONDITION = re.compile(
 # One line that nothing stands around.
 # A literal whose quotes are entities would else be read as an unquoted value.
 _QUOTED_BY_ENTITY = re.compile(r"[=<>(,]\s*&(?:apos|quot|#0*3[49]|#[xX]0*2[27]);")
+# What of a statement may stand beyond the text that is read.
+_CLAUSE = re.compile(
+    r"\b(?:where|and|or|limit|offset|having|union|except|intersect|join|(?:group|order)\s+by)\b",
+    re.IGNORECASE,
+)
 _BARE = re.compile(
     r"\s{0,4}SELECT (?:(?!select\b|final\b|corrected\b|revised\b)"
     r"[^\n`{}\[\]|◁<\\]|<(?=[ =>\d'\"])){1,2000}(?<!\.)",
@@ -81,6 +86,8 @@ class Reader:
 def _read(text: str, names: Names) -> Reading:
     # A lone surrogate can be neither stored nor sent, and no cell holds one.
     text = text.encode("utf-8", "replace").decode("utf-8")
+    if len(text) > MAX_TEXT and _CLAUSE.search(text, MAX_TEXT):
+        return Reading(Failure("too_long", f"{len(text)} characters"))
     found = _read_text(text, names)
     if isinstance(found.result, Failure) or _QUOTED_BY_ENTITY.search(text):
         plain = without_entities(text[:MAX_TEXT])

@@ -23,7 +23,8 @@ _LISTED_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?", re
 _CLOSING = {'"': '"', "`": "`", "[": "]", "“": "”", "＂": "＂"}
 _OPERATOR = re.compile(r"==|>=|<=|<>|!=|=|>|<")
 _SPACE = re.compile(r"\s*")
-_COMMENT = re.compile(r"(?:--|//|#+(?!\w))[^\n]*|#[^\n]*|/\*(?:[^*]|\*(?!/))*\*/")
+# ``// 3`` divides.
+_COMMENT = re.compile(r"(?:--|//(?!\s*[\d(.])|#+(?!\w))[^\n]*|#[^\n]*|/\*(?:[^*]|\*(?!/))*\*/")
 MAX_STEPS = 20_000
 
 QUOTES = {
@@ -49,7 +50,7 @@ TAILS = {
     "the number of rows": r"\(\s*\d+\s+rows?\b[^()\n]*\)|\d+\s+rows?\s+in\s+set",
     "a word that ends a script": r"(?:END|EOS|EOF|STOP|DONE|GO)\b(?=\W*\Z)",
     "an arrow or a line": r"->|=>|→|⇒|-{3}|={3}|~{3}",
-    "a line break in letters": r"\\\\[nrt]",
+    "a line break in letters": r"\\{1,2}[nrt]",
     "the end of a sentence": r"[.!?！？](?:\s|\Z)|[*_`”’]+(?=\W*\Z)",
     "another sign that is no SQL": r"[$@\\\\{}§¶•…✓✅]",
 }
@@ -57,8 +58,12 @@ TAILS = {
 
 _TAIL = re.compile("|".join(TAILS.values()))
 _GOES_ON = re.compile(
-    r"\b(?:and|or|where|having|union|limit)\b|\b(?:group|order)\s+by\b|[<>=]", re.IGNORECASE
+    r"\b(?:and|or|where|having|union|limit)\b|\b(?:group|order)\s+by\b|\boffset\s+\d"
+    r"|\b(?:except|intersect|minus)\s+(?:all\s+)?\(?\s*select\b|\bjoin\s+\S+\s+(?:on|using)\b"
+    r"|\bqualify\b|\bfetch\s+(?:first|next)\b|\b(?:using\s+|table)sample\b",
+    re.IGNORECASE,
 )
+_COMPARES = re.compile("[<>=]")
 
 
 class TooComplex(Exception):
@@ -138,8 +143,12 @@ class Scanner:
         match = _TAIL.match(self.text, position)
         if match is None:
             return False
+        before = self.text[:position].rstrip()[-1:]
+        if match[0][0] == "!" and (before.isdigit() or before == ")"):
+            return False  # a factorial
         # A condition after a sign that is not understood would be lost.
-        return _GOES_ON.search(self.text, match.end()) is None
+        rest = self.text[match.end() :]
+        return not (_GOES_ON.search(match[0]) or _GOES_ON.search(rest) or _COMPARES.search(rest))
 
     def keyword(self, position: int, *words: str) -> int:
         """The position after the keywords (lower case) and white space, or -1."""

@@ -40,7 +40,9 @@ _UNFINISHED = re.compile(
 _ASTRAY = re.compile(
     r",\s*(?:from|where|group\s+by|order\s+by|limit)\b|\b(?:select|distinct|limit)\s*,"
     r"|\b(?:select|distinct)\s+as\b|\bby\s*(?:,|distinct\b)|\bgroup\s+by\s+(?:order|limit)\b|\bnot\s+not\s+null\b"
-    r"|\bas\s+(?:from|where|group\s+by|order\s+by|limit|and|as)\b|\b(?:as|,)\s*;?\s*\Z|\bas\s*,|\bbetween\b(?!.*\band\b)",
+    r"|\bas\s+(?:from|where|group\s+by|order\s+by|limit|and|as)\b|\b(?:as|,)\s*;?\s*\Z|\bas\s*,|\bbetween\b(?!.*\band\b)"
+    r"|,\s*,|\b(?:asc|desc)\s+(?:asc|desc)\b|\bfrom\s*\.|\bfrom\s+\S+\s*\*|\bminus\s+(?:all\s+)?\(?\s*select\b"
+    r"|\bfetch\b(?!\s+(?:first|next)(?:\s+\d+)?\s+rows?\s+(?:only|with\s+ties)\b)",
     re.IGNORECASE | re.DOTALL,
 )
 # What is in quotes or a comment; MySQL escapes quotes by a backslash.
@@ -56,7 +58,18 @@ _RESERVED = frozenset(
     (
         *("all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "both"),
         *("case", "cast", "check", "collate", "column", "constraint", "create", "default"),
-        *("deferrable", "desc", "describe", "distinct", "do", "else", "end", "except", "false"),
+        *(
+            "deferrable",
+            "desc",
+            "describe",
+            "distinct",
+            "do",
+            "else",
+            "end",
+            "escape",
+            "except",
+            "false",
+        ),
         *("fetch", "for", "foreign", "from", "group", "having", "in", "initially", "intersect"),
         *("into", "is", "join", "lambda", "lateral", "leading", "like", "limit", "not", "null"),
         *("offset", "on", "only", "or", "order", "pivot", "placing", "primary", "qualify"),
@@ -65,6 +78,11 @@ _RESERVED = frozenset(
         *("when", "where", "window", "with", "between", "by", "exists"),
     )
 )
+# The order of clauses, which sqlglot does not ask for; it is not that of a set operation's parts.
+_CLAUSE = re.compile(
+    r"\b(?:(where)|(group\s+by)|(having)|(order\s+by)|(?:limit|offset|fetch))\b", re.IGNORECASE
+)
+_SET_OPERATION = re.compile(r"\b(?:union|intersect|except)\b", re.IGNORECASE)
 _NULL_ORDER = re.compile(r"\bnulls\s+(?:first|last)\b", re.IGNORECASE)
 
 
@@ -80,13 +98,15 @@ def read_sql(statement: str, names: Names) -> Query | Failure:
         # sqlglot fills in each dialect's default, which looks the same as an explicit order.
         return Failure("unsupported", "NULLS FIRST or LAST")
     statement = _with_sql_punctuation(statement)
-    if _UNFINISHED.search(statement):
+    bare = [pattern.sub(_without_content, statement) for pattern in _QUOTED]
+    if _UNFINISHED.search(statement) or all(map(_UNFINISHED.search, bare)):
         return Failure("syntax", "a clause is cut off")
-    bare = [pattern.sub("''", statement) for pattern in _QUOTED]
     if all(map(_unbalanced, bare)):
         return Failure("syntax", "a parenthesis is not closed")
     if all(map(_ASTRAY.search, bare)):
         return Failure("syntax", "a comma, AS or BETWEEN without what belongs to it")
+    if all(map(_disordered, bare)):
+        return Failure("syntax", "the clauses are out of order")
     first: Failure | None = None
     for dialect in _dialects(statement):
         tree = _parse(statement, dialect)
@@ -97,6 +117,17 @@ def read_sql(statement: str, names: Names) -> Query | Failure:
         except Refused as refused:
             first = first or refused.failure
     return first or Failure("syntax", "sqlglot cannot parse it")
+
+
+def _without_content(match: re.Match[str]) -> str:
+    return " " if match[0].startswith(("--", "/*")) else "''"
+
+
+def _disordered(text: str) -> bool:
+    if "(" in text or _SET_OPERATION.search(text):
+        return False  # an order of its own
+    places = [match.lastindex or 5 for match in _CLAUSE.finditer(text)]
+    return places != sorted(places)
 
 
 def _unbalanced(text: str) -> bool:

@@ -43,20 +43,52 @@ _OTHER = re.compile(
     r"merge|pivot|unpivot|from|checkpoint|analyze|prepare|execute|reset|grant|table)\b",
     re.IGNORECASE,
 )
+_NO_SENTENCE = re.compile(
+    r"(?:explain|describe|summarize|show|analyze)\s+(?:analyze\s+)?(?=select\s)|insert\s+into\s"
+    r"|delete\s+from\s|update\s+\S+\s+set\s|copy\s*\(|drop\s+(?:table|view)\s"
+    r"|create\s+(?:or\s+replace\s+)?(?:temp\w*\s+)?(?:table|view)\s+\S+\s+as\s",
+    re.IGNORECASE,
+)
 _GOES_ON = re.compile(
     r"\s*((?:from|where|and|or|not|group\s+by|order\s+by|having|limit|offset|fetch|union|intersect"
     r"|except|join|inner|left|right|full|cross|on|in|like|between|is)\b(?!\s*[,:])|[,()=<>*]"
     r"|(?:max|min|count|sum|avg)\s*\()",
     re.IGNORECASE,
 )
+# A line that can only go on with a statement, however it is written.
+_COMPARED = r"[<>=]|\b(?:i?like|between|in\s*\(|is\s+(?:not\s+)?null|exists\s*\()"
+_CLAUSE = re.compile(
+    rf"\s*(?:(?:where|prewhere|and|or|on|having|qualify)\b(?!\s*[,:]|\s+\(?select\b)(?=.*(?:{_COMPARED}))"
+    r"|(?:limit|offset)\s+(?:\d|all\b|\()|fetch\s+(?:first|next)\b|(?:group|order)\s+by\s+\S"
+    r"|(?:union|intersect|except|minus)\b(?:\s+(?:all|distinct|by\s+name))?\s*(?:\Z|\(|select\b)"
+    r"|(?:desc|asc)\s*(?:\Z|[,;)]|(?:nulls|limit|offset|fetch)\b)|nulls\s+(?:first|last)\b"
+    r"|using\s+sample\b|(?:table)?sample\s+\S*\d|(?:(?:natural|anti|semi|asof|positional|lateral"
+    r"|outer|cross|inner|left|right|full|straight)\s+)*(?:join\s+\S|apply\b)|with\s*\("
+    r"|window\s+\w+\s+as\b|for\s+(?:system_time|update|share|xml|json)\b|into\s+\w+\s*(?:\Z|from\b)"
+    r"|collate\s+\w|(?:un)?pivot\s*\(|as\s+\w+\s*(?:\Z|,|where\b)|\|\|"
+    r"|(?:[-+*%]|//?)\s*[\d.(][\d.()]*\s*(?:\Z|;|(?:and|or|limit|order|group)\b))",
+    re.IGNORECASE,
+)
+_PROSE = re.compile(
+    r"[.:]\s*\Z|\b(?:clause|conditions?|used|uses|this|query|filters?|ensures?|returns?|means)\b",
+    re.IGNORECASE,
+)
+# What a shell prints before each line, or a list before each of its items.
+_PROMPT = re.compile(r"\s*(?:[-=.]{0,3}>|\w{1,20}[-=(*'][#>]|\d{1,3}\s*[|.):]|[|+*-])\s+")
+_NOTE = re.compile(r"\s*(?:--|#|//|\{#.*#\}\s*\Z|<!--.*-->\s*\Z)")
+_BLOCK_COMMENT = re.compile(r"\s*/\*(?:[^*]|\*(?!/))*\*/")
+_WORD = re.compile(r"\s*[^\W\d]\w{0,40}\s*\Z")
+_CLOSES = re.compile(r"\s*(?:[;),]|\Z|\n|(?:and|or|limit|order|group|union)\b)", re.IGNORECASE)
 _UNFINISHED = re.compile(
     r"(?:\b(?:select|from|where|and|or|not|by|in|like|between|distinct|on|join|limit|having|union"
-    r"|all|intersect|except)|[,(=<>+*/|-])\s*\Z",
+    r"|all|intersect|except|minus)|[,(=<>+*/|-])\s*\Z",
     re.IGNORECASE,
 )
 _QUESTION = re.compile(
     r"\s*(?:Q|A|table|columns|Question|Answer|SQL|Explanation|Note|###.*)\s*:", re.IGNORECASE
 )
+_SET_OPERATION = re.compile(r"\s*(?:union|intersect|except|minus)\b", re.IGNORECASE)
+_EXPRESSION = re.compile(r"\b(?:exists|not|in|any|all|values)\s*\(\s*\Z", re.IGNORECASE)
 _BRACKETS = {"(": ")", "{": "}", "[": "]"}
 
 
@@ -70,6 +102,8 @@ def other_statement(block: str) -> str | None:
     match = _OTHER.match(body)
     if match is None:
         return None
+    if _NO_SENTENCE.match(body):
+        return match[1].upper()
     keyword = match[1].upper()
     select = _ANY_SELECT.search(body)
     if select is None:
@@ -173,14 +207,19 @@ def _cut(text: str, start: int) -> str:
     """The statement from ``start``: up to an end token, a fence, or a line that does not go on."""
     line = text[text.rfind("\n", 0, start) + 1 : start]
     end_token = _END_TOKEN.search(text, start)
-    lines = text[start : end_token.start() if end_token else len(text)].split("\n")
+    lines = _on_one_line(text[start : end_token.start() if end_token else len(text)]).split("\n")
     statement = "\n".join(_kept(lines)).strip()
     for opened, closed in _BRACKETS.items():
         # (SELECT …), run(SELECT …), \boxed{SELECT …}
         unclosed = line.count(opened) - line.count(closed)
         while unclosed > 0 and statement.count(closed) > statement.count(opened):
-            statement = statement[: statement.rfind(closed)].rstrip()
+            at = statement.rfind(closed)
+            if _CLAUSE.match(statement, at + 1) or _SET_OPERATION.match(statement, at + 1):
+                return opened * unclosed + statement
+            statement = statement[:at].rstrip()
             unclosed -= 1
+        if opened == "(" and (_EXPRESSION.search(line) or (unclosed and not line.strip(" \t("))):
+            return line.strip() + statement
     before = _WRAPPING.search(line)
     if before and statement.rstrip(";").endswith(before[0]):
         statement = statement.rstrip(";")[: -len(before[0])]
@@ -189,26 +228,48 @@ def _cut(text: str, start: int) -> str:
     return statement
 
 
+def _on_one_line(text: str) -> str:
+    """``text`` with each block comment on one line."""
+    parts, at = [], 0
+    while (opened := text.find("/*", at)) >= 0 and (closed := text.find("*/", opened + 2)) >= 0:
+        parts += [text[at:opened], text[opened : closed + 2].replace("\n", " ")]
+        at = closed + 2
+    return "".join((*parts, text[at:]))
+
+
 def _kept(lines: list[str]) -> Iterator[str]:
     """The first line, and those that go on with the statement, without their comments."""
     state = _Done()
     pending: str | None = None
     gap = False
     for number, line in enumerate(lines):
-        if number and not line.strip():
-            gap = True
-        elif not number or not line.lstrip().startswith("--"):
-            line = _without_comment(line)
-            if number and not state.continues(line, gap):
+        if number:
+            line = line[comment.end() :] if (comment := _BLOCK_COMMENT.match(line)) else line
+            if not line.strip():
+                gap = gap or comment is None
+                continue
+            if _NOTE.match(line) and not _CLAUSE.match(line):
+                continue
+        line = _without_comment(line)
+        if number and not state.continues(line, gap, lines[number + 1 : number + 4]):
+            if not (going_on := _after_prompt(line)):
                 break
-            if pending is not None:
-                yield pending
-            pending = line
-            state.add(line)
-            gap = False
+            line = going_on
+        if pending is not None:
+            yield pending
+        pending = line
+        state.add(line)
+        gap = False
     # "or", alone on its line, between two statements.
     if pending is not None and (state.lines == 1 or pending.strip().lower() not in ("or", "and")):
         yield pending
+
+
+def _after_prompt(line: str) -> str:
+    """The clause after what a shell prints before a line; empty where there is none."""
+    prompt = _PROMPT.match(line)
+    rest = line[prompt.end() :] if prompt else ""
+    return rest if _CLAUSE.match(rest) and not _PROSE.search(rest) else ""
 
 
 def _without_comment(line: str) -> str:
@@ -229,6 +290,7 @@ class _Done:
         self._open = 0
         self._start = ""
         self._end = ""
+        self._quotes = 0
 
     def add(self, line: str) -> None:
         """Take a line."""
@@ -236,9 +298,11 @@ class _Done:
         self._open += line.count("(") - line.count(")")
         self._start = self._start or line[:6]
         self._end = line.rstrip()[-40:] or self._end
+        self._quotes += line.count("'")
 
-    def continues(self, line: str, gap: bool) -> bool:
-        """Whether ``line`` belongs to the statement; ``gap`` is a blank line before it.
+    def continues(self, line: str, gap: bool, following: list[str]) -> bool:
+        """Whether ``line`` belongs to the statement; ``gap`` is a blank line before it, and
+        ``following`` are the lines after it.
 
         A clause that is taken for prose would silently widen the query. So a line that looks like
         a clause is kept; only a capitalized word (``Where …``) without a comparison is prose.
@@ -252,6 +316,10 @@ class _Done:
             return True
         if _QUESTION.match(line):
             return False
+        if self._clause(line) or self._literal([line, *following]):
+            return True
+        if _WORD.match(line) and not gap and following and self._clause(following[0]):
+            return True  # an alias
         match = _GOES_ON.match(line)
         if match is None:
             return False
@@ -261,3 +329,23 @@ class _Done:
         if not word.istitle() or self._start.istitle():
             return not gap or word.isupper() or self._start.islower() or word in _CLAUSES
         return word.lower() in _CLAUSES and re.search(r"[<>=]", line) is not None
+
+    @staticmethod
+    def _clause(line: str) -> bool:
+        return _CLAUSE.match(line) is not None and _PROSE.search(line) is None
+
+    def _literal(self, lines: list[str]) -> bool:
+        """Whether a literal that was not closed before is closed in the first of these lines that
+        holds a quote which is no apostrophe."""
+        if self._quotes % 2 == 0:
+            return False
+        text = "\n".join(itertools.takewhile(lambda one: not _starts_anew(one), lines))
+        for match in re.finditer("'", text):
+            before, after = text[: match.start()][-1:], text[match.end() : match.end() + 1]
+            if not (before.isalnum() and after.isalnum()):
+                return _CLOSES.match(text, match.end()) is not None
+        return False
+
+
+def _starts_anew(line: str) -> bool:
+    return _QUESTION.match(line) is not None or _ANY_SELECT.match(line.lstrip()) is not None
