@@ -36,7 +36,6 @@ TIE = 1e-9
 
 _FLIPS_AT_ONCE = 20_000
 _UNPACKED_AT_ONCE = 128
-_COLUMNS_AT_ONCE = 64
 _MOST_OF_PLANES = 2**16
 """Below this size steps are added bit by bit."""
 
@@ -68,22 +67,7 @@ def flip_test(differences: Floats) -> FlipTest:
 
 def flip_tests(families: Sequence[Floats]) -> list[FlipTest]:
     """:func:`flip_test` of each family; the flips of families of like size are drawn once."""
-    found: list[FlipTest] = []
-    for some in _by_columns(families):
-        found += [_flip_test(*statistics) for statistics in _statistics(some)]
-    return found
-
-
-def _by_columns(families: Sequence[Floats]) -> Iterator[list[Floats]]:
-    """The families in order, so many at once as their flips may take memory for."""
-    some: list[Floats] = []
-    for family in families:
-        if some and sum(one.shape[1] for one in some) + family.shape[1] > _COLUMNS_AT_ONCE:
-            yield some
-            some = []
-        some.append(family)
-    if some:
-        yield some
+    return [_flip_test(*statistics) for statistics in _statistics(families)]
 
 
 def _flip_test(observed: Floats, flipped: Floats, drawn: bool) -> FlipTest:
