@@ -111,13 +111,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     stream = _uncaptured_stderr(config)
     config.add_cleanup(stream.close)
     config.stash[PROGRESS] = TerminalProgress(stream, lambda: _end_line(config))
-    timed = [_case(item) for item in session.items if "throughput" in _fixtures(item)]
+    asked: dict[Case, set[str]] = {}
+    for item in session.items:
+        if (case := _case(item)) is not None:
+            asked.setdefault(case, set()).update(_fixtures(item))
     with _usage():
         if config.stash[SESSION].computes:
             check_backend()
         progress = config.stash[PROGRESS]
         coordinator = config.stash.get(COORDINATOR, None)
-        config.stash[SESSION].prepare(filter(None, timed), progress, progress.notify, coordinator)
+        config.stash[SESSION].prepare(asked, progress, progress.notify, coordinator)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -16,9 +16,10 @@ import atexit
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -259,6 +260,12 @@ class Cache:
                 used = manifest.stat().st_mtime
                 found.append(Entry(folder.parent.name, folder.name, folder, size, used))
         return sorted(found, key=lambda entry: entry.used)
+
+
+def estimates_file(cache: Path, words: Sequence[str]) -> Path:
+    """The file in the cache folder that keeps what something took; ``words`` name it."""
+    name = re.sub(r"\W+", "-", " ".join(words)).strip("-").lower()
+    return cache / "estimates" / f"{name}.json"
 
 
 def remove_whole(folder: Path) -> None:

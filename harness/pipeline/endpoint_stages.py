@@ -6,7 +6,8 @@ was broken off are kept until it is run again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from harness.data.prompts import STYLES, texts_key
@@ -20,7 +21,8 @@ from harness.options import Options
 from harness.pipeline.invocation import Invocation
 from harness.pipeline.stages import VariantStages
 from harness.protocols import usual_tokens
-from harness.schema.stage_results import Answer, Answers
+from harness.runs.run_estimate import Step
+from harness.schema.stage_results import ANSWERS, QUESTION_ANSWERS, Answer, Answers, Call
 from harness.train.variant import EndpointVariant, Variant
 
 STYLE = STYLES["chat"]
@@ -57,6 +59,17 @@ class EndpointStages(VariantStages):
         texts = [STYLE.prompt(q.question, q.table, q.hint) for q in load_students()]
         return self._asked([_user(text) for text in texts], range(len(texts)))
 
+    def to_come(
+        self, wanted: Collection[Call[Any, Any]], ids: Sequence[int], earlier: Sequence[int]
+    ) -> list[Step]:
+        """The questions to ask."""
+        sizes = {ANSWERS: len(self.invocation.examples), QUESTION_ANSWERS: len(load_students())}
+        return [self.step("asking", sum(sizes.get(call, 0) for call in wanted))]
+
+    def step(self, kind: str, units: float) -> Step:
+        """A part of the run that the service computes."""
+        return Step(kind=kind, model=self._endpoint.title, setting=f"{self._limit}", units=units)
+
     @property
     def _base_key(self) -> list[Any]:
         raise UserError(self.without_weights)
@@ -68,6 +81,7 @@ class EndpointStages(VariantStages):
             raise failure
         if key not in endpoint.answered:
             work = cache.work_folder("generate", key)
+            whole, began = not work.exists(), time.monotonic()
             try:
                 with cache.lock("generate", key):
                     endpoint.answered[key] = answer_all(
@@ -77,6 +91,8 @@ class EndpointStages(VariantStages):
                 self._failures["generate", key] = error
                 raise
             cache.clear_work("generate", key)
+            step = self.step("asking", len(asked))
+            self.invocation.estimate.finished(step, time.monotonic() - began, whole)
         rows = [
             Answer(id=id, text=reply.text, tokens=reply.tokens, finish=reply.finish)
             for id, reply in zip(ids, endpoint.answered[key], strict=True)

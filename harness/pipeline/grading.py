@@ -22,7 +22,6 @@ from harness.schema.stage_results import Answer, Answers, Fused, FusedForm
 from harness.schema.variant_result import (
     CheckpointResult,
     ExactMatch,
-    Execution,
     Flips,
     Fuse,
     FuseForm,
@@ -31,7 +30,6 @@ from harness.schema.variant_result import (
 from harness.sql.grade.answer import correct, execute_all
 from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import Score, score
-from harness.sql.grade.summary import summarize
 from harness.stats.rates import clustered_rate, rate
 
 
@@ -42,22 +40,21 @@ class Grader:
     split: Split
     cache: Cache
 
-    def grade(self, answers: Answers, examples: Sequence[Example]) -> list[PredictionRow]:
+    def scores(self, answers: Answers, examples: Sequence[Example]) -> list[Score]:
+        """The verdicts on each answer, in the examples' order."""
+        return self._graded([answer.text for answer in answers.rows], examples, HARDENED_COPIES)
+
+    @staticmethod
+    def rows(
+        answers: Answers, examples: Sequence[Example], scores: Sequence[Score]
+    ) -> list[PredictionRow]:
         """One graded row per example, in the examples' order."""
-        texts = [answer.text for answer in answers.rows]
-        scores = self._graded(texts, examples, HARDENED_COPIES)
         return [
             PredictionRow(
                 table_id=example.table_id, text=answer.text, finish=answer.finish, **one.row()
             )
             for example, answer, one in zip(examples, answers.rows, scores, strict=True)
         ]
-
-    def execution(self, answers: Answers, examples: Sequence[Example], of: int) -> Execution:
-        """The `execution` section; ``of`` is the size of the whole split."""
-        texts = [answer.text for answer in answers.rows]
-        scores = self._graded(texts, examples, HARDENED_COPIES)
-        return summarize(scores, examples, of)
 
     def rate_of_texts(self, texts: Sequence[str], examples: Sequence[Example]) -> float | None:
         """``ex`` of some answers; None where every gold is degenerate, or there are no tables."""

@@ -21,12 +21,14 @@ from pathlib import Path
 import numpy as np
 
 from harness.disk.files import content_key, write_json
+from harness.disk.manifest import MANIFEST
 from harness.machine.identity import machine_id
 from harness.measure.contention import Contention
 from harness.pipeline.invocation import Invocation
 from harness.pipeline.stages import RESULT_FILE, VariantStages
 from harness.progress import ProgressCallback
 from harness.protocols import BATCH_ROWS, QUESTION_TOKENS, SPEED_ROUNDS, SpeedTrials
+from harness.runs.run_estimate import Step
 from harness.schema import stage_results as calls
 from harness.schema.rows import Rates, TrialRow
 from harness.schema.stage_results import STAGE_VERSIONS, Call, Result, Speeds, TrialRequest
@@ -41,13 +43,14 @@ def measure(
 ) -> tuple[dict[str, Speeds], bool]:
     """Timings of every variant by name, and whether they are from the cache."""
     cache = invocation.cache
-    parts = [stage.tuned_key() for stage in stages]
-    setting = (machine_id(), invocation.style.sha256, invocation.dataset.sha256)
-    key = content_key(STAGE_VERSIONS["speed"], invocation.speed_trials.protocol, *setting, parts)
+    key = _key(stages, [stage.adapter.path for stage in stages], invocation)
     cached = not invocation.options.remeasure and cache.find("speed", key) is not None
     take = functools.cache(lambda: _take(stages, invocation.speed_trials, invocation.progress))
     if not cached:
+        began = time.monotonic()
         take()
+        for step in _steps(stages):
+            invocation.estimate.finished(step, (time.monotonic() - began) / len(stages))
         cache.discard("speed", key)  # only now that there is something better
 
     def make(folder: Path) -> None:
@@ -60,6 +63,28 @@ def measure(
     found = list(stored.values())
     named = {s.variant.name: Speeds.model_validate(v) for s, v in zip(stages, found, strict=True)}
     return named, cached
+
+
+def to_come(stages: Sequence[VariantStages], invocation: Invocation) -> list[Step]:
+    """The trials, unless they are in the cache."""
+    found = [stage.known_adapter() for stage in stages]
+    if all(known for known, _ in found) and not invocation.options.remeasure:
+        key = _key(stages, [adapter for _, adapter in found], invocation)
+        if (invocation.cache.path("speed", key) / MANIFEST).is_file():
+            return []
+    return _steps(stages)
+
+
+def _steps(stages: Sequence[VariantStages]) -> list[Step]:
+    return [stage.step("speed", 1) for stage in stages]
+
+
+def _key(
+    stages: Sequence[VariantStages], adapters: Sequence[Path | None], invocation: Invocation
+) -> str:
+    parts = [stage.tuned_key(one) for stage, one in zip(stages, adapters, strict=True)]
+    setting = (machine_id(), invocation.style.sha256, invocation.dataset.sha256)
+    return content_key(STAGE_VERSIONS["speed"], invocation.speed_trials.protocol, *setting, parts)
 
 
 @dataclass

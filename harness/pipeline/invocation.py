@@ -7,7 +7,7 @@ it. Nothing in it changes afterwards.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from harness.data.prompts import PromptStyle
@@ -22,6 +22,7 @@ from harness.options import Options
 from harness.pipeline.adapter_path import AdapterSource
 from harness.progress import ProgressCallback
 from harness.protocols import SpeedTrials
+from harness.runs.run_estimate import RunEstimate
 from harness.runs.store import StoredRun
 from harness.schema.results import GateRule, Git
 
@@ -58,8 +59,9 @@ class Invocation:
     cache: Cache
     examples: tuple[Example, ...]
     """The test examples that are measured, in id order: all, or the sample of --limit."""
-    timed: frozenset[Case]
-    """The cases whose speed is measured: only their trials are interleaved."""
+    asked: Mapping[Case, Collection[str]]
+    """By case: the fixtures that its tests ask for."""
+    estimate: RunEstimate
     gates: Mapping[str, GateRule]
     baseline: StoredRun | None
     coordinator: Coordinator | None

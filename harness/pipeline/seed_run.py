@@ -8,7 +8,8 @@ computed is in ``variant_run``.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 
 from harness import protocols as names
@@ -21,7 +22,7 @@ from harness.disk.files import shown_argument
 from harness.models.stored_as import stored_as
 from harness.pipeline import interleaved_speed
 from harness.pipeline.endpoint_stages import EndpointStages, most_tokens
-from harness.pipeline.invocation import Invocation
+from harness.pipeline.invocation import Case, Invocation
 from harness.pipeline.outside_run import (
     GRADING,
     MEASURING,
@@ -36,6 +37,7 @@ from harness.pipeline.variant_run import OF_ANSWERS, SECTIONS, VariantRun
 from harness.report.changed_examples import ChangedExample, changed_examples
 from harness.runs import git_state
 from harness.runs.file_names import FUSED_FOLDER, TRACKED_FOLDER
+from harness.runs.run_estimate import Step
 from harness.runs.store import PendingRun, RunRows
 from harness.schema.results import (
     Distributed,
@@ -101,10 +103,29 @@ class SeedRun:
 
     @cached_property
     def _speeds(self) -> tuple[dict[str, Speeds], bool]:
-        timed = {case.variant for case in self.invocation.timed if case.seed == self.seed}
+        return interleaved_speed.measure(self._timed, self.invocation)
+
+    @property
+    def _timed(self) -> list[VariantStages]:
+        """The variants whose speed is measured: only their trials are interleaved."""
         here = [(n, v.stages) for n, v in self.variants.items() if not v.stages.without_weights]
-        stages = [stages for name, stages in here if name in timed]
-        return interleaved_speed.measure(stages, self.invocation)
+        return [stages for name, stages in here if "throughput" in self._asked(name)]
+
+    def _asked(self, variant: str) -> Collection[str]:
+        return self.invocation.asked.get(Case(self.seed, variant), ())
+
+    # --- the estimate -------------------------------------------------------------------------
+
+    def to_come(self) -> Iterator[Step]:
+        """What of the run is not in the cache, as far as it can be known before training."""
+        for name, variant in self.variants.items():
+            yield from variant.to_come(self._asked(name))
+        yield from interleaved_speed.to_come(self._timed, self.invocation)
+        yield self._reporting
+
+    @property
+    def _reporting(self) -> Step:
+        return Step(kind="report", model="", setting="", units=len(self.variants))
 
     # --- the record ---------------------------------------------------------------------------
 
@@ -143,9 +164,11 @@ class SeedRun:
         # Imported here: collecting and measuring need neither pandas nor matplotlib.
         from harness.report.write import write_run
 
+        began = time.monotonic()
         pending = self._pending(self.gate())
         analysis = analyse([pending])
         write_run(pending, analysis)
+        self.invocation.estimate.finished(self._reporting, time.monotonic() - began)
         for variant in self.variants.values():
             variant.track()
         return analysis

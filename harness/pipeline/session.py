@@ -8,9 +8,10 @@ of --checkpoints. Each seed is a :class:`SeedRun` with its own folder.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,7 @@ from harness.protocols import comparable_answers, grading_protocol
 from harness.report.comparison import render_seeds
 from harness.runs import baseline, git_state, store
 from harness.runs.file_names import check_file_names, check_new
+from harness.runs.run_estimate import RunEstimate
 from harness.runs.store import StoredRun
 from harness.schema.results import Protocols
 from harness.sql.read.gold import read_golds
@@ -111,14 +113,14 @@ class Session:
 
     def prepare(
         self,
-        timed: Iterable[Case],
+        asked: Mapping[Case, Collection[str]],
         progress: ProgressCallback = silent,
         notify: Callable[[str], None] = print_message,
         coordinator: Coordinator | None = None,
     ) -> None:
         """Check names, data, adapter, base and the other ranks; nothing is loaded yet.
 
-        ``timed`` are the cases whose speed is to be measured.
+        ``asked`` are the fixtures that the tests of each case ask for.
 
         Raises:
             UserError: one of them is wrong; the message names it.
@@ -156,7 +158,8 @@ class Session:
             style=self.style,
             cache=cache,
             examples=self._sample(dataset, notify),
-            timed=frozenset(timed),
+            asked=asked,
+            estimate=RunEstimate(cache.root, notify),
             gates=self.gate_rules,
             baseline=self.baseline,
             coordinator=coordinator,
@@ -167,6 +170,11 @@ class Session:
         self._check_texts(invocation)
         for seed, variants in self._variants.items():
             self.runs[seed] = SeedRun(invocation, names[seed], seed, variants)
+        self._say_how_long(invocation)
+
+    def _say_how_long(self, invocation: Invocation) -> None:
+        with contextlib.suppress(OSError):  # a damaged entry of the cache is found by its reader
+            invocation.estimate.begin([s for run in self.runs.values() for s in run.to_come()])
 
     def _sample(self, dataset: Dataset, notify: Callable[[str], None]) -> tuple[Example, ...]:
         """The test examples that are measured, in id order; of a few of them a word is said."""

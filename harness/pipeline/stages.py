@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from harness.data.prompts import answers_in_one_line, texts_key
 from harness.data.sources.students import STUDENTS_FOLDER
 from harness.disk.files import content_key, sha256_file, write_json
 from harness.disk.kernels import kernel_folder, remove_kernels
+from harness.disk.manifest import MANIFEST
 from harness.distributed.ranked_worker import RankedWorker
 from harness.errors import UserError, one_line
 from harness.machine.installed import warn_of_blas
@@ -35,8 +37,10 @@ from harness.pipeline.adapter_path import (
 )
 from harness.pipeline.invocation import Invocation
 from harness.pipeline.trackers import Trackers
+from harness.runs.run_estimate import Step
 from harness.schema import stage_results as calls
 from harness.schema.stage_results import Call, Request, Result
+from harness.train.estimate import training_rows
 from harness.train.variant import Variant
 from harness.worker.client import KernelFault, Worker, WorkerError
 
@@ -59,6 +63,8 @@ class VariantStages:
         self._given = invocation.given.get(variant.name)
         self._worker: Worker | RankedWorker | None = None
         self._trained_here = False
+        self._starting_s = 0.0
+        """Spent on starting processes; no part of a stage's time."""
         self._failures: dict[tuple[str, str], Exception] = {}
         """Why a stage failed, by its cache key. Every section of a variant reads its training; one
         that ran out of memory would run out of it again for each of them, after as long."""
@@ -78,6 +84,7 @@ class VariantStages:
     def worker(self) -> Worker | RankedWorker:
         """The variant's process, started on first use."""
         if self._worker is None:
+            began = time.monotonic()
             invocation, name = self.invocation, self.variant.name
             if invocation.coordinator is None:
                 self._worker = Worker(name, None, invocation.notify, self.trackers.row)
@@ -95,6 +102,9 @@ class VariantStages:
                 expected={"model": invocation.base.sha256, "dataset": invocation.dataset.sha256},
             )
             self._worker.call(calls.OPEN, request, invocation.progress)
+            spent = time.monotonic() - began
+            self._starting_s += spent
+            invocation.estimate.finished(self.step("start", 1), spent)
         return self._worker
 
     def close(self) -> None:
@@ -138,10 +148,10 @@ class VariantStages:
     @cached_property
     def description(self) -> calls.Description:
         """The base as this variant uses it."""
-        # The record names the machine's memory.
-        key = self._key("describe", (psutil.virtual_memory().total,))
         found = self._cached(
-            calls.DESCRIBE, key, lambda *_: self.call(calls.DESCRIBE, calls.Nothing())
+            calls.DESCRIBE,
+            self.key_of(calls.DESCRIBE),
+            lambda *_: self.call(calls.DESCRIBE, calls.Nothing()),
         )
         warn_of_blas(found.device.blas, self.invocation.notify)
         return found
@@ -173,7 +183,7 @@ class VariantStages:
         """
         if self._given is not None:
             raise UserError("--adapter-path evaluates a given adapter: there is no fine-tuning")
-        return self._cached(calls.FINETUNE, self._finetune_key, self._train)
+        return self._cached(calls.FINETUNE, self.key_of(calls.FINETUNE), self._train)
 
     def _train(self, folder: Path, work: Path) -> calls.Finetuned:
         self._trained_here = True
@@ -207,26 +217,20 @@ class VariantStages:
 
     def losses(self, adapter: Path | None) -> calls.Losses:
         """Loss of the test examples, by all three definitions."""
-        v = self.variant
-        compat = [v.batch_size, v.seed, v.test_batches, v.max_seq_length]
-        return self._evaluated(calls.LOSSES, adapter, compat)
+        return self._evaluated(calls.LOSSES, adapter)
 
     def answers(self, adapter: Path | None) -> calls.Answers:
         """Greedy answers to the test questions."""
-        return self._evaluated(calls.ANSWERS, adapter, self.invocation.options.max_new_tokens)
+        return self._evaluated(calls.ANSWERS, adapter)
 
-    def _evaluated(
-        self, call: Call[calls.EvaluateRequest, Result], adapter: Path | None, *decides: Any
-    ) -> Result:
-        """The result of an evaluation of the test examples; ``decides`` are further parts of its
-        cache key."""
+    def _evaluated(self, call: Call[calls.EvaluateRequest, Result], adapter: Path | None) -> Result:
+        """The result of an evaluation of the test examples."""
         ids = self.invocation.ids
-        parts = (ids, self._data_key, cache_keys.adapter_key(adapter), *decides)
 
         def evaluate(_: Path, work: Path) -> Result:
             return self.call(call, calls.EvaluateRequest(ids=ids, adapter=adapter, work=work))
 
-        return self._cached(call, self._key(call.stage, parts), evaluate)
+        return self._cached(call, self.key_of(call, adapter), evaluate)
 
     def fused(self, ids: Sequence[int], keep: Path | None) -> calls.Fused:
         """The tuned model in its three forms on the parity subset ``ids``."""
@@ -242,11 +246,8 @@ class VariantStages:
 
         if keep is not None:
             return fuse(keep, keep)
-        longest = self.variant.max_seq_length
-        limit = self.invocation.options.max_new_tokens
-        parts = (list(ids), self._data_key, longest, limit, cache_keys.adapter_key(adapter))
-        key = self._key("fuse", parts)
-        fused = self._cached(calls.FUSE, key, fuse)
+        key = self.key_of(calls.FUSE, adapter, ids)
+        fused = self._cached(calls.FUSE, key, fuse, ids)
         if fused.skipped is not None:
             # There was too little memory or disk just now: the next run tries again.
             self.invocation.cache.discard("fuse", key)
@@ -254,18 +255,82 @@ class VariantStages:
 
     def question_answers(self) -> calls.Answers:
         """Answers to the students questions, in their order."""
-        files = [sha256_file(path) for path in sorted(STUDENTS_FOLDER.glob("*.jsonl"))]
         adapter = self.adapter.path
-        invocation = self.invocation
-        one_line = answers_in_one_line(invocation.style, invocation.dataset)
-        how = (invocation.style.sha256, one_line, invocation.options.max_new_tokens)
-        key = self._key("generate", ("students", files, how, cache_keys.adapter_key(adapter)))
+        key = self.key_of(calls.QUESTION_ANSWERS, adapter)
 
         def answer(_: Path, work: Path) -> calls.Answers:
             request = calls.QuestionsRequest(adapter=adapter, work=work)
             return self.call(calls.QUESTION_ANSWERS, request)
 
         return self._cached(calls.QUESTION_ANSWERS, key, answer)
+
+    # --- what is to come ----------------------------------------------------------------------
+
+    def to_come(
+        self, wanted: Collection[Call[Any, Any]], ids: Sequence[int], earlier: Sequence[int]
+    ) -> list[Step]:
+        """The steps of the calls ``wanted`` that are not in the cache, as far as it can be known
+        before training.
+
+        Args:
+            ids: the parity subset.
+            earlier: the checkpoints that are measured beside the last.
+        """
+        known, adapter = self.known_adapter()
+        first: list[Call[Any, Any]] = (
+            [calls.DESCRIBE] if known else [calls.DESCRIBE, calls.FINETUNE]
+        )
+        steps = []
+        for call in dict.fromkeys([*first, *wanted]):
+            several = call in (calls.LOSSES, calls.ANSWERS)
+            places = [adapter, *(self._checkpoint(adapter, at) for at in earlier if several)]
+            early = call in (calls.DESCRIBE, calls.FINETUNE)  # known before the adapter is
+            times = sum(
+                not ((known or early) and self._is_cached(call.stage, self.key_of(call, one, ids)))
+                for one in places
+            )
+            steps.append(self.step(call.name, times * self._units(call, ids)))
+        begun = any(step.units for step in steps)
+        return [self.step("start", 1), *steps] if begun else []
+
+    @staticmethod
+    def _checkpoint(adapter: Path | None, iteration: int) -> Path | None:
+        """Where a checkpoint lies beside a trained adapter, if it does."""
+        folder = adapter and adapter / "checkpoints" / f"{iteration:07d}"
+        return folder if folder and folder.is_dir() else None
+
+    def known_adapter(self) -> tuple[bool, Path | None]:
+        """Whether the adapter is there before anything is trained, and its folder; a base has
+        none, and needs none."""
+        if self._given is not None:
+            return True, self._given.path
+        if not self.variant.trains:
+            return True, None
+        key = self.key_of(calls.FINETUNE)
+        known = self._is_cached("finetune", key)
+        return known, self.invocation.cache.path("finetune", key) if known else None
+
+    def step(self, kind: str, units: float) -> Step:
+        """A part of the run that this variant's model computes."""
+        invocation, variant = self.invocation, self.variant
+        how = (invocation.style.name, invocation.options.max_new_tokens, invocation.dataset.sha256)
+        return Step(
+            kind=kind,
+            model=f"{invocation.base.sha256[:16]} {invocation.ranks}",
+            setting=content_key(variant.fine_tune_type, self._quantize, how),
+            units=units,
+        )
+
+    def _units(self, call: Call[Any, Any], ids: Sequence[int]) -> float:
+        """The size of a stage in rows."""
+        rows = len(self.invocation.examples)
+        sizes = {calls.LOSSES: rows, calls.ANSWERS: rows, calls.FUSE: len(ids)}
+        if call != calls.FINETUNE:
+            return sizes.get(call, 1)
+        return training_rows(self.variant, len(self.invocation.dataset.valid.examples))
+
+    def _is_cached(self, stage: str, key: str) -> bool:
+        return (self.invocation.cache.path(stage, key) / MANIFEST).is_file()
 
     # --- keys --------------------------------------------------------------------------------
 
@@ -279,9 +344,9 @@ class VariantStages:
         quantized = self.invocation.base.quantization is not None
         return None if quantized else self.variant.config()["quantize"]
 
-    def tuned_key(self) -> list[Any]:
+    def tuned_key(self, adapter: Path | None) -> list[Any]:
         """What decides the tuned model: for timings, which depend on nothing else of the run."""
-        return [self._base_key, cache_keys.adapter_key(self.adapter.path)]
+        return [self._base_key, cache_keys.adapter_key(adapter)]
 
     @property
     def _data_key(self) -> list[str]:
@@ -299,13 +364,41 @@ class VariantStages:
             *([] if ranks == 1 else [f"{ranks} ranks"]),  # their sums are rounded otherwise
         )
 
+    def key_of(
+        self, call: Call[Any, Any], adapter: Path | None = None, ids: Sequence[int] = ()
+    ) -> str:
+        """The cache key of a stage of the model with ``adapter``; ``ids`` are the parity subset."""
+        invocation, v = self.invocation, self.variant
+        limit = invocation.options.max_new_tokens
+        if call == calls.DESCRIBE:
+            # The record names the machine's memory.
+            return self._key(call.stage, (psutil.virtual_memory().total,))
+        if call == calls.FINETUNE:
+            return self._finetune_key
+        if call == calls.QUESTION_ANSWERS:
+            files = [sha256_file(path) for path in sorted(STUDENTS_FOLDER.glob("*.jsonl"))]
+            one_line = answers_in_one_line(invocation.style, invocation.dataset)
+            how = (invocation.style.sha256, one_line, limit)
+            return self._key(call.stage, ("students", files, how, cache_keys.adapter_key(adapter)))
+        tuned = cache_keys.adapter_key(adapter)
+        if call == calls.FUSE:
+            longest = v.max_seq_length
+            return self._key(call.stage, (list(ids), self._data_key, longest, limit, tuned))
+        compat = [v.batch_size, v.seed, v.test_batches, v.max_seq_length]
+        decides = compat if call == calls.LOSSES else limit
+        return self._key(call.stage, (invocation.ids, self._data_key, tuned, decides))
+
     def _key(self, stage: str, parts: Any) -> str:
         config = self.variant.config()
         decides = [config["fine_tune_type"], config["num_layers"], config["lora_parameters"]]
         return content_key(calls.STAGE_VERSIONS[stage], self._base_key, decides, parts)
 
     def _cached(
-        self, call: Call[Any, Result], key: str, run: Callable[[Path, Path], Result]
+        self,
+        call: Call[Any, Result],
+        key: str,
+        run: Callable[[Path, Path], Result],
+        ids: Sequence[int] = (),
     ) -> Result:
         """The result of a stage: from the cache, or of ``run(folder of the entry, working
         folder)``.
@@ -323,7 +416,12 @@ class VariantStages:
             if stage != "describe":
                 # First in a fresh process, so that its memory is that of loading alone.
                 _ = self.description
+            whole = not work.exists()
+            began = time.monotonic() - self._starting_s
             result = run(folder, work)
+            spent = time.monotonic() - self._starting_s - began
+            step = self.step(call.name, self._units(call, ids))
+            self.invocation.estimate.finished(step, spent, whole)
             check_unchanged(self._given)
             write_json(folder / RESULT_FILE, result.model_dump(mode="json"))
 

@@ -8,11 +8,12 @@ ones that a run stores. The rest are rows of the files beside `results.json`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from harness.compare.metrics import METRICS
 from harness.data.records import Example
@@ -23,8 +24,10 @@ from harness.models.weights import ADAPTER_FILE
 from harness.pipeline import grading, interleaved_speed
 from harness.pipeline.adapter_path import is_published
 from harness.pipeline.stages import PARITY_EXAMPLES, VariantStages
+from harness.runs.run_estimate import Step
+from harness.schema import stage_results as calls
 from harness.schema.rows import AnswerRow, CheckpointRow, PredictionRow, TrialRow
-from harness.schema.stage_results import Answers, Fused, Losses, Speeds
+from harness.schema.stage_results import Answers, Call, Fused, Losses, Speeds
 from harness.schema.variant_result import (
     CheckpointResult,
     ExactMatch,
@@ -39,9 +42,26 @@ from harness.schema.variant_result import (
     Throughput,
     VariantResult,
 )
+from harness.sql.grade.score import Score
+from harness.sql.grade.summary import summarize
 from harness.stats import intervals
 
 T = TypeVar("T")
+
+_NEEDED: dict[str, tuple[Call[Any, Any], ...]] = {
+    "finetuned": (calls.FINETUNE,),
+    "evaluation": (calls.LOSSES,),
+    **dict.fromkeys(
+        ("generations", "predictions", "execution", "answers", "exact_match"), (calls.ANSWERS,)
+    ),
+    "memory": (calls.FINETUNE, calls.LOSSES, calls.ANSWERS, calls.FUSE),
+    "parameters": (calls.DESCRIBE,),
+    "size": (calls.DESCRIBE, calls.FUSE),
+    "fused": (calls.FUSE,),
+    "questions": (calls.QUESTION_ANSWERS,),
+    "checkpoints": (calls.LOSSES, calls.ANSWERS),
+}
+"""By fixture: the stages that it is made of, beside training and what is read of the cache."""
 
 SECTIONS: list[str] = []
 """The names of all sections, in the order of their definition below."""
@@ -141,12 +161,19 @@ class VariantRun:
     @cached_property
     def predictions(self) -> list[PredictionRow]:
         """Graded answers, in id order."""
-        return self._grader.grade(self.answers, self.examples)
+        return self._grader.rows(self.answers, self.examples, self._scores)
+
+    @cached_property
+    def _scores(self) -> list[Score]:
+        answers, began = self.answers, time.monotonic()
+        found = self._grader.scores(answers, self.examples)
+        self._invocation.estimate.finished(self._grading, time.monotonic() - began)
+        return found
 
     @section
     def execution(self) -> Execution:
         """Execution accuracy by every protocol."""
-        return self._grader.execution(self.answers, self.examples, self._test_size)
+        return summarize(self._scores, self.examples, self._test_size)
 
     @cached_property
     def answer_rows(self) -> list[AnswerRow]:
@@ -174,7 +201,9 @@ class VariantRun:
         losses = self.stages.losses(adapter).rows
         if not self._invocation.dataset.has_tables:
             return grading.checkpoint_rows(iteration, losses, None)
-        graded = self._grader.grade(self.stages.answers(adapter), self.examples)
+        answers = self.stages.answers(adapter)
+        scores = self._grader.scores(answers, self.examples)
+        graded = self._grader.rows(answers, self.examples, scores)
         return grading.checkpoint_rows(iteration, losses, graded)
 
     @section
@@ -258,6 +287,40 @@ class VariantRun:
             return None
         answers = self.stages.question_answers()
         return grading.questions(load_students(), answers.rows, self._invocation.style)
+
+    # --- the estimate -------------------------------------------------------------------------
+
+    def to_come(self, asked: Collection[str]) -> list[Step]:
+        """What the tests that ask for these fixtures have still to compute."""
+        has_tables, trains = self._invocation.dataset.has_tables, self.stages.variant.trains
+        given = self.name in self._invocation.given
+        impossible = {
+            calls.QUESTION_ANSWERS: not has_tables,
+            calls.FUSE: not (trains or given),
+            calls.FINETUNE: given,
+        }
+        names = [name for name in asked if trains or name != "checkpoints"]
+        needed = dict.fromkeys(call for name in names for call in _NEEDED.get(name, ()))
+        wanted = [call for call in needed if not impossible.get(call)]
+        if not wanted:
+            return []
+        earlier = self._earlier if "checkpoints" in asked and trains else []
+        ids = [example.id for example in self._parity_examples]
+        steps = self.stages.to_come(wanted, ids, earlier)
+        graded = calls.ANSWERS in wanted and has_tables
+        return [*steps, self._grading] if graded else steps
+
+    @property
+    def _earlier(self) -> list[int]:
+        """The checkpoints to measure, but for the last."""
+        variant, wanted = self.stages.variant, self._invocation.options.checkpoints
+        every = range(variant.save_every, variant.iters, variant.save_every)
+        return [*every] if wanted == "all" else sorted({*(wanted or ())} - {variant.iters})
+
+    @property
+    def _grading(self) -> Step:
+        data = self._invocation.dataset.sha256
+        return Step(kind="grading", model="", setting=data, units=len(self.examples))
 
     # --- the record ---------------------------------------------------------------------------
 

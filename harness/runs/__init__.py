@@ -5,5 +5,6 @@
 `checksums.py` - damage noticed when files are read
 `baseline.py` - a run becomes the baseline
 `git_state.py` - commit and changes of the checkout
+`run_estimate.py` - how long a run will take
 `upgrades.py` - older schema versions made current
 """

@@ -213,14 +213,25 @@ def estimate(
     """
     variant = subject.variant
     forward_s, backward_s = _step_s(subject, computer, fmean(lengths) * variant.batch_size)
-    validations = sum(validates_at(variant, at) for at in range(variant.iters + 1))
-    every = -(-valid_rows // variant.batch_size)
-    validation_batches = every if variant.val_batches == -1 else variant.val_batches
     return Estimate(
         train_s=variant.iters * (forward_s + backward_s) if variant.trains else 0.0,
-        validate_s=(validations if variant.trains else 1) * validation_batches * forward_s,
+        validate_s=_validated(variant, valid_rows) * forward_s,
         peak_bytes=training_bytes(subject, computer, variant.batch_size, max(lengths)),
     )
+
+
+def training_rows(variant: Variant, valid_rows: int) -> int:
+    """Rows that a fine-tuning passes forward; backward a row counts as two (Kaplan et al. 2020)."""
+    trained = 3 * variant.iters if variant.trains else 0
+    return variant.batch_size * (trained + _validated(variant, valid_rows))
+
+
+def _validated(variant: Variant, valid_rows: int) -> int:
+    """Batches that are validated in all; a ``base`` variant is validated once."""
+    validations = sum(validates_at(variant, at) for at in range(variant.iters + 1))
+    every = -(-valid_rows // variant.batch_size)
+    batches = every if variant.val_batches == -1 else variant.val_batches
+    return (validations if variant.trains else 1) * batches
 
 
 def _step_s(subject: Subject, computer: Computer, tokens: float) -> tuple[float, float]:

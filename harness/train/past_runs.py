@@ -9,7 +9,6 @@ Trainings that say nothing are not kept: of less than a second or 0.2 GB, cut of
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from statistics import median
 
 from pydantic import ValidationError
 
+from harness.disk.cache import estimates_file
 from harness.disk.files import write_json
 from harness.schema.record import Record
 from harness.train.estimate import Estimate
@@ -52,8 +52,7 @@ class PastRuns:
     def of(cls, cache: Path, device: Sequence[str]) -> PastRuns:
         """Those of a backend and chip in the cache folder ``cache``; none where the file is absent
         or not readable."""
-        name = re.sub(r"\W+", "-", " ".join(device)).strip("-").lower()
-        path = cache / "estimates" / f"{name}.json"
+        path = estimates_file(cache, device)
         try:
             stored = _Stored.model_validate(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, ValidationError):

@@ -181,7 +181,7 @@ def test_another_rank_removes_its_own_damaged_code_and_says_so(
 
 def test_a_fault_without_compiled_code_is_not_tried_again(cache: Cache) -> None:
     found = VariantStages(
-        SimpleNamespace(given={}, cache=cache),  # type: ignore[arg-type]
+        SimpleNamespace(given={}, cache=cache, notify=print),  # type: ignore[arg-type]
         load_variants(["base"])[0],
     )
     tried = []

@@ -169,7 +169,7 @@ def test_an_estimate_beyond_the_free_memory_is_warned_of() -> None:
 
 
 def test_work_that_failed_is_not_tried_again(tmp_path: Path) -> None:
-    invocation: Any = SimpleNamespace(given={}, cache=Cache(tmp_path))
+    invocation: Any = SimpleNamespace(given={}, cache=Cache(tmp_path), notify=print)
     stages = VariantStages(invocation, load_variants(["lora"])[0])
     tried = []
 
