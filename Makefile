@@ -72,13 +72,18 @@ simulate: $(VENV)/.ready
 faults: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.figures --docs
 
-$(VENV)/.ready: pyproject.toml constraints.txt $(if $(SOUND),,environment)
+# Where EXTRA is given, the environment must have been made with it: its name stands in .ready.
+GIVEN := $(filter command environment,$(firstword $(origin EXTRA)))
+OTHER := $(if $(GIVEN),$(shell grep -qsx '$(EXTRA)' $(VENV)/.ready || echo another-backend))
+.PHONY: another-backend
+
+$(VENV)/.ready: pyproject.toml constraints.txt $(if $(SOUND),,environment) $(OTHER)
 	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(BIN)/python -m ensurepip
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	gone=$$($(BIN)/python -m harness.machine.installed "$(EXTRA)") && \
 	  { [ -z "$$gone" ] || $(BIN)/python -m pip uninstall --quiet -y $$gone; }
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,$(EXTRA)]"
-	touch $@
+	echo '$(EXTRA)' > $@
 
 # Made anew where it has no Python that suits; one with another Python than $(PYTHON) is kept.
 environment:

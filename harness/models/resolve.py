@@ -8,6 +8,7 @@ that holds only GGUF. Does not load weights (``load.py``) and never imports mlx.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -260,6 +261,12 @@ def known_architectures() -> list[str]:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(f"mlx-lm is not installed: {install_command()}")
     folder = Path(spec.submodule_search_locations[0])
+    return _architectures_in(folder)
+
+
+@functools.cache
+def _architectures_in(folder: Path) -> list[str]:
+    """Those of mlx-lm's package in ``folder``."""
     files = (folder / "models").glob("*.py")
     names = {path.stem for path in files if _MODEL_CLASS.search(path.read_text(encoding="utf-8"))}
     # Aliases live in mlx_lm.utils, whose import costs seconds and loads mlx.

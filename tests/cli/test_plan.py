@@ -82,6 +82,7 @@ def test_another_backend_has_its_share_of_this_machine_s_memory(
     assert json.loads(out)["memory_bytes"] == bytes_
 
 
+@pytest.mark.slow
 def test_a_plan_takes_set_as_a_run_does_and_refuses_as_it_does(run: Any) -> None:
     asked = ("plan", "--variant=qlora", "--memory=8")
     assert "Use --set num_layers=2, or -1 for all." in run(LLAMA, *asked)[2]
@@ -116,6 +117,7 @@ def test_the_largest_trainings_that_fit_are_said_in_words() -> None:
     assert said(set()) == "training that fits: none of these"
 
 
+@pytest.mark.slow
 def test_several_variants_are_planned_and_counted(run: Any) -> None:
     several = ("--variant=lora,base", "--variant=qlora", "--set=num_layers=2", "--json")
     names = ["lora", "base", "qlora"]
@@ -126,6 +128,7 @@ def test_several_variants_are_planned_and_counted(run: Any) -> None:
     ] == names
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_is_named(run: Any, tmp_path: Path) -> None:
     said = run(LLAMA | {"model_type": "lama"}, "plan", "--variant=lora")[2]
     assert f"model '{tmp_path}': unknown architecture 'lama'. Did you mean 'llama'?" in said

@@ -210,6 +210,10 @@ def test_make_uninstalls_another_backend_first(
     installs = [f"-m pip install --quiet -c constraints.txt -e .[dev,{extra}]"]
     assert asked[2:] == [f"-m pip uninstall --quiet -y {gone}"] * bool(gone) + installs
     assert ("driver 535 is too old" in done.stderr) == (extra == "cpu")
+    target = f"{tmp_path}/venv/.ready"
+    assert "pip install" not in make(tmp_path, "-n", target).stdout
+    assert "pip install" not in make(tmp_path, "-n", target, f"EXTRA={extra}").stdout
+    assert ".[dev,cuda12]" in make(tmp_path, "-n", target, "EXTRA=cuda12").stdout
 
 
 def test_make_names_a_python_that_is_too_old_and_leaves_nothing(tmp_path: Path) -> None:
