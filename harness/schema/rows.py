@@ -55,6 +55,10 @@ class PredictionRow(Record):
     read_as: str | None = Field(
         default=None, description="How the text was read, and out of what; null for a failure."
     )
+    detail: str | None = Field(
+        default=None,
+        description="Which table or column is unknown; null in runs that did not keep it.",
+    )
     counterexample: Counterexample | None = Field(
         default=None, description="Where an answer that passes ex by luck parts from gold."
     )

@@ -14,7 +14,8 @@ from harness.schema.execution import FailureKind
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failure of one prediction; ``detail`` is written for people and is not stored."""
+    """A failure of one prediction; ``detail`` is written for people; of an unknown name
+    it is stored."""
 
     kind: FailureKind
     detail: str = ""

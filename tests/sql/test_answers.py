@@ -8,6 +8,7 @@ import pytest
 
 from harness.data.answer_marks import pieces
 from harness.data.records import Condition, Example, LogicalForm, Table
+from harness.schema.rows import PredictionRow
 from harness.sql.failures import Failure
 from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import score
@@ -268,3 +269,22 @@ def test_rows_of_scores_say_how_a_text_was_read() -> None:
     answers = [Prediction(index, text=text) for index, text in enumerate(texts)]
     rows = [one.row() for one in score({table.id: table}, examples, answers)]
     assert [row["read_as"] for row in rows] == ["dialect", "dialect in fence", None]
+
+
+def test_rows_of_scores_say_which_name_is_unknown() -> None:
+    gold = LogicalForm(0, 0, (Condition(1, 0, "x"),))
+    table = Table("1-1001-11", ("Player", "No.", "Pts"), ("text", "text", "real"), (("a", "x", 3),))
+    texts = ['SELECT "Height" FROM table', "SELECT Player FROM other", "no query", SQL]
+    examples = [Example(index, "1-1001-11", "?", gold) for index in range(4)]
+    answers = [Prediction(index, text=text) for index, text in enumerate(texts)]
+    rows = [one.row() for one in score({table.id: table}, examples, answers)]
+    assert [(row["failure"], row.get("detail")) for row in rows] == [
+        ("unknown_column", "'Height' is no column of 1-1001-11"),
+        ("unknown_table", "'other' is not 1-1001-11"),
+        ("no_query", None),
+        (None, None),
+    ]
+    stored = {"table_id": table.id, "text": texts[0], **rows[0]}
+    assert PredictionRow(**stored).detail == rows[0]["detail"]
+    del stored["detail"]  # a run of before
+    assert PredictionRow(**stored).detail is None

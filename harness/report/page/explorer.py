@@ -235,6 +235,8 @@ def _answer(
         answer["lucky"] = 1
     if full:
         answer |= {"text": row.text, "sql": row.sql, "as": row.read_as}
+        if row.detail:
+            answer["why"] = row.detail
         if row.counterexample is not None:
             answer["parts"] = row.counterexample.model_dump()
         if result is not None:

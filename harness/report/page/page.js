@@ -132,7 +132,7 @@
     const box = make("div", null, kind);
     box.append(make("b", name));
     if (!v) return box;
-    if (v.fail) box.append(make("p", `failure: ${v.fail}`, "note"));
+    if (v.fail) box.append(make("p", `failure: ${v.fail}${v.why ? `, ${v.why}` : ""}`, "note"));
     if (v.text !== undefined) {
       const text = (v.text ?? "").trim() || "(empty)";
       box.append(gold && gold.text && !v.fail && v.ok === false ? marked(text, gold.text) : make("pre", text));

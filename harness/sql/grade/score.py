@@ -42,7 +42,8 @@ class Score(NamedTuple):
 
     ``query`` is the logical form that was read, ``sql`` its DuckDB rendering, ``read_as`` how the
     text was read (None for a failure, and where there is no text), ``counterexample`` the smallest
-    table on which an answer that passes ``ex`` by luck parts from gold.
+    table on which an answer that passes ``ex`` by luck parts from gold, ``detail`` says which table
+    or column is unknown.
     """
 
     id: int
@@ -57,11 +58,15 @@ class Score(NamedTuple):
     sql: str | None
     read_as: str | None = None
     counterexample: Counterexample | None = None
+    detail: str | None = None
 
     def row(self) -> dict[str, Any]:
-        """The object of a ``score --out`` line; ``counterexample`` stands where there is one."""
+        """The object of a ``score --out`` line; ``counterexample`` and ``detail`` stand where there
+        is one."""
         row = self._asdict()
         found = row.pop("counterexample")
+        if self.detail is None:
+            del row["detail"]
         return row if found is None else {**row, "counterexample": found.model_dump(mode="json")}
 
 
@@ -92,6 +97,13 @@ def score(
         return []
     with closing(open_gold(tables, examples, cache, source_key)) as gold:
         return _Grading(gold, examples, predictions, progress).scores(hardened)
+
+
+def _detail(result: object) -> str | None:
+    """Which name is unknown, where that is the failure."""
+    if isinstance(result, Failure) and result.kind in ("unknown_table", "unknown_column"):
+        return result.detail[:120] or None
+    return None
 
 
 class _Grading:
@@ -146,6 +158,7 @@ class _Grading:
                 sql=self.sql(index, readings[index]),
                 read_as=None if isinstance(readings[index], Failure) else self.read_as.get(index),
                 counterexample=copies[index].counterexample,
+                detail=_detail(result),
             )
             for index, (example, form, result) in enumerate(
                 zip(self.examples, forms, results, strict=True)
