@@ -47,7 +47,7 @@ _STOP = re.compile(
 _SIGN = re.compile(r"[-+]\s*(?=[\d.(])")
 _SHORT = 60
 # What is no unit behind a number: ``36 years`` is a value of the dialect.
-_REMARK = re.compile(r"[:+]|\.\Z|\s(?:offset|into|as|end|to)\b", re.IGNORECASE)
+_REMARK = re.compile(r":(?:\s|\Z)|\.\Z|\s(?:offset|into|as|end|to)\b", re.IGNORECASE)
 _WORDS_NOT_VALUES = frozenset(("null", "true", "false", "current_date", "?"))
 
 
