@@ -78,6 +78,8 @@ class Estimate:
     """Seconds in validation."""
     peak_bytes: int
     """Largest sum of live arrays."""
+    weights_bytes: int
+    """Of these, the base's weights, which are known exactly."""
 
     def __str__(self) -> str:
         minutes, seconds = divmod(round(self.train_s + self.validate_s), 60)
@@ -217,6 +219,7 @@ def estimate(
         train_s=variant.iters * (forward_s + backward_s) if variant.trains else 0.0,
         validate_s=_validated(variant, valid_rows) * forward_s,
         peak_bytes=training_bytes(subject, computer, variant.batch_size, max(lengths)),
+        weights_bytes=subject.loaded_bytes(computer.backend),
     )
 
 

@@ -2,7 +2,8 @@
 
 A chip and backend -> :class:`PastRuns`, kept as one small JSON file in the user's cache. Estimates
 count operations and arrays; what a machine makes of them (its bandwidth, its allocator, heat) shows
-in the ratio of measured to estimated, and the median of its past ratios corrects what follows.
+in the ratio of measured to estimated, and the median of its past ratios corrects what follows: of
+seconds, and of the memory above the weights, whose bytes are known before.
 Trainings that say nothing are not kept: of less than a second or 0.2 GB, cut off, or beside others.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -35,6 +36,8 @@ class PastRun(Record):
     measured_s: float
     estimated_bytes: int
     measured_bytes: int
+    weights_bytes: int | None = None
+    """Of both, the base's weights; None in records of earlier versions, which correct time alone."""
 
 
 class _Stored(Record):
@@ -60,10 +63,14 @@ class PastRuns:
         return cls(path, tuple(stored.runs))
 
     def corrected(self, estimate: Estimate) -> Estimate:
-        """``estimate`` times the median ratios of the past; itself without any."""
-        time, memory = self.time_ratio, self.memory_ratio
-        return Estimate(
-            estimate.train_s * time, estimate.validate_s * time, round(estimate.peak_bytes * memory)
+        """``estimate`` times the median ratios of the past, its weights as they are; itself without
+        any."""
+        time, weights = self.time_ratio, estimate.weights_bytes
+        return replace(
+            estimate,
+            train_s=estimate.train_s * time,
+            validate_s=estimate.validate_s * time,
+            peak_bytes=weights + round((estimate.peak_bytes - weights) * self.memory_ratio),
         )
 
     @property
@@ -73,8 +80,14 @@ class PastRuns:
 
     @property
     def memory_ratio(self) -> float:
-        """Measured over estimated peaks."""
-        return _ratio([(run.measured_bytes, run.estimated_bytes) for run in self.runs])
+        """Measured over estimated peaks, of both what lies above the weights."""
+        return _ratio(
+            [
+                (run.measured_bytes - run.weights_bytes, run.estimated_bytes - run.weights_bytes)
+                for run in self.runs
+                if run.weights_bytes is not None
+            ]
+        )
 
     @property
     def note(self) -> str:
@@ -97,6 +110,7 @@ class PastRuns:
             measured_s=measured_s,
             estimated_bytes=estimate.peak_bytes,
             measured_bytes=measured_bytes,
+            weights_bytes=estimate.weights_bytes,
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         stored = _Stored(runs=[*self.runs, run][-_KEPT:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -134,36 +135,49 @@ def test_smollm2_is_estimated_as_measured() -> None:
 
 
 def test_it_is_reported_in_minutes_and_gigabytes() -> None:
-    found = str(Estimate(61.0, 1.0, 2_500_000_000))
+    found = str(Estimate(61.0, 1.0, 2_500_000_000, 0))
     assert found == "about 1 min 2 s and 2.5 GB"
 
 
 def test_a_machine_s_past_runs_correct_the_next_estimate(tmp_path: Path) -> None:
     past = PastRuns.of(tmp_path, ["metal", "Apple M2 Max"])
-    assert past.corrected(Estimate(10.0, 2.0, 10**9)) == Estimate(10.0, 2.0, 10**9)
+    found = Estimate(10.0, 2.0, 10**9, 8 * 10**8)
+    assert past.corrected(found) == found
     assert "no run of this machine" in past.note
     for measured_s in (6.0, 24.0, 30.0):  # half, twice and 2.5 times the 12 s estimated
         past = PastRuns.of(tmp_path, ["metal", "Apple M2 Max"])
-        past.add(Estimate(10.0, 2.0, 10**9), measured_s, 15 * 10**8)
+        past.add(found, measured_s, 9 * 10**8)  # half of what was estimated above the weights
     past = PastRuns.of(tmp_path, ["metal", "Apple M2 Max"])
-    assert past.corrected(Estimate(10.0, 2.0, 10**9)) == Estimate(20.0, 4.0, 15 * 10**8)
+    assert past.corrected(found) == Estimate(20.0, 4.0, 9 * 10**8, 8 * 10**8)
+    other = Estimate(10.0, 2.0, 5 * 10**9, 4 * 10**9)
+    assert past.corrected(other).peak_bytes == 45 * 10**8  # never less than its weights
     assert past.note == "corrected by 3 earlier runs of this machine"
     assert PastRuns.of(tmp_path, ["cpu", "Apple M2 Max"]).runs == ()
 
 
 def test_short_trainings_and_damaged_files_correct_nothing(tmp_path: Path) -> None:
     past = PastRuns.of(tmp_path, ["cpu", "x"])
-    past.add(Estimate(0.1, 0.0, 10**6), 0.5, 10**9)
-    past.add(Estimate(0.1, 0.0, 10**6), 5.0, 10**6)
+    past.add(Estimate(0.1, 0.0, 10**6, 0), 0.5, 10**9)
+    past.add(Estimate(0.1, 0.0, 10**6, 0), 5.0, 10**6)
     assert not past.path.exists()
     past.path.parent.mkdir(parents=True)
     past.path.write_text("{")
     assert PastRuns.of(tmp_path, ["cpu", "x"]).runs == ()
 
 
+def test_records_of_earlier_versions_correct_time_alone(tmp_path: Path) -> None:
+    """They hold the peak's ratio with the weights in it, and not how much the weights were."""
+    past = PastRuns.of(tmp_path, ["cpu", "x"])
+    past.path.parent.mkdir(parents=True)
+    run = {"estimated_s": 10, "measured_s": 20, "estimated_bytes": 10**9, "measured_bytes": 10**8}
+    past.path.write_text(json.dumps({"runs": [run]}))
+    found = PastRuns.of(tmp_path, ["cpu", "x"]).corrected(Estimate(10.0, 2.0, 10**9, 10**8))
+    assert found == Estimate(20.0, 4.0, 10**9, 10**8)
+
+
 def test_one_past_run_moves_an_estimate_five_times_at_most(tmp_path: Path) -> None:
     past = PastRuns.of(tmp_path, ["cpu", "x"])
-    past.add(Estimate(1.0, 0.0, 10**9), 100.0, 10**9)
+    past.add(Estimate(1.0, 0.0, 10**9, 0), 100.0, 10**9)
     assert PastRuns.of(tmp_path, ["cpu", "x"]).time_ratio == 5.0
 
 
