@@ -66,6 +66,36 @@ class ModelConfig:
         return self._number("intermediate_size")
 
     @property
+    def architecture(self) -> str | None:
+        """``model_type``, of the language part where there is one."""
+        text = self.raw.get("text_config")
+        found = text.get("model_type") if isinstance(text, Mapping) else None
+        found = found or self.raw.get("model_type")
+        return found if isinstance(found, str) else None
+
+    @property
+    def experts(self) -> int:
+        """Feed-forward networks to choose from in a block, those for every token not counted; 0
+        where there is one network for all tokens."""
+        return self._number("num_local_experts", "num_experts", "n_routed_experts") or 0
+
+    @property
+    def experts_per_token(self) -> int:
+        """How many of them compute each token."""
+        return (self._number("num_experts_per_tok") or 0) if self.experts else 0
+
+    @property
+    def expert_width(self) -> int:
+        """Width inside of one of them."""
+        return self._number("moe_intermediate_size", "intermediate_size") or 0
+
+    @property
+    def shared_width(self) -> int:
+        """Width inside of a network for every token that stands beside the chosen ones."""
+        own = self._number("shared_expert_intermediate_size")
+        return own or (self._number("n_shared_experts") or 0) * self.expert_width
+
+    @property
     def heads(self) -> int | None:
         """Attention heads."""
         return self._number("num_attention_heads", "n_heads", "n_head")

@@ -41,6 +41,10 @@ _CHUNKED_BYTES = 84 * 10**6
 _CACHE_STEP, _READ_AT_ONCE, _CPU_BATCHES = 64, 2048, 4
 """As of `measure/decode.py` and `models/cpu/rule.py`: by how many tokens caches grow, how many of a
 prompt are read at once, and how many batches are decoded as one."""
+FITTED = ("llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe")
+"""Architectures whose blocks are counted as they are: attention over keys and values of every
+token, and a gated feed-forward network, or experts of that form. Others (state spaces,
+convolutions, compressed keys) are counted as if they were such."""
 _CPU_KEEPS = 0.9
 """Of what is counted of a block; our kernels keep less than MLX's, which hold one block more."""
 
@@ -108,6 +112,18 @@ class Subject:
     def quantized(self) -> bool:
         """Whether the base's weights are packed."""
         return self.variant.quantize is not None or bool(self.model.mlx_quantization)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether memory is counted of the blocks that the model has."""
+        return self.model.architecture in FITTED
+
+    @property
+    def largest_layer(self) -> int:
+        """Numbers in the largest weight of a block; the experts of a block are one."""
+        model = self.model
+        inner = max(model.intermediate or 0, model.experts * model.expert_width)
+        return (model.hidden or 1) * max(inner, _heads(model)[0])
 
     @property
     def adapted(self) -> int:
@@ -242,6 +258,8 @@ def _step_s(subject: Subject, computer: Computer, tokens: float) -> tuple[float,
     model, counts = subject.model, subject.counts
     head = (model.hidden or 1) * (model.vocabulary or 1)
     multiplied = counts.total - (head if model.raw.get("tie_word_embeddings") is False else 0)
+    idle = (model.experts - model.experts_per_token) * model.expert_width if model.experts else 0
+    multiplied = max(head, multiplied - 3 * idle * (model.hidden or 1) * (model.layers or 1))
     blocks = max(0, multiplied - head)
     backward = blocks * subject.adapted // max(1, model.layers or 1) + head
     unpacked = subject.dequantizes(computer.backend == "cpu")
@@ -266,5 +284,8 @@ def _block_numbers(model: ModelConfig, length: int) -> int:
     hidden = model.hidden or 1
     queries, keys = _heads(model)
     inner = model.intermediate or 4 * hidden
-    states = 4 * hidden + 2 * queries + 2 * keys + 4 * inner
-    return states + (model.heads or 1) * length
+    fed = 4 * inner
+    if model.experts_per_token:
+        # Each chosen expert has the token's state on its own, in and out, and weighted.
+        fed = 4 * (model.shared_width + model.experts_per_token * (model.expert_width + hidden))
+    return 4 * hidden + 2 * queries + 2 * keys + fed + (model.heads or 1) * length

@@ -37,7 +37,7 @@ class PastRun(Record):
     estimated_bytes: int
     measured_bytes: int
     weights_bytes: int | None = None
-    """Of both, the base's weights; None in records of earlier versions, which correct time alone."""
+    """Of both, the base's weights; None in older records, which correct time alone."""
 
 
 class _Stored(Record):

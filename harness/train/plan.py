@@ -23,8 +23,16 @@ from harness.train.resume_state import disk_bytes
 
 BATCHES = (1, 2, 4, 8)
 LENGTHS = (128, 256, 512, 1024, 2048)
-_LAYER_BYTES = 10**9
-"""A fused layer of a large model in the making: float32 copies of its weights, and their sum."""
+_FUSING_BYTES = 16
+"""For each number of a fused layer in the making: float32 copies of its weights, the adapter's
+share of them, and their sum (`tests/train/test_fuse.py`)."""
+
+
+_UNFITTED = (
+    "Not fitted to this architecture: its blocks (state spaces, convolutions, compressed keys or "
+    "another kind of experts) are counted as those of a Llama of the same widths, and training and "
+    "answering may take far more or less than is given here."
+)
 
 
 class Load(Record):
@@ -59,6 +67,8 @@ class Plan(Record):
     """What MLX may take on such a machine."""
     measured: bool
     """Whether peaks of this backend were measured; else they are computed."""
+    fitted: bool
+    """Whether the architecture is one to whose blocks the estimates are fitted."""
     past_runs: int
     """Of this machine, by which training is corrected."""
     loaded_bytes: int
@@ -102,11 +112,12 @@ def make_plan(model: str, subject: Subject, computer: Computer, past: PastRuns) 
         backend=computer.backend,
         memory_bytes=memory,
         measured=computer.backend == "cpu",
+        fitted=subject.fitted,
         past_runs=len(past.runs),
         loaded_bytes=subject.loaded_bytes(computer.backend),
         training=[training(b, n) for n in lengths for b in BATCHES] if trains else [],
         answering=[answering(length) for length in lengths],
-        fusing_bytes=base + _LAYER_BYTES if trains else 0,
+        fusing_bytes=base + _FUSING_BYTES * subject.largest_layer if trains else 0,
         dequantized_bytes=answering_bytes(subject.dequantized(), computer, 128, LINE_TOKENS)
         if trains and plain
         else 0,
@@ -140,7 +151,7 @@ def render(plan: Plan) -> str:
     batches = list(dict.fromkeys(load.batch_size for load in plan.training))
     headers = ["Tokens a row", *(f"train, batch {b}" for b in batches)]
     loads = table([*headers, f"answer, batch {BATCH_ROWS}"], rows)
-    return paragraphs(title, loads, _else(plan))
+    return paragraphs(title, "" if plan.fitted else _UNFITTED, loads, _else(plan))
 
 
 def _cell(load: Load) -> str:

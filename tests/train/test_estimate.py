@@ -23,6 +23,7 @@ from harness.train.estimate import (
     training_bytes,
 )
 from harness.train.past_runs import PastRuns
+from harness.train.plan import make_plan, render
 from harness.train.variant import Variant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,6 +180,62 @@ def test_one_past_run_moves_an_estimate_five_times_at_most(tmp_path: Path) -> No
     past = PastRuns.of(tmp_path, ["cpu", "x"])
     past.add(Estimate(1.0, 0.0, 10**9, 0), 100.0, 10**9)
     assert PastRuns.of(tmp_path, ["cpu", "x"]).time_ratio == 5.0
+
+
+MIXTRAL = {
+    "model_type": "mixtral", "hidden_size": 512, "intermediate_size": 1792,
+    "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
+    "vocab_size": 4096, "num_local_experts": 8, "tie_word_embeddings": False,
+    "max_position_embeddings": 32768, "torch_dtype": "float32",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("chosen", "batch", "length", "trained", "answered"),
+    [(2, 4, 128, 0.661e9, 0.580e9), (4, 4, 128, 0.853e9, 0.729e9), (2, 2, 512, 0.959e9, 1.117e9)],
+)
+def test_each_chosen_expert_computes_a_token(
+    chosen: int, batch: int, length: int, trained: float, answered: float
+) -> None:
+    """Peaks that `memory_of_shapes.measure` gave of Mixtral's blocks, all layers trained."""
+    config = MIXTRAL | {"num_experts_per_tok": chosen}
+    subject = subject_of(make_variant("lora", num_layers=4), config)
+    metal = Computer("metal", 25 * 10**9)
+    assert training_bytes(subject, metal, batch, length) == pytest.approx(trained, rel=0.15)
+    found = subject.loaded_bytes("metal") + decoding_bytes(subject, "metal", 16, length, 3)
+    assert found == pytest.approx(answered, rel=0.15)
+
+
+def test_experts_that_are_not_chosen_multiply_nothing() -> None:
+    config = TOY | {"num_local_experts": 3, "num_experts_per_tok": 1}
+    variant = make_variant("base", val_batches=1, batch_size=1)
+    dense, sparse = (replace(toy(variant), config=found) for found in (TOY, config))
+    seconds = [estimate(found, CPU, [10]).validate_s for found in (dense, sparse)]
+    # Of 4 blocks, 2 experts with 3 weights of 10 x 20 are idle: all but the output layer's 1,000
+    # of the toy's 5,000.
+    assert seconds == pytest.approx([10 * 2 * 5000 / 0.5e9, 10 * 2 * 1000 / 0.5e9])
+
+
+def test_fusing_counts_the_largest_stack_of_experts(tmp_path: Path) -> None:
+    """Mixtral's 8 experts of 4096 x 14336 are 1.9 GB in float32, and fused as one."""
+    config = config_of("mistral-7b", 1)
+    past, metal = PastRuns(tmp_path), Computer("metal", 10**12)
+    subject = subject_of(make_variant("lora"), config)
+    dense = make_plan("m", subject, metal, past)
+    assert dense.fusing_bytes - dense.disk.base_bytes == 4 * (4 * 4096 * 14336)
+    experts = {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2}
+    sparse = make_plan("m", replace(subject, config=config | experts), metal, past)
+    assert sparse.fusing_bytes - sparse.disk.base_bytes == 4 * (4 * 8 * 4096 * 14336)
+
+
+@pytest.mark.parametrize(("kind", "fitted"), [("mixtral", True), ("mamba", False)])
+def test_a_plan_says_where_it_is_not_fitted_to_the_architecture(
+    kind: str, fitted: bool, tmp_path: Path
+) -> None:
+    subject = replace(toy(make_variant("lora")), config=TOY | {"model_type": kind})
+    plan = make_plan("m", subject, Computer("metal", 10**12), PastRuns(tmp_path))
+    assert plan.fitted is fitted
+    assert ("Not fitted to this architecture" in render(plan)) is not fitted
 
 
 def test_a_gpu_s_loss_is_counted_whole_also_where_it_comes_in_chunks() -> None:
