@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from harness.data.answer_marks import FENCE, fences, is_query, pieces, reasoning_is_open
+from harness.data.answer_sections import sections, uncommented
 
 _LINE_FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
 _OPEN_FENCE = re.compile(r"```[ \t]*\w*\s*\Z")
@@ -23,8 +24,15 @@ def closes_query(text: str) -> bool:
         return False
     reasoned = max((piece.end for piece in found if piece.rank is None), default=0)
     after = text[reasoned:]
-    closed = after.count(FENCE) // 2
-    return any(is_query(*fence) for fence in fences(after)[:closed])
+    marks = list(FENCE.finditer(after))
+    drafts = [one for one in sections(after) if one.draft]
+    for opening, (language, content) in zip(
+        marks[: len(marks) // 2 * 2 : 2], fences(after), strict=False
+    ):
+        in_draft = any(one.start <= opening.start() < one.end for one in drafts)
+        if not in_draft and is_query(language, uncommented(content, empty=True)):
+            return True
+    return False
 
 
 def left_open(prompt: str) -> str:
@@ -37,6 +45,6 @@ def left_open(prompt: str) -> str:
     *_, last = pieces(ended)
     reasoning = "<think>" if last.start == len(ended) and reasoning_is_open(ended) else ""
     fence = len(_LINE_FENCE.findall(prompt)) % 2 or (
-        prompt.count(FENCE) % 2 and _OPEN_FENCE.search(prompt[-80:])
+        len(FENCE.findall(prompt)) % 2 and _OPEN_FENCE.search(prompt[-80:])
     )
-    return reasoning + (FENCE if fence else "")
+    return reasoning + ("```" if fence else "")

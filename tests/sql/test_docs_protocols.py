@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 
-from harness.data.answer_marks import ANSWERS, PROSE_FENCES, REASONING
+from harness.data.answer_marks import ANSWERS, DRAFTS, PROSE_FENCES, REASONING
 from harness.data.records import Table
 from harness.protocols import EXECUTION
 from harness.schema.execution import FailureKind
@@ -36,7 +36,7 @@ def test_the_page_has_a_section_for_every_protocol_and_its_version() -> None:
 
 
 def test_the_page_lists_the_names_and_wrappers_of_the_reader() -> None:
-    for names in (REASONING, *ANSWERS, PROSE_FENCES, PLACEHOLDERS, DEFAULT_SCHEMAS):
+    for names in (REASONING, *ANSWERS, *DRAFTS, PROSE_FENCES, PLACEHOLDERS, DEFAULT_SCHEMAS):
         assert ", ".join(f"`{name}`" for name in names) in PAGE
     for name, meaning in WRAPPERS.items():
         assert f"- `{name}`: {meaning}\n" in PAGE

@@ -40,6 +40,7 @@ _CLAUSE = re.compile(
     r"\b(?:where|and|or|limit|offset|having|union|except|intersect|join|(?:group|order)\s+by)\b",
     re.IGNORECASE,
 )
+_ESCAPED_TAG = re.compile(r"&lt;\s?/?\w[\w-]{0,40}\s?&gt;")
 _BARE = re.compile(
     r"\s{0,4}SELECT (?:(?!select\b|final\b|corrected\b|revised\b)"
     r"[^\n`{}\[\]|◁<\\]|<(?=[ =>\d'\"])){1,2000}(?<!\.)",
@@ -88,6 +89,9 @@ def _read(text: str, names: Names) -> Reading:
     text = text.encode("utf-8", "replace").decode("utf-8")
     if len(text) > MAX_TEXT and _CLAUSE.search(text, MAX_TEXT):
         return Reading(Failure("too_long", f"{len(text)} characters"))
+    if _ESCAPED_TAG.search(text):
+        found = _read_text(without_entities(text), names)
+        return found._replace(read_as=found.read_as and f"{found.read_as} in entities")
     found = _read_text(text, names)
     if isinstance(found.result, Failure) or _QUOTED_BY_ENTITY.search(text):
         plain = without_entities(text[:MAX_TEXT])
@@ -111,6 +115,8 @@ def _read_text(text: str, names: Names) -> Reading:
 
 
 def _read_block(block: Block, names: Names) -> Reading:
+    if block.problem:
+        return Reading(Failure("unsupported", block.problem))
     other = statement.other_statement(block.text)
     if other == "WITH":
         return Reading(Failure("unsupported", "WITH"))
