@@ -37,7 +37,10 @@ def read(text: str) -> Query | Failure:
         ("SELECT Player FROM 3-7001-1\n/* x */ WHERE Points > 10", BIG),
         (f"```sql\n{S}\n/* Only those */\nWHERE Points > 10;\n```", BIG),
         (f"{BIG}\n/* c */ AND Team = 'Duke'", DUKE),
-        *((f"{S}\n{note}\nWHERE Points > 10", BIG) for note in ("# big", "// big", "{# x #}")),
+        *(
+            (f"{S}\n{note}\nWHERE Points > 10", BIG)
+            for note in ("# big", "// big", "{# x #}", "<!-- x -->")
+        ),
         *((f"{S}\n{alias}\nWHERE x.Points > 10", BIG) for alias in ("x", "AS x")),
         *((f"{S}\n{mark}WHERE Points > 10", BIG) for mark in ("    -> ", "   ...> ", "db-# ")),
         *((f"{S}\n{mark}WHERE Points > 10", BIG) for mark in ("| ", "+ ", "- ", "2 | ", "2. ")),

@@ -69,9 +69,19 @@ class Block:
     problem: str = ""
 
 
+def _without_html_comments(text: str) -> str:
+    """``text`` with a space for each comment that is closed: a statement goes on behind it."""
+    parts, at = [], 0
+    while (opened := text.find("<!--", at)) >= 0 and (closed := text.find("-->", opened)) >= 0:
+        parts += [text[at:opened], " "]
+        at = closed + 3
+    return "".join((*parts, text[at:]))
+
+
 def blocks(text: str) -> list[Block]:
     """The blocks to look for a statement in, at least one; empty text where all is reasoning."""
     text = text[:MAX_TEXT].removeprefix("\ufeff").replace("\r\n", "\n")
+    text = _without_html_comments(text)
     if _STRUCK.search(text):
         return [Block("", problem="<s> begins a text or strikes one out, before another statement")]
     ranked = _ranked(text)
