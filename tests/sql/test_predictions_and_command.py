@@ -48,7 +48,7 @@ def test_an_empty_error_is_none_and_a_null_query_is_an_answer(tmp_path: Path) ->
         ({"text": "x"}, "input_line_number"),
         ('{"id": ' + "1" * 5000 + "}", ':2: "id" must be'),
         ({"id": True, "text": "x"}, ':2: "id" must be'),
-        ({"id": 1}, ':2: no "text"'),
+        ({"id": 1, "sql": "x"}, ':2: no "text"'),
         ({"id": 1, "query": {}}, "use --format wikisql"),
         ({"id": 0, "text": "y"}, "1 of 2 ids are missing: 1"),
     ],
@@ -75,6 +75,7 @@ ODD_TEXTS = [
     f'{{"id": 0, "text": {DEEP}}}',
     *(f'{{"id": 0, "text": {value}}}' for value in ("null", "3", "{}", "NaN", "1e999", HUGE)),
     f'{{"id": 0, "error": {HUGE}}}',
+    *('{"id": 0}', '{"id": 0, "error": null}'),
 ]
 ODD_QUERIES = [
     *(f'{{"id": 0, "query": {value}}}' for value in ("null", "[]", '"\\ud800"', HUGE, DEEP)),

@@ -130,6 +130,9 @@ def _parse(line: bytes, format: str) -> Prediction:
         shown = problem if isinstance(problem, str) else "an error"
         return Prediction(identity, failure=Failure("prediction_error", shown[:200]))
     key = "text" if format == "text" else "query"
+    if key not in value and not value.keys() - {"id", "error"}:
+        # A line of another format has something else beside its id.
+        return _malformed(identity, f'no "{key}" and no "error"')
     if key not in value:
         other = "query" if key == "text" else "text"
         hint = f'; for "{other}" use --format {"wikisql" if key == "text" else "text"}'
