@@ -10,7 +10,9 @@ from typing import Any
 import psutil
 
 from harness.backend import BlasInfo, backend_name, blas, mx
+from harness.errors import UserError
 from harness.machine.chip import gpu_cores, processor
+from harness.machine.memory_limits import memory_limits, variable
 from harness.models.cpu.rule import memory_bytes
 from harness.schema.stage_results import DeviceMemory
 
@@ -60,6 +62,27 @@ def device_memory() -> DeviceMemory:
         total_bytes=total,
         host_bytes=host.total,
     )
+
+
+def limit_memory() -> None:
+    """Set MLX's limits in this process, as the user's environment names them.
+
+    Raises:
+        UserError: a limit is wrong; a wired one where Metal does not compute, or above macOS's.
+    """
+    for kind, limit in memory_limits().items():
+        if kind == "wired" and backend_name() != "metal":
+            raise UserError(
+                f"{variable(kind)} limits what Metal keeps resident, and {backend_name()} computes "
+                "here. Unset it."
+            )
+        try:
+            getattr(mx, f"set_{kind}_limit")(limit)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"{variable(kind)}={limit / 1e9:g} was refused by MLX: {error} Lower it, or raise "
+                "macOS's own limit: sudo sysctl iogpu.wired_limit_mb=MB."
+            ) from error
 
 
 def measured_at() -> str:

@@ -23,6 +23,7 @@ import numpy as np
 from harness.disk.files import content_key, write_json
 from harness.disk.manifest import MANIFEST
 from harness.machine.identity import machine_id
+from harness.machine.memory_limits import memory_limits
 from harness.measure.contention import Contention
 from harness.pipeline.invocation import Invocation
 from harness.pipeline.stages import RESULT_FILE, VariantStages
@@ -83,7 +84,8 @@ def _key(
     stages: Sequence[VariantStages], adapters: Sequence[Path | None], invocation: Invocation
 ) -> str:
     parts = [stage.tuned_key(one) for stage, one in zip(stages, adapters, strict=True)]
-    setting = (machine_id(), invocation.style.sha256, invocation.dataset.sha256)
+    limits = memory_limits().items()
+    setting = (machine_id(), invocation.style.sha256, invocation.dataset.sha256, *limits)
     return content_key(STAGE_VERSIONS["speed"], invocation.speed_trials.protocol, *setting, parts)
 
 

@@ -30,6 +30,7 @@ from harness.disk.cache import Cache
 from harness.disk.files import check_writable, user_path, write_text
 from harness.distributed.coordinator import Coordinator
 from harness.errors import UserError
+from harness.machine.memory_limits import assignments
 from harness.models.adapter import adapter_config, check_adapter
 from harness.models.config import read_object
 from harness.models.quantize import QuantizeSpec, require_quantized_so
@@ -72,7 +73,7 @@ class Session:
     """
 
     def __init__(self, options: Options, command: str) -> None:
-        self.command = command
+        self.command = " ".join([*assignments(), command])
         self.started = datetime.datetime.now(datetime.UTC)
         self.git = git_state.git_state()
         self._named_by: dict[str, str] = {}

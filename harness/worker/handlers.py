@@ -23,7 +23,13 @@ from harness.machine.chip import compute_device
 from harness.measure import generate, loss, speed
 from harness.measure.contention import Contention
 from harness.measure.memory import MemoryPhase
-from harness.models.device import device, device_memory, measured_at, product_gflops
+from harness.models.device import (
+    device,
+    device_memory,
+    limit_memory,
+    measured_at,
+    product_gflops,
+)
 from harness.models.load import LoadedModel, load
 from harness.progress import ProgressCallback, print_message
 from harness.protocols import BATCH_ROWS
@@ -85,6 +91,7 @@ class Handlers:
         """Find the model and the data, which must be those that the parent found; load nothing."""
         self._cache_root = Path(request.cache_root)
         use_private_kernels(self._cache_root)
+        limit_memory()
         self.state = ModelState(request, self._progress, self._working)
         self.variant = self.state.variant
         return calls.Nothing()
