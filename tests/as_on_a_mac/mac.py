@@ -38,6 +38,8 @@ class Mac:
             "HOME": "/sys/kernel",  # read-only even for root
             "TMPDIR": str(temporary),
             "XDG_CACHE_HOME": str(self.folder / "Library" / "Caches"),
+            # Else matplotlib makes a temporary one, which each process forked of another removes.
+            "MPLCONFIGDIR": str(self.folder / "Library" / "matplotlib"),
             "LC_ALL": "C",
             "PYTHONCOERCECLOCALE": "0",
             "TZ": "Pacific/Kiritimati",
