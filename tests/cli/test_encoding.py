@@ -47,6 +47,7 @@ def test_signs_that_an_encoding_lacks_become_plain_ones() -> None:
     assert encodable(text, "utf-8") == encodable(text, None) == text
 
 
+@pytest.mark.slow
 def test_a_comparison_is_printed_and_its_json_says_the_same(latin: dict[str, str]) -> None:
     compare = ("harness", "compare", f"{RUN}:lora", f"{RUN}:qlora")
     said = run(latin, *compare)

@@ -89,6 +89,7 @@ def test_a_home_that_cannot_be_written_to_is_one_message(user: User) -> None:
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_folder_of_results_that_is_another_s_is_one_message(user: User) -> None:
     cache = {"XDG_CACHE_HOME": str(user.folder / "own" / "cache")}
     done = user.run(*BENCH, "--variant=base", f"--results-dir={user.folder}/home/runs", **cache)

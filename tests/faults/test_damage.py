@@ -223,6 +223,7 @@ def test_a_damaged_converted_gguf_is_converted_again(
 # --- the whole command --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_damaged_baseline_stops_the_command_before_the_work(
     run: StoredRun, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def together(batches: int) -> Acceleration:
 PROTOCOL = GenerationProtocol(max_new_tokens=40, batch_size=4)
 
 
+@pytest.mark.slow
 def test_batches_decoded_as_one_give_the_answers_of_each(
     loaded: Loaded, prompts: list[list[int]]
 ) -> None:

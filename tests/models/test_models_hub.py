@@ -184,6 +184,7 @@ def test_hub_trouble_is_one_message_with_a_remedy(answers: dict[str, Any], name:
     assert "\n" not in answers[name]
 
 
+@pytest.mark.slow
 def test_offline_a_model_in_the_cache_is_used_and_another_says_what_to_do(
     endpoint: str, tmp_path: Path
 ) -> None:

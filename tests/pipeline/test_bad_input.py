@@ -216,6 +216,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_caches_nothing(
     assert not list((tmp_path / "cache").glob("tunebench/finetune/*/adapters.safetensors"))
 
 
+@pytest.mark.slow
 def test_data_or_a_model_changed_after_the_command_was_given_is_refused(tmp_path: Path) -> None:
     """Else its results would lie in the cache under the name of what it was before."""
     data = tmp_path / "data"

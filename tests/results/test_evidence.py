@@ -331,6 +331,7 @@ def test_a_row_on_another_question_is_refused(cache: Cache) -> None:
     assert found.faults[0].endswith("id 0 is no question on table '1-1'")
 
 
+@pytest.mark.slow
 def test_an_older_reader_is_told_apart_from_another_verdict(cache: Cache) -> None:
     otherwise = first_wrong(ex=True, ex_official=True, query=None, sql=None)
     older = answers(otherwise, "execution@1")

@@ -102,6 +102,7 @@ def test_figures_are_the_same_bytes_twice(run: MemoryRun, tmp_path: Path) -> Non
     }
 
 
+@pytest.mark.slow
 def test_one_command_writes_all_of_a_published_run(tmp_path: Path) -> None:
     run = str(ROOT / "results" / "smollm2-mini")
     value, _ = report_command([run], out=tmp_path, paper=("csv", "latex"))

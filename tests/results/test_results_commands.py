@@ -83,6 +83,7 @@ def test_report_without_out_prints_and_writes_nothing(stored: StoredRun) -> None
     assert sorted(stored.folder.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_report_with_out_writes_the_tables_and_charts(stored: StoredRun, tmp_path: Path) -> None:
     value, text = report_command([str(stored.folder)], out=tmp_path, article=True)
     assert {Path(f).name for f in value["files"]} == {

@@ -34,6 +34,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
     return found
 
 
+@pytest.mark.slow
 def test_a_report_with_charts_and_page_reads_each_row_file_once(
     tmp_path: Path, reads: Counter[Path]
 ) -> None:

@@ -218,6 +218,7 @@ def test_one_variant_keeps_a_sample_that_is_not_picked_by_outcome() -> None:
     assert full == kept(explorer.explorer(columns_of([run])))
 
 
+@pytest.mark.slow
 def test_runs_of_one_name_keep_their_own_answers() -> None:
     first = on_mini(memory_run("ci"))
     other = {

@@ -82,6 +82,7 @@ def test_every_published_page_is_what_its_files_give() -> None:
         assert written == page_of(run, charts=charts), f"{run.id}: {REMEDY}"
 
 
+@pytest.mark.slow
 def test_every_stored_comparison_is_what_its_rows_give() -> None:
     """All of a record of `comparison@2`; of older ones what both definitions share."""
     seeds = [run for runs in published_seeds(RESULTS).values() for run in runs]

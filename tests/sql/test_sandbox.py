@@ -160,6 +160,7 @@ def test_a_stopped_worker_is_waited_for_and_fails_no_query(sandbox: Sandbox) -> 
     assert sandbox.worker.restarts == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_never_goes_on_is_replaced_and_its_query_is_right(
     squad, tmp_path: Path
 ) -> None:
