@@ -210,7 +210,10 @@ def sample_note(run: StoredRun, result: VariantResult) -> str:
     found = sample_size(result)
     if found is None:
         return NONE
-    n, of = found
     record = run.results.run
-    seed = record.seed if record.sample_seed is None else record.sample_seed
+    return sample_words(*found, record.seed if record.sample_seed is None else record.sample_seed)
+
+
+def sample_words(n: int, of: int, seed: int) -> str:
+    """``n`` of a split's ``of`` examples as a note; which they are is the ``seed``'s."""
     return f"{n:,} of {of:,}, seed {seed}" if n < of else f"{n:,}"

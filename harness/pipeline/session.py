@@ -20,7 +20,7 @@ from harness.compare.analysis import analyse
 from harness.compare.evidence import require_evidence
 from harness.compare.metrics import best_of
 from harness.compare.regrade import require_regraded
-from harness.compare.sides import in_words
+from harness.compare.sides import in_words, sample_note, sample_words
 from harness.data.prompts import style
 from harness.data.records import Dataset, Example
 from harness.data.sampling import stratified
@@ -465,6 +465,8 @@ def check_baseline(invocation: Invocation, protocols: Protocols) -> None:
     if baseline is None:
         return
     then = baseline.results
+    whole = len(invocation.dataset.test.examples)
+    asked = sample_words(len(invocation.examples), whole, invocation.options.seeds[0])
     sides: dict[str, tuple[object, object]] = {
         "model.sha256": (then.model.sha256, invocation.base.sha256),
         "dataset.sha256": (then.dataset.sha256, invocation.dataset.sha256),
@@ -482,13 +484,12 @@ def check_baseline(invocation: Invocation, protocols: Protocols) -> None:
     elif then.protocols.prompt is not None:
         sides["protocols.prompt"] = (then.protocols.prompt, protocols.prompt)
     for name, variant in then.variants.items():
-        sample = variant.execution or variant.loss
-        if sample is not None:
-            sides[f"limit (test examples of {name})"] = (sample.n, len(invocation.examples))
+        if variant.execution or variant.loss:
+            sides[f"limit (test examples of {name})"] = (sample_note(baseline, variant), asked)
     if unlike := {name: (a, b) for name, (a, b) in sides.items() if a != b}:
         models = then.model.id, invocation.base.id
         listed = in_words(unlike, models, (then.dataset.name, invocation.dataset.name))
         raise UserError(
             f"--baseline {baseline.folder} is not comparable with this run: {listed}. "
-            "Use the baseline's --model, --dataset, --prompt-style and --limit, or another one."
+            "Use the baseline's --model, --dataset, --prompt-style, --limit and --seed of a limit."
         )

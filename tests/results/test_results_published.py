@@ -93,8 +93,8 @@ def test_every_stored_comparison_is_what_its_rows_give() -> None:
             if run.results.protocols.comparison == COMPARISON:
                 place = f"{run.id}: {old.metric} of {old.b} beside {old.a}"
                 # The sums of flips are exact since; those that are stored were rounded. What is
-                # searched for is found to a relative 1e-4.
-                near = {"ci95": 1e-9, "minimum_detectable": 1e-3}
+                # searched for is found to a relative 1e-4, on either side.
+                near = {"ci95": 1e-9, "minimum_detectable": 2e-4}
                 assert new.model_dump(exclude={*near}) == old.model_dump(exclude={*near}), place
                 for name, rel in near.items():
                     ours, theirs = getattr(new, name), getattr(old, name)
