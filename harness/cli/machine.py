@@ -160,7 +160,7 @@ def _computer(backend: str | None, memory: float | None) -> tuple[Computer, Past
     of this one's.
 
     Raises:
-        UserError: no such backend or memory.
+        UserError: no such backend or memory; CUDA elsewhere, and no memory of its card.
     """
     from harness.disk.cache import Cache
     from harness.errors import UserError, unknown
@@ -177,6 +177,8 @@ def _computer(backend: str | None, memory: float | None) -> tuple[Computer, Past
 
     here = device_memory()
     chosen, total = backend or here.backend, here.total_bytes
+    if chosen == "cuda" != here.backend and memory is None:
+        raise UserError("--backend cuda: no card is here. Name its memory, such as --memory 24.")
     if memory is not None or chosen != here.backend:
         has = memory_bytes() if memory is None else memory * 2**30
         total = working_set(chosen, round(has))

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,36 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`python -m harness ...` as a user runs it."""
     return forks.run("-m", "harness", *arguments)
-
-
-def cpu_s(command: Callable[[], object]) -> float:
-    """Least processor time of three calls' child processes: what others do does not count."""
-
-    def used() -> float:
-        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return spent.ru_utime + spent.ru_stime
-
-    times = []
-    for _ in range(3):
-        before = used()
-        command()
-        times.append(used() - before)
-    return min(times)
-
-
-def test_help_is_quick_and_never_imports_mlx() -> None:
-    bare = cpu_s(lambda: subprocess.run([sys.executable, "-c", "import pydantic"], check=True))
-    command = [sys.executable, "-m", "harness", "--help"]
-    asked = cpu_s(lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL))
-    assert asked < 3 * bare  # as little as one library's import
-    script = (
-        "import sys; sys.argv = ['tunebench', '--help']\n"
-        "from harness.__main__ import main\n"
-        "try:\n    main()\n"
-        "finally:\n    assert 'mlx' not in sys.modules and 'mlx.core' not in sys.modules\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_describe_counts_mini() -> None:

@@ -55,6 +55,21 @@ def test_a_memory_that_cannot_be_is_refused(run: Any, memory: str) -> None:
     assert "must be GB above 0, at most 1,000,000; try 16." in said
 
 
+def test_a_card_that_is_not_here_has_the_memory_that_is_named(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = DeviceMemory(
+        backend="cpu", free_bytes=GIB, held_bytes=0, total_bytes=GIB, host_bytes=GIB
+    )
+    monkeypatch.setattr("harness.models.device.device_memory", lambda: memory)
+    asked = ("plan", "--variant=lora", "--set=num_layers=2", "--backend=cuda", "--json")
+    status, out, said = run(LLAMA, *asked)
+    assert (status, out) == (2, "")
+    assert "no card is here. Name its memory, such as --memory 24." in said
+    status, out, said = run(LLAMA, *asked, "--memory=24")
+    assert (status, json.loads(out)["memory_bytes"]) == (0, 24 * GIB)
+
+
 def test_the_working_set_is_what_macs_were_seen_to_give() -> None:
     assert working_set("metal", 16 * GIB) / 2**20 == pytest.approx(10_922.67, abs=0.01)
     assert working_set("metal", 36 * GIB) == 27 * GIB

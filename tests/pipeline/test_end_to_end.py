@@ -286,7 +286,11 @@ def test_a_baseline_of_another_setting_is_refused_before_the_work(
     assert "protocols.loss" in done.stderr
     done = bench.run("unlike", "--variant=lora", "--limit=7", baseline)
     assert done.returncode == 4
-    assert "limit" in done.stderr
+    assert "'8 of 200, seed 0' against '7 of 200, seed 0'" in done.stderr
+    done = bench.run("unlike", "--variant=lora", "--seed=1", baseline)  # draws eight others
+    assert done.returncode == 4
+    assert "'8 of 200, seed 0' against '8 of 200, seed 1'" in done.stderr
+    assert "--seed of a limit" in done.stderr
 
 
 def test_a_results_folder_that_cannot_be_written_is_refused_first(bench: Bench) -> None:
