@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from harness.backend import mx
+from harness.data.prompts import style
+from harness.data.sources.resolve import resolve_dataset
 from tests.as_on_a_mac.mac import ODD, Mac
 
 DISK = Path(__file__).with_name("folding_disk.py")
@@ -82,6 +84,23 @@ def test_the_doctor_knows_the_machine(mac: Mac) -> None:
 
 
 def test_scoring_needs_nothing_of_linux(mac: Mac) -> None:
+    answers = mac.folder / "Antworten ✓.jsonl"
+    gold = resolve_dataset("mini").valid
+    spell = style("dialect").completion
+    lines = [
+        {"id": example.id, "text": spell(example.gold, gold.tables[example.table_id])}
+        for example in gold.examples
+    ]
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    options = ("--split=valid", f"--predictions={answers}", f"--out={mac.folder / 'o'}", "--json")
+    done = mac.run("-m", "harness", "score", "--dataset=mini", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    scored = json.loads(done.stdout)
+    assert (scored["n"], scored["ex"]) == (60, 1.0)
+
+
+@pytest.mark.slow
+def test_scoring_tests_itself(mac: Mac) -> None:
     done = mac.run("-m", "harness", "score", "--self-test")
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -57,6 +57,7 @@ def test_a_run_of_bench_records_what_was_typed() -> None:
     assert typed(["suites/", "--variant=lora"]) == ["pytest", "suites/", "--variant=lora"]
 
 
+@pytest.mark.slow
 def test_the_list_of_runs(tmp_path: Path) -> None:
     done = tunebench(ROOT, "list", "results", "--json")
     assert done.returncode == 0, done.stderr

@@ -179,6 +179,7 @@ def test_make_installs_one_backend(
     assert '".[dev,cuda12]"' in chosen.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("there", "extra", "gone"),
     [
@@ -229,6 +230,7 @@ def test_make_names_a_python_that_is_too_old_and_leaves_nothing(tmp_path: Path) 
     assert not (tmp_path / "venv").exists()
 
 
+@pytest.mark.slow
 def test_make_makes_a_wrong_environment_anew_and_keeps_a_right_one(tmp_path: Path) -> None:
     good = interpreter(tmp_path / "python3.12", "3.12.1")
     (tmp_path / "venv").mkdir()

@@ -174,6 +174,7 @@ def test_the_gate_of_the_worse_metric_fails_in_words(
     assert "Traceback" not in failed.stdout
 
 
+@pytest.mark.slow
 def test_a_metric_that_was_not_measured_fails_by_name(
     failed: subprocess.CompletedProcess[str],
 ) -> None:

@@ -91,6 +91,7 @@ def test_report_and_page_show_both(runs: Path, tmp_path: Path) -> None:
     assert data["examples"][0]["gold"]["text"]
 
 
+@pytest.mark.slow
 def test_a_gate_decides_by_its_answers_and_skips_the_rest(runs: Path) -> None:
     value, _, status = gate_command(str(runs / "weak"), str(runs / "strong"))
     assert status == 1

@@ -117,6 +117,7 @@ def test_a_counterexample_is_small_and_parts_the_two(grade) -> None:
     assert row.row()["counterexample"]["rows"] == found.rows
 
 
+@pytest.mark.slow
 def test_only_an_answer_right_by_luck_has_a_counterexample_and_no_row_of_it_can_go(grade) -> None:
     wrong = "SELECT Player FROM 1-1 WHERE Points > 8"
     for row in grade([EQUIVALENT[0], wrong], hardened=K):
@@ -261,6 +262,7 @@ def test_only_a_copy_on_which_both_ran_proves_anything() -> None:
     assert found((one, wrong)) == (0, False, False)
 
 
+@pytest.mark.slow
 def test_copies_that_cannot_be_run_give_no_verdict(grade, monkeypatch) -> None:
     """The statement on the copies takes 2 GB: no copy proves an answer right or wrong."""
     greedy = " HAVING length(repeat('x', 2000000000 + count(*)::INTEGER)) > 0"

@@ -36,15 +36,19 @@ def test_numbers_are_typed_by_the_column(grade) -> None:
 
 
 def test_commas_in_numbers_are_read() -> None:
-    from harness.sql.grade.answer import execute
+    from harness.sql.grade.answer import execute_all
 
     table = Table(
         "t", ("Name", "Crowd"), ("text", "real"), (("a", "24,637"), ("b", 900), ("c", "n/a"))
     )
-    assert execute(table, "SELECT Name FROM t WHERE Crowd > '1,000'").rows == (("a",),)
-    assert execute(table, "SELECT MAX(Crowd) FROM t").rows == ((24637.0,),)
-    assert execute(table, "SELECT SUM(Crowd) FROM t").rows == ((25537.0,),)
-    assert execute(table, "SELECT Crowd FROM t WHERE Crowd = 'N/A'").rows == (("n/a",),)
+    asked = {
+        "SELECT Name FROM t WHERE Crowd > '1,000'": "a",
+        "SELECT MAX(Crowd) FROM t": 24637.0,
+        "SELECT SUM(Crowd) FROM t": 25537.0,
+        "SELECT Crowd FROM t WHERE Crowd = 'N/A'": "n/a",
+    }
+    found = execute_all([(table, text) for text in asked])
+    assert [one.rows for one in found] == [((value,),) for value in asked.values()]
 
 
 @pytest.mark.parametrize(

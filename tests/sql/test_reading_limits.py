@@ -68,6 +68,7 @@ def read(*texts: str) -> list[Query | Failure]:
     return [one.result for one in read_all([(text, T1) for text in texts], Reader())]
 
 
+@pytest.mark.slow
 def test_a_text_that_loops_in_a_regular_expression_costs_its_own_answer_alone(
     process: LimitedProcess,
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_reading_process_that_is_killed_costs_no_answer(process: LimitedProces
     assert read(RIGHT, RIGHT) == [right, right]
 
 
+@pytest.mark.slow
 def test_reading_processes_that_are_killed_again_and_again_are_a_fault_of_the_machine(
     process: LimitedProcess,
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_worker_killed_before_it_is_ready_costs_no_answer(sandbox: Sandbox) ->
     assert still_answers(sandbox)
 
 
+@pytest.mark.slow
 def test_workers_that_are_killed_again_and_again_are_a_fault_of_the_machine(
     sandbox: Sandbox,
 ) -> None:
@@ -192,6 +193,7 @@ def test_a_crash_of_duckdb_costs_one_query(sandbox: Sandbox) -> None:
     assert still_answers(sandbox)
 
 
+@pytest.mark.slow
 def test_native_code_that_crashes_twice_is_the_query_s_own_failure(sandbox: Sandbox) -> None:
     during(sandbox, lambda pid: os.kill(pid, signal.SIGSEGV), 2)
     assert sandbox.run(LONG) == Failure("crash", "killed by signal 11 (SIGSEGV)")

@@ -349,6 +349,7 @@ def test_bombs_and_values_that_nothing_can_hold_end_with_a_message(
     assert len(found) < 5_000
 
 
+@pytest.mark.slow
 def test_bombs_on_the_command_line_end_with_a_message() -> None:
     assert "not a YAML value" in message("lora", iters="9" * 5_000)
     assert "not a YAML value" in message("lora", iters="[" * 5_000)
