@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,9 +89,15 @@ class RunEstimate:
             self._past = _Stored.model_validate(stored).steps
 
     def begin(self, steps: Iterable[Step]) -> None:
-        """Say how long these steps will take."""
+        """Say how long these steps will take, and whether others keep the machine busy."""
         self._left = [step for step in steps if step.units > 0]
         self._notify(f"time of this run: {self.text()}")
+        load, cores = os.getloadavg()[0], os.cpu_count() or 1
+        if load >= cores:
+            self._notify(
+                f"this machine was busy in the last minute (load {load:.1f} on {cores} processors)"
+                ": beside other programs it takes longer, and what is timed is marked contended"
+            )
 
     def finished(self, step: Step, seconds: float, whole: bool = True) -> None:
         """Keep what a step took, unless a broken-off run had done a part of it; after a long one

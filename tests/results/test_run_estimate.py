@@ -51,6 +51,25 @@ def test_the_same_method_decides_and_else_any_of_the_same_model(tmp_path: Path) 
     assert found.expected(step("fuse", 1)) is None
 
 
+@pytest.fixture(autouse=True)
+def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that nothing else uses."""
+    monkeypatch.setattr("os.getloadavg", lambda: (0.1, 0.1, 0.1))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+
+def test_a_busy_machine_is_named_beside_the_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (6.9, 3.0, 1.0))
+    found, notes = estimate(tmp_path)
+    found.begin([step("finetune", 8)])
+    assert notes[1] == (
+        "this machine was busy in the last minute (load 6.9 on 2 processors): "
+        "beside other programs it takes longer, and what is timed is marked contended"
+    )
+
+
 def test_what_never_ran_here_is_named_and_not_guessed(tmp_path: Path) -> None:
     first, notes = estimate(tmp_path)
     first.begin([step("finetune", 8), step("losses", 4), step("fuse", 0)])
