@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -75,6 +77,20 @@ def test_every_attribute_of_a_variant_and_its_examples_is_in_the_page() -> None:
         - {"to_come"}
     )
     assert {name for name in named | own if f"`{name}`" not in page} == set()
+
+
+@pytest.mark.parametrize("page", [PAGE, ROOT / "README.md"], ids=lambda page: page.name)
+def test_the_examples_run_on_gold_of_any_kind(page: Path) -> None:
+    (code,) = re.findall(r"```python\n(# .*test_mine.py\n.*?)```", page.read_text("utf-8"), re.S)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    golds = (records.SqlGold("SELECT COUNT(*) FROM t", None), records.LogicalForm(0, 3, ()))
+    asked = [records.Example(i, "t", "How many?", gold) for i, gold in enumerate(golds)]
+    variant = SimpleNamespace(name="mine", examples=asked)
+    right = [SimpleNamespace(id=i, ex=True) for i in range(2)]
+    names["test_it_can_count"](variant, right)
+    with pytest.raises(AssertionError, match="mine"):
+        names["test_it_can_count"](variant, [])
 
 
 @pytest.mark.slow

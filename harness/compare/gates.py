@@ -71,6 +71,12 @@ def outcome(results: Sequence[GateResult], strict: bool = False) -> Outcome:
     return Outcome("pass", 0) if "pass" in found else Outcome("nothing compared", 2)
 
 
+def cannot_fail(gate: GateResult) -> bool:
+    """Whether its limit is a rate that nothing is below."""
+    limit, rate = gate.threshold, METRICS[gate.metric].kind == "rate"
+    return rate and limit is not None and limit <= ROUNDING
+
+
 @dataclass(frozen=True)
 class Gate:
     """One metric of one variant, with its rule and its stored values, None where there are none."""

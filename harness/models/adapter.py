@@ -71,9 +71,12 @@ def adapter_config(folder: Path) -> dict[str, Any]:
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}.")
     parameters = config.get("lora_parameters") if needed else None
+    if not isinstance(parameters, Mapping):
+        return config
     for name in ("scale", "dropout", "rank"):
-        value = parameters.get(name, 0) if isinstance(parameters, Mapping) else 0
-        if type(value) not in (int, float):
+        if name not in parameters:
+            raise UserError(f"{path} lacks lora_parameters.{name}.")
+        if type(value := parameters[name]) not in (int, float):
             raise UserError(f"{path}: lora_parameters.{name} must be a number, got {value!r:.60}.")
     return config
 
@@ -88,7 +91,7 @@ def check_adapter(base: BaseModel, folder: Path) -> dict[str, Any]:
     config = adapter_config(folder)
     held = read_header(adapter_weights(folder))
     weights = check_weights(base.id, base.path)
-    layers = _too_many_layers(config, base)
+    layers = [*_too_many_layers(config, base), *_other_layers(config, base, held)]
     faults = _faults(held, _shapes_in_file(held, weights, base, config))
     if layers or faults:
         # Only the model itself shows every fault, and the command ends here: build it now.
@@ -174,6 +177,18 @@ def _too_many_layers(config: Mapping[str, Any], base: BaseModel) -> list[str]:
     if isinstance(layers, int) and base.layers and layers > base.layers:
         return [f"it adapts {layers} layers, the model has {base.layers}"]
     return []
+
+
+def _other_layers(
+    config: Mapping[str, Any], base: BaseModel, held: Mapping[str, Tensor]
+) -> list[str]:
+    """The fault of an adapter whose file holds layers below the last that it is said to adapt."""
+    layers = config.get("num_layers", -1)
+    if not isinstance(layers, int) or layers < 0 or config.get("fine_tune_type") == "full":
+        return []
+    lowest = min((int(found[1]) for found in map(_LAYER.search, held) if found), default=layers)
+    first = base.layers - layers
+    return [f"it adapts layers from {first} on, and holds layer {lowest}"] if lowest < first else []
 
 
 def _unfit(

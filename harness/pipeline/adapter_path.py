@@ -75,6 +75,20 @@ def given_adapter(folder: Path, origin: Path | None = None) -> AdapterSource:
     return AdapterSource(folder, sha256_file(file), iterations, "given", origin)
 
 
+def named_by(folder: Path, key: Literal["model", "data"]) -> str:
+    """What the configuration of the adapter in ``folder`` has for ``key``, empty for nothing. A
+    path is relative to where its training ran, which the relative `adapter_path` that it wrote to
+    tells."""
+    config = adapter_config(folder)
+    name = config.get(key)
+    if not isinstance(name, str):
+        return ""
+    written, own = Path(str(config.get("adapter_path") or "/")).parts, folder.resolve().parts
+    place = Path(*own[: -len(written)])
+    elsewhere = own[-len(written) :] == written and place != Path.cwd()
+    return str(place / name) if elsewhere and (place / name).is_dir() else name
+
+
 def in_mlx_lm_layout(folder: Path, layers: int, cache: Cache) -> Path:
     """The adapter in ``folder`` as mlx-lm reads it: the folder itself, or a converted copy of a
     PEFT adapter in the cache, for a base of ``layers`` blocks.

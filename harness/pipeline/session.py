@@ -54,7 +54,7 @@ from harness.runs.store import StoredRun
 from harness.schema.results import Protocols
 from harness.sql.read.gold import read_golds
 from harness.stats.units import units_of
-from harness.train.variant import EndpointVariant, Variant
+from harness.train.variant import EndpointVariant, Variant, data_of
 from harness.train.variants import (
     check_layers,
     check_packed,
@@ -227,7 +227,7 @@ class Session:
             return options.model
         found = named_in_files(options.variants, "model")
         for _, folder in options.adapters:
-            if isinstance(name := adapter_config(folder).get("model"), str):
+            if name := adapter_path.named_by(folder, "model"):
                 found[str(folder)] = name
         if options.adapters and not found and not options.variants:
             raise UserError(
@@ -243,9 +243,9 @@ class Session:
         files = options.variants
         found = named_in_files(files, "hf_dataset") or named_in_files(files, "data")
         for _, folder in () if options.variants else options.adapters:
-            name = adapter_config(folder).get("data")
-            if isinstance(name, str) and user_path(name).is_dir():
-                found[str(folder)] = name
+            name = adapter_path.named_by(folder, "data")
+            if name and user_path(name).is_dir():
+                found[str(folder)] = data_of({**adapter_config(folder), "data": name})
             elif name:
                 absent = (
                     f"{name!r} of {folder} is no folder here; --dataset names another than mini"

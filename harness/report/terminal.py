@@ -20,6 +20,7 @@ from harness.compare.metrics import METRICS, Metric
 from harness.markdown import duration, fixed, gigabytes, percent, percent_interval, visible
 from harness.report.columns import Column, columns_of
 from harness.report.comparison import what_may_be_claimed
+from harness.report.tables.checkpoint_tables import checkpoint_sentences
 from harness.report.tables.gate_tables import headline
 from harness.report.warnings import not_measurable
 from harness.runs.file_names import PAGE_FILE, REPORT_FILE
@@ -183,6 +184,8 @@ def _sentences(analysis: Analysis, run: StoredRun) -> Iterable[Text]:
 
     gates = run.results.gates
     said = [(plain(what_may_be_claimed(analysis)), "")]
+    saved = checkpoint_sentences(columns_of(analysis.runs), analysis)
+    said += [(plain(sentence), "") for sentence in saved]
     if gates:
         said.append((plain(headline(gates)), _GATES.get(outcome(gates).status, "yellow")))
         said += [

@@ -8,7 +8,8 @@ so that a mistake is reported before a model is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,9 @@ from harness.endpoint.settings import EndpointSettings
 from harness.errors import unknown
 from harness.models.quantize import SOURCE, QuantizeSpec
 
+COLUMN_KEYS = ("prompt_feature", "completion_feature", "text_feature", "chat_feature")
+"""mlx-lm's names of the columns of `data`."""
+
 IGNORED_KEYS = frozenset(
     [
         "model",
@@ -37,10 +41,7 @@ IGNORED_KEYS = frozenset(
         "adapter_path",
         "config",
         "trust_remote_code",
-        "prompt_feature",
-        "completion_feature",
-        "text_feature",
-        "chat_feature",
+        *COLUMN_KEYS,
     ]
 )
 """mlx-lm's keys that a variant file may carry and that are no setting of a variant."""
@@ -298,6 +299,14 @@ class EndpointVariant(Variant):
         """What is stored of it: no setting of a training, and no secret."""
         shown = {"name": self.name, "description": self.description}
         return {**shown, "fine_tune_type": "endpoint", "endpoint": self.endpoint.record()}
+
+
+def data_of(values: Mapping[str, Any]) -> Any:
+    """`data` of a variant file or of an adapter's configuration; where the columns have names of
+    their own, as JSON that has them too, which `resolve_dataset` takes."""
+    data = values.get("data")
+    named = {key: values[key] for key in COLUMN_KEYS if values.get(key)}
+    return json.dumps({"data": data, **named}) if named and isinstance(data, str) else data
 
 
 def _wrong_option(optimizer: str, option: str, value: Any) -> str:

@@ -29,12 +29,14 @@ from harness.models.config import ModelConfig
 from harness.models.quantize import QuantizeSpec
 from harness.progress import print_message
 from harness.train.variant import (
+    COLUMN_KEYS,
     IGNORED_KEYS,
     NOTED,
     EndpointVariant,
     LoraParameters,
     LrSchedule,
     Variant,
+    data_of,
     refuse_dora_bits,
 )
 
@@ -259,7 +261,11 @@ def named_in_files(names: Sequence[str], key: str) -> dict[str, str]:
     file."""
     files = dict.fromkeys(path for _, path in _expand(names) if not path.is_relative_to(FOLDER))
     read = {str(path): _read(path) for path in files}
-    found = {file: values.get(key) for file, values in read.items() if _ENDPOINT not in values}
+    found = {
+        file: data_of(values) if key == "data" else values.get(key)
+        for file, values in read.items()
+        if _ENDPOINT not in values
+    }
     return {
         file: value if isinstance(value, str) else json.dumps(value)
         for file, value in found.items()
@@ -343,9 +349,10 @@ def _load(name: str, path: Path, changes: Mapping[str, Any], ignored: dict[str, 
         description = str(values.pop("description", None) or "")
         found = endpoint_settings(values, f"{name!r} ({path})")
         return EndpointVariant(name=name, description=description, endpoint=found)
+    taken = {*TAKEN_KEYS, *(COLUMN_KEYS if isinstance(values.get("data"), str) else ())}
     for key in sorted(IGNORED_KEYS & values.keys()):
         del values[key]
-        if key not in TAKEN_KEYS:
+        if key not in taken:
             ignored.setdefault(key, path.name)
     for key, value in changes.items():
         _apply(values, key.split("."), value)

@@ -18,7 +18,7 @@ from harness.data.leakage import dataset_info
 from harness.data.records import Dataset, TextExample
 from harness.data.sources.resolve import resolve_dataset
 from harness.errors import UserError
-from harness.train.variants import named_in_files
+from harness.train.variants import load_variants, named_in_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -134,6 +134,32 @@ def test_hf_dataset_of_a_variant_file_names_splits_and_columns(hub: Path) -> Non
     assert found.test.examples[0].question == "f?"
     both = json.dumps([json.loads(name)] * 2)
     assert [len(split.examples) for split in read(both, hub).splits] == [8, 2, 2]
+
+
+def test_a_folder_whose_columns_have_other_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "qa").mkdir()
+    for split, word in (("train", "a"), ("dev", "b"), ("test", "c")):
+        row = {"question": f"{word}?", "answer": f"{word}!", "prompt": "not this"}
+        (tmp_path / "qa" / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: qa\nprompt_feature: question\ncompletion_feature: answer\n")
+    (name,) = named_in_files([str(file)], "data").values()
+    found = resolve_dataset(name, tmp_path / "cache")
+    assert (found.name, found.form) == ("qa", "completions")
+    (test,) = found.test.examples
+    assert isinstance(test, TextExample)
+    assert (test.asked, test.reference) == ("c?", "c!")
+    load_variants([str(file)])
+    assert "ignored" not in capsys.readouterr().err
+    file.write_text("prompt_feature: question\n")
+    load_variants([str(file)])
+    assert "ignored in variant files: prompt_feature (mine.yaml)" in capsys.readouterr().err
+    (tmp_path / "qa" / "test.jsonl").unlink()
+    with pytest.raises(UserError, match=r"qa holds no test.jsonl"):
+        resolve_dataset(name, tmp_path / "cache")
 
 
 def test_what_is_missing_is_one_line(hub: Path) -> None:

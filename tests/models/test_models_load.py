@@ -233,6 +233,21 @@ def test_every_kind_of_mismatch_is_reported_together_before_the_model_is_loaded(
     ]
 
 
+def test_a_configuration_that_is_not_the_files_is_refused_before_anything_is_measured(
+    tiny: BaseModel, adapter: Writer
+) -> None:
+    folder = adapter()
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "num_layers": 1}))
+    with pytest.raises(UserError, match=r"it adapts layers from 15 on, and holds layer 1[0-4]"):
+        check_adapter(tiny, folder)
+    del config["lora_parameters"]["scale"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"lacks lora_parameters\.scale"):
+        check_adapter(tiny, folder)
+
+
 def test_a_full_adapter_that_lacks_a_tensor_of_its_blocks_is_refused(
     tiny: BaseModel, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from harness.models.resolve import resolve
 from harness.pipeline.adapter_path import (
     check_unchanged,
     given_adapter,
+    named_by,
     other_base,
     variant_from_adapter,
 )
@@ -267,3 +268,27 @@ def test_a_variant_that_keeps_a_source_is_refused_where_there_is_none(tmp_path: 
     assert "variant 'qlora-source': quantize: source keeps the bits" in done.stderr
     assert "model 'tiny' has no low-bit source" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_paths_of_an_adapter_are_relative_to_where_it_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mlx_lm.lora --model ./base --data data --adapter-path out/mine`, then asked from a clone."""
+    adapter = tmp_path / "project" / "out" / "mine"
+    adapter.mkdir(parents=True)
+    for name in ("base", "data"):
+        (tmp_path / "project" / name).mkdir()
+    lora = {"rank": 8, "scale": 20.0, "dropout": 0.0}
+    config = {"num_layers": 2, "lora_parameters": lora, "model": "./base", "data": "data"}
+
+    def names(**more: str) -> tuple[str, str]:
+        (adapter / "adapter_config.json").write_text(json.dumps(config | more))
+        return named_by(adapter, "model"), named_by(adapter, "data")
+
+    there = tuple(str(tmp_path / "project" / name) for name in ("base", "data"))
+    assert names(adapter_path="out/mine") == names(adapter_path="./out/mine") == there
+    assert names(adapter_path="out/mine", model="tiny") == ("tiny", there[1])
+    assert names() == names(adapter_path="other") == names(adapter_path=str(adapter))
+    assert names() == ("./base", "data")
+    monkeypatch.chdir(tmp_path / "project")
+    assert names(adapter_path="out/mine") == ("./base", "data")

@@ -21,6 +21,7 @@ from harness.compare.thresholds import load_gates
 from harness.data.sources.resolve import resolve_dataset
 from harness.report.changed_examples import SHOWN, as_markdown, as_text, changed_examples
 from harness.report.report import job_summary
+from harness.report.tables.gate_tables import headline
 from harness.runs.store import RunRows, read_run
 from harness.schema.results import GateResult, GateRule, GateVerdict
 
@@ -211,6 +212,7 @@ def test_a_limit_of_zero_or_less_says_that_it_cannot_be_missed() -> None:
     [found] = judge(run_of("new", rows), run_of("old", rows), {"ex": EX})
     assert found.value == 0.0
     assert "cannot fail: its limit is -5.0%" in found.reason
+    assert "1 pass (1 of which cannot fail)" in headline([found])
     rows = prediction_rows("qlora")
     share = run_of("old", rows).results.variants["qlora"].execution
     assert share is not None
@@ -218,6 +220,7 @@ def test_a_limit_of_zero_or_less_says_that_it_cannot_be_missed() -> None:
         rule = EX.model_copy(update={"absolute": margin})
         [found] = judge(run_of("new", rows), run_of("old", rows), {"ex": rule})
         assert ("This gate cannot fail: its limit is 0.0%" in found.reason) is said
+        assert ("cannot fail" in headline([found])) is said
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""Data by a Hugging Face id, as mlx-lm takes it: `org/name` or keys of `hf_dataset` -> a folder.
+"""Data by a Hugging Face id, as mlx-lm takes it: `org/name` or keys of `hf_dataset` -> a folder;
+also a folder whose columns have other names (mlx-lm's `data` with `prompt_feature` and so on).
 
 The package `datasets` finds and caches it; the rows are written in mlx-lm's format, under the names
 that it knows, into an entry of the cache that is named by the data's own fingerprint, so that the
@@ -16,6 +17,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from harness.data.sources.jsonlines import (
+    SPLIT_NAMES,
+    first_existing,
+    parse_lines,
+    read_bytes,
+    text_digest,
+)
 from harness.disk.cache import Cache
 from harness.disk.files import content_key, user_path, write_text
 from harness.errors import UserError, one_line, unknown
@@ -30,7 +38,7 @@ _CUSTOM_SPLITS = {"train": "train[:80%]", "valid": "train[-10%:]"}
 """mlx-lm's splits of an `hf_dataset` that names none; it has none for `test`."""
 _FEATURES = ("prompt", "completion", "chat", "text")
 _KEYS = {
-    *("path", "config", "train_split", "valid_split", "test_split"),
+    *("path", "data", "config", "train_split", "valid_split", "test_split"),
     *(f"{feature}_feature" for feature in _FEATURES),
 }
 _COMMIT = re.compile(r"@([0-9a-f]{40})/")
@@ -47,7 +55,10 @@ def _is_json(name: str) -> bool:
 
 def hub_name(name: str) -> str:
     """The data's name in a report: its id, or its ids."""
-    return "+".join(str(one["path"]) for one in _collection(name))
+    return "+".join(
+        user_path(one["path"]).resolve().name if _is_folder(one) else str(one["path"])
+        for one in _collection(name)
+    )
 
 
 def hub_folder(name: str, cache: Cache) -> tuple[Path, str]:
@@ -57,13 +68,13 @@ def hub_folder(name: str, cache: Cache) -> tuple[Path, str]:
     Raises:
         UserError: `datasets` is not installed or finds nothing, or a split or a column is missing.
     """
-    if not has_package("datasets"):
+    collection = _collection(name)
+    if not has_package("datasets") and not all(map(_is_folder, collection)):
         raise UserError(
             f"dataset {name[:90]!r} is no folder here; as an id of the Hugging Face hub it takes "
             "the package `datasets`: pip install datasets"
         )
-    collection = _collection(name)
-    found = [_loaded(one, custom=_is_json(name)) for one in collection]
+    found = [_loaded(one, custom=_is_json(name) and "data" not in one) for one in collection]
     prints = [split._fingerprint for splits in found for split in splits.values()]
     key = content_key(["hub@1", collection, prints])
 
@@ -89,6 +100,8 @@ def _collection(name: str) -> list[dict[str, Any]]:
         raise UserError(f"hf_dataset {name[:60]} is not JSON: {error}.") from error
     collection = value if isinstance(value, list) else [value]
     for one in collection:
+        if isinstance(one, dict) and "data" in one:
+            one["path"] = one["data"]
         if not isinstance(one, dict) or not isinstance(one.get("path"), str):
             raise UserError(f"hf_dataset {name[:60]}: each data set needs its path (an id).")
         for key in one.keys() - _KEYS:
@@ -100,7 +113,11 @@ def _collection(name: str) -> list[dict[str, Any]]:
 
 def _loaded(spec: Mapping[str, Any], custom: bool) -> dict[str, Any]:
     """The three splits of a data set, by role."""
-    load, path = import_module("datasets").load_dataset, spec["path"]
+    path = spec["path"]
+    if _is_folder(spec):
+        folder = user_path(path)
+        return {role: _Lines(first_existing(folder, names)) for role, names in SPLIT_NAMES}
+    load = import_module("datasets").load_dataset
     wanted = {role: spec.get(f"{role}_split", _CUSTOM_SPLITS.get(role)) for role in _SPLITS}
     try:
         if not custom:
@@ -140,7 +157,27 @@ def _rows(spec: Mapping[str, Any], split: Any) -> Iterator[dict[str, Any]]:
         )
     tools = {"tools": "tools"} if "tools" in columns and "text" not in names else {}
     for row in split:
-        yield {name: row[key] for name, key in {**names, **tools}.items()}
+        yield {name: row.get(key) for name, key in {**names, **tools}.items()}
+
+
+def _is_folder(spec: Mapping[str, Any]) -> bool:
+    """Whether it is the `data` of a file, a folder here, whose columns have names of their own."""
+    return "data" in spec and user_path(spec["data"]).is_dir()
+
+
+class _Lines:
+    """A split of a folder, as `datasets` gives one of the hub."""
+
+    info = None
+
+    def __init__(self, path: Path) -> None:
+        data = read_bytes(path)
+        self._rows = parse_lines(path, data, lambda _, row: row)
+        self._fingerprint = text_digest(data)
+        self.column_names = list(self._rows[0])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._rows)
 
 
 def _commits(splits: Any) -> Iterator[str]:

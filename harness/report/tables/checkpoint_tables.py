@@ -55,12 +55,17 @@ def checkpoints(columns: Sequence[Column], analysis: Analysis) -> str:
     if not rows:
         return ""
     headers = ["Variant", "Iteration", "full_text loss", "Completion loss", "95%", "ex", "95%"]
-    sentences = [
-        checkpoint_sentence(column.label, one, len(checkpoints.best))
-        for column, checkpoints in known
-        for one in checkpoints.best
+    return paragraphs(table(headers, rows), bullets(checkpoint_sentences(columns, analysis)))
+
+
+def checkpoint_sentences(columns: Sequence[Column], analysis: Analysis) -> list[str]:
+    """Of every variant with checkpoints the verdict on the last, by each metric."""
+    return [
+        checkpoint_sentence(column.label, one, len(analysis.checkpoints[column.key].best))
+        for column in columns
+        if column.key in analysis.checkpoints
+        for one in analysis.checkpoints[column.key].best
     ]
-    return paragraphs(table(headers, rows), bullets(sentences))
 
 
 def checkpoint_sentence(label: str, one: BestCheckpoint, family: int) -> str:

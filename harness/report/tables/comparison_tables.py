@@ -59,7 +59,7 @@ def throughput(columns: Sequence[Column]) -> str:
                 "Note": column.speed_note or NONE,
             }
         )
-        if speed.interleaving:
+        if speed.interleaving and len(column.run.results.variants) > 1:
             notes.append(
                 f"The trials of {escape(column.label)} were interleaved with the other "
                 f"variants', {escape(speed.interleaving)}."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.compare.gates import Status, outcome, verdict_counts
+from harness.compare.gates import Status, cannot_fail, outcome, verdict_counts
 from harness.compare.metrics import METRICS
 from harness.markdown import NONE, bullets, code, escape, paragraphs, table_of
 from harness.schema.results import GateResult
@@ -35,7 +35,9 @@ def gates(results: Sequence[GateResult]) -> str:
 def headline(results: Sequence[GateResult]) -> str:
     """What the gates come to, and how many of them have each verdict."""
     counts = verdict_counts(results).items()
-    listed = ", ".join(f"{number} {verdict}" for verdict, number in counts if number)
+    idle = sum(cannot_fail(gate) for gate in results if gate.verdict == "pass")
+    notes = {"pass": f" ({idle} of which cannot fail)" if idle else ""}
+    listed = ", ".join(f"{n} {verdict}{notes.get(verdict, '')}" for verdict, n in counts if n)
     return f"**{HEADLINES[outcome(results).status]}**: {listed or 'no variant'}."
 
 
