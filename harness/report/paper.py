@@ -7,6 +7,7 @@ and full precision; LaTeX has what a reader sees, for the package booktabs.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,9 @@ def write_latex(analysis: Analysis, out: Path) -> list[Path]:
         for rows in tables
         if rows
     ]
-    return [_write(out / "tables.tex", "\n".join(["% \\usepackage{booktabs}", *texts]).encode())]
+    # In text LaTeX's own fonts have an inverted mark at `<`, and a hyphen for a minus.
+    shown = re.sub(r"[<>]|(?<= )-(?=\d)", r"$\g<0>$", "\n".join(texts))
+    return [_write(out / "tables.tex", f"% \\usepackage{{booktabs}}\n{shown}".encode())]
 
 
 def write_figures(analysis: Analysis, out: Path, formats: Iterable[str]) -> list[Path]:

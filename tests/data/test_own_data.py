@@ -184,7 +184,8 @@ def shop(tmp_path: Path) -> Path:
         for name in ("clients", "orders", "goods"):
             connection.execute(f"CREATE TABLE {name} (Name TEXT, Price REAL, Data BLOB)")
             connection.execute(f"INSERT INTO {name} VALUES ('{name} 1', 1.5, x'00ff'), ('b', 2, 3)")
-        connection.execute("CREATE VIEW cheap AS SELECT * FROM goods")
+        connection.execute("CREATE VIEW cheap AS SELECT * FROM goods WHERE Price < 2")
+        connection.execute("CREATE VIEW broken AS SELECT * FROM gone")
         connection.execute("CREATE TABLE asked (Question TEXT, Query TEXT)")
         for name in ("clients", "orders", "goods"):
             connection.executemany(
@@ -205,6 +206,17 @@ def test_a_sqlite_file_holds_tables_and_questions_and_is_split_by_table(shop: Pa
     assert found.tables["goods"].rows == (("goods 1", 1.5, "2 bytes"), ("b", 2.0, 3))
     assert [len(pairs) for pairs in found.splits.values()] == [2, 2, 2]
     assert len({pairs[0].table_id for pairs in found.splits.values()}) == 3
+
+
+def test_a_view_is_a_table_so_that_questions_over_several_can_be_asked(shop: Path) -> None:
+    with closing(sqlite3.connect(shop)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO asked VALUES (?, ?)",
+            [(f"Cheap {word}?", "SELECT Name FROM cheap") for word in ("ones", "goods")],
+        )
+    found = import_files([shop], read_golds)
+    assert found.tables["cheap"].rows == (("goods 1", 1.5, "2 bytes"),)
+    assert "broken" not in found.tables
 
 
 def test_a_sqlite_file_with_pending_changes_is_refused(shop: Path) -> None:

@@ -72,7 +72,9 @@ def test_latex_has_both_tables_and_no_character_that_it_would_obey(
     text = tables.read_text(encoding="utf-8")
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 2
     assert r"lora & 0.393 & 69.0\% & 52.3 to 82.6\% & 60.3\% & 60 \\" in text
-    assert r"execution accuracy & +63.8 points & +48.5 to +78.5 & <0.001 & better" in text
+    assert r"execution accuracy & +63.8 points & +48.5 to +78.5 & $<$0.001 & better" in text
+    assert "& $-$13.8 points & $-$23.9 to $-$3.9 &" in text
+    assert "lora - base & " in text
     for line in text.splitlines()[1:]:
         assert "%" not in line.replace(r"\%", "")
 

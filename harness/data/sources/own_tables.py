@@ -16,7 +16,7 @@ import re
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -169,10 +169,15 @@ def _sqlite(path: Path) -> list[Sheet]:
         ) as connection:
             connection.execute("PRAGMA trusted_schema = OFF")
             found = connection.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' "
-                "AND sql NOT LIKE 'CREATE VIRTUAL %'"
+                "SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view') "
+                "AND name NOT LIKE 'sqlite_%' AND sql NOT LIKE 'CREATE VIRTUAL %'"
             )
-            return [_sqlite_table(path, name, connection) for (name,) in found.fetchall()]
+            sheets = []
+            for name, kind in found.fetchall():
+                # A view may be of tables that are gone.
+                with suppress(*([sqlite3.Error] if kind == "view" else [])):
+                    sheets.append(_sqlite_table(path, name, connection))
+            return sheets
     except sqlite3.Error as error:
         raise UserError(f"{path} cannot be read as a SQLite file: {error}") from error
 
