@@ -35,6 +35,7 @@ from harness.report.tables import (
 from harness.report.tables.comparison_tables import seed_summary
 from harness.report.warnings import not_measurable, warnings
 from harness.runs.store import StoredRun
+from harness.schema.results import GateResult
 
 Layout = tuple[tuple[str, tuple[str, ...]], ...]
 """Headings, and what stands under each: charts by file, other parts by name."""
@@ -207,13 +208,18 @@ def _of_the_comparison(
 
 
 def _gates(analysis: Analysis) -> str:
-    judged = [
+    judged = _judged(analysis)
+    return gate_tables.gates(judged) if judged else ""
+
+
+def _judged(analysis: Analysis) -> list[GateResult]:
+    """The verdicts of the runs' gates, each about a variant as the report calls it."""
+    return [
         gate.model_copy(update={"variant": side.label(side)})
         for side in analysis.variants
         for gate in side.run.results.gates
         if gate.variant == side.variant
     ]
-    return gate_tables.gates(judged) if judged else ""
 
 
 def _head(analysis: Analysis, columns: Sequence[Column]) -> str:
@@ -221,6 +227,8 @@ def _head(analysis: Analysis, columns: Sequence[Column]) -> str:
     runs, claimed = analysis.runs, what_may_be_claimed(analysis)
     names = ", ".join(run.id for run in distinct(runs))
     lines = [f"# {escape(names)}", f"**What may be claimed.** {claimed}" if claimed else ""]
+    if judged := _judged(analysis):
+        lines.append(f"Against the baseline: {gate_tables.headline(judged)}")
     lines.append(_summary(runs, columns))
     for run in distinct(runs):
         results, splits = run.results, run.results.dataset.splits

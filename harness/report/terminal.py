@@ -75,7 +75,8 @@ def next_command(run: StoredRun) -> str:
     words = [*_without(words, "--variant"), f"--variant={','.join(wanted)}"]
     if bare:
         return shlex.join(words)
-    if len(names) > 1 and "--seeds" not in record.command:
+    trained = any(result.finetune for result in run.results.variants.values())
+    if trained and len(names) > 1 and "--seeds" not in record.command:
         return shlex.join([*words, "--seeds=0,1,2"])
     return ""
 

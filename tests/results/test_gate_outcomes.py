@@ -20,7 +20,7 @@ from harness.compare.gates import judge, outcome
 from harness.compare.thresholds import load_gates
 from harness.data.sources.resolve import resolve_dataset
 from harness.report.changed_examples import SHOWN, as_markdown, as_text, changed_examples
-from harness.report.report import job_summary
+from harness.report.report import job_summary, render_report
 from harness.report.tables.gate_tables import headline
 from harness.runs.store import RunRows, read_run
 from harness.schema.results import GateResult, GateRule, GateVerdict
@@ -295,6 +295,9 @@ def test_a_stored_verdict_names_the_definition_that_it_was_given_by() -> None:
             one.model_copy(update={"variant": "qlora"}) for one in verdicts_of("inconclusive")
         ]
         results = run.results.model_copy(update={"protocols": protocols, "gates": judged})
-        page = job_summary(analyse([dataclasses.replace(run, results=results)]))
+        judged_run = analyse([dataclasses.replace(run, results=results)])
+        first = render_report(judged_run).split("\n\n")[1]
+        assert first == "Against the baseline: **Not decided**: 1 inconclusive."
+        page = job_summary(judged_run)
         assert "**Not decided**: 1 inconclusive." in page
         assert f" · {shown} · " in page

@@ -106,6 +106,13 @@ def test_raw_html_in_the_report_is_text() -> None:
     assert "<sub>n = 1<br>m</sub>" in html
 
 
+def test_a_verdict_has_its_colour_beside_its_word() -> None:
+    html = report_html("| a | b |\n|:--|--:|\n| **better** | **worse** |\n| **x** | y |", {})
+    assert '<td class="good" style="text-align:left"><strong>better</strong></td>' in html
+    assert '<td class="bad" style="text-align:right"><strong>worse</strong></td>' in html
+    assert html.count("class=") == 3  # and the box that a wide table scrolls in
+
+
 def test_markup_of_ours_inside_a_block_of_code_is_text() -> None:
     html = report_html("````\n```\n</details>\n<sub>x</sub>\n````\n\n<sub>y</sub>", {})
     assert "&lt;/details&gt;" in html

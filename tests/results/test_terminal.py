@@ -91,6 +91,16 @@ def test_the_next_command_asks_what_the_run_left_open(
     assert next_command(run) == following
 
 
+def test_seeds_are_proposed_only_where_something_was_trained() -> None:
+    run = commanded(memory_run(rows=sample_rows(("base", "lora"))), "tunebench bench --variant=a,b")
+    results = run.results.variants
+    untrained = {name: one.model_copy(update={"finetune": None}) for name, one in results.items()}
+    assert next_command(run).endswith("--seeds=0,1,2")
+    assert not next_command(
+        replace(run, results=run.results.model_copy(update={"variants": untrained}))
+    )
+
+
 def test_the_adapter_that_is_proposed_answers_best_and_then_predicts_best() -> None:
     results = memory_run(rows=sample_rows(("base", "lora", "qlora"))).results.variants
     base, lora = results["base"], results["lora"]

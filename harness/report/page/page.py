@@ -38,6 +38,8 @@ _MARKS = {
 }
 _OURS = re.compile(r"<sub>.*</sub>|<details><summary>[\w ,]*</summary>|</details>")
 """The lines of a report that hold raw HTML."""
+_VERDICT = re.compile(r"<td([^>]*)><strong>(better|worse|pass|fail)</strong>")
+_TONES = {"better": "good", "pass": "good", "worse": "bad", "fail": "bad"}
 _HEADING = re.compile(r"<(h[1-3])>(.*?)</\1>")
 
 
@@ -98,6 +100,7 @@ def report_html(markdown: str, charts: Mapping[str, str]) -> str:
     for name, svg in charts.items():
         encoded = base64.b64encode(svg.encode("utf-8")).decode("ascii")
         html = html.replace(f'src="{name}"', f'src="data:image/svg+xml;base64,{encoded}"')
+    html = _VERDICT.sub(lambda found: f'<td class="{_TONES[found[2]]}"{found[0][3:]}', html)
     # Wide tables scroll by themselves instead of the page.
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>')
     return html.replace("</table>", "</table></div>")
