@@ -77,6 +77,12 @@ class Names:
         ]
 
     @cached_property
+    def quoted(self) -> dict[str, int] | None:
+        """The column of each name in quotes; None where a name holds such a quote."""
+        held = any('"' in name for name in self.table.header)
+        return None if held else {name: index for index, name in enumerate(self.sql)}
+
+    @cached_property
     def spellings(self) -> dict[str, list[tuple[int, str, list[str]]]]:
         """What columns may be called without quotes, by the first character in plain form: index,
         name as it is, words of its plain form."""

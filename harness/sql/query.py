@@ -178,11 +178,15 @@ def gold_query(gold: Gold) -> Query:
 
 def aggregate_of(gold: Gold) -> str:
     """The aggregate of a gold query's first item; empty for none."""
+    if isinstance(gold, LogicalForm):
+        return AGGREGATIONS[gold.agg]
     return gold_query(gold).select[0].aggregate
 
 
 def conditions_of(gold: Gold) -> int:
     """How many conditions a gold query has."""
+    if isinstance(gold, LogicalForm):
+        return len(gold.conds)
     return sum(1 for _ in leaves(gold_query(gold).where))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.data.records import Table
 from harness.sql.failures import Failure
+from harness.sql.read.reader import canonical_sql
 from harness.sql.read.statement import MAX_STATEMENT
 from harness.sql.run.sandbox import Sandbox
 from harness.sql.values import is_plain_number
@@ -27,8 +28,13 @@ _NUMERIC_ONLY = frozenset(("sum", "avg", "mean"))
 
 def strict(sandbox: Sandbox, items: Sequence[tuple[str, Table, Sequence[str]]]) -> list[bool]:
     """Whether each ``(text, table, DuckDB's column names)`` needs no repair."""
-    verdicts = [False] * len(items)
-    likely = [index for index, (text, table, _) in enumerate(items) if _may(text, table)]
+    quick = [canonical_fits(*item) for item in items]
+    verdicts = [found is True for found in quick]
+    likely = [
+        index
+        for index, (text, table, _) in enumerate(items)
+        if quick[index] is None and _may(text, table)
+    ]
     for start in range(0, len(likely), _TEXTS_PER_REQUEST):
         part = likely[start : start + _TEXTS_PER_REQUEST]
         for index, tree in zip(part, _trees(sandbox, [items[i][0] for i in part]), strict=True):
@@ -41,6 +47,23 @@ def _may(text: str, table: Table) -> bool:
     # Most texts of the dialect are refused here, before anything is parsed.
     low, name = text.lower(), table.id.lower()
     return len(text) <= MAX_STATEMENT and (f'"{name}"' in low or table.id.isidentifier())
+
+
+def canonical_fits(text: str, table: Table, names: Sequence[str]) -> bool | None:
+    """The verdict on a text whose tree is known without DuckDB; None for any other text."""
+    found = canonical_sql(text)
+    if found is None or found.table != table.id:
+        return None
+    types = {name.lower(): kind for name, kind in zip(names, table.types, strict=True)}
+    kinds = [types.get(name.lower()) for name, *_ in found.conditions]
+    if (column := types.get(found.column.lower())) is None or None in kinds:
+        return False
+    if column == "text" and found.aggregate.lower() in _NUMERIC_ONLY:
+        return False
+    return all(
+        quoted if kind == "text" else not quoted or is_plain_number(value)
+        for kind, (_, _, value, quoted) in zip(kinds, found.conditions, strict=True)
+    )
 
 
 def _trees(sandbox: Sandbox, texts: list[str]) -> list[str | None]:

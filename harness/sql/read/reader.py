@@ -1,9 +1,10 @@
 """Reading a model's text: raw answer + table -> typed query or named failure.
 
 Nearly every answer of a tuned model is ``SELECT [AGG ]header FROM id[ WHERE header op value[ AND
-…]]`` with headers in their own spelling and values that hold no quote or operator. Such a text has
-only one reading, and :func:`read_quickly` takes it ten times faster; a test holds it to the answer
-of the other readers. For every other text the statement is found first (answer.py, statement.py);
+…]]``, or the same as SQL with quoted names (:func:`canonical_sql`), with headers in their own
+spelling and values that hold no quote or operator. Such a text has only one reading, and
+:func:`read_quickly` takes it ten times faster; tests hold it to the answer of the other readers.
+For every other text the statement is found first (answer.py, statement.py);
 then the schema-aware reader tries it (dialect.py), then sqlglot (sqlglot_reader.py). The first
 statement counts. A text that cannot be read is a failure; nothing is guessed.
 """
@@ -32,6 +33,16 @@ _CONDITION = re.compile(
     r"([^\n'\"`=<>]+?) (=|>|<) "
     r"(?:'([^'\n<>=;\\`|]*)'|([-+]?[0-9]+(?:,[0-9]+)*(?:\.[0-9]+)?))(?: AND |$)"
 )
+# The same as SQL; what a name or a value holds there needs no look at what stands around it.
+_NAME, _VALUE = (rf"[^{quote}\x00-\x1f<>;\\\\`|{{}}\[\]◁]+" for quote in "\"'")
+_SQL_HEAD = re.compile(
+    rf'\s{{0,4}}SELECT (?:(MAX|MIN|COUNT|SUM|AVG)\("({_NAME})"\)|"({_NAME})")'
+    rf' FROM "({_NAME})"(?: WHERE ([^\n;]+))?;?\s{{0,4}}'
+)
+_SQL_CONDITION = re.compile(
+    rf"\"({_NAME})\" (=|>|<) (?:'({_VALUE})'|([0-9]+(?:\.[0-9]+)?))(?: AND (?=\")|$)"
+)
+_CONNECTIVE = re.compile(r"\b(?:and|or)\b", re.IGNORECASE)
 # One line that nothing stands around.
 # A literal whose quotes are entities would else be read as an unquoted value.
 _QUOTED_BY_ENTITY = re.compile(r"[=<>(,]\s*&(?:apos|quot|#0*3[49]|#[xX]0*2[27]);")
@@ -156,16 +167,64 @@ def _read_statement(text: str, names: Names) -> tuple[Query | Failure, str]:
     return second, "sql"
 
 
+class CanonicalSql(NamedTuple):
+    """A statement in the spelling of the `sql` prompts: names as they stand in their quotes. A
+    condition is (name, operator, value, whether the value is a text in quotes)."""
+
+    column: str
+    aggregate: str
+    table: str
+    conditions: list[tuple[str, str, str, bool]]
+
+
+def canonical_sql(text: str) -> CanonicalSql | None:
+    """The statement that a text in that spelling is, with nothing around it; None for any other.
+
+    ``SELECT MAX("To par") FROM "1-10" WHERE "Player" = 'aaron' AND "Score" < 153``; nothing in
+    quotes holds the same quote, or a sign that a model's markup may have.
+    """
+    head = _SQL_HEAD.fullmatch(text)
+    if head is None or _BARE.fullmatch(text) is None:
+        return None
+    conditions = []
+    rest, at = (head[5] or "").rstrip(), 0
+    while at < len(rest):
+        match = _SQL_CONDITION.match(rest, at)
+        if match is None or (match[3] is not None and _CONNECTIVE.search(match[3])):
+            return None
+        conditions.append((match[1], match[2], match[3] or match[4], match[3] is not None))
+        at = match.end()
+    return CanonicalSql(head[2] or head[3], head[1] or "", head[4], conditions)
+
+
+def _sql_quickly(text: str, names: Names) -> Query | None:
+    """The query of :func:`canonical_sql`, where every name is exactly one of the table's."""
+    found = canonical_sql(text)
+    if found is None or found.table != names.table.id or names.quoted is None:
+        return None
+    columns = names.quoted
+    conditions: list[Where] = []
+    for name, operator, value, _ in found.conditions:
+        if name not in columns:
+            return None
+        conditions.append(Comparison(columns[name], operator, value))
+    if found.column not in columns:
+        return None
+    return Query((Item(columns[found.column], found.aggregate),), conjunction(conditions))
+
+
 def read_quickly(text: str, names: Names) -> Query | None:
     """The query of a canonical text; None when the other readers must read it."""
-    columns = names.quick
-    if columns is None:
-        columns = names.quick = _columns(names)
-    if not columns:
-        return None
+    return _dialect_quickly(text, names) or _sql_quickly(text, names)
+
+
+def _dialect_quickly(text: str, names: Names) -> Query | None:
     head = _HEAD.fullmatch(text)
     if head is None or head[3] != names.table.id:
         return None
+    columns = names.quick
+    if columns is None:
+        columns = names.quick = _columns(names)
     column = columns.get(head[2])
     if column is None:
         return None
