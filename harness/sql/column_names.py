@@ -29,6 +29,10 @@ _COL = re.compile(r"col(?:umn)?_?(\d{1,4})", re.IGNORECASE | re.ASCII)
 PUNCTUATION = dict(zip("，；：（）＝＜＞！＊＂＇‘’‚“”„", ",;:()=<>!*\"''''\"\"\"", strict=True))
 """Full-width and curly punctuation, which stands for SQL's outside of values."""
 
+_RISKY = re.compile(
+    r"['\"`=<>;*]|^\(|\b(?:select|from|where|and|distinct)\b|^top\s*\(?\d|^\s|\s$|\s\s|[^\S ]",
+    re.IGNORECASE,
+)
 _PUNCTUATION = str.maketrans(PUNCTUATION)
 
 
@@ -58,8 +62,6 @@ class Names:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        # The headers that read_quickly (read/reader.py) may look for; filled on the first text.
-        self.quick: dict[str, int] | None = None
 
     @cached_property
     def plain(self) -> list[str]:
@@ -77,10 +79,20 @@ class Names:
         ]
 
     @cached_property
-    def quoted(self) -> dict[str, int] | None:
-        """The column of each name in quotes; None where a name holds such a quote."""
+    def quoted(self) -> dict[str, int]:
+        """The columns by their names in quotes; none where a name holds such a quote."""
         held = any('"' in name for name in self.table.header)
-        return None if held else {name: index for index, name in enumerate(self.sql)}
+        return {} if held else {name: index for index, name in enumerate(self.sql)}
+
+    @cached_property
+    def unquoted(self) -> dict[str, int]:
+        """The columns by headers that a pattern can find without quotes; none where some repeat or
+        look like aggregates."""
+        if len(set(self.plain)) < len(self.plain):
+            return {}
+        if any(name.startswith(("max ", "min ", "count ", "sum ", "avg ")) for name in self.plain):
+            return {}
+        return {name: n for n, name in enumerate(self.table.header) if not _RISKY.search(name)}
 
     @cached_property
     def spellings(self) -> dict[str, list[tuple[int, str, list[str]]]]:

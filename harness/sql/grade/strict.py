@@ -55,14 +55,13 @@ def canonical_fits(text: str, table: Table, names: Sequence[str]) -> bool | None
     if found is None or found.table != table.id:
         return None
     types = {name.lower(): kind for name, kind in zip(names, table.types, strict=True)}
-    kinds = [types.get(name.lower()) for name, *_ in found.conditions]
-    if (column := types.get(found.column.lower())) is None or None in kinds:
-        return False
-    if column == "text" and found.aggregate.lower() in _NUMERIC_ONLY:
+    column = types.get(found.column.lower())
+    if column is None or (column == "text" and found.aggregate.lower() in _NUMERIC_ONLY):
         return False
     return all(
-        quoted if kind == "text" else not quoted or is_plain_number(value)
-        for kind, (_, _, value, quoted) in zip(kinds, found.conditions, strict=True)
+        number is None if kind == "text" else kind and (value is None or is_plain_number(value))
+        for name, _, value, number in found.conditions
+        for kind in (types.get(name.lower()),)
     )
 
 

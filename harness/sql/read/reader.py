@@ -12,7 +12,7 @@ statement counts. A text that cannot be read is a failure; nothing is guessed.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from harness.data.records import Table
 from harness.sql.column_names import Names
@@ -24,7 +24,7 @@ from harness.sql.read.dialect import read_dialect
 
 # A table id that is not quoted starts with a digit and is never an SQL name.
 _DIALECT_ONLY = re.compile(r"\bfrom\s+\d[\w.]*-", re.IGNORECASE)
-# The one spelling that read_quickly takes, and headers that it must leave to the other readers.
+# The one spelling that read_quickly takes.
 _HEAD = re.compile(
     r"\s{0,4}SELECT (?:(MAX|MIN|COUNT|SUM|AVG) )?([^\n'\"`]+?) FROM (\S+)"
     r"(?: WHERE ([^\n]+))?\s{0,4}"
@@ -36,11 +36,11 @@ _CONDITION = re.compile(
 # The same as SQL; what a name or a value holds there needs no look at what stands around it.
 _NAME, _VALUE = (rf"[^{quote}\x00-\x1f<>;\\\\`|{{}}\[\]◁]+" for quote in "\"'")
 _SQL_HEAD = re.compile(
-    rf'\s{{0,4}}SELECT (?:(MAX|MIN|COUNT|SUM|AVG)\("({_NAME})"\)|"({_NAME})")'
-    rf' FROM "({_NAME})"(?: WHERE ([^\n;]+))?;?\s{{0,4}}'
+    rf'\s{{0,4}}SELECT (?:(MAX|MIN|COUNT|SUM|AVG)\()?"({_NAME})"(?(1)\)) FROM "({_NAME})"'
+    rf"(?: WHERE ([^\n;]+))?;?\s{{0,4}}"
 )
 _SQL_CONDITION = re.compile(
-    rf"\"({_NAME})\" (=|>|<) (?:'({_VALUE})'|([0-9]+(?:\.[0-9]+)?))(?: AND (?=\")|$)"
+    rf"\"({_NAME})\" (=|>|<) (?:'({_VALUE})'|([0-9]+(?:\.[0-9]+)?))(?: AND |$)"
 )
 _CONNECTIVE = re.compile(r"\b(?:and|or)\b", re.IGNORECASE)
 # One line that nothing stands around.
@@ -55,10 +55,6 @@ _ESCAPED_TAG = re.compile(r"&lt;\s?/?\w[\w-]{0,40}\s?&gt;")
 _BARE = re.compile(
     r"\s{0,4}SELECT (?:(?!select\b|final\b|corrected\b|revised\b)"
     r"[^\n`{}\[\]|◁<\\]|<(?=[ =>\d'\"])){1,2000}(?<!\.)",
-    re.IGNORECASE,
-)
-_RISKY = re.compile(
-    r"['\"`=<>;*]|^\(|\b(?:select|from|where|and|distinct)\b|^top\s*\(?\d|^\s|\s$|\s\s|[^\S ]",
     re.IGNORECASE,
 )
 
@@ -167,94 +163,55 @@ def _read_statement(text: str, names: Names) -> tuple[Query | Failure, str]:
     return second, "sql"
 
 
-class CanonicalSql(NamedTuple):
-    """A statement in the spelling of the `sql` prompts: names as they stand in their quotes. A
-    condition is (name, operator, value, whether the value is a text in quotes)."""
+class Canonical(NamedTuple):
+    """A statement in the one spelling that needs no grammar: its names as they stand there. A
+    condition is (name, operator, text in quotes, number), one of the last two None."""
 
     column: str
     aggregate: str
     table: str
-    conditions: list[tuple[str, str, str, bool]]
+    conditions: list[tuple[str | Any, ...]]
 
 
-def canonical_sql(text: str) -> CanonicalSql | None:
-    """The statement that a text in that spelling is, with nothing around it; None for any other.
+def canonical_sql(text: str) -> Canonical | None:
+    """What a text in the spelling of the `sql` prompts says, with nothing around it; else None.
 
     ``SELECT MAX("To par") FROM "1-10" WHERE "Player" = 'aaron' AND "Score" < 153``; nothing in
-    quotes holds the same quote, or a sign that a model's markup may have.
+    quotes holds the same quote, AND, OR, or a sign that a model's markup may have.
     """
-    head = _SQL_HEAD.fullmatch(text)
-    if head is None or _BARE.fullmatch(text) is None:
+    found = _canonical(text, _SQL_HEAD, _SQL_CONDITION)
+    if found is None or not _BARE.fullmatch(text):
+        return None
+    return None if any(_CONNECTIVE.search(c[2] or "") for c in found.conditions) else found
+
+
+def _canonical(
+    text: str, statement: re.Pattern[str], condition: re.Pattern[str]
+) -> Canonical | None:
+    head = statement.fullmatch(text)
+    if head is None:
         return None
     conditions = []
-    rest, at = (head[5] or "").rstrip(), 0
+    rest, at = (head[4] or "").rstrip(), 0
     while at < len(rest):
-        match = _SQL_CONDITION.match(rest, at)
-        if match is None or (match[3] is not None and _CONNECTIVE.search(match[3])):
+        if (match := condition.match(rest, at)) is None:
             return None
-        conditions.append((match[1], match[2], match[3] or match[4], match[3] is not None))
+        conditions.append(match.groups())
         at = match.end()
-    return CanonicalSql(head[2] or head[3], head[1] or "", head[4], conditions)
-
-
-def _sql_quickly(text: str, names: Names) -> Query | None:
-    """The query of :func:`canonical_sql`, where every name is exactly one of the table's."""
-    found = canonical_sql(text)
-    if found is None or found.table != names.table.id or names.quoted is None:
-        return None
-    columns = names.quoted
-    conditions: list[Where] = []
-    for name, operator, value, _ in found.conditions:
-        if name not in columns:
-            return None
-        conditions.append(Comparison(columns[name], operator, value))
-    if found.column not in columns:
-        return None
-    return Query((Item(columns[found.column], found.aggregate),), conjunction(conditions))
+    return Canonical(head[2], head[1] or "", head[3], conditions)
 
 
 def read_quickly(text: str, names: Names) -> Query | None:
     """The query of a canonical text; None when the other readers must read it."""
-    return _dialect_quickly(text, names) or _sql_quickly(text, names)
-
-
-def _dialect_quickly(text: str, names: Names) -> Query | None:
-    head = _HEAD.fullmatch(text)
-    if head is None or head[3] != names.table.id:
+    plain = _canonical(text, _HEAD, _CONDITION)
+    found = plain or canonical_sql(text)
+    if found is None or found.table != names.table.id:
         return None
-    columns = names.quick
-    if columns is None:
-        columns = names.quick = _columns(names)
-    column = columns.get(head[2])
-    if column is None:
+    columns = names.quoted if plain is None else names.unquoted
+    if not columns.keys() >= {found.column, *(condition[0] for condition in found.conditions)}:
         return None
-    conditions: list[Where] = []
-    rest = head[4]
-    if rest is not None:
-        at, end = 0, len(rest)
-        while at < end:
-            match = _CONDITION.match(rest, at)
-            if match is None:
-                return None
-            left = columns.get(match[1])
-            if left is None:
-                return None
-            value = match[3] if match[3] is not None else match[4]
-            conditions.append(Comparison(left, match[2], value))
-            at = match.end()
-        if rest.endswith(" AND "):
-            return None
-    return Query((Item(column, head[1] or ""),), conjunction(conditions))
-
-
-def _columns(names: Names) -> dict[str, int]:
-    """The headers that a pattern can find; none where some repeat or look like aggregates."""
-    if len(set(names.plain)) < len(names.plain):
-        return {}
-    if any(name.startswith(("max ", "min ", "count ", "sum ", "avg ")) for name in names.plain):
-        return {}
-    return {
-        header: index
-        for index, header in enumerate(names.table.header)
-        if not _RISKY.search(header)
-    }
+    conditions: list[Where] = [
+        Comparison(columns[name], operator, value if number is None else number)
+        for name, operator, value, number in found.conditions
+    ]
+    return Query((Item(columns[found.column], found.aggregate),), conjunction(conditions))
