@@ -6,9 +6,11 @@ time left on a terminal, and as a line every 30 s in a log file or in CI.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING, TextIO
 
 from harness.markdown import visible
@@ -67,10 +69,15 @@ class TerminalProgress:
             self._line(label, done, total)
 
     def notify(self, message: str) -> None:
-        """Write a lasting line."""
+        """Write a lasting line; on a terminal several, none broken within a word."""
         self.close()
         self._before_line()
-        self._stream.write(visible(message).rstrip("\n") + "\n")
+        text = visible(message).rstrip("\n")
+        if self._stream.isatty():
+            width = shutil.get_terminal_size().columns
+            wrapper = TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+            text = "\n".join(map(wrapper.fill, text.split("\n")))
+        self._stream.write(text + "\n")
         self._stream.flush()
 
     def close(self) -> None:

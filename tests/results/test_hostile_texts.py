@@ -8,6 +8,7 @@ link, tag or character that the poison made.
 from __future__ import annotations
 
 import dataclasses
+import io
 import re
 from collections.abc import Iterator
 from itertools import cycle
@@ -216,6 +217,19 @@ def test_what_a_terminal_is_told_obeys_nothing(capsys: pytest.CaptureFixture[str
     assert not set(shown.out + shown.err) & set(OBEYED)
     for error in (UserError(OBEYED), RemoteError(OBEYED)):
         assert not set(str(error)) & set(OBEYED)
+
+
+def test_a_terminal_is_told_in_whole_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "20")
+    for stream, lines in ((Terminal(), 3), (io.StringIO(), 1)):
+        TerminalProgress(stream).notify("model is named by /a/rather/long/path-name/of/mine here")
+        shown = stream.getvalue().splitlines()
+        assert len(shown) == lines
+        assert " ".join(shown).split()[4] == "/a/rather/long/path-name/of/mine"
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "a\u2028b", "a\u202eb"])
