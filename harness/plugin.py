@@ -22,7 +22,7 @@ from harness import plugin_fixtures, plugin_ranks
 from harness.cli import bench
 from harness.compare.analysis import Analysis
 from harness.compare.gates import outcome
-from harness.disk.files import refusal, shown_argument
+from harness.disk.files import refusal, shown_argument, without_password
 from harness.errors import UserError
 from harness.interrupts import FirstInterrupt
 from harness.machine.installed import check_backend
@@ -63,10 +63,14 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.option.help:
         return
     with _usage():
-        typed = bench.typed([str(argument) for argument in config.invocation_params.args])
-        command = shlex.join(map(shown_argument, typed))
+        command = shlex.join(map(shown_argument, _typed(config)))
         config.stash[SESSION] = Session(option_table.read(config), command)
     config.pluginmanager.register(_Interruption(config), "tunebench-interruption")
+
+
+def _typed(config: pytest.Config) -> list[str]:
+    """The words of the command line, as they were typed."""
+    return bench.typed([str(argument) for argument in config.invocation_params.args])
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -209,7 +213,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for analysis in config.stash.get(WRITTEN, []):
         (run,) = analysis.runs
         terminalreporter.section(f"tunebench: {run.id}")
-        summary = terminal_summary(analysis, writer.fullwidth, writer.hasmarkup)
+        typed = shlex.join(map(without_password, _typed(config)))
+        summary = terminal_summary(analysis, writer.fullwidth, writer.hasmarkup, typed)
         # pytest writes what the terminal's encoding lacks as one long escaped line.
         shown = encodable(summary, getattr(sys.__stdout__, "encoding", None))
         terminalreporter.write_line(shown)

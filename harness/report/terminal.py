@@ -40,15 +40,18 @@ Cell = tuple[str, str, str]
 """The value, what stands under it, and the style of that."""
 
 
-def terminal_summary(analysis: Analysis, width: int, colour: bool) -> str:
-    """The end of a run in lines of at most ``width`` columns, with ANSI colours where asked for."""
+def terminal_summary(analysis: Analysis, width: int, colour: bool, typed: str = "") -> str:
+    """The end of a run in lines of at most ``width`` columns, with ANSI colours where asked for.
+
+    ``typed`` is the command with its paths whole, which the stored one has not.
+    """
     (run,) = analysis.runs
     console = _console(width, colour)
     _print_table(console, analysis)
     for text in _sentences(analysis, run):
         console.print(text)
         console.print()
-    for name, value in _where(run):
+    for name, value in _where(run, typed):
         console.print(f"{name + ':':<9}{visible(value)}", soft_wrap=True)
     stream = console.file
     assert isinstance(stream, StringIO)
@@ -60,18 +63,18 @@ def plain(markdown: str) -> str:
     return _MARKUP.sub(lambda found: found[1] or "", markdown).replace("&lt;", "<")
 
 
-def next_command(run: StoredRun) -> str:
+def next_command(run: StoredRun, typed: str = "") -> str:
     """The command that answers what this run leaves open; empty where nothing obvious is open."""
     record, names = run.results.run, list(run.results.variants)
-    words = _without(shlex.split(record.command), "--run-name", "--seed")
+    words = _without(shlex.split(typed or record.command), "--run-name", "--seed")
     if record.source != "measured" or "--baseline" in record.command:
         return ""
     if "--adapter-path" in record.command:
         return ""
     bare = "base" not in names and "base" not in run.results.same_as
     # The name of a file's variant, or of a sweep's, is no word of a command.
-    typed = _values(words, "--variant") or ["lora", "qlora"]
-    wanted = ["base", *typed] if bare else typed
+    asked = _values(words, "--variant") or ["lora", "qlora"]
+    wanted = ["base", *asked] if bare else asked
     words = [*_without(words, "--variant"), f"--variant={','.join(wanted)}"]
     if bare:
         return shlex.join(words)
@@ -202,9 +205,9 @@ def _sentences(analysis: Analysis, run: StoredRun) -> Iterable[Text]:
     return [Text(visible(text), style=style) for text, style in said if text]
 
 
-def _where(run: StoredRun) -> list[tuple[str, str]]:
+def _where(run: StoredRun, typed: str) -> list[tuple[str, str]]:
     """The paths of what was written, and the next command."""
-    following = next_command(run)
+    following = next_command(run, typed)
     return [
         ("results", str(run.folder)),
         ("report", str(run.folder / REPORT_FILE)),

@@ -91,6 +91,12 @@ def test_the_next_command_asks_what_the_run_left_open(
     assert next_command(run) == following
 
 
+def test_the_next_command_has_the_paths_that_were_typed() -> None:
+    run = commanded(memory_run(rows=sample_rows(("lora",))), "pytest suites/ --dataset=…/mine")
+    shown = terminal_summary(analyse([run]), 80, False, "pytest suites/ --dataset=/data/mine")
+    assert "next:    pytest suites/ --dataset=/data/mine --variant=base,lora,qlora" in shown
+
+
 def test_seeds_are_proposed_only_where_something_was_trained() -> None:
     run = commanded(memory_run(rows=sample_rows(("base", "lora"))), "tunebench bench --variant=a,b")
     results = run.results.variants
