@@ -9,10 +9,13 @@ verdicts against a baseline (``gates``) and how anything is shown (``report``).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from harness.compare.checkpoints import (
     BestCheckpoint,
@@ -31,9 +34,12 @@ from harness.compare.quality import (
 )
 from harness.compare.seeds import SeedDifference, seed_differences, seed_runs
 from harness.compare.sides import RunVariant, differing_fields, label_sides, sides_of
+from harness.disk.cache import Cache
 from harness.errors import UserError
-from harness.runs.store import StoredRun
+from harness.runs.store import PendingRun, StoredRun
 from harness.schema.results import Comparison
+
+Made = TypeVar("Made")
 
 AT_ONCE = 16
 """Pairs that are tested in one go; more would share more flips and take more memory."""
@@ -69,6 +75,16 @@ class Analysis:
     """The pairs of variants (a, b) that are set against each other."""
     refuse: bool = True
     """Whether a pair that is not comparable is kept as refused; else it is an error."""
+    cache: Cache | None = None
+    """Keeps what is made of new runs for the next that measure the same."""
+
+    def kept(self, kind: str, packages: Sequence[str], make: Callable[[], Any]) -> Any:
+        """The JSON value that ``make`` gives of the runs with ``packages``; of new runs out of the
+        cache, where one before measured the same."""
+        new = [run.content for run in self.runs if isinstance(run, PendingRun)]
+        if self.cache is None or len(new) < len(self.runs):
+            return make()
+        return self.cache.value(kind, new, packages, make)
 
     @cached_property
     def variants(self) -> list[RunVariant]:
@@ -93,7 +109,11 @@ class Analysis:
     @cached_property
     def speeds(self) -> list[SpeedRatio]:
         """Ratios of speeds, or why there is none, of every pair."""
-        return [ratio for a, b in self.sides for ratio in speed_ratios(a, b)]
+        return self._kept(
+            "speed-ratios",
+            list[SpeedRatio],
+            lambda: [ratio for a, b in self.sides for ratio in speed_ratios(a, b)],
+        )
 
     @cached_property
     def memory(self) -> list[MemoryRatio]:
@@ -117,8 +137,21 @@ class Analysis:
             if (scores := scores_of(side))
         }
 
+    def _kept(self, kind: str, of: type[Made], make: Callable[[], Made]) -> Made:
+        """As :meth:`kept`, a value of type ``of``."""
+        if self.cache is None:
+            return make()
+        form = TypeAdapter(of)
+        found = self.kept(kind, ["numpy", "scipy"], lambda: form.dump_python(make()))
+        return form.validate_python(found)
+
     @cached_property
     def _compared(self) -> tuple[list[PairComparison], list[RefusedPair]]:
+        return self._kept(
+            "comparisons", tuple[list[PairComparison], list[RefusedPair]], self._compare
+        )
+
+    def _compare(self) -> tuple[list[PairComparison], list[RefusedPair]]:
         found: list[PairComparison] = []
         refused: list[RefusedPair] = []
         for start in range(0, len(self.sides), AT_ONCE):
@@ -139,7 +172,7 @@ class Analysis:
             return RefusedPair(*labels, (), str(error))
 
 
-def analyse(runs: Sequence[StoredRun]) -> Analysis:
+def analyse(runs: Sequence[StoredRun], cache: Cache | None = None) -> Analysis:
     """Every pair of variants of ``runs``, as a report sets them against each other.
 
     Runs that are seeds of one setting are compared within each seed only: across seeds the
@@ -151,7 +184,7 @@ def analyse(runs: Sequence[StoredRun]) -> Analysis:
         for a, b in itertools.combinations(sides_of(runs), 2)
         if not seeds or a.run.folder == b.run.folder
     ]
-    return Analysis(tuple(runs), tuple(seeds), tuple(sides))
+    return Analysis(tuple(runs), tuple(seeds), tuple(sides), cache=cache)
 
 
 def analyse_against_first(runs: Sequence[StoredRun]) -> Analysis:

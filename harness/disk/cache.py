@@ -15,17 +15,22 @@ from __future__ import annotations
 import atexit
 import contextlib
 import fcntl
+import functools
+import hashlib
+import json
 import os
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
-from harness.disk.files import explaining, refusal, write_json
+from harness.disk.files import content_key, explaining, refusal, write_json
 from harness.disk.locks import AnnouncedLock, CacheRefused, writing_cache
 from harness.disk.manifest import MANIFEST, damage_of, describe
 from harness.disk.scratch import Scratch
@@ -41,6 +46,9 @@ DOWNLOADS = "downloads"
 
 FINGERPRINTS = "fingerprints"
 """The folder of kept hashes of the large files of a user's models."""
+
+VALUE = "value.json"
+"""The file of an entry that :meth:`Cache.value` made."""
 
 UNFINISHED = {"training": ("finetune",), "evaluating": ("loss", "generate", "fuse")}
 """Folders of unfinished work -> the stages that keep it there."""
@@ -201,6 +209,23 @@ class Cache:
             with contextlib.suppress(FileNotFoundError):
                 return (folder / name).read_text(encoding="utf-8")
 
+    def value(self, kind: str, parts: Any, packages: Sequence[str], make: Callable[[], Any]) -> Any:
+        """The JSON value that ``make`` gives, made once for the same ``parts`` (JSON too), the same
+        code of tunebench and the same versions of ``packages``.
+
+        Where the cache can only be read, it is made anew and not kept.
+        """
+        versions = [metadata.version(name) for name in packages]
+        # Half a surrogate pair in a text has no UTF-8: JSON writes it as ASCII.
+        key = content_key(code_key(), versions, json.dumps(parts, sort_keys=True))
+
+        def write(folder: Path) -> None:
+            (folder / VALUE).write_text(json.dumps(make()), encoding="ascii")
+
+        with contextlib.suppress(CacheRefused):
+            return json.loads(self.read(kind, key, write, VALUE))
+        return make()
+
     def discard(self, kind: str, key: str) -> None:
         """Remove an entry, if there is one, so that it is built again.
 
@@ -260,6 +285,16 @@ class Cache:
                 used = manifest.stat().st_mtime
                 found.append(Entry(folder.parent.name, folder.name, folder, size, used))
         return sorted(found, key=lambda entry: entry.used)
+
+
+@functools.cache
+def code_key() -> str:
+    """A hash of the code of this package: what it derives from stored results changes with it."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def estimates_file(cache: Path, words: Sequence[str]) -> Path:

@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +150,13 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write one JSON object per line, atomically."""
+    write_text(path, json_lines(rows))
+
+
+def json_lines(rows: Sequence[dict[str, Any]]) -> str:
+    """The text of a file with one JSON object per line."""
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-    lines = (encode(row) for row in rows)
-    write_text(path, "".join(line + "\n" for line in lines))
+    return "".join(encode(row) + "\n" for row in rows)
 
 
 def temporary_prefix(name: str) -> str:

@@ -6,6 +6,7 @@ in ``schema/stage_results``.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from importlib import metadata
@@ -29,12 +30,7 @@ def machine() -> list[str]:
     known without MLX: system, architecture, the device that computes, the installed MLX backend
     wheels, the BLAS of TUNEBENCH_BLAS. Not the machine itself: see ``machine/identity.py``."""
     backends = ("mlx-metal", "mlx-cpu", *CUDA_WHEELS, "mkl")
-    installed = []
-    for name in backends:
-        try:
-            installed.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
+    installed = [f"{name} {version}" for name in backends if (version := _version(name))]
     blas = os.environ.get("TUNEBENCH_BLAS", "auto")
     system = [platform.system(), platform.machine(), *compute_device()]
     return [*system, *installed, f"blas {blas}"]
@@ -54,5 +50,14 @@ def adapter_key(folder: Path | None) -> str | None:
 
 def base_key(base_sha256: str, quantize: Any) -> list[Any]:
     """What decides the loaded base: files, quantization, versions, backend."""
-    packages = [metadata.version(name) for name in _COMPUTING]
+    packages = [_version(name) for name in _COMPUTING]
     return [base_sha256, quantize, packages, machine()]
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    """Of an installed package; asked for with every key, and slow to find."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

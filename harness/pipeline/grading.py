@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from harness.data.prompts import PromptStyle
 from harness.data.records import Example, Split, TextExample
@@ -32,17 +34,29 @@ from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import Score, score
 from harness.stats.rates import clustered_rate, rate
 
+GRADING_PACKAGES = ("duckdb", "sqlglot")
+"""They decide, with the code, what an answer is graded as."""
+
 
 @dataclass
 class Grader:
     """Grades answers to questions of one split."""
 
     split: Split
+    content: str
+    """The hash of the data that the split is of."""
     cache: Cache
 
-    def scores(self, answers: Answers, examples: Sequence[Example]) -> list[Score]:
-        """The verdicts on each answer, in the examples' order."""
-        return self._graded([answer.text for answer in answers.rows], examples, HARDENED_COPIES)
+    def scores(
+        self,
+        answers: Answers,
+        examples: Sequence[Example],
+        took: Callable[[float], None] = lambda seconds: None,
+    ) -> list[Score]:
+        """The verdicts on each answer, in the examples' order; ``took`` is told the seconds of
+        answers that were not graded before."""
+        texts = [answer.text for answer in answers.rows]
+        return self.graded(texts, examples, HARDENED_COPIES, took)
 
     @staticmethod
     def rows(
@@ -60,15 +74,30 @@ class Grader:
         """``ex`` of some answers; None where every gold is degenerate, or there are no tables."""
         if not self.split.tables:
             return None
-        return rate([one.ex for one in self._graded(texts, examples, 0)])
+        return rate([one.ex for one in self.graded(texts, examples, 0)])
 
-    def _graded(
-        self, texts: Sequence[str], examples: Sequence[Example], hardened: int
+    def graded(
+        self,
+        texts: Sequence[str],
+        examples: Sequence[Example],
+        hardened: int,
+        took: Callable[[float], None] = lambda seconds: None,
     ) -> list[Score]:
+        """The verdicts on each text with ``hardened`` perturbed copies; kept for the next time."""
         predictions = [
             Prediction(example.id, text=text) for example, text in zip(examples, texts, strict=True)
         ]
-        return score(self.split.tables, examples, predictions, hardened, self.cache)
+
+        def grade() -> list[dict[str, Any]]:
+            began = time.monotonic()
+            found = score(self.split.tables, examples, predictions, hardened, self.cache)
+            took(time.monotonic() - began)
+            return [one.record() for one in found]
+
+        asked = [[prediction.id, prediction.text] for prediction in predictions]
+        parts = [self.content, hardened, asked]
+        kept = self.cache.value("grades", parts, GRADING_PACKAGES, grade)
+        return [Score.of_record(one) for one in kept]
 
 
 def answer_rows(answers: Answers, examples: Sequence[Example]) -> list[AnswerRow]:

@@ -161,12 +161,12 @@ class SeedRun:
         Raises:
             UserError: the disk refuses or the name was taken meanwhile.
         """
-        # Imported here: collecting and measuring need neither pandas nor matplotlib.
+        # Imported here: collecting and measuring need no report.
         from harness.report.write import write_run
 
         began = time.monotonic()
         pending = self._pending(self.gate())
-        analysis = analyse([pending])
+        analysis = analyse([pending], self.invocation.cache)
         write_run(pending, analysis)
         self.invocation.estimate.finished(self._reporting, time.monotonic() - began)
         for variant in self.variants.values():

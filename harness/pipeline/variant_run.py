@@ -8,7 +8,6 @@ ones that a run stores. The rest are rows of the files beside `results.json`.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
@@ -165,10 +164,10 @@ class VariantRun:
 
     @cached_property
     def _scores(self) -> list[Score]:
-        answers, began = self.answers, time.monotonic()
-        found = self._grader.scores(answers, self.examples)
-        self._invocation.estimate.finished(self._grading, time.monotonic() - began)
-        return found
+        finished = self._invocation.estimate.finished
+        return self._grader.scores(
+            self.answers, self.examples, lambda seconds: finished(self._grading, seconds)
+        )
 
     @section
     def execution(self) -> Execution:
@@ -285,8 +284,20 @@ class VariantRun:
         tables, and the model learned something else."""
         if not self._invocation.dataset.has_tables:
             return None
-        answers = self.stages.question_answers()
-        return grading.questions(load_students(), answers.rows, self._invocation.style)
+        answers, style, asked = (
+            self.stages.question_answers(),
+            self._invocation.style,
+            load_students(),
+        )
+        parts = [style.sha256, [repr(one) for one in asked], [one.text for one in answers.rows]]
+
+        def graded() -> list[dict[str, Any]]:
+            found = grading.questions(asked, answers.rows, style)
+            return [one.model_dump(mode="json") for one in found]
+
+        cache = self._invocation.cache
+        kept = cache.value("grades", parts, grading.GRADING_PACKAGES, graded)
+        return [QuestionResult.model_validate(one) for one in kept]
 
     # --- the estimate -------------------------------------------------------------------------
 
@@ -364,4 +375,5 @@ class VariantRun:
 
     @cached_property
     def _grader(self) -> grading.Grader:
-        return grading.Grader(self._invocation.dataset.test, self._invocation.cache)
+        data = self._invocation.dataset
+        return grading.Grader(data.test, data.sha256, self._invocation.cache)

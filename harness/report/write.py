@@ -12,7 +12,6 @@ from pathlib import Path
 from harness.compare.analysis import Analysis
 from harness.disk import files
 from harness.report.article import Article
-from harness.report.charts.curves import render_charts
 from harness.report.page.page import render_page
 from harness.report.report import render_report
 from harness.runs import store
@@ -32,10 +31,13 @@ def write_run(run: PendingRun, analysis: Analysis) -> None:
 
 
 def write_report(
-    analysis: Analysis, out: Path, article: Article | None = None, html: bool = False
+    analysis: Analysis,
+    out: Path,
+    article: Article | None = None,
+    html: bool = False,
 ) -> list[Path]:
     """Write the charts, `report.md` and, with ``html``, the page of runs into ``out``."""
-    charts = render_charts(analysis)
+    charts = _charts(analysis)
     texts = {**charts, REPORT_FILE: render_report(analysis, article)}
     if html:
         texts[PAGE_FILE] = render_page(analysis, charts, article)
@@ -46,5 +48,17 @@ def write_report(
 
 def write_page(analysis: Analysis, out: Path, article: Article | None = None) -> Path:
     """Write the page of runs, and nothing else, into ``out``."""
-    files.write_text(out / PAGE_FILE, render_page(analysis, render_charts(analysis), article))
+    files.write_text(out / PAGE_FILE, render_page(analysis, _charts(analysis), article))
     return out / PAGE_FILE
+
+
+def _charts(analysis: Analysis) -> dict[str, str]:
+    """By file name; those of a new run are kept for the next that measures the same."""
+
+    def draw() -> dict[str, str]:
+        from harness.report.charts.curves import render_charts  # and with it matplotlib
+
+        return render_charts(analysis)
+
+    charts: dict[str, str] = analysis.kept("charts", ["matplotlib"], draw)
+    return charts

@@ -15,7 +15,8 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -43,6 +44,18 @@ class RunRows:
     trials: Mapping[str, Sequence[TrialRow]] = field(default_factory=dict)
     checkpoints: Mapping[str, Sequence[CheckpointRow]] = field(default_factory=dict)
     answers: Mapping[str, Sequence[AnswerRow]] = field(default_factory=dict)
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The row files by name."""
+        found = {}
+        for kind in fields(self):
+            for variant, items in getattr(self, kind.name).items():
+                dumped = [item.model_dump(mode="json") for item in items]
+                if kind.name != "trials":
+                    dumped.sort(key=lambda row: (row.get("iteration", 0), int(row["id"])))
+                found[row_file(kind.name, variant)] = files.json_lines(dumped)
+        return found
 
 
 @dataclass(frozen=True)
@@ -98,11 +111,27 @@ class StoredRun:
         return self.once(file, lambda: _read_rows(file, row))
 
 
+_OF_ONE_RUN: Any = {
+    "run": {"id", "started", "finished", "command", "git"},
+    "variants": {
+        "__all__": {"adapter": {"source"}, "finetune": {"cached"}, "throughput": {"cached"}}
+    },
+}
+"""The fields in which two runs differ that measured the same."""
+
+
 @dataclass(frozen=True)
 class PendingRun(StoredRun):
     """A run before it is written: its rows are still in memory."""
 
     rows: RunRows = field(default_factory=RunRows)
+
+    @cached_property
+    def content(self) -> list[Any]:
+        """What was measured, as JSON: equal for two runs that differ in nothing but their names,
+        their times, and what came from the cache."""
+        rows = {name: files.content_key(text) for name, text in self.rows.texts.items()}
+        return [self.results.model_dump(mode="json", exclude=_OF_ONE_RUN), rows]
 
     def _rows(self, kind: str, variant: str, row: type[Row]) -> Sequence[Row] | None:
         by_variant: Mapping[str, Sequence[Row]] = getattr(self.rows, kind)
@@ -143,7 +172,8 @@ def write_run(run: PendingRun, finish: Callable[[Path], object]) -> None:
     folder = check_new(run.folder.parent, run.id)
     check_file_names(run.results.variants)
     with filling(folder) as work:
-        _write_rows(work, run.rows)
+        for name, text in run.rows.texts.items():
+            files.write_text(work / name, text)
         files.write_json(work / RESULTS_FILE, dump(run.results))
         finish(work)
         checksums.write_checksums(work)
@@ -218,15 +248,6 @@ def describe_error(error: ValidationError) -> str:
     faults = error.errors(include_url=False)
     shown = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults[:3])
     return shown + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
-
-
-def _write_rows(folder: Path, rows: RunRows) -> None:
-    for kind, by_variant in vars(rows).items():
-        for variant, items in by_variant.items():
-            dumped = [item.model_dump(mode="json") for item in items]
-            if kind != "trials":
-                dumped.sort(key=lambda row: (row.get("iteration", 0), int(row["id"])))
-            files.write_jsonl(folder / row_file(kind, variant), dumped)
 
 
 def _read_rows(file: Path, kind: type[Row]) -> list[Row] | None:

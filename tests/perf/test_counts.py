@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from harness.cli.runs import report_command
-from harness.compare import pairing
+from harness.compare import analysis, pairing
 from harness.compare.analysis import analyse
 from harness.compare.gates import judge
 from harness.compare.metrics import METRICS, Metric
@@ -25,6 +25,10 @@ from harness.compare.thresholds import load_gates
 from harness.data.prompts import style
 from harness.data.sources.resolve import resolve_dataset
 from harness.disk.cache import Cache
+from harness.pipeline import grading
+from harness.report.charts import curves
+from harness.report.page import page
+from harness.report.write import write_run
 from harness.runs import store
 from harness.schema.rows import LossRow, PredictionRow
 from harness.sql.grade.answer import execute_all
@@ -33,7 +37,7 @@ from harness.sql.grade.score import score
 from harness.sql.query import from_logical_form
 from harness.sql.run.sandbox import Sandbox
 from harness.stats import paired
-from tests.results.results_sample import memory_run, write_sample
+from tests.results.results_sample import memory_run, sample_results, sample_rows, write_sample
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,6 +79,66 @@ def test_the_flips_of_all_pairs_are_drawn_in_one_go(monkeypatch: pytest.MonkeyPa
     drawn = counted(monkeypatch, paired, "_bits", paired._words)
     assert len(analyse([memory_run()]).pairs) == 3
     assert set(drawn.values()) == {1}  # for each number of words of 64 units
+
+
+def test_a_run_that_measured_the_same_compares_and_draws_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, rows = Cache(tmp_path / "cache"), sample_rows()
+    made = [
+        counted(monkeypatch, owner, name, lambda *given: name)
+        for owner, name in (
+            (analysis, "compare_matched"),
+            (analysis, "speed_ratios"),
+            (curves, "render_charts"),
+            (page, "explorer"),
+        )
+    ]
+
+    def write(name: str, cached: bool) -> Path:
+        results = sample_results(name, rows)
+        for variant in results.variants.values():
+            for section in (variant.finetune, variant.throughput):
+                if section is not None:
+                    object.__setattr__(section, "cached", cached)
+        pending = store.PendingRun(tmp_path / name, results, None, rows)
+        write_run(pending, analyse([pending], cache))
+        return pending.folder
+
+    first = write("first", cached=False)
+    done = [calls.total() for calls in made]
+    assert all(done)
+    second = write("other", cached=True)
+    assert [calls.total() for calls in made] == done
+    with monkeypatch.context() as other_code:
+        other_code.setattr("harness.disk.cache.code_key", lambda: "another")
+        third = write("third", cached=True)
+    assert [calls.total() for calls in made] == [2 * number for number in done]
+    for file in second.iterdir():
+        if file.name != "checksums.json":  # it holds the hash of a text with the run's name
+            same = (third / file.name).read_text().replace("third", "other")
+            assert file.read_text() == same, file.name
+            if file.suffix in (".svg", ".jsonl"):
+                assert file.read_text() == (first / file.name).read_text()
+
+
+def test_answers_that_were_graded_are_not_read_or_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, dialect = resolve_dataset("mini"), style("dialect")
+    split, examples = dataset.test, dataset.test.examples[:12]
+    texts = [dialect.completion(e.gold, split.tables[e.table_id]) for e in examples]
+    texts[:2] = ["no query", "half of a pair: \ud83d"]
+    graded = counted(monkeypatch, grading, "score", lambda *given: len(given[1]))
+    grader = grading.Grader(split, dataset.sha256, Cache(tmp_path))
+    first = grader.graded(texts, examples, 2)
+    assert grader.graded(texts, examples, 2) == first
+    assert graded == {12: 1}
+    asked = [Prediction(e.id, text=text) for e, text in zip(examples, texts, strict=True)]
+    assert first == score(split.tables, examples, asked, 2)
+    grader.graded(texts, examples, 0)
+    grader.graded([*texts[:-1], "another answer"], examples, 2)
+    assert graded == {12: 3}
 
 
 def test_a_gate_tests_each_gated_pair_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +220,8 @@ def test_gate_and_report_import_no_library_of_charts_frames_or_models(tmp_path: 
     first, second = (str(write_sample(tmp_path, name).folder) for name in ("a", "b"))
     heavy = {"pandas", "matplotlib", "mlx", "mlx_lm", "transformers"}
     assert not imported(SCRIPT.format(name="gate_command"), [first, second]) & heavy
-    assert "matplotlib" not in imported(SCRIPT.format(name="report_command"), [[first]])
+    report = imported(SCRIPT.format(name="report_command"), [[first]])
+    assert not report & {"matplotlib", "pandas"}
 
 
 HELP = """

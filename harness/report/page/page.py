@@ -47,7 +47,8 @@ def render_page(analysis: Analysis, charts: Mapping[str, str], article: Article 
     """The page of one or more runs, with their ``charts`` by file name."""
     report = report_html(render_report(analysis, article, _linked), charts)
     title = ", ".join(run.id for run in analysis.runs)
-    return _page(title, report, explorer(columns_of(analysis.runs)))
+    columns = columns_of(analysis.runs)
+    return _page(title, report, analysis.kept("examples", ["duckdb"], lambda: explorer(columns)))
 
 
 def render_document(title: str, markdown: str) -> str:

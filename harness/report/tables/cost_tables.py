@@ -37,22 +37,26 @@ def loss_by_iteration(columns: Sequence[Column]) -> str:
     shown = [column for column in columns if len(column.curve) > 1]
     if not shown:
         return ""
-    import pandas as pd
-
     curves = [
-        pd.DataFrame({point.iteration: _curve_cells(point) for point in column.curve})
-        .T.drop(columns=[] if column.accumulated else "updates")
-        .add_prefix(f"{escape(column.label)} ")
+        (0 if column.accumulated else 1, {p.iteration: _curve_cells(p) for p in column.curve})
         for column in shown
     ]
-    merged = pd.concat(curves, axis="columns").sort_index().fillna("")
-    rows = [[str(iteration), *cells] for iteration, *cells in merged.itertuples(name=None)]
+    headers = [
+        f"{escape(column.label)} {name}"
+        for column, (first, _) in zip(shown, curves, strict=True)
+        for name in _CURVE[first:]
+    ]
+    nothing = ("",) * len(_CURVE)
+    rows = [
+        [str(at), *(c for first, cells in curves for c in cells.get(at, nothing)[first:])]
+        for at in sorted({at for _, cells in curves for at in cells})
+    ]
     notes = [
         f"Tokens/s of {escape(column.label)}: {note}."
         for column in shown
         if (note := column.training_note())
     ]
-    return paragraphs(table(["Iteration", *merged], rows, text_columns=0), bullets(notes))
+    return paragraphs(table(["Iteration", *headers], rows, text_columns=0), bullets(notes))
 
 
 def parameters(columns: Sequence[Column], printed: Rows = ()) -> str:
@@ -152,13 +156,17 @@ def _in_bfloat16(by_dtype: dict[str, int] | None) -> str:
     return gigabytes(in_bfloat16(by_dtype) if by_dtype else None)
 
 
-def _curve_cells(point: CurvePoint) -> dict[str, str]:
-    return {
-        "updates": str(point.updates),
-        "train loss": fixed(point.train_loss, missing=""),
-        "val loss": fixed(point.val_loss, missing=""),
-        "tokens/s": fixed(point.tokens_per_s, 1, missing=""),
-    }
+_CURVE = ("updates", "train loss", "val loss", "tokens/s")
+
+
+def _curve_cells(point: CurvePoint) -> tuple[str, ...]:
+    """One cell for each of ``_CURVE``."""
+    return (
+        str(point.updates),
+        fixed(point.train_loss, missing=""),
+        fixed(point.val_loss, missing=""),
+        fixed(point.tokens_per_s, 1, missing=""),
+    )
 
 
 def _above(headers: Sequence[str], rows: Rows, printed: Rows) -> str:

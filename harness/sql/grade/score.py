@@ -69,6 +69,17 @@ class Score(NamedTuple):
             del row["detail"]
         return row if found is None else {**row, "counterexample": found.model_dump(mode="json")}
 
+    def record(self) -> dict[str, Any]:
+        """Every field as JSON, which :meth:`of_record` reads."""
+        found = self.counterexample
+        return {**self._asdict(), "counterexample": found and found.model_dump(mode="json")}
+
+    @classmethod
+    def of_record(cls, record: dict[str, Any]) -> Score:
+        """The score that :meth:`record` gave."""
+        found = record["counterexample"]
+        return cls(**{**record, "counterexample": found and Counterexample.model_validate(found)})
+
 
 def score(
     tables: Mapping[str, Table],
