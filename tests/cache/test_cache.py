@@ -58,6 +58,21 @@ def test_a_damaged_entry_is_moved_aside_and_built_again(
     assert len(list(tmp_path.glob("k/key.damaged-*"))) == 1
 
 
+def test_a_value_is_made_once_and_anew_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    made: list[float] = []
+
+    def make() -> dict[str, float]:
+        made.append(1.0)
+        return {"text": 0.1, "none": float("inf")}
+
+    (tmp_path / "file").touch()
+    for root, times in ((tmp_path, 1), (tmp_path / "file" / "root", 2)):
+        made.clear()
+        found = [Cache(root).value("v", ["half \ud83d"], ["pytest"], make) for _ in range(2)]
+        assert found == [{"text": 0.1, "none": float("inf")}] * 2
+        assert len(made) == times
+
+
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     def explode(folder: Path) -> None:
         (folder / "half").write_text("x")

@@ -81,12 +81,13 @@ def test_the_flips_of_all_pairs_are_drawn_in_one_go(monkeypatch: pytest.MonkeyPa
     assert set(drawn.values()) == {1}  # for each number of words of 64 units
 
 
+@pytest.mark.slow
 def test_a_run_that_measured_the_same_compares_and_draws_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, rows = Cache(tmp_path / "cache"), sample_rows()
     made = [
-        counted(monkeypatch, owner, name, lambda *given: name)
+        counted(monkeypatch, owner, name, lambda *given: "call")
         for owner, name in (
             (analysis, "compare_matched"),
             (analysis, "speed_ratios"),
@@ -122,6 +123,7 @@ def test_a_run_that_measured_the_same_compares_and_draws_nothing(
                 assert file.read_text() == (first / file.name).read_text()
 
 
+@pytest.mark.slow
 def test_answers_that_were_graded_are_not_read_or_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
