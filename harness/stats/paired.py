@@ -270,7 +270,7 @@ def mcnemar(fixed: int, broken: int) -> float:
     for place in range(min(fixed, broken)):
         of = of * (discordant - place) // (place + 1)
         ways += of
-    return min(1.0, 2 * ways / 2**discordant)
+    return min(1.0, 2 * ways / (1 << discordant))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
