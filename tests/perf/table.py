@@ -31,6 +31,7 @@ ORDER = (
     "lora",
     "lora_stock",
     "qlora",
+    "products",
     "overhead",
     "generation",
     "test_loss",

@@ -86,10 +86,10 @@ def dequantize_bytes(
 ) -> mx.array:
     """Dequantize 2-, 4- or 8-bit affine weights bytewise; equal to ``mx.dequantize``'s result."""
     values = weight.view(mx.uint8)
-    if form.bits < 8:
-        mask = 2**form.bits - 1
-        shifts = range(0, 8, form.bits)
-        values = mx.stack([(values >> shift) & mask for shift in shifts], axis=-1)
+    for bits, mask in ((4, 0x0F0F), (2, 0x0303)):
+        if form.bits <= bits:  # each byte's two halves become two bytes, the lower one first
+            wide = values.astype(mx.uint16)
+            values = ((wide | (wide << (8 - bits))) & mask).view(mx.uint8)
     rows = weight.shape[0]
     grouped = values.reshape(rows, -1, form.group_size).astype(scales.dtype)
     return (grouped * scales[..., None] + biases[..., None]).reshape(rows, -1)
