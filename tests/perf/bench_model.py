@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from perf_projection import WIKISQL_TEST, mistral_s, projected_s
 from table import ROOT, Measured, Row, faster, have, keep
 
 ITERATIONS = "16"
@@ -166,6 +167,38 @@ def test_generation() -> None:
             f"and gives {data['same_by_batch']} of {data['all']} answers alike",
             "a row costs its attention over the cache and its share of the matrix products "
             "however many go together (the table of a decoding step)",
+        )
+    )
+
+
+def test_projection() -> None:
+    skip_if_there("projection")
+    found = child("projection", adapter(), str(PROMPTS))
+    sample, whole = found["sample"], found["all"]
+    expected = projected_s(sample, whole["rows"], whole["prompt_tokens"])
+    scored = child("scored", "10000")["warm"] / 10_000 * WIKISQL_TEST
+    prompt, answer = (whole[name] / whole["rows"] for name in ("prompt_tokens", "answer_tokens"))
+    answered = projected_s(sample, WIKISQL_TEST, WIKISQL_TEST * prompt)
+    fast, slow = (mistral_s(WIKISQL_TEST, prompt, answer, *m) for m in ((13_600, 400), (150, 40)))
+    keep(
+        Row(
+            "projection",
+            f"{whole['rows']:.0f} answers, projected from {PROMPTS}: how far off",
+            "measured",
+            Measured((expected,), "processor s"),
+            Measured((whole["seconds"],), "processor s"),
+            abs(expected / whole["seconds"] - 1),
+            "%",
+            0.5,
+            0.25,
+            False,
+            "a token of prompt or answer costs what it does in the sample; prompts of "
+            f"{prompt:.0f} tokens, answers of {answer:.0f}. So {WIKISQL_TEST:,} answers of smollm2 "
+            f"take {answered / 3600:.1f} processor hours here, and scoring them {scored:.0f} s. "
+            "Mistral-7B in 4 bits by its own arithmetic (7.25 G weights of 4.5 bits, two "
+            "operations a weight and token, 64 rows a step), never measured: "
+            f"{fast / 3600:.1f} h at 13.6 TFLOP/s and 400 GB/s, {slow / 3600:.0f} h at 150 GFLOP/s "
+            "and 40 GB/s, where both are kept busy",
         )
     )
 

@@ -178,9 +178,10 @@ if __name__ == "__main__":
     from perf_decoding import decoding_step
     from perf_growth import length, prompts, scored, size
     from perf_operations import operations
+    from perf_projection import projection
     from perf_stages import decoding, training
 
     known = (train, step, adapter, generation, test_loss, prompts, length, size, scored)
-    known += (training, operations, decoding, decoding_step)
+    known += (training, operations, decoding, decoding_step, projection)
     chosen = {function.__name__: function for function in known}[sys.argv[1]]
     print(json.dumps(chosen(*sys.argv[2:])))

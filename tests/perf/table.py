@@ -34,6 +34,7 @@ ORDER = (
     "products",
     "overhead",
     "generation",
+    "projection",
     "test_loss",
     "score",
     "wide_report",
