@@ -134,8 +134,9 @@
     if (!v) return box;
     if (v.fail) box.append(make("p", `failure: ${v.fail}${v.why ? `, ${v.why}` : ""}`, "note"));
     if (v.text !== undefined) {
-      const text = (v.text ?? "").trim() || "(empty)";
-      box.append(gold && gold.text && !v.fail && v.ok === false ? marked(text, gold.text) : make("pre", text));
+      const text = (v.text ?? "").trim();
+      const beside = text && gold && gold.text && !v.fail && v.ok === false;
+      box.append(beside ? marked(text, gold.text) : make("pre", text || "(empty)"));
     }
     if (v.lucky && !v.parts) box.append(make("p", "right by luck: wrong on a changed table", "note"));
     if (v.as && v.as !== "dialect") box.append(make("p", `read as ${v.as}`, "note"));
