@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bench_model import skip_if_there
 from perf_scoring import enlarged, source
 from table import ROOT, Measured, Row, faster, keep
@@ -25,12 +27,19 @@ DEFAULT = ("suites/", "--variant=qlora")
 SUITE = ("suites/", "--model=tiny", "--variant=lora,qlora", "--limit=20", "--set", "iters=4")
 
 
-def command(*arguments: str, cache: Path) -> str:
-    """Run `pytest ARGUMENTS` with a cache of its own; what it printed."""
+WITHOUT_TRIALS = "--deselect=suites/test_throughput.py"
+"""Speed trials are a fixed number of tokens and rounds, another number in other versions."""
+
+BEFORE = "0cff904"
+"""The commit that a command is measured against."""
+
+
+def command(*arguments: str, cache: Path, tree: Path = ROOT) -> str:
+    """Run `pytest ARGUMENTS` of a tree with a cache of its own; what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        cwd=tree,
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(tree)},
         capture_output=True,
         text=True,
         check=False,
@@ -90,6 +99,91 @@ def first_and_again(benchmark: Any, arguments: tuple[str, ...]) -> tuple[float, 
         run()
         first = time.perf_counter() - started
         return first, timed(benchmark, run, 3)
+
+
+def spent(*arguments: str, cache: Path, tree: Path) -> float:
+    """Processor seconds of `pytest ARGUMENTS` of a tree, its children's too."""
+
+    def so_far() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    began = so_far()
+    results = f"--results-dir={cache / 'results'}", f"--run-name={time.time_ns()}"
+    command(*arguments, *results, cache=cache, tree=tree)
+    return so_far() - began
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tree of the commit ``BEFORE``, out of this repository's own history."""
+    folder = tmp_path_factory.mktemp("before")
+    packed = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True, check=False)
+    if packed.returncode:
+        pytest.skip(f"no commit {BEFORE} in this clone: `git fetch --unshallow` brings it")
+    subprocess.run(["tar", "-x"], cwd=folder, input=packed.stdout, check=True)
+    return folder
+
+
+def in_turns(
+    before: Path, place: Path, arguments: tuple[str, ...], rounds: int, cold: bool
+) -> tuple[list[float], list[float]]:
+    """Processor seconds of a command of this tree and of the one ``before``, in turns; with an
+    empty cache each time, or again after a first run of each."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    for turn in range(-(not cold), rounds):
+        for tree, found in ((before, theirs), (ROOT, ours)):
+            cache = place / tree.name / (str(turn) if cold else "cache")
+            took = spent(*arguments, cache=cache, tree=tree)
+            if turn >= 0:
+                found.append(took)
+    return ours, theirs
+
+
+def test_again(before: Path, tmp_path: Path) -> None:
+    skip_if_there("again")
+    ours, theirs = in_turns(before, tmp_path, SUITE, 3, cold=False)
+    keep(
+        faster(
+            "again",
+            "second run of one command, processor time",
+            f"commit {BEFORE}, in turns",
+            ours,
+            theirs,
+            (2, 4),
+            "s",
+            f"`pytest {' '.join(SUITE)}`, everything cached; a fully cached run neither grades, "
+            "compares nor draws (tests/perf/test_counts.py)",
+            "half of what is left is the start: pytest, its plugins, pydantic's models, numpy",
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "more"),
+    [
+        ("cold", "with the speed trials", ()),
+        ("cold_without_trials", "without speed trials", (WITHOUT_TRIALS,)),
+    ],
+)
+def test_cold(name: str, what: str, more: tuple[str, ...], before: Path, tmp_path: Path) -> None:
+    skip_if_there(name)
+    ours, theirs = in_turns(before, tmp_path, (*SUITE, *more), 2, cold=True)
+    keep(
+        faster(
+            name,
+            f"tiny, two variants, cold, {what}, processor time",
+            f"commit {BEFORE}, in turns",
+            ours,
+            theirs,
+            (1.7, 2.5),
+            "s",
+            f"`pytest {' '.join((*SUITE, *more))}`, an empty cache each time",
+            "answers of an untrained model never stop; more is measured than then: five rounds of "
+            "trials for three, prompts of a fixed length",
+        )
+    )
 
 
 def test_second_run(benchmark: Any) -> None:
