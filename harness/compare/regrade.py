@@ -22,7 +22,7 @@ from harness.disk.files import user_path
 from harness.errors import UserError
 from harness.protocols import EXECUTION, HARDENED_COPIES
 from harness.runs.file_names import row_file
-from harness.runs.store import StoredRun
+from harness.runs.store import PendingRun, StoredRun
 from harness.schema.rows import PredictionRow
 from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import Score, score
@@ -77,7 +77,11 @@ def known_split(runs: Sequence[StoredRun]) -> Split | None:
     datasets = {run.results.dataset.sha256: run.results.dataset for run in runs}
     if len(datasets) != 1:
         return None
-    for name in dict.fromkeys(name for run in runs for name in _data_names(run)):
+    names = dict.fromkeys(name for run in runs for name in _data_names(run))
+    held = [run.split for run in runs if isinstance(run, PendingRun) and run.split is not None]
+    if names and held:
+        return held[0]
+    for name in names:
         with contextlib.suppress(UserError):
             dataset = resolve_dataset(name, read_golds=read_golds)
             if dataset.has_tables and dataset.sha256 in datasets:

@@ -176,7 +176,9 @@ class SeedRun:
     def _pending(self, verdicts: Sequence[GateResult] = ()) -> PendingRun:
         """What was measured so far, as a run without comparisons."""
         folder = self.invocation.options.results_dir / self.name
-        return PendingRun(folder, self._results(verdicts), None, self._rows())
+        dataset = self.invocation.dataset
+        split = dataset.test if dataset.has_tables else None
+        return PendingRun(folder, self._results(verdicts), None, self._rows(), split)
 
     def _rows(self) -> RunRows:
         def rows_of(section: str) -> list[tuple[str, VariantRun]]:

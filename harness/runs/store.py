@@ -22,6 +22,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
+from harness.data.records import Split
 from harness.disk import files
 from harness.errors import UserError, unknown
 from harness.runs import checksums
@@ -125,6 +126,8 @@ class PendingRun(StoredRun):
     """A run before it is written: its rows are still in memory."""
 
     rows: RunRows = field(default_factory=RunRows)
+    split: Split | None = None
+    """The test split that it was measured on, where it has tables and is in memory."""
 
     @cached_property
     def content(self) -> list[Any]:

@@ -65,6 +65,7 @@ def gated_end(run: str, baseline: str, variant: str) -> dict[str, Any]:
     """
     from harness.compare.analysis import analyse
     from harness.compare.gates import judge
+    from harness.compare.regrade import known_split
     from harness.compare.thresholds import load_gates
     from harness.report.changed_examples import changed_examples
     from harness.report.write import write_run
@@ -80,7 +81,8 @@ def gated_end(run: str, baseline: str, variant: str) -> dict[str, Any]:
     old = dataclasses.replace(old, variant=variant)
     _ = old.losses(variant), old.predictions(variant)
     with tempfile.TemporaryDirectory() as folder:
-        pending = PendingRun(Path(folder) / "end", results, None, rows)
+        split = known_split([stored])  # a run has it in memory
+        pending = PendingRun(Path(folder) / "end", results, None, rows, split)
         started = spent()
         verdicts = judge(pending, old, load_gates())
         changed_examples(pending, old, verdicts, None)

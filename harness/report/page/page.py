@@ -146,8 +146,10 @@ def compact(data: dict[str, Any]) -> dict[str, Any]:
 
 def script_json(value: Any) -> str:
     """JSON that cannot end the script element it stands in."""
-    shown = _visible_texts(value)
-    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+    text = encode(value)
+    if visible(text) != text or re.search(r"\\[bfru]", text):  # rare, and slow to replace in each
+        text = encode(_visible_texts(value))
     for character, escaped in (("<", "\\u003c"), (">", "\\u003e"), ("&", "\\u0026")):
         text = text.replace(character, escaped)
     return text
