@@ -28,7 +28,7 @@ def source_folder() -> tuple[Path, str]:
 def enlarged(folder: Path, count: int) -> Path:
     """``test.jsonl``, ``test.tables.jsonl`` and ``predictions.jsonl`` of ``count`` examples."""
     folder.mkdir(parents=True)
-    examples, tables, answers = _originals()
+    examples, tables, answers = originals()
     copies = -(-count // len(examples))
     with (folder / "test.tables.jsonl").open("w", encoding="utf-8") as stream:
         for copy in range(copies):
@@ -46,7 +46,8 @@ def enlarged(folder: Path, count: int) -> Path:
     return folder
 
 
-def _originals() -> tuple[list[Any], list[Any], list[Any]]:
+def originals() -> tuple[list[Any], list[Any], list[Any]]:
+    """Examples, tables and answers as the files hold them."""
     if _WIKISQL.is_dir():
         lines = _lines(_WIKISQL / "dev.pred.jsonl")
         answers = [

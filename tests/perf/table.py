@@ -37,6 +37,8 @@ ORDER = (
     "projection",
     "test_loss",
     "score",
+    "score_texts",
+    "hardened",
     "wide_report",
     "wide_compare",
     "wide_page",

@@ -35,6 +35,7 @@ from harness.sql.grade.answer import execute_all
 from harness.sql.grade.predictions import Prediction
 from harness.sql.grade.score import score
 from harness.sql.query import from_logical_form
+from harness.sql.read import bounded
 from harness.sql.run.sandbox import Sandbox
 from harness.stats import paired
 from tests.results.results_sample import memory_run, sample_results, sample_rows, write_sample
@@ -195,6 +196,23 @@ def test_the_scorer_s_statements_do_not_grow_with_the_answers(
         assert all(one.ex is not False for one in scores)
         made.append(statements["run"])
     assert made[0] == made[1] <= 2
+
+
+def test_sql_in_the_spelling_of_the_prompts_asks_no_other_process_to_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = resolve_dataset("mini").test
+    spelled = style("sql")
+    answers = [
+        Prediction(e.id, text=spelled.completion(e.gold, split.tables[e.table_id]))
+        for e in split.examples
+    ]
+    apart = counted(monkeypatch, bounded, "_read_apart", len)
+    trees = counted(monkeypatch, Sandbox, "parse", lambda sandbox, texts: len(texts))
+    scores = score(split.tables, split.examples, answers, 0, Cache(tmp_path))
+    assert all(one.ex is not False for one in scores)
+    for texts in (apart, trees):
+        assert sum(n * times for n, times in texts.items()) < len(answers) / 10
 
 
 SCRIPT = """
