@@ -173,7 +173,7 @@ def test_generation() -> None:
 
 def test_projection() -> None:
     skip_if_there("projection")
-    found = child("projection", adapter(), str(PROMPTS))
+    found = child("projection", adapter())
     sample, whole = found["sample"], found["all"]
     expected = projected_s(sample, whole["rows"], whole["prompt_tokens"])
     scored = child("scored", "10000")["warm"] / 10_000 * WIKISQL_TEST
@@ -183,7 +183,7 @@ def test_projection() -> None:
     keep(
         Row(
             "projection",
-            f"{whole['rows']:.0f} answers, projected from {PROMPTS}: how far off",
+            f"{whole['rows']:.0f} answers, projected from {sample['rows']}: how far off",
             "measured",
             Measured((expected,), "processor s"),
             Measured((whole["seconds"],), "processor s"),
