@@ -40,7 +40,9 @@ def unknown(kind: str, value: str, allowed: Iterable[str], hint: str = "") -> Us
     """The error for ``value``, which is not one of the ``allowed`` names of a ``kind``, e.g.
     ``"variant"``: it lists them, the nearest first, and ends with ``hint``, the next step."""
     names = sorted(allowed)
-    near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
+    folded = {name.casefold(): name for name in names}
+    close = difflib.get_close_matches(value.casefold(), folded, n=3, cutoff=0.5)
+    near = [folded[name] for name in close]
     listed = ", ".join(near + [name for name in names if name not in near])
     guess = f" Did you mean {near[0]!r}?" if near else ""
     tail = f" {hint}" if hint else ""

@@ -130,6 +130,14 @@ def test_a_file_without_columns_is_refused(tmp_path: Path, name: str, text: str)
     assert complaint(lambda: read_sheets(path)) == f"{path} has no column."
 
 
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("Name,Points,name\nAnn,3,Bob\n")
+    assert complaint(lambda: read_sheets(path)) == (
+        f"{path} has 2 columns named 'Name', which SQL cannot tell apart. Rename them."
+    )
+
+
 @settings(max_examples=12)
 @given(st.lists(st.tuples(CELL, CELL), max_size=5), st.sampled_from(",;\t|"))
 def test_any_text_in_csv_comes_back_as_it_was(rows: list[tuple[str, str]], mark: str) -> None:

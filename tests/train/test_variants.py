@@ -156,6 +156,7 @@ def test_unknown_variant_names_the_nearest_first() -> None:
     error = message("qlroa")
     assert "unknown variant 'qlroa'" in error
     assert error.index("'qlora'") < error.index("Allowed")
+    assert "Did you mean 'lora'?" in message("LORA")
 
 
 def test_unknown_keys_name_the_nearest_first(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import math
 import re
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -69,6 +70,13 @@ def read_sheets(path: Path) -> list[Sheet]:
     sheets = KINDS[path.suffix.lower()](path)
     if bare := next((sheet for sheet in sheets if not sheet.header), None):
         raise UserError(f"{bare.path} has no column.")
+    for sheet in sheets:
+        names = Counter(name.casefold() for name in sheet.header)
+        if twice := next((name for name in sheet.header if names[name.casefold()] > 1), None):
+            raise UserError(
+                f"{sheet.path} has {names[twice.casefold()]} columns named {twice!r}, which SQL "
+                "cannot tell apart. Rename them."
+            )
     return sheets
 
 
