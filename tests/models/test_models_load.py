@@ -130,7 +130,6 @@ def test_a_pickle_under_the_name_of_safetensors_is_damage_and_not_executed(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"rank": 4},
         [4],
         {"rank": 10**9, "scale": 20.0, "dropout": 0.0},
         {"rank": 10**12, "scale": 20.0, "dropout": 0.0},
@@ -143,6 +142,12 @@ def test_settings_that_fit_no_layer_are_reported_without_a_traceback(
     config = json.loads((folder / "adapter_config.json").read_text())
     (folder / "adapter_config.json").write_text(json.dumps({**config, "lora_parameters": settings}))
     assert "does not fit model 'tiny'" in _refusal(tiny, folder)
+
+
+def test_an_adapter_without_its_scale_is_refused(tiny: BaseModel, adapter: Writer) -> None:
+    file = adapter() / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "lora_parameters": {"rank": 4}}))
+    assert _refusal(tiny, file.parent).endswith(f"{file} lacks lora_parameters.scale.")
 
 
 def test_a_rank_that_is_no_number_is_named(tiny: BaseModel, adapter: Writer) -> None:
