@@ -276,9 +276,8 @@ def unfit(wheel: str) -> str:
     if platforms == "any":
         return ""
     system = rf"(many)?linux\w*_{platform.machine()}"
-    if sys.platform != "linux" or not any(
-        re.fullmatch(system, one) for one in platforms.split(".")
-    ):
+    is_linux = platform.system() == "Linux"
+    if not (is_linux and any(re.fullmatch(system, one) for one in platforms.split("."))):
         return f"it is for {platforms}, this machine is {sys.platform} {platform.machine()}"
     wanted = [int(m) for m in re.findall(r"manylinux_2_(\d+)_", platforms)]
     libc = platform.libc_ver()[1]

@@ -49,7 +49,8 @@ def test_every_loss_is_computed_by_one_rank_to_the_bit(tiny: Loaded, size: int) 
     )
 
 
-@pytest.mark.parametrize("windows_a_rank", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("windows_a_rank", [1, 4])
 def test_every_answer_is_given_by_one_rank_in_the_same_company(
     tiny: Loaded, windows_a_rank: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

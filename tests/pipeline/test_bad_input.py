@@ -69,7 +69,9 @@ def empty_valid(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--model=nowhere/at-all/model"], "nowhere/at-all/model"),
+        pytest.param(
+            ["--model=nowhere/at-all/model"], "nowhere/at-all/model", marks=pytest.mark.slow
+        ),
         (["--model=tinny"], "Did you mean 'tiny'?"),
         (["--dataset=mnii"], "mini"),
         (["--dataset=./no/such/folder"], "no/such/folder"),
@@ -198,6 +200,7 @@ def test_under_xdist_every_test_says_why_it_does_not_run(tmp_path: Path) -> None
     assert "INTERNALERROR" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_prompt_longer_than_the_context_is_named(tmp_path: Path, two_layers: Path) -> None:
     done = suites(tmp_path, *shallow(two_layers), "--set", "max_seq_length=64")
     assert done.returncode == 1
