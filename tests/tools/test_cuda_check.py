@@ -275,7 +275,7 @@ def test_unpacking_leaves_scripts_out_and_records_this_project(tmp_path: Path) -
 def test_a_wheel_for_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wheels.platform, "libc_ver", lambda: ("glibc", "2.31"))
     monkeypatch.setattr(wheels.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(wheels.sys, "platform", "linux")
+    monkeypatch.setattr(wheels.platform, "system", lambda: "Linux")
     own = f"cp3{sys.version_info[1]}"
     assert not wheels.unfit(f"a-1-{own}-{own}-manylinux_2_17_x86_64.manylinux2014_x86_64.whl")
     assert not wheels.unfit("a-1-cp39-abi3-manylinux_2_28_x86_64.whl")
