@@ -18,7 +18,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -168,7 +168,6 @@ __all__ = [
     "available_cores",
     "backend_name",
     "blas",
-    "blas_threads",
     "mx",
     "nn",
     "optim",
@@ -180,19 +179,3 @@ def backend_name() -> str:
     if mx.default_device() == mx.cpu:
         return "cpu"
     return "metal" if mx.metal.is_available() else "cuda"
-
-
-@contextmanager
-def blas_threads(count: int) -> Iterator[None]:
-    """Have each product inside of the block use ``count`` threads, where the BLAS can be told."""
-    library = None if blas.path is None else ctypes.CDLL(blas.path)
-    names = ("MKL_Set_Num_Threads", "openblas_set_num_threads")
-    setter = next((getattr(library, name) for name in names if hasattr(library, name)), None)
-    if setter is None:
-        yield
-        return
-    setter(count)
-    try:
-        yield
-    finally:
-        setter(blas.threads)

@@ -42,10 +42,6 @@ class Shard:
         """Whether the unit with this number is ours."""
         return unit % self.size == self.rank
 
-    def part(self, number: int, parts: int) -> Shard:
-        """One of ``parts`` shares that make up this one."""
-        return Shard(self.rank + number * self.size, self.size * parts)
-
     def of_all(self, ours: int, total: int) -> int:
         """About how many of ``total`` all ranks have done when this one has done ``ours``."""
         return min(total, ours * self.size)

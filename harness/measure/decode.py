@@ -59,8 +59,6 @@ class BatchDecoder:
         tokens = self._inputs if self._under_way else self._feed()
         if self._ahead:
             self._begin()
-        else:
-            mx.eval(tokens)  # other threads go on meanwhile
         return [int(token) for token in np.array(tokens)]
 
     def _feed(self) -> mx.array:

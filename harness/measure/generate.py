@@ -6,17 +6,14 @@ the first newline or 128 new tokens, any other at a stop token, the fence that c
 beginnings, by the length of what they do not share: ``batch_plan.py``). A batch is fixed by the
 prompts alone, never by what the model answers, so that a low-precision model, whose batched answers
 may differ from its single ones, still gives the same answers every time. On the CPU, in float32,
-several batches go through the model as one (:func:`decode_continuously`), two such groups side by
-side, and adapters are merged into the weights. Reading the texts as SQL is left to `sql`;
-``speed.py`` times generation.
+several batches go through the model as one (:func:`decode_continuously`), and adapters are merged
+into the weights. Reading the texts as SQL is left to `sql`; ``speed.py`` times generation.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from threading import Event, Lock
 from typing import Any
 
 from harness import protocols
@@ -27,7 +24,6 @@ from harness.measure.decode import BatchDecoder, batchable, decoders
 from harness.models.config import ModelConfig
 from harness.models.cpu.decode_batches import fitting_batches
 from harness.models.cpu.merged_adapters import merged
-from harness.models.cpu.side_by_side import PARTS, side_by_side
 from harness.models.load import LoadedModel
 from harness.progress import ProgressCallback, silent
 from harness.schema.rows import Finish
@@ -87,23 +83,16 @@ def generate(
     limits = _max_new_tokens(loaded, prompts, protocol.max_new_tokens)
     found = {row: Generation(**fields) for row, fields in kept.rows.items()} if kept else {}
     answering = _Answering(loaded.tokenizer, protocol.stop_at_newline, limits, prompts)
-    done, taking = frozenset(found), Lock()
 
     def take(position: int, token: int) -> bool:
-        with taking:
-            answer = answering.take(position, token)
-            if answer is None:
-                return True
-            found[position] = answer
-            progress("generate", share.of_all(len(found), len(prompts)), len(prompts))
-            if kept is not None and (batch := answering.ended(position)):
-                kept.add({row: asdict(found[row]) for row in batch})
+        answer = answering.take(position, token)
+        if answer is None:
+            return True
+        found[position] = answer
+        progress("generate", share.of_all(len(found), len(prompts)), len(prompts))
+        if kept is not None and (batch := answering.ended(position)):
+            kept.add({row: asdict(found[row]) for row in batch})
         return False
-
-    def answer_share(share: Shard, stop: Event) -> None:
-        ready = decoders(loaded.model, prompts, protocol.batch_size, done, share)
-        wanted = itertools.takewhile(lambda _: not stop.is_set(), map(answering.begin, ready))
-        decode_continuously(wanted, size, batches, lambda *of: not stop.is_set() and take(*of))
 
     from mlx_lm.generate import wired_limit
 
@@ -111,11 +100,9 @@ def generate(
     loaded.model.eval()
     try:
         with wired_limit(loaded.model), merged(loaded.model, loaded.answering.folded):
-            size, batches, parts = _decoded_together(loaded, prompts, protocol)
-            if parts == 1:
-                answer_share(share, Event())
-            else:
-                side_by_side(lambda part, stop: answer_share(share.part(part, parts), stop))
+            size, batches = _decoded_together(loaded, prompts, protocol)
+            ready = decoders(loaded.model, prompts, protocol.batch_size, frozenset(found), share)
+            decode_continuously(map(answering.begin, ready), size, batches, take)
     finally:
         loaded.model.train(was_training)
     for ours in share.gather([[row, asdict(answer)] for row, answer in found.items()]):
@@ -241,21 +228,17 @@ class _Answering:
 
 def _decoded_together(
     loaded: LoadedModel, prompts: Sequence[Sequence[int]], protocol: GenerationProtocol
-) -> tuple[int, int, int]:
-    """Rows of a batch, how many batches are decoded as one, and in how many parts at a time."""
+) -> tuple[int, int]:
+    """Rows of a batch, and how many batches are decoded as one."""
     if not prompts or not batchable(loaded.model):
-        return 1, 1, 1
+        return 1, 1
     # A row that is done may go on, unread, for as long as the others have an answer to finish.
     longest = max(map(len, prompts)) + 2 * protocol.max_new_tokens
     context = ModelConfig(loaded.base.config).context
-    size, batches = protocol.batch_size, loaded.answering.batches
     if context is not None and longest > context:
-        return size, 1, 1
-    if loaded.halves and len(prompts) > size * batches > size:
-        both = fitting_batches(loaded.model, PARTS * batches, size, longest)
-        if both > 1:
-            return size, batches, PARTS
-    return size, fitting_batches(loaded.model, batches, size, longest), 1
+        return protocol.batch_size, 1
+    chosen = loaded.answering.batches
+    return protocol.batch_size, fitting_batches(loaded.model, chosen, protocol.batch_size, longest)
 
 
 def _max_new_tokens(

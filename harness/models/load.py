@@ -14,7 +14,6 @@ from typing import Any
 from harness.backend import mx, nn
 from harness.errors import UserError, one_line
 from harness.models.adapter import adapter_weights, apply_adapter, check_adapter
-from harness.models.config import ModelConfig
 from harness.models.cpu.accelerate import MLX_ANSWERING, Acceleration, Answering, accelerate
 from harness.models.reading import read_model, readable, weights_readable
 from harness.models.resolve import BaseModel
@@ -42,12 +41,6 @@ class LoadedModel:
     def chunked_loss(self) -> bool:
         """Whether training's cross-entropy is that of `chunked_loss.py`."""
         return self.acceleration is not None and self.acceleration.rule.chunked_loss
-
-    @property
-    def halves(self) -> bool:
-        """Whether halves of the rows are computed side by side."""
-        least = None if self.acceleration is None else self.acceleration.rule.halves_min_hidden
-        return least is not None and (ModelConfig(self.base.config).hidden or 0) >= least
 
     @property
     def answering(self) -> Answering:

@@ -201,7 +201,7 @@ def _fingerprint(
 ) -> str:
     """Equal for two trainings only if they would leave the same bytes."""
     return content_key(
-        "finetune-3",
+        "finetune-2",
         loaded.base.sha256,
         variant.training_config(),
         [(row.tokens, row.prompt_length) for row in train],

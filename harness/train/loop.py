@@ -28,7 +28,7 @@ from harness.schema.variant_result import CurvePoint
 from harness.train.batches import EXACT, FEW, BatchIterator, Schedule
 from harness.train.curve import Curve, reports_at, validates_at
 from harness.train.loss_function import mean_loss
-from harness.train.mlx_lm_trainer import errors_explained, gradient_by, train_with_mlx_lm
+from harness.train.mlx_lm_trainer import errors_explained, train_with_mlx_lm
 from harness.train.resume_state import ResumeState, StateStore
 from harness.train.trainable import build_optimizer
 from harness.train.variant import Variant
@@ -107,9 +107,7 @@ class TrainingLoop:
             self._job.on_row(point)
         mx.eval(self._model.parameters(), self._optimizer.state)
         self._split = split_for_loss(self._model, self._job.loaded.chunked_loss)
-        halves = self._split is not None and self._job.loaded.halves
-        explained = errors_explained(self._variant, max(self._lengths))
-        with self._training, explained, gradient_by(halves, self._variant):
+        with self._training, errors_explained(self._variant, max(self._lengths)):
             if start < last:
                 train_with_mlx_lm(
                     self._model,

@@ -15,7 +15,6 @@ from typing import Any
 
 from harness.backend import backend_name, mx, nn
 from harness.errors import UserError
-from harness.models.cpu.side_by_side import gradient_by_halves
 from harness.models.lm_head import SplitModel
 from harness.out_of_memory import is_out_of_memory
 from harness.train.batches import BatchIterator
@@ -33,6 +32,7 @@ def train_with_mlx_lm(
     callback: Any,
 ) -> None:
     """Run mlx-lm's loop from ``batches.start`` on, with the loss on ``split`` where it is given.
+
     ``callback`` is called with every loss and does the validation and saving. ``out`` must exist or
     be creatable: mlx-lm writes its own last adapter there, which is removed.
     """
@@ -82,18 +82,6 @@ def train_with_mlx_lm(
             training_callback=callback,
         )
     left.unlink(missing_ok=True)
-
-
-@contextmanager
-def gradient_by(halves: bool, variant: Variant) -> Iterator[None]:
-    """Train with the gradient of halves of a batch's rows, where nothing is drawn at random and it
-    is small: each half has one of its own."""
-    drawn = variant.lora_parameters.dropout > 0
-    if not halves or drawn or variant.fine_tune_type == "full":
-        yield
-        return
-    with _replaced(nn, "value_and_grad", gradient_by_halves):
-        yield
 
 
 @contextmanager

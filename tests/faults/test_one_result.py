@@ -19,20 +19,16 @@ from harness.models.cpu.rule import MLX_RULE, Rule, rule_for
 
 TRAINED = """
 import sys
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from training_rows import make_rows, make_variant
 from harness.disk.cache import Cache
 from harness.measure.generate import generate
 from harness.measure.loss import evaluate
-from harness.models.cpu import accelerate
 from harness.models.load import load
 from harness.models.quantize import quantized
 from harness.models.resolve import resolve
 from harness.train.finetune import finetune
-rule = accelerate.this_rule
-accelerate.this_rule = lambda blas: replace(rule(blas), halves_min_hidden=1)
 out, cache, base = Path(sys.argv[2]), Cache(Path(sys.argv[2]) / "cache"), Path(sys.argv[1])
 variant = make_variant("qlora", iters=6)
 loaded = load(quantized(resolve(str(base), cache), variant.quantize, cache))

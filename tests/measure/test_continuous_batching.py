@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,10 @@ import pytest
 from measure_models import Base, Loaded, llama, rows
 
 from harness.disk.journal import Journal
-from harness.measure import generate as generating
 from harness.measure.decode import BatchDecoder, decoder_of
 from harness.measure.generate import GenerationProtocol, decode_continuously, generate
 from harness.models.cpu.accelerate import Acceleration, Answering
 from harness.models.cpu.decode_batches import joinable
-from harness.models.cpu.rule import Rule
 
 
 class Script:
@@ -108,10 +105,9 @@ def loaded(tiny: Loaded, monkeypatch: pytest.MonkeyPatch) -> Loaded:
     return Loaded(llama(seed=5, vocab_size=258), tiny.tokenizer, tiny.base)
 
 
-def together(batches: int, halves: bool = False) -> Acceleration:
-    """So many batches decoded as one, in two threads perhaps, nothing else."""
-    rule = Rule(halves_min_hidden=1 if halves else None)
-    return Acceleration("cpu", rule, answering=Answering(batches))
+def together(batches: int) -> Acceleration:
+    """So many batches decoded as one, nothing else."""
+    return Acceleration("cpu", answering=Answering(batches))
 
 
 PROTOCOL = GenerationProtocol(max_new_tokens=40, batch_size=4)
@@ -124,9 +120,8 @@ def test_batches_decoded_as_one_give_the_answers_of_each(
     alone = generate(loaded, prompts, replace(PROTOCOL, batch_size=1))
     assert len({answer.tokens for answer in alone}) > 5
     for batches in (1, 2, 4):
-        for halves in (False, True):
-            loaded.acceleration = together(batches, halves)
-            assert generate(loaded, prompts, PROTOCOL) == alone
+        loaded.acceleration = together(batches)
+        assert generate(loaded, prompts, PROTOCOL) == alone
 
 
 @pytest.mark.slow
@@ -140,11 +135,10 @@ def test_sliding_windows_join_too(loaded: Loaded, prompts: list[list[int]]) -> N
     assert generate(loaded, prompts, PROTOCOL) == alone
 
 
-@pytest.mark.parametrize("halves", [False, True])
 def test_each_batch_is_kept_when_its_last_row_is_done(
-    loaded: Loaded, prompts: list[list[int]], tmp_path: Path, halves: bool
+    loaded: Loaded, prompts: list[list[int]], tmp_path: Path
 ) -> None:
-    loaded.acceleration = together(4, halves)
+    loaded.acceleration = together(4)
     whole = generate(loaded, prompts, PROTOCOL)
     file = tmp_path / "rows.jsonl"
     journal = Journal(file, "kernels", dict)
@@ -162,23 +156,6 @@ def test_each_batch_is_kept_when_its_last_row_is_done(
     assert 0 < len(kept.rows) < 25
     assert len(kept.rows) % PROTOCOL.batch_size == 0
     assert generate(loaded, prompts, PROTOCOL, kept=kept) == whole
-
-
-def test_halves_take_batches_by_turns(
-    loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not whichever is free: whom a row is decoded with decides how it is rounded."""
-    taken: dict[str, list[int]] = {}
-    begin = generating._Answering.begin
-
-    def noted(self: Any, batch: Any) -> Any:
-        taken.setdefault(threading.current_thread().name, []).append(len(batch[0]))
-        return begin(self, batch)
-
-    monkeypatch.setattr(generating._Answering, "begin", noted)
-    loaded.acceleration = together(2, halves=True)
-    generate(loaded, prompts, PROTOCOL)
-    assert [len(sizes) for sizes in taken.values()] == [5, 5]
 
 
 def steps(loaded: Loaded, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> list[int]:

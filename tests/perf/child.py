@@ -125,7 +125,6 @@ def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
     held = model_state(variant)
     from harness.backend import blas, mx, nn
     from harness.models.chunked_loss import split_for_loss
-    from harness.models.cpu.side_by_side import gradient_by_halves
     from harness.models.load import load
     from harness.train.loss_function import scored_positions, training_loss
     from harness.train.trainable import apply_variant
@@ -142,20 +141,19 @@ def step(side: str, variant: str, repeats: str) -> dict[str, Any]:
     scored = mx.array(spans), mx.array(float(ROWS * (TOKENS - 1)))
     positions = mx.array(scored_positions(spans, TOKENS - 1))
 
-    def mlx_loss(model: Any, tokens: Any, *_: Any) -> Any:
-        return nn.losses.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:]).mean(), ROWS
+    def mlx_loss(model: Any, tokens: Any) -> Any:
+        return nn.losses.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:]).mean()
 
-    def our_loss(model: Any, *batch: Any) -> Any:
-        return training_loss(model, *batch, split)
+    def our_loss(model: Any, tokens: Any) -> Any:
+        return training_loss(model, tokens, *scored, positions, split)[0]
 
-    gradient = gradient_by_halves if loaded.halves else nn.value_and_grad
-    compute = gradient(loaded.model, our_loss if side == "ours" else mlx_loss)
+    compute = nn.value_and_grad(loaded.model, our_loss if side == "ours" else mlx_loss)
     batch, seconds = mx.array(rows), []
     start = mx.get_active_memory()
     mx.reset_peak_memory()
     for _ in range(int(repeats)):
         started = time.perf_counter()
-        (loss, _), gradients = compute(loaded.model, batch, *scored, positions)
+        loss, gradients = compute(loaded.model, batch)
         mx.eval(loss, gradients)
         seconds.append(time.perf_counter() - started)
     return {

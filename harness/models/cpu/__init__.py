@@ -8,5 +8,4 @@
 - `cross_entropy.py` - cross-entropy and its gradient
 - `merged_adapters.py` - adapters merged into weights while answering
 - `decode_batches.py` - whether batches can decode together
-- `side_by_side.py` - halves of the rows in two threads
 """

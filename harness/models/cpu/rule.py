@@ -51,9 +51,6 @@ class Rule:
     """The same for weights that only ``mx.dequantize`` unpacks, one at a time."""
     batches: int = 1
     """How many of the protocol's batches are decoded as one."""
-    halves_min_hidden: int | None = None
-    """Halves of the rows are computed side by side (`side_by_side.py`) by models at least as wide;
-    None is never. Of a narrower one most time is Python's, which takes turns."""
 
 
 MLX_RULE = Rule()
@@ -74,9 +71,9 @@ def rule_for(system: str, blas: str) -> Rule:
         return Rule("kernels@1 darwin", batches=4)
     exponential = VectorExp(swiglu_min=2_600, softmax_min=5_000, attention_min=0)
     if blas == "reference":
-        name, bytes_min_rows, mlx_min_rows = "kernels@2 reference BLAS", 16, 32
+        name, bytes_min_rows, mlx_min_rows = "kernels@1 reference BLAS", 16, 32
     else:
-        name, bytes_min_rows, mlx_min_rows = "kernels@2", 4, 16
+        name, bytes_min_rows, mlx_min_rows = "kernels@1", 4, 16
     return Rule(
         name,
         exponential,
@@ -84,7 +81,6 @@ def rule_for(system: str, blas: str) -> Rule:
         bytes_min_rows=bytes_min_rows,
         mlx_min_rows=mlx_min_rows,
         batches=4,
-        halves_min_hidden=256,
     )
 
 
