@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "harness"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
-MOST_FILES = 235
-MOST_LINES = 40_450
+MOST_FILES = 234
+MOST_LINES = 40_240
 MOST_FILES_OF_A_FOLDER = 14
 LONGEST_FUNCTION = 60
 MEDIAN_FUNCTION = 9

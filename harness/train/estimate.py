@@ -38,10 +38,9 @@ _LOGITS = 4
 """Numbers alive for each logit of a loss that is not chunked: it, its share and their gradients."""
 _CHUNKED_BYTES = 84 * 10**6
 """Of a loss in chunks (`models/cpu/cross_entropy.py`), where there are several chunks."""
-_CACHE_STEP, _READ_AT_ONCE, _CPU_BATCHES, _HALVES_MIN_HIDDEN = 64, 2048, 4, 256
+_CACHE_STEP, _READ_AT_ONCE, _CPU_BATCHES = 64, 2048, 4
 """As of `measure/decode.py` and `models/cpu/rule.py`: by how many tokens caches grow, how many of a
-prompt are read at once, how many batches are decoded as one, and from which width on halves of the
-rows are computed side by side."""
+prompt are read at once, and how many batches are decoded as one."""
 FITTED = ("llama", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe")
 """Architectures whose blocks are counted as they are: attention over keys and values of every
 token, and a gated feed-forward network, or experts of that form. Others (state spaces,
@@ -181,8 +180,7 @@ def training_bytes(subject: Subject, computer: Computer, batch: int, length: int
     logits = tokens * (model.vocabulary or 1) * number * _LOGITS
     # Ahead of a GPU MLX begins several chunks: counted as if all were there, as `plan` does.
     if computer.chunked_loss and on_cpu:
-        parts_at_once = 2 if _in_halves(subject, batch) else 1
-        logits = min(logits, parts_at_once * _CHUNKED_BYTES)
+        logits = min(logits, _CHUNKED_BYTES)
     found = subject.loaded_bytes(computer.backend) + tokens * kept * number + logits
     found += parts * subject.trainable_bytes(computer.backend)
     if subject.dequantizes(on_cpu):
@@ -193,7 +191,7 @@ def training_bytes(subject: Subject, computer: Computer, batch: int, length: int
 
 def answering_bytes(subject: Subject, computer: Computer, length: int, new_tokens: int) -> int:
     """MLX's peak while answering the protocol's batch of prompts of ``length`` tokens; on a CPU
-    two groups of batches are decoded at a time, and copies may be made for speed."""
+    several batches are decoded as one, and copies may be made for speed."""
     loaded = subject.loaded_bytes(computer.backend)
     if computer.backend != "cpu":
         return loaded + decoding_bytes(subject, computer.backend, BATCH_ROWS, length, new_tokens)
@@ -202,8 +200,7 @@ def answering_bytes(subject: Subject, computer: Computer, length: int, new_token
         # Of packed weights float32 copies, and copies with the adapters merged into them.
         loaded += copies * (subject.quantized + (subject.counts.trainable > 0))
     rows = BATCH_ROWS * _CPU_BATCHES
-    groups = 2 if _wide(subject) else 1
-    return loaded + groups * decoding_bytes(subject, "cpu", BATCH_ROWS, length, new_tokens, rows)
+    return loaded + decoding_bytes(subject, "cpu", BATCH_ROWS, length, new_tokens, rows)
 
 
 def decoding_bytes(
@@ -273,17 +270,6 @@ def _step_s(subject: Subject, computer: Computer, tokens: float) -> tuple[float,
     operations += recomputed if subject.variant.grad_checkpoint else 0
     forward_s = tokens * 2 * multiplied / rate + dequantizing_s
     return forward_s, tokens * operations / rate + dequantizing_s * backward / max(1, multiplied)
-
-
-def _wide(subject: Subject) -> bool:
-    return (subject.model.hidden or 0) >= _HALVES_MIN_HIDDEN
-
-
-def _in_halves(subject: Subject, batch: int) -> bool:
-    """As `train/mlx_lm_trainer.py` decides it on a CPU."""
-    variant = subject.variant
-    whole = variant.fine_tune_type == "full" or variant.lora_parameters.dropout > 0
-    return batch > 1 and not whole and _wide(subject)
 
 
 def _heads(model: ModelConfig) -> tuple[int, int]:

@@ -53,8 +53,7 @@ def test_products_and_operations() -> None:
         ],
         "Processor milliseconds of one thread, a step of 4 x 83 tokens of smollm2, the optimizer's "
         "update with it; each operation alone over all layers, with its gradient where the step "
-        "needs one, the last row by difference. QLoRA's products dequantize their weights first. "
-        "A run computes two halves of the rows at a time, each on cores of its own.",
+        "needs one, the last row by difference. QLoRA's products dequantize their weights first.",
     )
     lora = found["lora"]
     shares = [sum(s for name, s in lora.items() if "product" in name) / lora["whole"]]
