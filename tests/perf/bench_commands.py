@@ -180,8 +180,7 @@ def test_cold(name: str, what: str, more: tuple[str, ...], before: Path, tmp_pat
             (1.7, 2.5),
             "s",
             f"`pytest {' '.join((*SUITE, *more))}`, an empty cache each time",
-            "answers of an untrained model never stop; more is measured than then: five rounds of "
-            "trials for three, prompts of a fixed length",
+            "answering and fusing an untrained model take most of it, and no less than then",
         )
     )
 
@@ -247,6 +246,52 @@ def test_collect(benchmark: Any, tmp_path: Path) -> None:
             False,
             "mlx is not imported; without hypothesis' pytest plugin, which comes with the "
             f"development extras and loads itself, {plain:.2f} s",
+        )
+    )
+
+
+GATE = (
+    "import harness.cli.runs, harness.compare.evidence, harness.compare.gates, "
+    "harness.compare.regrade, harness.compare.thresholds, harness.report.changed_examples, "
+    "harness.report.tables.gate_tables, harness.runs.store"
+)
+"""What `harness/cli/runs.py` imports for `gate`."""
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "arguments"),
+    [
+        ("help", "`tunebench --help`", ("-m", "harness", "--help")),
+        ("help_score", "`tunebench score --help`", ("-m", "harness", "score", "--help")),
+        ("import_gate", "importing what `gate` needs", ("-c", GATE)),
+    ],
+)
+def test_start(benchmark: Any, name: str, what: str, arguments: tuple[str, ...]) -> None:
+    skip_if_there(name)
+    # Compiled modules are kept, as they are for a user.
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+
+    def run() -> None:
+        started = [sys.executable, *arguments]
+        subprocess.run(started, cwd=ROOT, env=kept, capture_output=True, check=True)
+
+    run()
+    seconds = timed(benchmark, run, 7)
+    middle = sorted(seconds)[len(seconds) // 2]
+    measured = Measured(tuple(seconds), "s")
+    keep(
+        Row(
+            name,
+            what,
+            "",
+            measured,
+            None,
+            middle,
+            "s",
+            0.3,
+            0.2,
+            False,
+            "no pandas, matplotlib or mlx (tests/perf/test_counts.py)",
         )
     )
 
