@@ -6,7 +6,6 @@ import dataclasses
 import json
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -355,14 +354,19 @@ def test_every_filter_shows_what_the_data_say(browser: Any, page: str, tmp_path:
 
 
 @pytest.mark.slow
-def test_the_whole_of_wikisql_opens_within_a_second(browser: Any, tmp_path: Path) -> None:
-    file = tmp_path / "index.html"
-    file.write_text(page_of(many(15_878)), encoding="utf-8")
-    tab = browser.new_page()
-    start = time.perf_counter()
-    tab.goto(file.as_uri())
-    tab.wait_for_selector("#example-0")
-    assert time.perf_counter() - start < 1.0
+def test_the_whole_of_wikisql_opens_with_as_much_on_the_screen_as_a_hundredth(
+    browser: Any, tmp_path: Path
+) -> None:
+    """What a browser lays out decides how long a page takes to open; data alone cost little."""
+    laid_out = []
+    for count in (160, 15_878):
+        file = tmp_path / f"{count}.html"
+        file.write_text(page_of(many(count)), encoding="utf-8")
+        tab = browser.new_page()
+        tab.goto(file.as_uri())
+        tab.wait_for_selector("#example-0")
+        laid_out.append(tab.evaluate("document.querySelectorAll('*').length"))
+    assert laid_out[1] < 1.2 * laid_out[0]
 
 
 @pytest.mark.slow
