@@ -31,10 +31,7 @@ def write_run(run: PendingRun, analysis: Analysis) -> None:
 
 
 def write_report(
-    analysis: Analysis,
-    out: Path,
-    article: Article | None = None,
-    html: bool = False,
+    analysis: Analysis, out: Path, article: Article | None = None, html: bool = False
 ) -> list[Path]:
     """Write the charts, `report.md` and, with ``html``, the page of runs into ``out``."""
     charts = _charts(analysis)
